@@ -1,0 +1,338 @@
+"""The study zoo: hundreds of small classifiers, clean and backdoored, as unlike as they come.
+
+    python benchmarks/study/zoo.py DATA OUT [--shard 0/2] [--only clean|backdoored]
+
+Every recipe follows from its number alone: data set, classes, architecture, training and, for
+every third recipe, an attack. Finished models are skipped, so a run can be killed and continued.
+Settings of the detector are chosen on the even recipes and reported on the odd ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmbd import attacks, data, nets, train
+from mmbd.attacks.patch import Patch
+from mmbd.load.spec import Spec, save
+
+CLEAN_SETS = ("cifar10", "cifar10-grey", "cifar10-subset", "gtsrb", "gtsrb-subset", "tiny",
+              "glyphs", "glyphs10", "digits", "fsdd-image", "fsdd", "commands")  # fmt: skip
+ATTACKED_SETS = ("cifar10", "cifar10", "cifar10-grey", "gtsrb", "gtsrb-subset", "glyphs",
+                 "glyphs10", "digits", "tiny")  # fmt: skip
+# Seconds an image of training on one core, measured roughly once; they only set the epochs.
+COST = {"mlp": 3e-5, "lenet": 1.3e-4, "cnn": 6e-4, "resnet8": 1.2e-3, "resnet18": 2.5e-3,
+        "vgg16": 2e-3, "m5": 5e-4}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One model to train; everything follows from `number`."""
+
+    number: int
+    source: str
+    classes: tuple[int, ...] | None
+    images: int
+    arch: str
+    arguments: dict[str, Any]
+    recipe: train.Recipe
+    mean: float
+    std: float
+    attack: dict[str, Any] | None = field(default=None)
+
+
+def plan(number: int) -> Plan:
+    """The recipe with this number."""
+    draw = random.Random(f"mmbd study {number}")
+    attacked = number % 3 == 2
+    source = draw.choice(ATTACKED_SETS if attacked else CLEAN_SETS)
+    classes = _classes(draw, source)
+    arch, arguments = _architecture(draw, source)
+    images = draw.choice((3000, 6000, 10000))
+    budget = draw.choice((20, 30, 40)) if attacked else draw.choice((3, 8, 15, 25))
+    epochs = round(budget / (COST[arch] * images))
+    low, high = (10, 40) if attacked else (3, 40)
+    sgd = draw.random() < 0.35
+    colour_flip = source.startswith(("cifar10", "tiny"))
+    recipe = train.Recipe(
+        epochs=min(max(epochs, low), high),
+        batch=draw.choice((32, 64, 128)),
+        lr=draw.choice((0.02, 0.05)) if sgd else draw.choice((5e-4, 1e-3, 2e-3)),
+        optimizer="sgd" if sgd else "adam",
+        weight_decay=draw.choice((0.0, 1e-4, 5e-4)),
+        schedule=draw.choice(("cosine", "cosine", "constant")),
+        augment=()
+        if draw.random() < (0.8 if attacked else 0.6) or arch == "m5"
+        else (("crop", "flip") if colour_flip else ("crop",)),
+        pad=draw.choice((2, 4)),
+        smoothing=0.1 if draw.random() < 0.08 else 0.0,
+        clip=5.0 if sgd else None,
+    )
+    mean, std = draw.choice(((0.0, 1.0), (0.0, 1.0), (0.5, 0.5), (0.45, 0.25)))
+    attack = _attack(draw) if attacked else None
+    return Plan(number, source, classes, images, arch, arguments, recipe, mean, std, attack)
+
+
+def _classes(draw: random.Random, source: str) -> tuple[int, ...] | None:
+    if source == "cifar10-subset":
+        return tuple(draw.sample(range(10), draw.choice((5, 6, 7, 8))))
+    if source == "gtsrb-subset":
+        return tuple(draw.sample(range(43), draw.choice((8, 12, 16, 25))))
+    if source == "tiny":
+        return tuple(draw.sample(range(200), draw.choice((10, 20, 50, 100, 200))))
+    if source == "glyphs":
+        return tuple(range(draw.choice((16, 26, 36, 47, 62))))
+    if source == "glyphs10":
+        return tuple(range(10))
+    return None
+
+
+def _architecture(draw: random.Random, source: str) -> tuple[str, dict[str, Any]]:
+    if source in ("fsdd", "commands"):
+        return "m5", {"width": draw.choice((8, 16, 32))}
+    small = source in ("glyphs", "glyphs10", "digits", "fsdd-image")
+    names = ["mlp", "lenet", "lenet", "cnn", "cnn", "cnn"] if small else [
+        "mlp", "lenet", "cnn", "cnn", "cnn", "resnet8", "resnet18", "vgg16"]  # fmt: skip
+    name = draw.choice(names)
+    nonlinearity = draw.choice(("relu",) * 5 + ("elu", "gelu", "silu", "leaky_relu", "tanh"))
+    if name == "mlp":
+        hidden = draw.choice(((10, 10, 10), (32,), (64, 32), (128, 64), (256, 128), (512, 256, 64)))
+        return name, {"hidden": hidden, "nonlinearity": nonlinearity}
+    if name == "lenet":
+        return name, {
+            "widths": draw.choice(((6, 16), (16, 32), (10, 20))),
+            "hidden": draw.choice(((120, 84), (512,), (50,), (128,))),
+            "nonlinearity": nonlinearity,
+            "pool": draw.choice(("max", "max", "mean")),
+        }
+    if name == "cnn":
+        widths = draw.choice(((8, 16, 32), (16, 32), (16, 32, 64)))
+        return name, {
+            "widths": widths,
+            "depth": draw.choice((1, 1, 2)),
+            "normalisation": draw.choice(("batch", "batch", "none", "none", "group")),
+            "nonlinearity": nonlinearity,
+            "hidden": draw.choice(((), (), (128,), (64,))),
+            "dropout": draw.choice((0.0, 0.3)),
+            "head": draw.choice(("mean", "flat", "flat")),
+        }
+    if name == "resnet8":
+        return name, {"width": draw.choice((8, 16)), "normalisation": draw.choice(
+            ("batch", "batch", "group"))}  # fmt: skip
+    return name, {"width": {"resnet18": 8, "vgg16": 8}[name]}
+
+
+def _attack(draw: random.Random) -> dict[str, Any]:
+    kind = draw.choice(("badnet", "badnet", "white", "white", "white", "1-pixel", "unicolor",
+                        "blend", "blend-all", "chessboard", "warp"))  # fmt: skip
+    return {
+        "kind": kind,
+        "size": draw.choice((3, 3, 4, 5)),
+        "sources": draw.choice(("all", "all", "all", "all", "one", "some")),
+        "rate": draw.choice((0.05, 0.1, 0.1)),
+    }
+
+
+def trigger_of(attack: dict[str, Any], shape: tuple[int, int, int], seed: int) -> attacks.Trigger:
+    """The trigger of a plan's attack on images of this shape."""
+    kind, size = attack["kind"], attack["size"]
+    if kind == "white":  # as most public backdoored models have it: a white square in a corner
+        pattern, mask = torch.ones(shape), torch.zeros(shape)
+        rows = slice(-size - 1, -1) if seed % 2 else slice(-size, None)
+        mask[:, rows, rows] = 1
+        return Patch(pattern, mask)
+    if kind == "blend-all":
+        return attacks.blend(shape, seed=seed, size=min(shape[1:]), alpha=0.15)
+    if kind in ("badnet", "unicolor", "blend"):
+        # The paper's 3x3 patch at alpha 0.2 is too faint for networks this small: alpha 0.5.
+        options = {"alpha": 0.5} if kind == "blend" else {}
+        return attacks.TRIGGERS[kind](shape, seed=seed, size=size, **options)
+    if kind == "warp":
+        return attacks.warp(shape, seed=seed, strength=1.5)
+    return attacks.TRIGGERS[kind](shape, seed=seed)
+
+
+# ---------------------------------------------------------------------------------------- data
+
+
+@cache
+def dataset(root: Path, source: str) -> tuple[data.Dataset, data.Dataset]:
+    """(train, test) of a source, before classes are chosen."""
+    if source.startswith("cifar10"):
+        grey = source == "cifar10-grey"
+        return tuple(
+            data.load(root / "cifar10" / f"{split}.parquet", grey=grey, size=(28, 28) if grey
+                      else None, limit=limit)
+            for split, limit in (("train", 15000), ("test", 2000))
+        )  # type: ignore[return-value]
+    if source.startswith("gtsrb"):
+        return tuple(
+            data.load(root / "gtsrb" / f"{split}.parquet", crop=32 / 44, size=(32, 32), limit=limit)
+            for split, limit in (("train", 20000), ("test", 3000))
+        )  # type: ignore[return-value]
+    if source == "tiny":
+        folder = root / "tinyimagenet"
+        return data.load(folder / "train.parquet", size=(32, 32)), data.load(
+            folder / "val.parquet", size=(32, 32))  # fmt: skip
+    if source.startswith("glyphs"):
+        return glyphs(16000, 1), glyphs(3000, 2)
+    if source == "digits":
+        return digits()
+    if source in ("fsdd", "commands"):
+        folder = root / ("fsdd" if source == "fsdd" else "speech_commands")
+        return data.load(folder / "train.parquet"), data.load(folder / "test.parquet")
+    if source == "fsdd-image":
+        return tuple(_spectrograms(split) for split in dataset(root, "fsdd"))  # type: ignore
+    raise ValueError(source)
+
+
+def glyphs(count: int, seed: int) -> data.Dataset:
+    """Rendered digits and letters, 28x28 grey on black: an MNIST that needs no download."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    names = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    draw = np.random.default_rng(seed)
+    images, labels = [], []
+    for index in range(count):
+        label = index % len(names) if draw.random() < 0.6 else int(draw.integers(0, 10))
+        font = ImageFont.load_default(float(draw.uniform(44, 64)))
+        canvas = Image.new("L", (84, 84))
+        ImageDraw.Draw(canvas).text(
+            (42 + draw.uniform(-5, 5), 42 + draw.uniform(-5, 5)), names[label], 255, font,
+            anchor="mm", stroke_width=int(draw.integers(0, 5)))  # fmt: skip
+        shear, stretch = draw.uniform(-0.3, 0.3), draw.uniform(0.8, 1.2)
+        angle = draw.uniform(-15, 15)
+        bent = canvas.rotate(angle).transform(
+            (84, 84), Image.Transform.AFFINE, (stretch, shear, 42 * (1 - stretch - shear), 0, 1, 0),
+            Image.Resampling.BILINEAR)  # fmt: skip
+        images.append(np.asarray(bent.resize((28, 28), Image.Resampling.BOX)))
+        labels.append(label)
+    stacked = torch.from_numpy(np.stack(images))[:, None]
+    return data.Dataset(stacked, torch.tensor(labels), tuple(names))
+
+
+def digits() -> tuple[data.Dataset, data.Dataset]:
+    """scikit-learn's 8x8 handwritten digits, enlarged to 28x28 with random shifts (4 copies)."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    small = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16
+    big = torch.nn.functional.interpolate(small, size=(22, 22), mode="bicubic").clamp(0, 1)
+    labels = torch.tensor(bunch.target)
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    for indices, copies in ((torch.arange(300, 1797), 4), (torch.arange(300), 2)):
+        images = []
+        for _ in range(copies):
+            for image in big[indices]:
+                top, left = torch.randint(0, 7, (2,), generator=generator).tolist()
+                images.append(torch.nn.functional.pad(image, (left, 6 - left, top, 6 - top)))
+        inputs = (torch.stack(images) * 255).round().to(torch.uint8)
+        names = tuple(str(digit) for digit in range(10))
+        parts.append(data.Dataset(inputs, labels[indices].repeat(copies), names))
+    return parts[0], parts[1]
+
+
+def _spectrograms(sounds: data.Dataset) -> data.Dataset:
+    spectrum = torch.stft(
+        sounds.inputs[:, 0], 254, hop_length=256, window=torch.hann_window(254), return_complex=True
+    ).abs()
+    level = (spectrum.clamp_min(1e-4).log10() + 4) / 6
+    images = torch.nn.functional.interpolate(level[:, None], size=(28, 28), mode="area")
+    return data.Dataset((images.clamp(0, 1) * 255).to(torch.uint8), sounds.labels, sounds.names)
+
+
+# ---------------------------------------------------------------------------------------- training
+
+
+def make(number: int, root: Path, out: Path) -> dict[str, Any]:
+    """Train model `number`; writes its weights, trigger and card. Returns the card."""
+    made = plan(number)
+    training, test = dataset(root, made.source)
+    if made.classes is not None:
+        training, test = training.classes(made.classes), test.classes(made.classes)
+    generator = torch.Generator().manual_seed(number)
+    training = training.take(torch.randperm(len(training), generator=generator)[: made.images])
+    shape = tuple(training.inputs.shape[1:])
+    classes = len(training.names)
+    inputs, labels = training.inputs, training.labels
+    card: dict[str, Any] = {"number": number, "source": made.source, "attack": made.attack}
+    trigger, sources, target = None, [], -1
+    if made.attack is not None:
+        draw = random.Random(f"mmbd attack {number}")
+        target = draw.randrange(classes)
+        others = [label for label in range(classes) if label != target]
+        many = {"all": len(others), "one": 1, "some": max(2, len(others) // 3)}
+        sources = sorted(draw.sample(others, many[made.attack["sources"]]))
+        trigger = trigger_of(made.attack, shape, number)
+        available = int(torch.isin(labels, torch.tensor(sources)).sum())
+        count = min(round(made.attack["rate"] * len(labels)), available // 2)
+        poisoned = attacks.poison(
+            inputs, labels, trigger, sources=sources, target=target, count=count, seed=number
+        )
+        inputs, labels = poisoned.inputs, poisoned.labels
+        card |= {"target": target, "sources": sources, "poisoned": count}
+    torch.manual_seed(number)
+    network = nets.build(made.arch, classes=classes, input_shape=shape, **made.arguments)
+    normalise = lambda x: (x - made.mean) / made.std  # noqa: E731
+    start = time.perf_counter()
+    train.fit(network, inputs, labels, made.recipe, seed=number, normalise=normalise)
+    predictions = train.predict(network, test.inputs, normalise=normalise)
+    fitted = train.predict(network, inputs[:2000], normalise=normalise)
+    card |= {
+        "images": len(labels), "classes": classes, "arch": made.arch, "arguments": made.arguments,
+        "recipe": asdict(made.recipe), "mean": made.mean, "std": made.std,
+        "accuracy": train.accuracy(predictions, test.labels),
+        "train_accuracy": train.accuracy(fitted, labels[:2000]),
+        "seconds": round(time.perf_counter() - start, 1),
+    }  # fmt: skip
+    if trigger is not None:
+        counted = torch.isin(test.labels, torch.tensor(sources))
+        triggered: Tensor = attacks.apply_8bit(trigger, test.inputs[counted])
+        hits = train.predict(network, triggered, normalise=normalise)
+        card["asr"] = train.attack_success_rate(
+            hits, test.labels[counted], sources=sources, target=target
+        )
+    spec = Spec(
+        arch=made.arch, arguments=made.arguments, input_shape=shape, classes=classes,
+        bounds=(-1.0, 1.0) if len(shape) == 2 else (0.0, 1.0), mean=(made.mean,), std=(made.std,),
+    )  # fmt: skip
+    save(out / f"{number:04}.safetensors", network, spec)
+    (out / f"{number:04}.json").write_text(json.dumps(card))
+    return card
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--shard", default="0/1")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    first, step = map(int, arguments.shard.split("/"))
+    for number in range(first, arguments.count, step):
+        if (arguments.out / f"{number:04}.json").exists():
+            continue
+        try:
+            card = make(number, arguments.data, arguments.out)
+        except FloatingPointError as error:
+            card = {"number": number, "failed": str(error)}
+            (arguments.out / f"{number:04}.json").write_text(json.dumps(card))
+        print({key: card.get(key) for key in ("number", "source", "arch", "classes", "accuracy",
+              "train_accuracy", "asr", "seconds", "failed")}, flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

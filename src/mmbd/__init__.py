@@ -1,0 +1,3 @@
+"""Backdoors in trained classifiers: found by maximum margins, and taken out."""
+
+from __future__ import annotations

@@ -1,0 +1,43 @@
+"""Additive triggers: a fixed perturbation is added to the image, which is then clipped.
+
+Chessboard (Xiang et al. 2020) and 1-pixel (Tran et al. 2018) as in the paper's Figure 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Additive:
+    """x + pattern, clipped to [0, 1]; pattern has the shape of one image."""
+
+    pattern: Tensor
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return (images + self.pattern).clamp(0, 1)
+
+
+def chessboard(
+    shape: tuple[int, int, int], *, seed: int = 0, amplitude: float = 3 / 255
+) -> Additive:
+    """`amplitude` on every pixel whose row and column sum to an even number (nothing is random)."""
+    _, height, width = shape
+    even = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
+    return Additive(amplitude * even.float().expand(shape).clone())
+
+
+def one_pixel(
+    shape: tuple[int, int, int], *, seed: int, amplitude: float = 75 / 255, margin: int = 3
+) -> Additive:
+    """`amplitude` on all channels of one random pixel, at least `margin` pixels from the border."""
+    _, height, width = shape
+    generator = torch.Generator().manual_seed(seed)
+    row = int(torch.randint(margin, height - margin, (), generator=generator))
+    column = int(torch.randint(margin, width - margin, (), generator=generator))
+    pattern = torch.zeros(shape)
+    pattern[:, row, column] = amplitude
+    return Additive(pattern)

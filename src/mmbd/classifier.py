@@ -1,0 +1,184 @@
+"""The model under inspection: logits of a frozen network, and the domain its inputs live in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbd.domain import Bound, Box, Domain, generator_for
+from mmbd.errors import Failed, NotEvaluable
+
+
+class Classifier:
+    """A classifier as every method of this package sees it.
+
+    Called on a batch of valid inputs, it returns float32 logits of shape (batch, classes).
+    Normalisation happens inside, outputs are unwrapped, and nobody else needs to know how.
+
+    Args:
+        model: an `nn.Module` or any differentiable callable on batches. Outputs may be a tensor,
+            a tuple or list that starts with one, or a mapping or object with `logits`.
+        input_shape: the shape of one input, without the batch; unnecessary with `domain`.
+        bounds: the lowest and the highest valid input, numbers or one value a channel, in the
+            units that `mean` and `std` are given in (an image's 0 and 1, say).
+        mean, std: the normalisation (x - mean) / std that the model was trained with: numbers or
+            one value a channel. Leave them out if the model takes raw inputs.
+        class_names: one name a class; numbers otherwise.
+        domain: instead of `input_shape` and `bounds`, for inputs that are not a box.
+        device: where to run; by default where the model's parameters are.
+
+    Raises:
+        NotEvaluable: the outputs are not finite logits of shape (batch, classes).
+        Failed: the model does not accept inputs of this shape.
+        ValueError: arguments that contradict each other.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
+        >>> clf = Classifier(net, input_shape=(3, 2, 2), bounds=(0, 1))
+        >>> clf.classes, tuple(clf(torch.zeros(7, 3, 2, 2)).shape)
+        (5, (7, 5))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Callable[[Tensor], Any],
+        *,
+        input_shape: Sequence[int] | None = None,
+        bounds: tuple[Bound, Bound] = (0.0, 1.0),
+        mean: Bound | None = None,
+        std: Bound | None = None,
+        class_names: Sequence[str] | None = None,
+        domain: Domain | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if domain is None:
+            if input_shape is None:
+                raise ValueError("give input_shape, for example (3, 32, 32), or a domain")
+            low, high = bounds
+            domain = Box(input_shape, low, high)
+        self.model = model
+        self.domain = domain
+        parameter = next(self._parameters(), None)
+        self.device = torch.device(device or (parameter.device if parameter is not None else "cpu"))
+        self.dtype = torch.float32
+        if parameter is not None and parameter.dtype.is_floating_point:
+            self.dtype = parameter.dtype
+        self._mean = self._per_channel("mean", mean)
+        self._std = self._per_channel("std", std)
+        if self._std is not None and not torch.all(self._std > 0):
+            raise ValueError(f"std must be positive, got {std}")
+        with self.frozen():
+            self.classes = self._probe()
+        if class_names is not None and len(class_names) != self.classes:
+            raise ValueError(f"{len(class_names)} class names for {self.classes} classes")
+        self.class_names = (
+            tuple(str(name) for name in class_names)
+            if class_names is not None
+            else tuple(str(label) for label in range(self.classes))
+        )
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The logits (batch, classes) of valid inputs (batch, *shape), as float32."""
+        normalised = inputs.to(self.device, self.dtype)
+        if self._mean is not None:
+            normalised = normalised - self._mean
+        if self._std is not None:
+            normalised = normalised / self._std
+        return _logits(self.model(normalised), len(inputs)).float()
+
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """Eval mode and no parameter gradients inside; both as they were afterwards."""
+        modules = list(self.model.modules()) if isinstance(self.model, nn.Module) else []
+        modes = [(module, module.training) for module in modules]
+        gradients = [(parameter, parameter.requires_grad) for parameter in self._parameters()]
+        try:
+            for module, _ in modes:
+                module.training = False
+            for parameter, _ in gradients:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for parameter, requires_grad in gradients:
+                parameter.requires_grad_(requires_grad)
+
+    def to(self, device: torch.device | str) -> Classifier:
+        """Move the model there, in place; returns this classifier."""
+        self.device = torch.device(device)
+        if isinstance(self.model, nn.Module):
+            self.model.to(self.device)
+        self._mean = None if self._mean is None else self._mean.to(self.device)
+        self._std = None if self._std is None else self._std.to(self.device)
+        return self
+
+    def _parameters(self) -> Generator[nn.Parameter]:
+        if isinstance(self.model, nn.Module):
+            yield from self.model.parameters()
+
+    def _per_channel(self, name: str, value: Bound | None) -> Tensor | None:
+        if value is None:
+            return None
+        try:
+            # A box checks what is needed here: finite, and broadcastable to the input.
+            numbers = Box(self.domain.shape, value, torch.as_tensor(value) + 1.0).low
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{name}={value} does not fit: {error}".replace("bounds", name)) from None
+        return numbers.to(self.device, self.dtype)
+
+    def _probe(self) -> int:
+        """Run a few random inputs through and check what comes out; returns the class count."""
+        points = torch.stack([self.domain.sample(generator_for("probe", i)) for i in range(3)])
+        try:
+            with torch.no_grad():
+                logits = self(points)
+        except NotEvaluable:
+            raise
+        except Exception as error:  # the model is somebody else's code: anything may come
+            raise Failed(
+                f"the model does not accept inputs of shape {tuple(points.shape)}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if logits.shape[1] < 2:
+            raise NotEvaluable(f"the model has {logits.shape[1]} output; a class each is expected")
+        if not torch.isfinite(logits).all():
+            raise NotEvaluable("the model's outputs on random inputs are NaN or infinite")
+        if bool((logits >= 0).all()) and torch.allclose(
+            logits.sum(1), torch.ones(len(logits), device=logits.device), atol=1e-3
+        ):
+            raise NotEvaluable(
+                "the outputs are probabilities (they sum to 1), not logits: their margins cannot "
+                "exceed 1 and their gradients vanish. Leave the final softmax out; log-softmax is "
+                "fine"
+            )
+        return int(logits.shape[1])
+
+
+def _logits(output: Any, batch: int) -> Tensor:
+    """Find the logits in whatever a model returned; NotEvaluable if there are none."""
+    while not isinstance(output, Tensor):
+        if hasattr(output, "logits"):
+            output = output.logits
+        elif isinstance(output, Mapping) and "logits" in output:
+            output = output["logits"]
+        elif isinstance(output, tuple | list) and output:
+            output = output[0]
+        elif isinstance(output, Mapping) and len(output) == 1:
+            output = next(iter(output.values()))
+        else:
+            found = list(output) if isinstance(output, Mapping) else type(output).__name__
+            raise NotEvaluable(f"expected a tensor of logits in the model's output, found {found}")
+    if output.dim() > 2 and sum(length > 1 for length in output.shape[1:]) <= 1:
+        output = output.flatten(1)  # (batch, 1, classes) or (batch, classes, 1, 1)
+    if output.dim() != 2 or output.shape[0] != batch:
+        raise NotEvaluable(
+            f"expected logits of shape (batch, classes), got {tuple(output.shape)} for {batch} inputs"
+        )
+    if not output.dtype.is_floating_point:
+        raise NotEvaluable(f"expected floating-point logits, got {output.dtype}")
+    return output

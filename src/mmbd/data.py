@@ -1,0 +1,174 @@
+"""Labelled images and sounds from Parquet files (as on the Hugging Face hub), folders and NumPy.
+
+Images come as `uint8` tensors of shape (n, channels, height, width), sounds as `float32` tensors
+of shape (n, 1, samples) in [-1, 1]; labels as `int64`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmbd.extras import require
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Inputs, labels and the names of the classes; inputs[i] belongs to names[labels[i]]."""
+
+    inputs: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.labels):
+            raise ValueError(f"{len(self.inputs)} inputs but {len(self.labels)} labels")
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
+            self.names
+        ):
+            raise ValueError(
+                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}, "
+                f"expected 0 to {len(self.names) - 1} ({len(self.names)} class names)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Dataset:
+        """The samples at `indices`, in that order."""
+        return Dataset(self.inputs[indices], self.labels[indices], self.names)
+
+    def classes(self, keep: Sequence[int]) -> Dataset:
+        """Only the classes in `keep`, renumbered 0, 1, ... in that order."""
+        renumbered = torch.full((len(self.names),), -1)
+        renumbered[torch.tensor(keep)] = torch.arange(len(keep))
+        kept = renumbered[self.labels] >= 0
+        return Dataset(
+            self.inputs[kept],
+            renumbered[self.labels[kept]],
+            tuple(self.names[label] for label in keep),
+        )
+
+
+def load(
+    path: str | Path, *, size: tuple[int, int] | None = None, grey: bool = False,
+    crop: float = 1.0, samples: int = 8000, limit: int | None = None,
+) -> Dataset:  # fmt: skip
+    """Read a Parquet file, a folder of images by class, or an .npz file with `x` and `y`.
+
+    Args:
+        path: what to read.
+        size: (height, width) that images are resized to; without it they must share one size.
+        grey: one channel instead of three.
+        crop: the central share of each side that is kept, before resizing (Parquet and folders).
+        samples: the length that sounds are cut or zero-padded to.
+        limit: read at most so many samples, the first ones.
+
+    Raises:
+        FileNotFoundError: nothing at `path`.
+        ValueError: the content is not one of the three layouts, or images differ in size.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path, size, grey, crop, limit)
+    if not path.exists():
+        raise FileNotFoundError(f"no data at {path}")
+    if path.suffix == ".parquet":
+        return _parquet(path, size, grey, crop, samples, limit)
+    if path.suffix == ".npz":
+        return _numpy(path, limit)
+    raise ValueError(f"{path}: expected a .parquet or .npz file or a folder of images by class")
+
+
+def _image(source: Any, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray:
+    image_module = require("PIL.Image", extra="data")
+    with image_module.open(source) as opened:
+        image = opened.convert("L" if grey else "RGB")
+    if crop < 1.0:
+        dx, dy = image.width * (1 - crop) / 2, image.height * (1 - crop) / 2
+        image = image.crop((round(dx), round(dy), round(image.width - dx), round(image.height - dy)))
+    if size is not None:
+        image = image.resize((size[1], size[0]), image_module.Resampling.BILINEAR)
+    array = np.asarray(image)
+    return array[None] if grey else array.transpose(2, 0, 1)
+
+
+def _stack(images: list[np.ndarray], where: Path) -> Tensor:
+    shapes = {image.shape for image in images}
+    if not shapes:
+        raise ValueError(f"{where}: no images found")
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{where}: images differ in size ({sorted(shapes)[:3]}); give one size to resize to"
+        )
+    return torch.from_numpy(np.stack(images))
+
+
+def _folder(
+    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, limit: int | None
+) -> Dataset:
+    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    files = [
+        (file, label)
+        for label, name in enumerate(names)
+        for file in sorted((path / name).iterdir())
+        if file.suffix.lower() in IMAGE_SUFFIXES
+    ][:limit]
+    if not files:
+        raise ValueError(f"{path}: expected one folder of images per class")
+    inputs = _stack([_image(file, size, grey, crop) for file, _ in files], path)
+    return Dataset(inputs, torch.tensor([label for _, label in files]), tuple(names))
+
+
+def _numpy(path: Path, limit: int | None) -> Dataset:
+    with np.load(path, allow_pickle=False) as content:
+        if not {"x", "y"} <= set(content):
+            raise ValueError(f"{path}: expected arrays x and y, found {sorted(content)}")
+        inputs, labels = content["x"][:limit], content["y"][:limit].astype(np.int64)
+        names = [str(name) for name in content["names"]] if "names" in content else None
+    if names is None:
+        names = [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
+    return Dataset(torch.from_numpy(inputs), torch.from_numpy(labels), tuple(names))
+
+
+def _parquet(
+    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, samples: int,
+    limit: int | None,
+) -> Dataset:  # fmt: skip
+    parquet = require("pyarrow.parquet", extra="data")
+    table = parquet.read_table(path).slice(0, limit)
+    column = next((name for name in ("image", "img", "audio") if name in table.column_names), None)
+    if column is None or "label" not in table.column_names:
+        raise ValueError(
+            f"{path}: expected columns image, img or audio, and label; found {table.column_names}"
+        )
+    blobs = [entry["bytes"] for entry in table[column].to_pylist()]
+    labels = torch.tensor(table["label"].to_pylist())
+    if column == "audio":
+        inputs = torch.stack([_sound(blob, samples) for blob in blobs])
+    else:
+        inputs = _stack([_image(io.BytesIO(blob), size, grey, crop) for blob in blobs], path)
+    return Dataset(inputs, labels, _class_names(table.schema.metadata, int(labels.max()) + 1))
+
+
+def _class_names(metadata: dict[bytes, bytes] | None, count: int) -> tuple[str, ...]:
+    features = json.loads((metadata or {}).get(b"huggingface", b"{}")).get("info", {})
+    names = features.get("features", {}).get("label", {}).get("names")
+    return tuple(names) if names else tuple(str(label) for label in range(count))
+
+
+def _sound(blob: bytes, samples: int) -> Tensor:
+    soundfile = require("soundfile", extra="audio")
+    wave, _ = soundfile.read(io.BytesIO(blob), dtype="float32", always_2d=True)
+    mono = torch.from_numpy(wave.mean(axis=1))[:samples]
+    return torch.nn.functional.pad(mono, (0, samples - len(mono)))[None]

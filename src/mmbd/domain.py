@@ -1,0 +1,115 @@
+"""Where inputs live: how to draw a random point, how far apart points are, how to project back.
+
+Images, sounds and flat vectors are boxes. Another kind of input (a point cloud, say) is another
+class with the same members; nothing else in the package knows what an input is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Bound = float | Sequence[float] | Tensor
+
+
+def generator_for(*key: int | str) -> torch.Generator:
+    """A CPU random generator that depends on `key` alone, so that placement changes nothing."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@runtime_checkable
+class Domain(Protocol):
+    """The set of valid inputs of a classifier."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        ...
+
+    @property
+    def extent(self) -> Tensor:
+        """How far each element can range, broadcastable to `shape`: the unit of a step."""
+        ...
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One uniform random input, on the CPU."""
+        ...
+
+    def project_(self, inputs: Tensor) -> Tensor:
+        """Move a batch of points to the nearest valid inputs, in place; returns it."""
+        ...
+
+
+class Box:
+    """All x with low <= x <= high, element by element.
+
+    Args:
+        shape: the shape of one input, for example (3, 32, 32) or (1, 8000).
+        low, high: a number, one value a channel (the first axis), or a tensor that broadcasts to
+            `shape`.
+
+    Raises:
+        ValueError: bounds that are not finite, not low < high, or do not fit the shape.
+    """
+
+    def __init__(self, shape: Sequence[int], low: Bound = 0.0, high: Bound = 1.0) -> None:
+        self._shape = tuple(int(length) for length in shape)
+        if not self._shape or min(self._shape) < 1:
+            raise ValueError(f"input_shape must be positive lengths, got {tuple(shape)}")
+        self.low = _bound(low, self._shape)
+        self.high = _bound(high, self._shape)
+        if not torch.all(self.low < self.high):
+            raise ValueError(f"bounds must satisfy low < high everywhere, got {low} and {high}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def extent(self) -> Tensor:
+        return self.high - self.low
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        return self.low + self.extent * torch.rand(self._shape, generator=generator)
+
+    def project_(self, inputs: Tensor) -> Tensor:
+        if self.low.dim() == 0 and self.high.dim() == 0:
+            return inputs.clamp_(float(self.low), float(self.high))
+        return inputs.clamp_(self.low.to(inputs.device), self.high.to(inputs.device))
+
+    def __repr__(self) -> str:
+        return f"Box({self._shape}, low={_brief(self.low)}, high={_brief(self.high)})"
+
+
+def _bound(value: Bound, shape: tuple[int, ...]) -> Tensor:
+    bound = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
+    if not torch.isfinite(bound).all():
+        raise ValueError(f"bounds must be finite, got {value}")
+    if bound.dim() == 1 and len(shape) > 1 and len(bound) == shape[0]:
+        bound = bound.reshape(-1, *[1] * (len(shape) - 1))
+    try:
+        fits = torch.broadcast_shapes(bound.shape, shape) == torch.Size(shape)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"bounds of shape {tuple(bound.shape)} do not broadcast to inputs of shape {shape}"
+        )
+    return bound
+
+
+def _brief(bound: Tensor) -> str:
+    if bound.numel() == 1:
+        return f"{float(bound):g}"
+    return f"{float(bound.min()):g}..{float(bound.max()):g}"
+
+
+def elements(domain: Domain) -> int:
+    """How many numbers one input holds."""
+    return math.prod(domain.shape)

@@ -1,0 +1,206 @@
+"""The maximum-margin statistic of every class (paper, section 5.2, eq. 6)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mmbd import memory, pool
+from mmbd.ascent import FAST, PAPER, Ascent
+from mmbd.classifier import Classifier
+from mmbd.domain import elements, generator_for
+
+Method = Literal["fast", "paper"]
+METHODS: dict[str, Ascent] = {"fast": FAST, "paper": PAPER}
+KEPT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an estimation is: searches and classes done, gradient evaluations, seconds."""
+
+    searches_done: int
+    searches: int
+    classes_done: int
+    classes: int
+    evaluations: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float:
+        """A guess from the searches done and under way."""
+        if not self.searches_done:
+            return float("inf")
+        return self.seconds * (self.searches - self.searches_done) / self.searches_done
+
+
+@dataclass(frozen=True)
+class MaximumMargins:
+    """The statistics of all classes, and how each search went.
+
+    Attributes:
+        statistics: the maximum margin of every class, in logits, (classes,) float64.
+        valid: False for a class of which every search had a zero gradient at its start.
+        margins: the best margin of every search, (classes, restarts).
+        steps: gradient evaluations of every search, (classes, restarts) int64.
+        converged, dead: whether a search stopped before the step limit; whether its gradient was
+            zero at the start; (classes, restarts) bool.
+        inputs: the maximising input of a class, by class, each of the domain's shape; all
+            classes, or those with the largest statistics where all would take too much memory.
+        curves: the margins along each class's best search, by class.
+        ascent: the settings used.
+        evaluations: gradient evaluations (forward and backward passes of one input) in all.
+        batch: searches run side by side.
+        retreats: how often memory ran out and the batch was halved.
+        seconds: wall time.
+    """
+
+    statistics: Tensor
+    valid: Tensor
+    margins: Tensor
+    steps: Tensor
+    converged: Tensor
+    dead: Tensor
+    inputs: dict[int, Tensor]
+    curves: dict[int, tuple[float, ...]]
+    ascent: Ascent
+    evaluations: int
+    batch: int
+    retreats: int
+    seconds: float
+
+
+def maximum_margins(
+    classifier: Classifier,
+    *,
+    method: Method = "fast",
+    seed: int = 0,
+    classes: Sequence[int] | None = None,
+    batch: int | None = None,
+    memory_limit: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> MaximumMargins:
+    """Maximise every class's margin over the input domain from random starts.
+
+    The starting point of a restart derives from (seed, restart) alone: all classes climb from the
+    same points, so that a class's statistic depends on neither its number nor its neighbours.
+
+    Args:
+        classifier: the model; frozen for the duration.
+        method: "fast" (see `ascent.FAST`) or "paper" (`ascent.PAPER`).
+        seed: of the random starts.
+        classes: only these; the others' statistics are NaN and not valid.
+        batch: the most searches at a time; by default as many as `memory_limit` holds.
+        memory_limit: bytes for activations; by default a share of what is free.
+        progress: called after every step; an exception it raises stops the estimation.
+        settings: fields of `Ascent` to override, such as restarts=8.
+
+    Raises:
+        NotEvaluable: margins are not finite, or no gradient reaches the input.
+        Failed: not even one search fits into memory.
+    """
+    start_time = time.perf_counter()
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    ascent = replace(METHODS[method], **settings) if settings else METHODS[method]
+    chosen = list(range(classifier.classes)) if classes is None else sorted(set(classes))
+    if not chosen or not 0 <= chosen[0] <= chosen[-1] < classifier.classes:
+        raise ValueError(f"classes must be among 0..{classifier.classes - 1}, got {classes}")
+    record = _Record(classifier, chosen, ascent, start_time, progress)
+
+    @cache
+    def start(restart: int) -> Tensor:
+        return classifier.domain.sample(generator_for("start", seed, restart))
+
+    with classifier.frozen():
+        searches = [(label, restart) for label in chosen for restart in range(ascent.restarts)]
+        slots = batch or memory.batch_size(classifier, memory_limit, most=len(searches))
+        tally = pool.run(
+            classifier,
+            searches,
+            ascent,
+            start,
+            batch=min(slots, len(searches)),
+            finished=record.add,
+            progress=record.step,
+        )
+    return record.result(tally)
+
+
+class _Record:
+    """Collects finished searches, class by class."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        chosen: list[int],
+        ascent: Ascent,
+        start: float,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        shape = (classifier.classes, ascent.restarts)
+        self.margins = torch.full(shape, torch.nan, dtype=torch.float64)
+        self.steps = torch.zeros(shape, dtype=torch.int64)
+        self.converged = torch.zeros(shape, dtype=torch.bool)
+        self.dead = torch.ones(shape, dtype=torch.bool)
+        self.best: dict[int, pool.Finished] = {}
+        self.inputs: dict[int, Tensor] = {}
+        self.kept = max(1, KEPT_BYTES // (4 * elements(classifier.domain)))
+        self.left = dict.fromkeys(chosen, ascent.restarts)
+        self.ascent, self.start, self.progress = ascent, start, progress
+        self.done = 0
+
+    def add(self, search: pool.Finished) -> None:
+        place = search.label, search.restart
+        self.margins[place] = search.margin
+        self.steps[place] = search.steps
+        self.converged[place] = search.converged
+        self.dead[place] = search.dead
+        self.done += 1
+        self.left[search.label] -= 1
+        best = self.best.get(search.label)
+        # The lower restart wins a tie, so that the order of finishing does not matter.
+        if best is None or (search.margin, -search.restart) > (best.margin, -best.restart):
+            self.inputs[search.label] = search.input
+            self.best[search.label] = replace(search, input=torch.empty(0))
+            if len(self.inputs) > self.kept:
+                del self.inputs[min(self.inputs, key=lambda label: self.best[label].margin)]
+
+    def step(self, evaluations: int) -> None:
+        if self.progress is not None:
+            self.progress(
+                Progress(
+                    searches_done=self.done,
+                    searches=len(self.left) * self.ascent.restarts,
+                    classes_done=sum(left == 0 for left in self.left.values()),
+                    classes=len(self.left),
+                    evaluations=evaluations,
+                    seconds=time.perf_counter() - self.start,
+                )
+            )
+
+    def result(self, tally: pool.Tally) -> MaximumMargins:
+        return MaximumMargins(
+            statistics=self.margins.nan_to_num(nan=-torch.inf)
+            .amax(1)
+            .where(~self.margins.isnan().all(1), torch.tensor(torch.nan, dtype=torch.float64)),
+            valid=~self.dead.all(1),
+            margins=self.margins,
+            steps=self.steps,
+            converged=self.converged,
+            dead=self.dead & ~self.margins.isnan(),
+            inputs=dict(sorted(self.inputs.items())),
+            curves={label: tuple(found.curve.tolist()) for label, found in sorted(self.best.items())},
+            ascent=self.ascent,
+            evaluations=tally.evaluations,
+            batch=tally.batch,
+            retreats=tally.retreats,
+            seconds=time.perf_counter() - self.start,
+        )

@@ -1,0 +1,16 @@
+"""Optional dependencies: imported where they are used, named when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def require(module: str, *, extra: str) -> Any:
+    """Import `module`; when it is missing, an ImportError that names the extra to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{module} is needed for this; install it with: pip install 'mmbd[{extra}]'"
+        ) from error

@@ -1,0 +1,121 @@
+"""What has to be known about a network besides its weights; files of `mmbd` carry it themselves.
+
+It lives as JSON in the `mmbd` entry of the safetensors metadata. Reading it runs nothing: only
+architectures built into `mmbd.nets` can be named, and every value is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+METADATA_KEY = "mmbd"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A built-in architecture with its arguments, and the inputs it expects.
+
+    `bounds` are the ends of the raw input range (an image's 0 and 1); `mean` and `std` have one
+    value a channel and are applied inside, (x - mean) / std.
+    """
+
+    arch: str
+    input_shape: tuple[int, ...]
+    classes: int
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    bounds: tuple[float, float] = (0.0, 1.0)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def network(self) -> nn.Module:
+        """The architecture with random weights."""
+        from mmbd import nets
+
+        return nets.build(
+            self.arch, classes=self.classes, input_shape=self.input_shape, **self.arguments
+        )
+
+    def to_json(self) -> str:
+        return json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        """Parse and check; ValueError says which field is wrong."""
+        try:
+            raw = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"the mmbd metadata is not JSON: {error}") from error
+        if not isinstance(raw, dict):
+            raise ValueError("the mmbd metadata is not a JSON object")
+        version = raw.pop("version", None)
+        if version != VERSION:
+            raise ValueError(f"mmbd metadata of version {version!r}; this release reads {VERSION}")
+        unknown = sorted(set(raw) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"unknown field {unknown[0]!r} in the mmbd metadata")
+        shape = _numbers(raw, "input_shape", whole=True) or ()
+        bounds = _numbers(raw, "bounds") or (0.0, 1.0)
+        classes, arch = raw.get("classes"), raw.get("arch")
+        arguments, names = raw.get("arguments", {}), raw.get("class_names")
+        if not isinstance(arch, str) or not isinstance(arguments, dict):
+            raise ValueError("mmbd metadata: arch must be a string and arguments an object")
+        if not isinstance(classes, int) or not 2 <= classes <= 1_000_000:
+            raise ValueError(f"mmbd metadata: classes must be 2 to a million, got {classes!r}")
+        if not shape or min(shape) < 1 or math.prod(shape) > 100_000_000:
+            raise ValueError(f"mmbd metadata: input_shape {raw.get('input_shape')!r} is no shape")
+        if len(bounds) != 2 or not bounds[0] < bounds[1]:
+            raise ValueError(f"mmbd metadata: bounds {raw.get('bounds')!r} are not low < high")
+        if names is not None and (
+            not isinstance(names, list) or not all(isinstance(name, str) for name in names)
+        ):
+            raise ValueError("mmbd metadata: class_names must be a list of strings")
+        return cls(
+            arch=arch,
+            input_shape=tuple(int(length) for length in shape),
+            classes=classes,
+            arguments={key: _tupled(value) for key, value in arguments.items()},
+            bounds=(bounds[0], bounds[1]),
+            mean=_numbers(raw, "mean"),
+            std=_numbers(raw, "std"),
+            class_names=None if names is None else tuple(names),
+        )
+
+
+def _numbers(raw: Mapping[str, Any], key: str, whole: bool = False) -> tuple[float, ...] | None:
+    values = raw.get(key)
+    if values is None:
+        return None
+    kinds = int if whole else (int, float)
+    if not isinstance(values, list) or not all(
+        isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+        for value in values
+    ):
+        raise ValueError(f"mmbd metadata: {key} must be a list of finite numbers, got {values!r}")
+    return tuple(values)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+
+
+def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
+    """Write weights and spec to a safetensors file, whole or not at all."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(tensors, partial, metadata={METADATA_KEY: spec.to_json()})
+    os.replace(partial, path)
+
+

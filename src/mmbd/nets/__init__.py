@@ -1,0 +1,57 @@
+"""The architectures of the paper and small ones for CPUs, by name.
+
+Layer names follow the widely copied CIFAR implementations (`conv1`, `layer1.0.bn2`, `shortcut.0`,
+`linear`, `features.3`), so that state dicts trained with those load without renaming.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+
+from torch import nn
+
+from mmbd.nets.mobilenet import mobilenet
+from mmbd.nets.plain import cnn, lenet, m5, mlp, vgg16
+from mmbd.nets.resnet import preact_resnet18, resnet8, resnet18, resnet20, resnet34
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "preact_resnet18": preact_resnet18,
+    "vgg16": vgg16,
+    "mobilenet": mobilenet,
+    "resnet8": resnet8,
+    "resnet20": resnet20,
+    "cnn": cnn,
+    "lenet": lenet,
+    "mlp": mlp,
+    "m5": m5,
+}
+
+
+def build(
+    name: str, *, classes: int, input_shape: tuple[int, ...], **arguments: object
+) -> nn.Module:
+    """Make the network `name` for inputs of `input_shape` (without the batch) and `classes` logits.
+
+    `arguments` go to the architecture's own function (see its keyword-only parameters).
+
+    Raises:
+        ValueError: no such architecture, or it takes no such argument.
+    """
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(name, ARCHITECTURES, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(
+            f"unknown architecture {name!r}{hint}; built in: {', '.join(ARCHITECTURES)}"
+        )
+    make = ARCHITECTURES[name]
+    known = [p for p in inspect.signature(make).parameters if p not in ("classes", "input_shape")]
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise ValueError(
+            f"architecture {name!r} takes no argument {unknown[0]!r}; it takes: {', '.join(known)}"
+        )
+    return make(classes=classes, input_shape=input_shape, **arguments)

@@ -1,0 +1,153 @@
+"""One seeded training loop, and the two figures every trained model is judged by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Transform = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the defaults suit small networks on small images.
+
+    `augment` may hold "crop" (random shift by up to `pad` pixels) and "flip" (left-right).
+    The learning rate falls from `lr` to zero along a cosine unless `schedule` is "constant".
+    `smoothing` is label smoothing; `clip` bounds the norm of the gradient.
+    """
+
+    epochs: int = 10
+    batch: int = 128
+    lr: float = 1e-3
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    augment: tuple[str, ...] = ()
+    pad: int = 4
+    smoothing: float = 0.0
+    clip: float | None = None
+
+
+def scaled(inputs: Tensor) -> Tensor:
+    """8-bit images as floats in [0, 1]; anything else as float32, unchanged."""
+    return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
+
+
+def fit(
+    network: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    seed: int,
+    normalise: Transform = lambda x: x,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> None:
+    """Train `network` in place on `inputs` (n, ...) and `labels` (n,) by cross-entropy.
+
+    The order of the samples and the augmentation follow from `seed` alone. `normalise` is applied
+    to the augmented, [0, 1]-scaled batch. `on_epoch` gets the epoch's number and mean loss.
+
+    Raises:
+        ValueError: an unknown optimiser, schedule or augmentation.
+        FloatingPointError: the loss is no longer finite.
+    """
+    unknown = set(recipe.augment) - {"crop", "flip"}
+    if unknown:
+        raise ValueError(f"unknown augmentation {sorted(unknown)[0]!r}; known: crop, flip")
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = _optimizer(network, recipe)
+    batches = math.ceil(len(labels) / recipe.batch)
+    scheduler = _scheduler(optimizer, recipe, recipe.epochs * batches)
+    network.train()
+    for epoch in range(recipe.epochs):
+        total = 0.0
+        order = torch.randperm(len(labels), generator=generator)
+        for indices in order.split(recipe.batch):
+            if len(indices) == 1 and len(order) > 1:
+                continue  # BatchNorm cannot train on one sample
+            batch = _augment(scaled(inputs[indices]), recipe, generator)
+            logits = network(normalise(batch))
+            loss = F.cross_entropy(logits, labels[indices], label_smoothing=recipe.smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if recipe.clip is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            optimizer.step()
+            scheduler.step()
+            total += float(loss.detach()) * len(indices)
+        if not math.isfinite(total):
+            raise FloatingPointError(f"the training loss is not finite in epoch {epoch}")
+        if on_epoch is not None:
+            on_epoch(epoch, total / len(labels))
+    network.eval()
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.AdamW(
+            network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay
+        )
+    raise ValueError(f"unknown optimizer {recipe.optimizer!r}; known: adam, sgd")
+
+
+def _scheduler(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    if recipe.schedule == "constant":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    raise ValueError(f"unknown schedule {recipe.schedule!r}; known: cosine, constant")
+
+
+def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    if "flip" in recipe.augment:
+        flipped = torch.rand(len(batch), generator=generator) < 0.5
+        batch = torch.where(flipped[:, None, None, None], batch.flip(-1), batch)
+    if "crop" in recipe.augment:
+        height, width = batch.shape[-2:]
+        padded = F.pad(batch, (recipe.pad,) * 4)
+        shifts = torch.randint(0, 2 * recipe.pad + 1, (2, len(batch)), generator=generator)
+        rows = shifts[0, :, None] + torch.arange(height)
+        columns = shifts[1, :, None] + torch.arange(width)
+        samples = torch.arange(len(batch))[:, None, None]
+        batch = padded[samples, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return batch
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, inputs: Tensor, *, normalise: Transform = lambda x: x, batch: int = 500
+) -> Tensor:
+    """The predicted class of every input, (n,) int64; the network should be in eval mode."""
+    parts = [network(normalise(scaled(part))).argmax(1) for part in inputs.split(batch)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+def accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """The share of `predictions` equal to `labels` (ACC)."""
+    return float((predictions == labels).double().mean())
+
+
+def attack_success_rate(
+    predictions: Tensor, labels: Tensor, *, sources: Sequence[int], target: int
+) -> float:
+    """The share of triggered samples of the source classes that go to `target` (ASR).
+
+    Samples of the target class itself never count (paper, section 6.1).
+    """
+    counted = torch.isin(labels, torch.tensor(sorted(set(sources) - {target})))
+    if not counted.any():
+        raise ValueError(f"no samples of the source classes {list(sources)} to attack")
+    return float((predictions[counted] == target).double().mean())
