@@ -327,7 +327,7 @@ def main() -> None:
             continue
         try:
             card = make(number, arguments.data, arguments.out)
-        except FloatingPointError as error:
+        except (FloatingPointError, RuntimeError) as error:  # diverged, or too deep for the image
             card = {"number": number, "failed": str(error)}
             (arguments.out / f"{number:04}.json").write_text(json.dumps(card))
         print({key: card.get(key) for key in ("number", "source", "arch", "classes", "accuracy",

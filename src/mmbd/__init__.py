@@ -1,3 +1,45 @@
-"""Backdoors in trained classifiers: found by maximum margins, and taken out."""
+"""Backdoors in trained classifiers: found by maximum margins, from the model alone.
+
+    >>> import mmbd
+    >>> clf = mmbd.Classifier(model, input_shape=(3, 32, 32))  # doctest: +SKIP
+    >>> mmbd.scan(clf).verdict  # doctest: +SKIP
+    'clean'
+
+Names are imported on first use, so that importing the package alone stays quick.
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmbd import estimate as estimate
+    from mmbd.classifier import Classifier as Classifier
+    from mmbd.domain import Box as Box
+    from mmbd.load import load as load
+    from mmbd.report import Report as Report
+    from mmbd.scanning import scan as scan
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Box": "mmbd.domain",
+    "Classifier": "mmbd.classifier",
+    "Report": "mmbd.report",
+    "load": "mmbd.load",
+    "scan": "mmbd.scanning",
+}
+__all__ = ["Box", "Classifier", "Report", "estimate", "load", "scan"]  # noqa: F822 (lazy)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "estimate":
+        return importlib.import_module("mmbd.estimate")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mmbd' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

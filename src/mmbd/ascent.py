@@ -64,10 +64,10 @@ class Ascent:
         if self.rule == "sign":
             return gradient.sign() * extent
         scaled = gradient * extent
-        norm = torch.linalg.vector_norm(scaled.flatten(1), dim=1).clamp_min(
-            torch.finfo(scaled.dtype).tiny
-        )
-        scale = math.sqrt(elements(domain)) / norm
+        largest = scaled.flatten(1).abs().amax(1).clamp_min(torch.finfo(scaled.dtype).tiny)
+        scaled = scaled / largest.reshape(-1, *[1] * (scaled.dim() - 1))  # squares do not underflow
+        norm = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
+        scale = math.sqrt(elements(domain)) / norm.clamp_min(0.5)  # at least 1 unless all are zero
         return scaled.mul_(scale.reshape(-1, *[1] * (scaled.dim() - 1))).mul_(extent)
 
 

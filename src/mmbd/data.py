@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mmbd.extras import require
@@ -91,14 +92,15 @@ def load(
 
 
 def _image(source: Any, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray:
-    image_module = require("PIL.Image", extra="data")
-    with image_module.open(source) as opened:
+    with Image.open(source) as opened:
         image = opened.convert("L" if grey else "RGB")
     if crop < 1.0:
         dx, dy = image.width * (1 - crop) / 2, image.height * (1 - crop) / 2
-        image = image.crop((round(dx), round(dy), round(image.width - dx), round(image.height - dy)))
+        image = image.crop(
+            (round(dx), round(dy), round(image.width - dx), round(image.height - dy))
+        )
     if size is not None:
-        image = image.resize((size[1], size[0]), image_module.Resampling.BILINEAR)
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(image)
     return array[None] if grey else array.transpose(2, 0, 1)
 
@@ -117,7 +119,9 @@ def _stack(images: list[np.ndarray], where: Path) -> Tensor:
 def _folder(
     path: Path, size: tuple[int, int] | None, grey: bool, crop: float, limit: int | None
 ) -> Dataset:
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    names = sorted(
+        entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
     files = [
         (file, label)
         for label, name in enumerate(names)
@@ -145,13 +149,17 @@ def _parquet(
     path: Path, size: tuple[int, int] | None, grey: bool, crop: float, samples: int,
     limit: int | None,
 ) -> Dataset:  # fmt: skip
-    parquet = require("pyarrow.parquet", extra="data")
-    table = parquet.read_table(path).slice(0, limit)
+    pyarrow = require("pyarrow", extra="data")
+    table = require("pyarrow.parquet", extra="data").read_table(path).slice(0, limit)
     column = next((name for name in ("image", "img", "audio") if name in table.column_names), None)
     if column is None or "label" not in table.column_names:
         raise ValueError(
             f"{path}: expected columns image, img or audio, and label; found {table.column_names}"
         )
+    if not len(table):
+        raise ValueError(f"{path}: no rows")
+    if not pyarrow.types.is_integer(table["label"].type) or table["label"].null_count:
+        raise ValueError(f"{path}: expected whole numbers as labels, got {table['label'].type}")
     blobs = [entry["bytes"] for entry in table[column].to_pylist()]
     labels = torch.tensor(table["label"].to_pylist())
     if column == "audio":

@@ -19,7 +19,8 @@ Bound = float | Sequence[float] | Tensor
 
 def generator_for(*key: int | str) -> torch.Generator:
     """A CPU random generator that depends on `key` alone, so that placement changes nothing."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    plain = tuple(part if isinstance(part, str) else int(part) for part in key)  # NumPy's too
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
@@ -35,6 +36,11 @@ class Domain(Protocol):
     @property
     def extent(self) -> Tensor:
         """How far each element can range, broadcastable to `shape`: the unit of a step."""
+        ...
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest element of any valid input; None where there are none."""
         ...
 
     def sample(self, generator: torch.Generator) -> Tensor:
@@ -62,8 +68,8 @@ class Box:
         self._shape = tuple(int(length) for length in shape)
         if not self._shape or min(self._shape) < 1:
             raise ValueError(f"input_shape must be positive lengths, got {tuple(shape)}")
-        self.low = _bound(low, self._shape)
-        self.high = _bound(high, self._shape)
+        self.low = broadcastable(low, self._shape)
+        self.high = broadcastable(high, self._shape)
         if not torch.all(self.low < self.high):
             raise ValueError(f"bounds must satisfy low < high everywhere, got {low} and {high}")
 
@@ -74,6 +80,10 @@ class Box:
     @property
     def extent(self) -> Tensor:
         return self.high - self.low
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        return float(self.low.min()), float(self.high.max())
 
     def sample(self, generator: torch.Generator) -> Tensor:
         return self.low + self.extent * torch.rand(self._shape, generator=generator)
@@ -87,10 +97,11 @@ class Box:
         return f"Box({self._shape}, low={_brief(self.low)}, high={_brief(self.high)})"
 
 
-def _bound(value: Bound, shape: tuple[int, ...]) -> Tensor:
+def broadcastable(value: Bound, shape: tuple[int, ...], name: str = "bounds") -> Tensor:
+    """`value` as a float32 CPU tensor that broadcasts to `shape`; `name` is for the ValueError."""
     bound = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
     if not torch.isfinite(bound).all():
-        raise ValueError(f"bounds must be finite, got {value}")
+        raise ValueError(f"{name} must be finite, got {value}")
     if bound.dim() == 1 and len(shape) > 1 and len(bound) == shape[0]:
         bound = bound.reshape(-1, *[1] * (len(shape) - 1))
     try:
@@ -99,7 +110,8 @@ def _bound(value: Bound, shape: tuple[int, ...]) -> Tensor:
         fits = False
     if not fits:
         raise ValueError(
-            f"bounds of shape {tuple(bound.shape)} do not broadcast to inputs of shape {shape}"
+            f"{name} of shape {tuple(bound.shape)} does not broadcast to inputs of shape {shape}; "
+            "give a number, or one value a channel"
         )
     return bound
 

@@ -197,7 +197,9 @@ class _Record:
             converged=self.converged,
             dead=self.dead & ~self.margins.isnan(),
             inputs=dict(sorted(self.inputs.items())),
-            curves={label: tuple(found.curve.tolist()) for label, found in sorted(self.best.items())},
+            curves={
+                label: tuple(found.curve.tolist()) for label, found in sorted(self.best.items())
+            },
             ascent=self.ascent,
             evaluations=tally.evaluations,
             batch=tally.batch,

@@ -159,7 +159,10 @@ def _join(slots: _Slots | None, fresh: _Slots) -> _Slots:
         return fresh
     pairs = {name: (getattr(slots, name), value) for name, value in vars(fresh).items()}
     return _Slots(
-        **{name: None if old is None else torch.cat((old, new)) for name, (old, new) in pairs.items()}
+        **{
+            name: None if old is None else torch.cat((old, new))
+            for name, (old, new) in pairs.items()
+        }
     )
 
 

@@ -8,9 +8,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
+from mmbd import schema
+
+if TYPE_CHECKING:  # reading and rendering a report needs no torch
+    from torch import Tensor
 
 SCHEMA_VERSION = 1
 
@@ -22,14 +25,17 @@ class PValue:
     """One null model's answer about the largest statistic.
 
     `value` and `log10` are None where this null does not apply; `reason` then says why.
-    `parameters` are what was fitted, for plots and reviews.
+    `parameters` are what was fitted or compared, for plots and reviews: `shape`, `loc` and `scale`
+    of a Gamma fitted to the other classes' statistics, and the `exponent` of its p-value;
+    `statistic`, the test statistic, and `critical`, what it had to exceed at this level. Without
+    a `statistic`, `critical` is a margin in logits.
     """
 
     null: str
     value: float | None
     log10: float | None
     reason: str | None = None
-    parameters: Mapping[str, float] = field(default_factory=dict[str, float])
+    parameters: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,10 @@ class Stability:
 
 @dataclass(frozen=True)
 class Model:
-    """What was scanned. File, digest and format are None for a model that came from memory."""
+    """What was scanned. File, digest and format are None for a model that came from memory.
+
+    `bounds` are the lowest and the highest valid element of an input; None if there are none.
+    """
 
     name: str
     file: str | None
@@ -54,6 +63,7 @@ class Model:
     parameters: int | None
     domain: str
     input_shape: tuple[int, ...]
+    bounds: tuple[float, float] | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
 
@@ -75,6 +85,11 @@ class Run:
     device: str
     started: str
     versions: Mapping[str, str]
+
+    @property
+    def made_by(self) -> str:
+        """Method and settings as one comparable text: statistics compare only where it agrees."""
+        return json.dumps([self.method, dict(self.settings)], sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,9 @@ class Report:
         caveats: what this scan cannot see, and what went less than smoothly, in sentences.
         curves: the margins along the best search of some classes, the largest statistics first.
         inputs: the maximising inputs by class; in memory only, not part of the JSON form.
+
+    Raises:
+        ValueError: parts that contradict each other, such as a target that is no class.
     """
 
     verdict: Verdict
@@ -115,10 +133,37 @@ class Report:
     model: Model
     run: Run | None
     caveats: tuple[str, ...]
-    curves: Mapping[int, tuple[float, ...]] = field(default_factory=dict[int, tuple[float, ...]])
-    inputs: Mapping[int, Tensor] = field(
-        default_factory=dict[int, Tensor], compare=False, repr=False
+    curves: Mapping[int, tuple[float | None, ...]] = field(
+        default_factory=dict[int, tuple[float | None, ...]]
     )
+    inputs: Mapping[int, Tensor] = field(
+        default_factory=dict[int, "Tensor"], compare=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        classes = len(self.statistics)
+        labels = {"targets": self.targets, "curves": self.curves, "inputs": self.inputs}
+        if self.stability is not None:
+            labels["winners"] = self.stability.winners
+            if (
+                not len(self.stability.seeds)
+                == len(labels["winners"])
+                == len(self.stability.p_values)
+            ):
+                raise ValueError("stability needs one winner and one p-value a seed")
+        for name, values in labels.items():
+            if any(not 0 <= label < classes for label in values):
+                raise ValueError(f"{name} {list(values)[:9]} are not all among {classes} classes")
+        if len(self.class_names) != classes:
+            raise ValueError(f"{len(self.class_names)} class names for {classes} statistics")
+        if self.class_p_values is not None and len(self.class_p_values) != classes:
+            raise ValueError(f"{len(self.class_p_values)} class p-values for {classes} statistics")
+        if (self.verdict == "backdoored") != bool(self.targets):
+            raise ValueError(f"the verdict is {self.verdict!r} with targets {self.targets}")
+        if (self.verdict == "not evaluable") != (self.reason is not None):
+            raise ValueError(f"the verdict is {self.verdict!r} with the reason {self.reason!r}")
+        if self.null is not None and self.null not in {entry.null for entry in self.p_values}:
+            raise ValueError(f"the null {self.null!r} decides but has no entry in p_values")
 
     @property
     def exit_code(self) -> int:
@@ -138,58 +183,74 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Read a report back; ValueError for another schema version or a missing field."""
-        raw = json.loads(text)
-        version = raw.pop("schema", None) if isinstance(raw, dict) else None
+        """Read a report back; its `inputs` are empty.
+
+        Raises:
+            ValueError: not JSON, another schema version, or not as the schema has it; says where.
+        """
+        try:
+            raw = json.loads(text, parse_constant=_refuse_constant)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"not JSON: {error}") from error
+        version = raw.get("schema") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise ValueError(
-                f"a report of schema {version!r}; this release reads schema {SCHEMA_VERSION}"
+                f"a report of schema {version!r:.60}; this release reads schema {SCHEMA_VERSION}"
             )
-        try:
-            return cls(
-                verdict=raw["verdict"],
-                reason=raw["reason"],
-                targets=tuple(raw["targets"]),
-                p_value=raw["p_value"],
-                level=raw["level"],
-                null=raw["null"],
-                p_values=tuple(PValue(**entry) for entry in raw["p_values"]),
-                statistics=tuple(raw["statistics"]),
-                class_p_values=_tuple(raw["class_p_values"]),
-                class_names=tuple(raw["class_names"]),
-                ratio=raw["ratio"],
-                stability=None
-                if raw["stability"] is None
-                else Stability(**{key: tuple(value) for key, value in raw["stability"].items()}),
-                model=Model(
-                    **raw["model"]
-                    | {key: _tuple(raw["model"][key]) for key in ("input_shape", "mean", "std")}
-                ),
-                run=None if raw["run"] is None else Run(**raw["run"]),
-                caveats=tuple(raw["caveats"]),
-                curves={int(label): tuple(curve) for label, curve in raw["curves"].items()},
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a complete mmbd report: {error}") from error
+        schema.check(raw, schema.report_schema(), schema.report_schema())
+        model, stability, run = raw["model"], raw["stability"], raw["run"]
+        return cls(
+            verdict=raw["verdict"],
+            reason=raw["reason"],
+            targets=tuple(raw["targets"]),
+            p_value=raw["p_value"],
+            level=raw["level"],
+            null=raw["null"],
+            p_values=tuple(PValue(**entry) for entry in raw["p_values"]),
+            statistics=tuple(raw["statistics"]),
+            class_p_values=_tuple(raw["class_p_values"]),
+            class_names=tuple(raw["class_names"]),
+            ratio=raw["ratio"],
+            stability=stability
+            and Stability(**{name: tuple(values) for name, values in stability.items()}),
+            model=Model(
+                **model
+                | {name: _tuple(model[name]) for name in ("input_shape", "bounds", "mean", "std")}
+            ),
+            run=run and Run(**run),
+            caveats=tuple(raw["caveats"]),
+            curves={int(label): tuple(curve) for label, curve in raw["curves"].items()},
+        )
 
     def save(self, path: str | Path) -> None:
-        """Write to `path`, whole or not at all, in the form its suffix names: .html or .json.
+        """Write to `path`, whole or not at all, in the form of its suffix: .html, .json, .sarif.
 
         Raises:
             ValueError: another suffix.
         """
         path = Path(path)
-        if path.suffix == ".json":
+        suffix = path.suffix.lower()
+        if suffix == ".json":
             text = self.to_json() + "\n"
-        elif path.suffix in (".html", ".htm"):
+        elif suffix in (".html", ".htm"):
             from mmbd.render.page import html
 
             text = html(self)
+        elif suffix == ".sarif":
+            from mmbd.render.sarif import sarif
+
+            text = sarif([self]) + "\n"
         else:
-            raise ValueError(f"cannot write {path.name!r}: the suffix must be .html or .json")
+            raise ValueError(
+                f"cannot write {path.name!r}: the suffix must be .html, .json or .sarif"
+            )
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"not JSON: {name}")
 
 
 def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:

@@ -60,7 +60,7 @@ def fit(
     """
     unknown = set(recipe.augment) - {"crop", "flip"}
     if unknown:
-        raise ValueError(f"unknown augmentation {sorted(unknown)[0]!r}; known: crop, flip")
+        raise ValueError(f"unknown augmentation {min(unknown)!r}; known: crop, flip")
     generator = torch.Generator().manual_seed(seed)
     optimizer = _optimizer(network, recipe)
     batches = math.ceil(len(labels) / recipe.batch)

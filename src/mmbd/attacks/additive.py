@@ -35,6 +35,8 @@ def one_pixel(
 ) -> Additive:
     """`amplitude` on all channels of one random pixel, at least `margin` pixels from the border."""
     _, height, width = shape
+    if 2 * margin >= min(height, width):
+        raise ValueError(f"no pixel of an image of {shape} is {margin} pixels from the border")
     generator = torch.Generator().manual_seed(seed)
     row = int(torch.randint(margin, height - margin, (), generator=generator))
     column = int(torch.randint(margin, width - margin, (), generator=generator))

@@ -22,9 +22,7 @@ class Blend:
         return (1 - weight) * images + weight * self.pattern
 
 
-def blend(
-    shape: tuple[int, int, int], *, seed: int, size: int = 3, alpha: float = 0.2
-) -> Blend:
+def blend(shape: tuple[int, int, int], *, seed: int, size: int = 3, alpha: float = 0.2) -> Blend:
     """A noise square of `size` pixels mixed in with `alpha` (paper: 3x3, 0.2).
 
     A `size` of the whole image gives the blended attack of other benchmarks.

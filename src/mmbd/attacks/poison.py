@@ -55,14 +55,13 @@ def poison(
 
     Raises:
         ValueError: the target is among the sources, or they hold fewer than `count` images.
+        TypeError: the images are not uint8.
     """
     if target in sources:
         raise ValueError(f"the target class {target} cannot be a source class too")
     candidates = torch.isin(labels, torch.tensor(list(sources))).nonzero().flatten()
-    if count > len(candidates):
-        raise ValueError(
-            f"{count} images to poison, but the source classes hold only {len(candidates)}"
-        )
+    if not 0 <= count <= len(candidates):
+        raise ValueError(f"{count} images to poison; the source classes hold {len(candidates)}")
     generator = torch.Generator().manual_seed(seed)
     chosen = candidates[torch.randperm(len(candidates), generator=generator)[:count]]
     inputs, labels = inputs.clone(), labels.clone()

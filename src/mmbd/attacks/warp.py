@@ -20,13 +20,11 @@ class Warp:
         return F.grid_sample(images, grid, mode="bilinear", align_corners=True).clamp(0, 1)
 
 
-def warp(
-    shape: tuple[int, int, int], *, seed: int, points: int = 4, strength: float = 0.5
-) -> Warp:
+def warp(shape: tuple[int, int, int], *, seed: int, points: int = 4, strength: float = 0.5) -> Warp:
     """A field of `points` x `points` random vectors, upsampled (WaNet: 4, strength 0.5).
 
-    `strength` 0 gives the identity. A vector's mean length is `strength` / height, half a pixel
-    at strength 1 and 32 pixels being 1/32 of the image's half side.
+    The coarse vectors' components are half a pixel long on average at `strength` 1; 0 gives the
+    identity.
     """
     _, height, width = shape
     generator = torch.Generator().manual_seed(seed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 
 METADATA_KEY = "mmbd"
 VERSION = 1
+LARGEST = 1e30  # of any number in the metadata; also keeps NaN and infinity out
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,20 @@ class Spec:
     class_names: tuple[str, ...] | None = None
 
     def network(self) -> nn.Module:
-        """The architecture with random weights."""
+        """The architecture with random weights; ValueError when the arguments make none."""
         from mmbd import nets
 
-        return nets.build(
-            self.arch, classes=self.classes, input_shape=self.input_shape, **self.arguments
-        )
+        try:
+            return nets.build(
+                self.arch, classes=self.classes, input_shape=self.input_shape, **self.arguments
+            )
+        except ValueError:
+            raise
+        except Exception as error:  # arguments of any kind: the file says what it likes
+            raise ValueError(
+                f"{self.arch} cannot be built for input {self.input_shape} with "
+                f"{dict(self.arguments)}: {error}"
+            ) from error
 
     def to_json(self) -> str:
         return json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
@@ -75,6 +83,11 @@ class Spec:
             raise ValueError(f"mmbd metadata: input_shape {raw.get('input_shape')!r} is no shape")
         if len(bounds) != 2 or not bounds[0] < bounds[1]:
             raise ValueError(f"mmbd metadata: bounds {raw.get('bounds')!r} are not low < high")
+        for key, value in arguments.items():
+            if key in ("classes", "input_shape") or not _simple(value):
+                raise ValueError(
+                    f"mmbd metadata: argument {key!r} must be a number, a string or a list of such"
+                )
         if names is not None and (
             not isinstance(names, list) or not all(isinstance(name, str) for name in names)
         ):
@@ -83,7 +96,10 @@ class Spec:
             arch=arch,
             input_shape=tuple(int(length) for length in shape),
             classes=classes,
-            arguments={key: _tupled(value) for key, value in arguments.items()},
+            arguments={
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in arguments.items()
+            },
             bounds=(bounds[0], bounds[1]),
             mean=_numbers(raw, "mean"),
             std=_numbers(raw, "std"),
@@ -97,15 +113,19 @@ def _numbers(raw: Mapping[str, Any], key: str, whole: bool = False) -> tuple[flo
         return None
     kinds = int if whole else (int, float)
     if not isinstance(values, list) or not all(
-        isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+        isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < LARGEST
         for value in values
     ):
         raise ValueError(f"mmbd metadata: {key} must be a list of finite numbers, got {values!r}")
     return tuple(values)
 
 
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+def _simple(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(
+        isinstance(item, str | bool) or (isinstance(item, int | float) and abs(item) < LARGEST)
+        for item in items
+    )
 
 
 def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
@@ -116,6 +136,4 @@ def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
     partial = path.with_name(f".{path.name}.partial")
     tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
     save_file(tensors, partial, metadata={METADATA_KEY: spec.to_json()})
-    os.replace(partial, path)
-
-
+    partial.replace(path)

@@ -40,7 +40,11 @@ def lenet(
 ) -> nn.Module:
     """LeNet-5 (LeCun et al. 1998): two 5x5 convolutions with pooling, then linear layers."""
     channels, height, width = image_shape(input_shape)
-    pooling = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}[pool]
+    if pool not in ("max", "mean"):
+        raise ValueError(f"unknown pool {pool!r}; known: max, mean")
+    if min(height, width) < 16:
+        raise ValueError(f"a LeNet needs images of at least 16 pixels, got {height}x{width}")
+    pooling = nn.MaxPool2d if pool == "max" else nn.AvgPool2d
     layers: list[nn.Module] = []
     for outputs in widths:
         layers += [nn.Conv2d(channels, outputs, 5), activation(nonlinearity), pooling(2)]

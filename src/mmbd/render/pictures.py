@@ -1,0 +1,122 @@
+"""Maximising inputs as pictures: images as PNG data URIs, sounds and vectors as small SVG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from mmbd.render.svg import element, path, plot
+
+if TYPE_CHECKING:  # a report without inputs is rendered without torch
+    from torch import Tensor
+
+SMALL, LARGE = 96, 224
+BARS = 64
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One input, drawn: an image's data URI and size in CSS pixels, a drawing, or only a note."""
+
+    kind: str
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    drawing: Markup = Markup()
+    note: str = ""
+
+
+def picture(
+    tensor: Tensor, bounds: tuple[float, float] | None, alt: str, large: bool = False
+) -> Picture:
+    """Draw one input.
+
+    Args:
+        tensor: (1 or 3, height, width) for an image; (1, n) for a sound; (n,) for a flat vector.
+        bounds: what is drawn as black and white, or at the bottom and the top; the input's own
+            range if None.
+        alt: what it is, for those who do not see it.
+        large: for the suspicious one.
+
+    Returns:
+        A picture no larger than 96 pixels, 224 if `large`; for other shapes a note.
+    """
+    import numpy as np
+
+    values = tensor.detach().cpu().float().numpy()
+    finite = values[np.isfinite(values)]
+    if not values.size or not finite.size:
+        return Picture("note", note="no finite values")
+    low, high = bounds or (float(finite.min()), float(finite.max()))
+    scaled = np.nan_to_num((values - low) / ((high - low) or 1.0), nan=0.0).clip(0.0, 1.0)
+    if scaled.ndim == 3 and scaled.shape[0] in (1, 3):
+        return _image(scaled, LARGE if large else SMALL)
+    if scaled.ndim == 2 and scaled.shape[0] == 1:
+        return Picture("sound", drawing=_wave(scaled[0], alt, large))
+    if scaled.ndim == 1:
+        drawn = _bars if scaled.size <= BARS else _wave
+        return Picture("vector", drawing=drawn(scaled, alt, large))
+    shape = " x ".join(map(str, values.shape))
+    return Picture("note", note=f"inputs of shape {shape or '()'} are not drawn")
+
+
+def _image(scaled: Any, most: int) -> Picture:
+    """A PNG, reduced to `most` pixels a side if larger; small ones are enlarged by the browser."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = (scaled * 255).round().astype(np.uint8)
+    drawn = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
+    original = drawn.size
+    note = ""
+    if max(original) > most:
+        drawn.thumbnail((most, most), Image.Resampling.BOX)
+        note = f"reduced from {original[1]} x {original[0]} pixels"
+    file = io.BytesIO()
+    drawn.save(file, "PNG", optimize=True)
+    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    zoom = most / max(drawn.size)
+    zoom = max(1, int(zoom)) if zoom >= 1 else zoom  # whole pixels stay square
+    return Picture("image", uri, round(drawn.width * zoom), round(drawn.height * zoom), note=note)
+
+
+def _wave(scaled: Any, alt: str, large: bool) -> Markup:
+    """The envelope of a long signal: lowest and highest value of each column."""
+    import numpy as np
+
+    width, height = _box(large)
+    columns = [part for part in np.array_split(scaled, min(width, scaled.size)) if part.size]
+    step = width / len(columns)
+    ys = [(height * (1 - float(part.max())), height * (1 - float(part.min()))) for part in columns]
+    upper = [(step * (column + 0.5), top - 0.4) for column, (top, _) in enumerate(ys)]
+    lower = [(step * (column + 0.5), bottom + 0.4) for column, (_, bottom) in enumerate(ys)]
+    middle = element("line", x1=0, y1=height / 2, x2=width, y2=height / 2, class_="grid")
+    shape = element("polygon", points=path(upper + lower[::-1]), class_="wave")
+    return plot(width, height, alt, [middle, shape])
+
+
+def _bars(scaled: Any, alt: str, large: bool) -> Markup:
+    """One bar an element, from the middle of its range up or down."""
+    width, height = _box(large)
+    step = width / scaled.size
+    bars = [
+        element(
+            "rect",
+            x=step * position + step * 0.1,
+            y=height * (1 - max(float(value), 0.5)),
+            width=step * 0.8,
+            height=max(height * abs(float(value) - 0.5), 0.5),
+            class_="wave",
+        )
+        for position, value in enumerate(scaled)
+    ]
+    middle = element("line", x1=0, y1=height / 2, x2=width, y2=height / 2, class_="grid")
+    return plot(width, height, alt, [middle, *bars])
+
+
+def _box(large: bool) -> tuple[int, int]:
+    return (448, 160) if large else (150, 64)
