@@ -4,7 +4,8 @@
 
 Every recipe follows from its number alone: data set, classes, architecture, training and, for
 every third recipe, an attack. Finished models are skipped, so a run can be killed and continued.
-Settings of the detector are chosen on the even recipes and reported on the odd ones.
+Settings of the detector are chosen on the even recipes and reported on the odd ones. Recipes
+from 1000 on are the quick series: fewer images and steps, and no deep network.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ CLEAN_SETS = ("cifar10", "cifar10-grey", "cifar10-subset", "gtsrb", "gtsrb-subse
 ATTACKED_SETS = ("cifar10", "cifar10", "cifar10-grey", "gtsrb", "gtsrb-subset", "glyphs",
                  "glyphs10", "digits", "tiny")  # fmt: skip
 # Seconds an image of training on one core, measured roughly once; they only set the epochs.
+QUICK = 1000
 COST = {"mlp": 3e-5, "lenet": 1.3e-4, "cnn": 6e-4, "resnet8": 1.2e-3, "resnet18": 2.5e-3,
         "vgg16": 2e-3, "m5": 5e-4}  # fmt: skip
 
@@ -57,9 +59,11 @@ def plan(number: int) -> Plan:
     attacked = number % 3 == 2
     source = draw.choice(ATTACKED_SETS if attacked else CLEAN_SETS)
     classes = _classes(draw, source)
-    arch, arguments = _architecture(draw, source)
+    arch, arguments = _architecture(draw, source, number >= QUICK)
     images = draw.choice((3000, 6000, 10000))
     budget = draw.choice((20, 30, 40)) if attacked else draw.choice((3, 8, 15, 25))
+    if number >= QUICK:
+        images, budget = draw.choice((2000, 3000, 5000)), budget / 4
     epochs = round(budget / (COST[arch] * images))
     low, high = (10, 40) if attacked else (3, 40)
     sgd = draw.random() < 0.35
@@ -97,10 +101,10 @@ def _classes(draw: random.Random, source: str) -> tuple[int, ...] | None:
     return None
 
 
-def _architecture(draw: random.Random, source: str) -> tuple[str, dict[str, Any]]:
+def _architecture(draw: random.Random, source: str, quick: bool) -> tuple[str, dict[str, Any]]:
     if source in ("fsdd", "commands"):
         return "m5", {"width": draw.choice((8, 16, 32))}
-    small = source in ("glyphs", "glyphs10", "digits", "fsdd-image")
+    small = quick or source in ("glyphs", "glyphs10", "digits", "fsdd-image")
     names = ["mlp", "lenet", "lenet", "cnn", "cnn", "cnn"] if small else [
         "mlp", "lenet", "cnn", "cnn", "cnn", "resnet8", "resnet18", "vgg16"]  # fmt: skip
     name = draw.choice(names)
@@ -316,13 +320,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=600)
     parser.add_argument("--shard", default="0/1")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     first, step = map(int, arguments.shard.split("/"))
-    for number in range(first, arguments.count, step):
+    for number in range(arguments.first + first, arguments.first + arguments.count, step):
         if (arguments.out / f"{number:04}.json").exists():
             continue
         try:

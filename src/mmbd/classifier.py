@@ -96,7 +96,11 @@ class Classifier:
         """Eval mode and no parameter gradients inside; both as they were afterwards."""
         modules = list(self.model.modules()) if isinstance(self.model, nn.Module) else []
         modes = [(module, module.training) for module in modules]
-        gradients = [(parameter, parameter.requires_grad) for parameter in self._parameters()]
+        gradients = [
+            (parameter, parameter.requires_grad)
+            for parameter in self._parameters()
+            if not parameter.is_inference()  # made in inference mode: those never change
+        ]
         try:
             for module, _ in modes:
                 module.training = False
@@ -142,7 +146,8 @@ class Classifier:
     def _per_channel(self, name: str, value: Bound | None) -> Tensor | None:
         if value is None:
             return None
-        return broadcastable(value, self.domain.shape, name).to(self.device)
+        with torch.inference_mode(False):  # so that autograd may keep them
+            return broadcastable(value, self.domain.shape, name).to(self.device)
 
     def _probe(self) -> int:
         """Run a few random inputs through and check what comes out; returns the class count."""

@@ -23,21 +23,24 @@ KEPT_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an estimation is: searches and classes done, gradient evaluations, seconds."""
+    """How far an estimation is: searches and classes done, gradient evaluations, seconds.
+
+    `evaluations_expected` is what all searches may spend at the most.
+    """
 
     searches_done: int
     searches: int
     classes_done: int
     classes: int
     evaluations: int
+    evaluations_expected: int
     seconds: float
 
     @property
     def seconds_left(self) -> float:
-        """A guess from the searches done and under way."""
-        if not self.searches_done:
-            return float("inf")
-        return self.seconds * (self.searches - self.searches_done) / self.searches_done
+        """The time left if no further search ends early."""
+        left = max(self.evaluations_expected - self.evaluations, 0)
+        return self.seconds * left / max(self.evaluations, 1)
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ class _Record:
         self.left = dict.fromkeys(chosen, ascent.restarts)
         self.ascent, self.start, self.progress = ascent, start, progress
         self.done = 0
+        self.expected = len(chosen) * ascent.restarts * ascent.steps
 
     def add(self, search: pool.Finished) -> None:
         place = search.label, search.restart
@@ -164,6 +168,7 @@ class _Record:
         self.converged[place] = search.converged
         self.dead[place] = search.dead
         self.done += 1
+        self.expected -= self.ascent.steps - search.steps
         self.left[search.label] -= 1
         best = self.best.get(search.label)
         # The lower restart wins a tie, so that the order of finishing does not matter.
@@ -182,6 +187,7 @@ class _Record:
                     classes_done=sum(left == 0 for left in self.left.values()),
                     classes=len(self.left),
                     evaluations=evaluations,
+                    evaluations_expected=self.expected,
                     seconds=time.perf_counter() - self.start,
                 )
             )

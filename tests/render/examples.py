@@ -64,19 +64,16 @@ def run(**changes: Any) -> Run:
     return Run(**values | changes)
 
 
+def p_value(null: str, value: float, **parameters: float | None) -> PValue:
+    return PValue(null, value, math.log10(value), parameters=parameters)
+
+
 def p_values(population: float, *, paper: float = 3.4e-4) -> tuple[PValue, ...]:
-    gamma = {"shape": 42.6, "loc": 0.0, "scale": 0.3652, "exponent": 9.0}
-    free = {"shape": 3.9, "loc": 10.7, "scale": 1.247, "exponent": 10.0}
     return (
-        PValue(
-            "population",
-            population,
-            math.log10(population),
-            parameters={"statistic": 0.852, "critical": 0.431},
-        ),
-        PValue("bootstrap", 4 * population, math.log10(4 * population), parameters={"draws": 9999}),
-        PValue("paper", paper, math.log10(paper), parameters=gamma),
-        PValue("authors", min(1.0, 2.6 * paper), math.log10(2.6 * paper), parameters=free),
+        p_value("population", population, statistic=0.852, critical=0.431),
+        p_value("bootstrap", min(1.0, 4 * population), draws=9999),
+        p_value("paper", paper, shape=42.6, loc=0.0, scale=0.3652, exponent=9.0),
+        p_value("authors", min(1.0, 2.6 * paper), shape=3.9, loc=10.7, scale=1.247, exponent=10.0),
         PValue("reference", None, None, reason="no reference models were given"),
     )
 
@@ -114,7 +111,7 @@ def clean() -> Report:
         p_value=0.41,
         level=0.05,
         null="population",
-        p_values=(*p_values(0.19, paper=0.31)[1:2], PValue("population", 0.41, math.log10(0.41))),
+        p_values=p_values(0.41, paper=0.31),
         statistics=CLEAN_STATISTICS,
         class_p_values=None,
         class_names=CIFAR,
@@ -164,10 +161,7 @@ def reference() -> Report:
         targets=(6, 1, 2, 3, 7, 8),
         null="reference",
         p_value=0.0099,
-        p_values=(
-            PValue("reference", 0.0099, math.log10(0.0099), parameters={"references": 100.0}),
-            PValue("population", 0.62, math.log10(0.62)),
-        ),
+        p_values=(p_value("reference", 0.0099, references=100.0), p_value("population", 0.62)),
         class_p_values=by_class,
         stability=None,
     )
@@ -222,6 +216,10 @@ def thousand(classes: int = 1000) -> Report:
         backdoored(),
         targets=(417,),
         statistics=tuple(statistics),
+        p_values=(
+            *p_values(0.0021)[:2],
+            p_value("paper", 7e-9, shape=30.0, loc=0.0, scale=0.5, exponent=999.0),
+        ),
         class_names=tuple(f"n{label:08d} some ImageNet category" for label in range(classes)),
         ratio=52.25 / statistics[order[1]],
         stability=None,
@@ -231,7 +229,7 @@ def thousand(classes: int = 1000) -> Report:
             bytes=102_000_000,
         ),
         run=run(evaluations=61_240, searches=4000, batch=64, converged=211, seconds=3940.0),
-        curves={label: curve(statistics[label], 300) for label in range(classes)},
+        curves={label: curve(statistics[label], 40) for label in range(classes)},
         inputs={label: image(label, (3, 224, 224)) for label in order[:40]},
     )  # fmt: skip
 

@@ -111,7 +111,7 @@ def _weights_in(folder: Path) -> Path:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries)
     if "saved_model.pb" in names:
-        formats.refuse("a TensorFlow SavedModel, which is a program")
+        raise formats.refusal("a TensorFlow SavedModel, which is a program")
     found = [name for name in WEIGHTS if name in names]
     if len(found) == 1:
         return folder / found[0]

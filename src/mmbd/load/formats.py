@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Literal, NoReturn
+from typing import Literal
 
 from mmbd.errors import Failed, Refused
 from mmbd.load import pickles
@@ -88,18 +88,18 @@ def identify(head: bytes, size: int) -> Kind:
         return "torch legacy" if head[2:].startswith(TORCH_MAGIC) else "pickle"
     for offset, magic, what in FOREIGN:
         if head[offset : offset + len(magic)] == magic:
-            refuse(what)
+            raise refusal(what)
     if _onnx(head):
-        refuse("an ONNX or TensorFlow graph (protocol buffers)")
+        raise refusal("an ONNX or TensorFlow graph (protocol buffers)")
     # Pickles of protocol 0 and 1 have no magic: what can be walked through to its end is one.
     if pickles.names_in([head]).complete:
         return "pickle"
-    refuse(f"of no format that mmbd knows (its first bytes are {head[:8].hex(' ')})")
+    raise refusal(f"of no format that mmbd knows (its first bytes are {head[:8].hex(' ')})")
 
 
-def refuse(what: str) -> NoReturn:
-    """Say what the file is, that it was left alone, and what to do."""
-    raise Refused(f"the file is {what}. It was not loaded. {ADVICE}")
+def refusal(what: str) -> Refused:
+    """The error that says what the file is, that it was left alone, and what to do."""
+    return Refused(f"the file is {what}. It was not loaded. {ADVICE}")
 
 
 def mismatch(name: str, kind: Kind) -> tuple[str, ...]:

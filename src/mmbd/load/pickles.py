@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -94,12 +95,14 @@ def _walk(stream: io.BytesIO, found: dict[str, None], budget: int) -> tuple[bool
     """Add the globals of one pickle to `found`; returns whether it ended, and the budget left."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    protocol = 0
     try:
         for info, argument in operations(stream):
+            protocol = argument if info.name == "PROTO" else protocol
             budget -= 1
             if budget <= 0 or len(found) >= MAX_NAMES:
                 return False, budget
-            name = _named(info.name, argument, stack)
+            name = _named(info.name, argument, stack, protocol < 3)
             if name is not None:
                 found[name] = None
             _step(info, argument, stack, memo)
@@ -108,17 +111,21 @@ def _walk(stream: io.BytesIO, found: dict[str, None], budget: int) -> tuple[bool
     return True, budget
 
 
-def _named(operation: str, argument: Any, stack: list[Any]) -> str | None:
-    if operation in ("GLOBAL", "INST"):
-        return f"{argument[0]}.{argument[1]}"
-    if operation == "STACK_GLOBAL":
-        pair = stack[-2:]
-        if len(pair) == 2 and all(isinstance(part, str) for part in pair):
-            return f"{pair[0]}.{pair[1]}"
-        return COMPUTED
+def _named(operation: str, argument: Any, stack: list[Any], old: bool) -> str | None:
+    """The global that an opcode asks for, if any; `old` protocols use the names of Python 2."""
     if operation.startswith("EXT"):
         return f"(extension code {argument} of copyreg)"
-    return None
+    if operation == "STACK_GLOBAL":
+        pair: Any = tuple(stack[-2:])
+    elif operation in ("GLOBAL", "INST"):
+        pair = argument
+    else:
+        return None
+    if len(pair) < 2 or not all(isinstance(part, str) for part in pair):
+        return COMPUTED
+    if old:
+        pair = NAME_MAPPING.get(pair, (IMPORT_MAPPING.get(pair[0], pair[0]), pair[1]))
+    return ".".join(pair)
 
 
 def _step(

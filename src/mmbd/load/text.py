@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mmbd.render.text import clean_text as shown
 
-def shown(text: str, limit: int = 80) -> str:
-    """`text` on one line: control, bidirectional and surrogate characters escaped, cut at `limit`."""
-    head = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
-    return head if len(text) <= limit else head + "..."
+__all__ = ["listed", "shown"]
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmbd.errors import Failed
 from mmbd.report import PValue, Report
@@ -27,6 +26,25 @@ class References:
     def __post_init__(self) -> None:
         if not self.statistics or not all(self.statistics):
             raise Failed("references need at least one model with at least one statistic")
+
+    @classmethod
+    def from_reports(cls, reports: Iterable[tuple[object, Report]]) -> References:
+        """The statistics in reports on clean models, each with a name for error messages.
+
+        Raises:
+            Failed: a class has no statistic, or reports were made with different settings.
+        """
+        models: list[tuple[float, ...]] = []
+        made_by: set[str] = set()
+        for name, report in reports:
+            numbers = tuple(value for value in report.statistics if value is not None)
+            if report.run is None or len(numbers) < len(report.statistics):
+                raise Failed(f"reference {name}: {report.reason or 'a class has no statistic'}")
+            models.append(numbers)
+            made_by.add(report.run.made_by)
+        if len(made_by) > 1:
+            raise Failed(f"references were made with different settings: {sorted(made_by)}")
+        return cls(tuple(models), next(iter(made_by), ""))
 
     def class_p_values(self, statistics: Mapping[int, float]) -> dict[int, float]:
         """Per class, (1 + references' statistics at least as large) / (1 + all of them).
@@ -76,31 +94,3 @@ class References:
 
 def _none(reason: str) -> PValue:
     return PValue("reference", value=None, log10=None, reason=reason)
-
-
-def from_reports(paths: Sequence[Path]) -> References:
-    """Collect references from the reports (.json) of earlier scans; folders are searched.
-
-    Raises:
-        Failed: a file is no report, statistics are missing, or settings differ.
-    """
-    files = [
-        file
-        for path in paths
-        for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])
-    ]
-    models: list[tuple[float, ...]] = []
-    settings: set[str] = set()
-    for file in files:
-        try:
-            report = Report.from_json(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise Failed(f"reference {file}: {error}") from error
-        numbers = [value for value in report.statistics if value is not None]
-        if len(numbers) < len(report.statistics) or report.run is None:
-            raise Failed(f"reference {file}: not all classes have a statistic")
-        models.append(tuple(numbers))
-        settings.add(report.run.made_by)
-    if len(settings) > 1:
-        raise Failed(f"the references were made with different settings: {sorted(settings)}")
-    return References(tuple(models), next(iter(settings), ""))

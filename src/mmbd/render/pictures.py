@@ -26,7 +26,7 @@ class Picture:
     uri: str = ""
     width: int = 0
     height: int = 0
-    drawing: Markup = Markup()
+    drawing: str = ""
     note: str = ""
 
 

@@ -101,7 +101,7 @@ def spread(values: Sequence[float], start: float, end: float, zero: bool = True)
     """A scale that holds all values with a little room, and zero unless told not to."""
     shown = [*values, 0.0] if zero else list(values)
     low, high = min(shown, default=0.0), max(shown, default=1.0)
-    room = (high - low) * 0.04 or 0.5
+    room = (high - low) * 0.04 if high - low > 1e-90 else 0.5
     return Scale(low - room if low < 0 or not zero else low, high + room, start, end)
 
 

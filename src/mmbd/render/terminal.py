@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mmbd.render import words
-from mmbd.render.text import clean_text, number, probability
+from mmbd.render.text import brief, clean_text, number, probability
 from mmbd.report import Report
 
 STYLES = {"backdoored": "bold red", "clean": "bold green", "not evaluable": "bold yellow"}
@@ -82,7 +82,7 @@ def _classes(report: Report, console: Console) -> None:
         between = f"between {number(smallest)} and {number(largest)}"
         _say(console, f"... {len(rest)} more, {between}", "dim", lead="    ")
     if report.ratio is not None:
-        _say(console, f"largest over second largest: {number(report.ratio)}", lead="    ")
+        _say(console, f"largest over second largest: {brief(report.ratio, 3)}", lead="    ")
     if invalid := words.invalid(report):
         _say(console, invalid, lead="    ")
 

@@ -46,6 +46,11 @@ def number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
+def brief(value: float | None, digits: int = 4) -> str:
+    """At most so many significant digits, and no trailing zeros."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
 def probability(value: float | None, log10: float | None = None) -> str:
     """A p-value with two significant digits, from its logarithm where it underflows."""
     if value is None or not math.isfinite(value):
@@ -55,7 +60,7 @@ def probability(value: float | None, log10: float | None = None) -> str:
             return "<1e-300"
         exponent = math.floor(log10)
         return f"{10 ** (log10 - exponent):.1f}e{exponent}"
-    return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+    return f"{value:#.2g}" if value < 0.1 else f"{value:.2f}"
 
 
 def count(value: int | None) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeGuard
 
-from mmbd.render.text import clean_text, count, number, probability, seconds, size
+from mmbd.render.text import brief, clean_text, count, number, probability, seconds, size
 from mmbd.report import PValue, Report
 
 # Each null by its short name: how it is called, and what it compares the model with.
@@ -34,13 +35,13 @@ def null_basis(null: str) -> str:
 
 def ranking(report: Report) -> list[int]:
     """The classes with a valid statistic, the largest first; ties by number."""
-    found = [(label, value) for label, value in enumerate(report.statistics) if is_number(value)]
-    return [label for label, _ in sorted(found, key=lambda pair: (-(pair[1] or 0.0), pair[0]))]
+    found = [(-value, label) for label, value in enumerate(report.statistics) if is_number(value)]
+    return [label for _, label in sorted(found)]
 
 
-def is_number(value: float | None) -> bool:
-    """Whether there is a finite value."""
-    return value is not None and math.isfinite(value)
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Whether there is a value that can be shown: finite, and not absurdly large."""
+    return value is not None and abs(value) < 1e90
 
 
 def class_name(report: Report, label: int, limit: int = 40) -> str:
@@ -136,7 +137,7 @@ def fitted(entry: PValue) -> str:
     known = [name for name in FACTS_NAMED if name in entry.parameters]
     others = [name for name in entry.parameters if name not in FACTS_NAMED]
     return ", ".join(
-        f"{clean_text(name.replace('_', ' '), 30)} {number(entry.parameters[name])}"
+        f"{clean_text(name.replace('_', ' '), 30)} {brief(entry.parameters[name])}"
         for name in known + others
     )
 

@@ -1,0 +1,181 @@
+"""How fast a scan is: `fast` against the paper's procedure and against the floor, in one run.
+
+    python benchmarks/scan_speed.py [--models resnet18,cnn,lenet] [--out FILE.json]
+
+The floor is the number of gradient evaluations times the best time of one forward and backward
+pass a sample that this machine reaches at any batch size, measured on the bare network in the same
+run. `paper` is run on a few classes and extrapolated to all (classes are independent and cost the
+same budget); the table says on how many. Every figure comes from a process of its own, so that
+peak memory is that figure's alone. Absolute times mean nothing elsewhere: read the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmbd import nets
+from mmbd.classifier import Classifier
+from mmbd.estimate import maximum_margins
+
+SHAPE = (3, 32, 32)
+# name: (architecture, its arguments, classes of `paper` that are run)
+MODELS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "resnet18": ("resnet18", {}, 1),
+    "resnet18-w16": ("resnet18", {"width": 16}, 2),
+    "resnet8": ("resnet8", {}, 4),
+    "cnn": ("cnn", {}, 10),
+    "lenet": ("lenet", {}, 10),
+    "mlp": ("mlp", {"hidden": (512, 256)}, 10),
+}
+BATCHES = (8, 16, 32, 48, 64, 128, 256)
+
+
+def network(name: str, classes: int) -> torch.nn.Module:
+    """The network with seeded random weights, briefly fitted so that margins can grow."""
+    arch, arguments, _ = MODELS[name]
+    torch.manual_seed(0)
+    net = nets.build(arch, classes=classes, input_shape=SHAPE, **arguments)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        labels = torch.randint(0, classes, (64,), generator=generator)
+        centres = torch.rand((classes, *SHAPE), generator=torch.Generator().manual_seed(1))
+        inputs = (centres[labels] + 0.3 * torch.rand((64, *SHAPE), generator=generator)) / 1.3
+        loss = torch.nn.functional.cross_entropy(net(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return net.eval()
+
+
+def floor(name: str, classes: int, repeats: int) -> dict[str, float]:
+    """The best seconds a sample of a bare forward and backward pass to the input."""
+    net = network(name, classes).requires_grad_(False)
+    best: dict[str, float] = {"seconds": float("inf"), "batch": 0}
+    for layout in (torch.contiguous_format, torch.channels_last):
+        net = net.to(memory_format=layout)
+        for batch in BATCHES:
+            x = torch.rand((batch, *SHAPE)).contiguous(memory_format=layout).requires_grad_()
+            for repeat in range(repeats + 1):
+                start = time.perf_counter()
+                torch.autograd.grad(net(x)[:, 0].sum(), x)
+                seconds = (time.perf_counter() - start) / batch
+                if repeat and seconds < best["seconds"]:
+                    best = {"seconds": seconds, "batch": batch}
+    return best
+
+
+def search(name: str, classes: int, method: str, subset: int, settings: dict[str, Any]) -> Any:
+    """One estimation: seconds, gradient evaluations, batch."""
+    classifier = Classifier(network(name, classes), input_shape=SHAPE)
+    maximum_margins(classifier, classes=[0], restarts=1, steps=2)  # warm up
+    found = maximum_margins(
+        classifier, method=method, classes=list(range(subset)), **settings  # type: ignore[arg-type]
+    )
+    return {
+        "seconds": found.seconds,
+        "evaluations": found.evaluations,
+        "batch": found.batch,
+        "steps": found.steps[:subset].double().mean().item(),
+    }
+
+
+def apart(task: str, **arguments: Any) -> dict[str, Any]:
+    """Run a task in a process of its own; its figures and its peak memory in MiB."""
+    command = [sys.executable, __file__, "--task", json.dumps([task, arguments])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def measure(name: str, repeats: int) -> dict[str, Any]:
+    """All figures of one model with ten classes."""
+    subset = MODELS[name][2]
+    # The floor before and after, the better one counts: a shared machine drifts.
+    floors = [apart("floor", name=name, classes=10, repeats=repeats)]
+    fast = [
+        apart("search", name=name, classes=10, method="fast", subset=10, settings={})
+        for _ in range(3)
+    ]
+    floors.append(apart("floor", name=name, classes=10, repeats=repeats))
+    paper = apart("search", name=name, classes=10, method="paper", subset=subset, settings={})
+    best = min(floors, key=lambda figure: figure["seconds"])
+    quickest = min(fast, key=lambda figure: figure["seconds"])
+    paper_seconds = paper["seconds"] * 10 / subset
+    return {
+        "model": name,
+        "fast": quickest,
+        "paper": paper | {"classes_run": subset, "seconds_all_classes": paper_seconds},
+        "floor": best,
+        "paper_over_fast": paper_seconds / quickest["seconds"],
+        "fast_over_floor": quickest["seconds"] / (quickest["evaluations"] * best["seconds"]),
+        "paper_over_floor": paper["seconds"] / (paper["evaluations"] * best["seconds"]),
+    }
+
+
+def memory() -> list[dict[str, Any]]:
+    """Peak memory with 10 and with 1000 classes, at the same batch size."""
+    return [
+        {"model": name, "classes": classes}
+        | apart("search", name=name, classes=classes, method="fast", subset=classes,
+                settings={"batch": 40, "steps": 4})
+        for name in ("cnn", "resnet18-w16")
+        for classes in (10, 1000)
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.task:
+        task, arguments = json.loads(options.task)
+        result = {"floor": floor, "search": search}[task](**arguments)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(result | {"peak_mib": round(peak)}))
+        return
+    rows = []
+    print(f"{'model':14}{'fast s':>9}{'evals':>7}{'paper s':>10}{'paper/fast':>12}{'fast/floor':>12}"
+          f"{'peak MiB':>10}")  # fmt: skip
+    for name in options.models.split(","):
+        row = measure(name, options.repeats)
+        rows.append(row)
+        extrapolated = "" if row["paper"]["classes_run"] == 10 else "*"
+        print(
+            f"{name:14}{row['fast']['seconds']:9.2f}{row['fast']['evaluations']:7}"
+            f"{row['paper']['seconds_all_classes']:9.0f}{extrapolated or ' '}"
+            f"{row['paper_over_fast']:12.0f}{row['fast_over_floor']:12.2f}"
+            f"{row['fast']['peak_mib']:10}",
+            flush=True,
+        )
+    print("* extrapolated from fewer classes; see the JSON")
+    sizes = memory()
+    for entry in sizes:
+        print(f"{entry['model']:14}{entry['classes']:6} classes: {entry['peak_mib']} MiB")
+    result = {
+        "rows": rows,
+        "memory": sizes,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+    }
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

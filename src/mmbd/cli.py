@@ -1,0 +1,208 @@
+"""The command line: a thin skin over the package. Nothing heavy is imported before it is needed.
+
+Exit codes: 0 clean, 1 backdoored, 2 failed, 3 refused or not evaluable, 4 usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+import mmbd
+from mmbd import gate
+from mmbd.errors import Failed
+from mmbd.progress import watching
+
+if TYPE_CHECKING:
+    from mmbd.report import Report
+
+INTERRUPTED = 130
+
+app = App(
+    name="mmbd",
+    help="Tell whether a trained classifier carries a backdoor, from the model alone.",
+    version=mmbd.__version__,
+    help_format="plaintext",
+)
+
+# Flags without a --no-... or --empty-... twin.
+Plain = Parameter(negative="")
+Numbers = Annotated[list[float] | None, Parameter(consume_multiple=True, negative="")]
+
+
+class Usage(ValueError):
+    """The command line does not make sense (exit 4)."""
+
+
+@app.command
+def scan(
+    models: Annotated[list[Path], Plain],
+    /,
+    *,
+    arch: str | None = None,
+    arch_arg: Annotated[list[str] | None, Plain] = None,
+    input_shape: Annotated[str | None, Parameter(name="--input")] = None,
+    bounds: Annotated[tuple[float, float] | None, Plain] = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    classes: int | None = None,
+    class_names: Path | None = None,
+    device: str = "cpu",
+    method: Literal["fast", "paper"] = "fast",
+    null: Literal["population", "bootstrap", "paper", "authors", "reference"] | None = None,
+    level: float = 0.05,
+    reference: Annotated[list[Path] | None, Plain] = None,
+    seed: int = 0,
+    seeds: int = 1,
+    restarts: int | None = None,
+    steps: int | None = None,
+    constraint: Literal["project", "clamp"] | None = None,
+    batch: int | None = None,
+    json_to: Annotated[str | None, Parameter(name="--json")] = None,
+    html_to: Annotated[Path | None, Parameter(name="--html")] = None,
+    sarif_to: Annotated[Path | None, Parameter(name="--sarif")] = None,
+    quiet: Annotated[bool, Plain] = False,
+) -> int:
+    """Test model files for a backdoor. No data is needed, and nothing in the files is executed.
+
+    Exit codes: 0 clean, 1 backdoored, 2 failed, 3 refused or not evaluable, 4 usage. With several
+    models the worst decides: 1 over 3 over 2 over 0.
+
+    Args:
+        models: Model files: safetensors, or PyTorch state dicts.
+        arch: The network: a built-in name, package.module:factory or path/to/file.py:factory.
+            Files written by mmbd need no flags.
+        arch_arg: An argument of the network, key=value; may be repeated.
+        input_shape: The shape of one input, for example 3x32x32.
+        bounds: The lowest and the highest valid input (default: 0 1).
+        mean: The mean that inputs are normalised with, one number or one a channel.
+        std: The standard deviation that inputs are normalised with.
+        classes: The number of classes, for built-in networks (default: as in the weights).
+        class_names: A file with one class name a line, or a JSON list.
+        device: Where to run.
+        method: The fast search, or the procedure of the paper.
+        null: Which p-value decides (default: population; reference where references are given).
+        level: The false-positive rate asked for.
+        reference: Clean models of the same domain, or JSON reports on them: a file or a folder;
+            may be repeated.
+        seed: The seed of the random starts.
+        seeds: Repeat with so many seeds and report how stable the outcome is.
+        restarts: Searches a class.
+        steps: The most gradient evaluations a search.
+        constraint: Project onto the domain, or clamp in the forward pass (the authors' script).
+        batch: The most searches side by side (default: what memory allows).
+        json_to: Write the report as JSON: a file, a folder (one file a model), or - to print it.
+        html_to: Write the report as one HTML file, or one a model into a folder.
+        sarif_to: Write one SARIF file about all models.
+        quiet: Print one line a model.
+    """
+    files = [Path(json_to) if json_to not in (None, "-") else None, html_to]
+    if len(models) > 1 and any(file is not None and file.suffix for file in files):
+        raise Usage("with several models, --json and --html take a folder (or --json -)")
+    scanning: dict[str, Any] = {
+        "method": method, "null": null, "level": level, "seed": seed, "seeds": seeds,
+    }  # fmt: skip
+    overrides = {"restarts": restarts, "steps": steps, "constraint": constraint, "batch": batch}
+    scanning |= {name: value for name, value in overrides.items() if value is not None}
+    loading = {
+        "arch": arch, "arch_args": _pairs(arch_arg or []), "input_shape": _shape(input_shape),
+        "bounds": bounds, "mean": mean, "std": std, "classes": classes,
+        "class_names": class_names, "device": device,
+    }  # fmt: skip
+    if reference:
+        scanning["references"] = gate.references(reference, loading=loading, scanning=scanning)
+    outcomes: list[gate.Outcome] = []
+    out = Console(soft_wrap=True)
+    for path in models:
+        with watching(path.name, shown=not quiet) as progress:
+            outcome = gate.scan_file(
+                path, loading=loading, scanning=scanning | {"progress": progress}
+            )
+        outcomes.append(outcome)
+        for file, suffix in zip(files, (".json", ".html"), strict=True):
+            if file is not None:
+                _write(outcome.report, path, file, suffix)
+        if json_to != "-":
+            _show(outcome.report, out, brief=quiet or len(models) > 1)
+    reports = [outcome.report for outcome in outcomes]
+    if json_to == "-":
+        texts = [report.to_json() for report in reports]
+        print(texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]")
+    if sarif_to is not None:
+        from mmbd.render.sarif import sarif
+        from mmbd.report import write
+
+        write(sarif_to, sarif(reports))
+    return gate.worst(outcome.code for outcome in outcomes)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    try:
+        code = app(
+            sys.argv[1:] if arguments is None else arguments,
+            exit_on_error=False, print_error=False, result_action="return_value",
+        )  # fmt: skip
+    except CycloptsError as error:
+        errors.print(f"mmbd: {error}\nTry: mmbd scan --help")
+        sys.exit(gate.USAGE)
+    except Failed as error:
+        errors.print(f"mmbd: {error}")
+        sys.exit(gate.FAILED)
+    except ValueError as error:
+        errors.print(f"mmbd: {error}")
+        sys.exit(gate.USAGE)
+    except OSError as error:
+        errors.print(f"mmbd: {error}")
+        sys.exit(gate.FAILED)
+    except KeyboardInterrupt:
+        errors.print("mmbd: interrupted; reports written so far are complete")
+        sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        shape = tuple(int(length) for length in text.lower().split("x"))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise Usage(f"--input {text!r}: expected lengths such as 3x32x32")
+    return shape
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise Usage(f"--arch-arg {text!r}: expected key=value")
+        pairs[key] = value
+    return pairs
+
+
+def _write(report: Report, model: Path, target: Path, suffix: str) -> None:
+    """Into the file `target`, or under the model's name into the folder `target`."""
+    if not target.suffix:
+        target.mkdir(parents=True, exist_ok=True)
+        target = target / f"{model.name}{suffix}"
+    elif target.suffix != suffix:
+        raise Usage(f"{target}: expected a name that ends in {suffix}, or a folder")
+    report.save(target)
+
+
+def _show(report: Report, out: Console, *, brief: bool) -> None:
+    from mmbd.render.terminal import line, terminal
+
+    if brief:
+        out.print(line(report), markup=False, highlight=False, emoji=False)
+    else:
+        terminal(report, out)

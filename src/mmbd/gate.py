@@ -1,0 +1,113 @@
+"""A model file to a report and an exit code; whatever the file does, an answer and no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmbd.errors import Failed, NotEvaluable, Refused
+from mmbd.report import Model, Report
+
+if TYPE_CHECKING:
+    from mmbd.null import References
+
+CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
+MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
+# With several models the worst wins.
+SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The report on one file, and the exit code it asks for."""
+
+    report: Report
+    code: int
+
+
+def scan_file(
+    path: str | Path, *, loading: Mapping[str, Any], scanning: Mapping[str, Any]
+) -> Outcome:
+    """Load and scan one file.
+
+    Args:
+        path: the model file or folder.
+        loading: keyword arguments of `load.load`.
+        scanning: keyword arguments of `scanning.scan`; wrong ones raise ValueError.
+    """
+    from mmbd.load import load
+    from mmbd.scanning import scan, unevaluable
+
+    level = float(scanning.get("level", 0.05))
+    try:
+        loaded = load(path, **loading)
+    except (Refused, NotEvaluable, Failed) as error:
+        words = {Refused: "refused: ", NotEvaluable: "", Failed: "failed: "}[type(error)]
+        report = unevaluable(f"{words}{error}", model=unread(path), level=level)
+        return Outcome(report, FAILED if isinstance(error, Failed) else REFUSED)
+    try:
+        report = scan(loaded.classifier, model=loaded.model, **scanning)
+    except Failed as error:
+        report = unevaluable(f"failed: {error}", model=loaded.model, level=level)
+        return Outcome(report, FAILED)
+    except (RuntimeError, TypeError, LookupError, ArithmeticError) as error:
+        # Raised by the network itself, which is somebody else's code.
+        reason = f"failed: the model raised {type(error).__name__}: {error}"
+        return Outcome(unevaluable(reason, model=loaded.model, level=level), FAILED)
+    report = replace(report, caveats=(*loaded.notes, *report.caveats))
+    return Outcome(report, report.exit_code)
+
+
+def references(
+    paths: Sequence[Path], *, loading: Mapping[str, Any], scanning: Mapping[str, Any]
+) -> References:
+    """Statistics of clean models of the same domain, from models or from reports on them.
+
+    Args:
+        paths: JSON reports, model files, or folders of either; other files in a folder are
+            passed over.
+        loading, scanning: as for the models under test, so that the statistics compare.
+
+    Raises:
+        Failed: a named file is neither, a model cannot be read, or settings differ.
+    """
+    from mmbd.load import load
+    from mmbd.null.reference import References
+    from mmbd.scanning import scan
+
+    reports: list[tuple[Path, Report]] = []
+    wanted = {key: value for key, value in scanning.items() if key not in ("null", "seeds")}
+    for path in paths:
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        for file in inside:
+            if file.suffix == ".json":
+                try:
+                    reports.append((file, Report.from_json(file.read_text(encoding="utf-8"))))
+                except (OSError, ValueError) as error:
+                    if file is path:
+                        raise Failed(f"reference {file}: {error}") from error
+            elif file is path or file.suffix in MODEL_SUFFIXES:
+                try:
+                    loaded = load(file, **loading)
+                except (Refused, NotEvaluable, Failed) as error:
+                    raise Failed(f"reference {file}: {error}") from error
+                reports.append((file, scan(loaded.classifier, model=loaded.model, **wanted)))
+    if not reports:
+        raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")
+    return References.from_reports(reports)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code for several models: 1 over 3 over 2 over 0."""
+    return max(codes, key=SEVERITY.index, default=CLEAN)
+
+
+def unread(path: str | Path) -> Model:
+    """What can be said of a file that was not loaded: its name."""
+    path = Path(path)
+    return Model(
+        name=path.name, file=str(path), sha256=None, bytes=None, format=None, architecture="",
+        parameters=None, domain="", input_shape=(), bounds=None, mean=None, std=None,
+    )  # fmt: skip

@@ -1,0 +1,134 @@
+"""A model file, or a folder with one, -> a Classifier. Nothing in the file is ever executed.
+
+The file is opened once and read once into memory (up to `max_bytes`); the digest, the format and
+the tensors all come from those bytes. A pickle has to pass an allow list before torch sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mmbd.errors import Failed, NotEvaluable, Refused
+from mmbd.load.files import MAX_BYTES
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from mmbd.classifier import Classifier
+    from mmbd.domain import Bound
+    from mmbd.report import Model
+
+__all__ = ["Loaded", "load", "read_class_names"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A classifier, what is known about its file, and what had to be done to read it.
+
+    `notes` are sentences such as "unwrapped envelope 'net'"; they quote untrusted names, escaped.
+    """
+
+    classifier: Classifier
+    model: Model
+    notes: tuple[str, ...]
+
+
+def load(
+    path: str | Path,
+    *,
+    arch: str | Callable[..., nn.Module] | None = None,
+    arch_args: Mapping[str, Any] | None = None,
+    input_shape: Sequence[int] | None = None,
+    bounds: tuple[Bound, Bound] | None = None,
+    mean: Bound | None = None,
+    std: Bound | None = None,
+    class_names: Sequence[str] | None = None,
+    device: torch.device | str = "cpu",
+    classes: int | None = None,
+    entry: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Loaded:
+    """Load a classifier from safetensors or a torch state dict.
+
+    A file that `mmbd` wrote says itself what it is; arguments given here take precedence over
+    that. Any other file needs `arch` and `input_shape`, and `mean` and `std` if it has them.
+
+    Args:
+        path: the file, or a folder with one `model.safetensors` or `pytorch_model.bin`.
+        arch: a built-in architecture, `package.module:factory`, `path/to/file.py:factory`, or
+            the factory itself: a function or class that returns an `nn.Module`.
+        arch_args: keyword arguments for it; a factory of one's own gets these and nothing else.
+        input_shape: the shape of one input, for example (3, 32, 32).
+        bounds: the lowest and the highest valid input, (0, 1) by default.
+        mean: as for `Classifier`.
+        std: as for `Classifier`.
+        class_names: one name a class.
+        device: where the classifier shall run.
+        classes: the number of classes; a built-in architecture finds it in the weights otherwise.
+        entry: which state dict to take where a checkpoint holds several, such as "ema".
+        max_bytes: refuse to read larger files; memory use is about three times the file.
+
+    Raises:
+        Refused: the file would have to be executed to be read, or is no format for weights.
+        Failed: nothing there, broken, or the weights do not fit the architecture or the inputs.
+        NotEvaluable: the network's outputs are not logits.
+    """
+    from mmbd.load.loading import Request, load_request
+
+    request = Request(
+        arch=arch,
+        arch_args=dict(arch_args or {}),
+        input_shape=None if input_shape is None else tuple(input_shape),
+        bounds=bounds,
+        mean=mean,
+        std=std,
+        class_names=None if class_names is None else tuple(class_names),
+        device=device,
+        classes=classes,
+        entry=entry,
+    )
+    try:
+        return load_request(Path(path), request, max_bytes)
+    except (Refused, Failed, NotEvaluable) as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def read_class_names(path: str | Path) -> tuple[str, ...]:
+    """The class names in a text file: one a line, or a JSON list of texts.
+
+    Raises:
+        Failed: not readable, not UTF-8, no names, or an empty name between others.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failed(f"cannot read the class names in {path}: {error}") from error
+    if text.lstrip().startswith("["):
+        try:
+            names = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise Failed(f"{path}: the class names are a broken JSON list: {error}") from error
+        if not all(isinstance(name, str) for name in names):
+            raise Failed(f"{path}: expected a JSON list of texts as class names")
+    else:
+        names = [line.strip() for line in text.rstrip().splitlines()]
+    if not names or not all(names):
+        raise Failed(f"{path}: expected one class name a line, found an empty file or line")
+    return tuple(names)
+
+
+class _Package(ModuleType):
+    """`mmbd.load` is this package as soon as any part of it is imported, and must stay callable."""
+
+    def __call__(self, path: str | Path, **arguments: Any) -> Loaded:
+        return load(path, **arguments)
+
+
+sys.modules[__name__].__class__ = _Package

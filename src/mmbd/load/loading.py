@@ -1,0 +1,236 @@
+"""The steps of `mmbd.load`: read, find the state dict, build the network, fill it, wrap it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbd import nets
+from mmbd.classifier import Classifier
+from mmbd.domain import Bound
+from mmbd.errors import Failed, NotEvaluable, Refused
+from mmbd.load import Loaded, architecture, envelopes, files
+from mmbd.load.checkpoints import contents
+from mmbd.load.envelopes import StateDict
+from mmbd.load.spec import Spec
+from mmbd.load.text import listed, shown
+from mmbd.report import Model
+
+THREE_WAYS = (
+    "the file does not say which network it is for. Give --arch with a built-in architecture "
+    f"({', '.join(nets.ARCHITECTURES)}), with package.module:factory, or with "
+    "path/to/file.py:factory, and --input, for example 3x32x32. Files that mmbd saved need neither"
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user said, each None where nothing was said; see `mmbd.load.load`."""
+
+    arch: str | Callable[..., nn.Module] | None
+    arch_args: dict[str, Any]
+    input_shape: tuple[int, ...] | None
+    bounds: tuple[Bound, Bound] | None
+    mean: Bound | None
+    std: Bound | None
+    class_names: Sequence[str] | None
+    device: torch.device | str
+    classes: int | None
+    entry: str | None
+
+
+def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
+    """`mmbd.load.load`, with its arguments in a `Request`."""
+    file = files.read(path, max_bytes)
+    held = contents(file.data, file.kind)
+    spec = None if held.metadata is None else _spec(held.metadata)
+    found = envelopes.candidates(held.value)
+    network, name, notes = _network(found, request, spec)
+    shape = request.input_shape or (spec.input_shape if spec else None)
+    if shape is None:
+        raise Failed("the file does not say what inputs it takes: give --input, such as 3x32x32")
+    notes = (*file.notes, *held.notes, *notes, *_overridden(request, spec))
+    classifier = _classifier(network, shape, request, spec)
+    if request.classes not in (None, classifier.classes):
+        raise Failed(f"{name} has {classifier.classes} classes, not {request.classes}")
+    model = Model(
+        name=path.name or path.resolve().name,
+        file=str(file.path),
+        sha256=file.sha256,
+        bytes=len(file.data),
+        format=held.format,
+        architecture=name,
+        parameters=classifier.parameter_count,
+        domain=repr(classifier.domain),
+        input_shape=classifier.domain.shape,
+        bounds=classifier.domain.bounds,
+        mean=classifier.mean,
+        std=classifier.std,
+    )
+    return Loaded(classifier, model, notes)
+
+
+def _spec(text: str) -> Spec:
+    try:
+        return Spec.from_json(text)
+    except Exception as error:  # written by whoever wrote the file
+        raise Failed(f"the file's mmbd metadata is broken: {shown(str(error), 200)}") from None
+
+
+def _network(
+    found: list[StateDict], request: Request, spec: Spec | None
+) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """The network that the request or else the file asks for, with the weights in it."""
+    arch, arguments = request.arch, request.arch_args
+    if spec is not None and arch in (None, spec.arch):
+        return _described(found, request, spec)
+    if arch is None:
+        raise Failed(THREE_WAYS)
+    name = architecture.label(arch, arguments)
+    if isinstance(arch, str) and ":" not in arch:
+        return _built_in(found, request, arch, spec)
+    make = architecture.factory(arch) if isinstance(arch, str) else arch
+    network = architecture.build(partial(make, **arguments), name)
+    chosen = envelopes.choose(found, set(_state(network, name)), request.entry)
+    return network, name, (*chosen.notes, *_fill(network, chosen, name))
+
+
+def _described(
+    found: list[StateDict], request: Request, spec: Spec
+) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """The network of the file's own metadata: checked without memory before it is built."""
+    arguments = {**spec.arguments, **request.arch_args}
+    name = architecture.label(spec.arch, arguments)
+    shape = request.input_shape or spec.input_shape
+    sizes: dict[str, Any] = {"classes": request.classes or spec.classes, "input_shape": shape}
+    make = partial(nets.build, spec.arch, **{**sizes, **arguments})
+    bare = architecture.skeleton(make, name, within=found[0].tensors)
+    chosen = envelopes.choose(found, set(bare.state_dict()), request.entry)
+    _compare(bare.state_dict(), chosen.tensors, name)
+    architecture.check_activations(bare, shape, name)
+    network = architecture.build(make, name)
+    return network, name, (*chosen.notes, *_fill(network, chosen, name))
+
+
+def _built_in(
+    found: list[StateDict], request: Request, arch: str, spec: Spec | None
+) -> tuple[nn.Module, str, tuple[str, ...]]:
+    name = architecture.label(arch, request.arch_args)
+    shape = request.input_shape or (spec.input_shape if spec else None)
+    if shape is None and arch in nets.ARCHITECTURES:
+        raise Failed(f"the architecture {name} needs to know its inputs: give --input")
+    arguments = dict(request.arch_args)
+    classes = arguments.pop("classes", request.classes)
+
+    def make(classes: int) -> nn.Module:
+        sizes: dict[str, Any] = {"classes": classes, "input_shape": shape or ()}
+        return nets.build(arch, **{**sizes, **arguments})
+
+    def bare(classes: int) -> nn.Module:
+        return architecture.skeleton(partial(make, classes), name, within=None)
+
+    chosen = envelopes.choose(found, set(bare(2).state_dict()), request.entry)
+    notes = chosen.notes
+    if classes is None:
+        classes = architecture.classes_in(bare, chosen.tensors) or 2
+        notes = (*notes, f"{classes} classes, as the shape of the last layer says")
+    # Before any memory is taken: a shape such as (1000000000, 0) costs the file nothing.
+    _compare(bare(classes).state_dict(), chosen.tensors, name)
+    network = architecture.build(partial(make, classes), name)
+    return network, name, (*notes, *_fill(network, chosen, name))
+
+
+def _state(network: nn.Module, name: str) -> dict[str, Tensor]:
+    try:
+        return dict(network.state_dict())
+    except Exception as error:  # somebody's own module
+        raise Failed(f"{name} has no usable state_dict(): {error}") from error
+
+
+def _compare(expected: dict[str, Tensor], given: envelopes.Tensors, name: str) -> None:
+    """Raise Failed that lists the first missing, unexpected and mismatched names, if any."""
+    faults: list[str] = []
+    missing = [key for key in expected if key not in given]
+    missing = [key for key in missing if key.rpartition(".")[2] != envelopes.OPTIONAL]
+    if missing:
+        faults.append(f"missing: {listed(missing)}")
+    if unexpected := [key for key in given if key not in expected]:
+        faults.append(f"unexpected: {listed(unexpected)}")
+    both = [key for key in expected if key in given]
+    if shapes := [
+        f"{key} is {tuple(given[key].shape)} in the file, not {tuple(expected[key].shape)}"
+        for key in both
+        if given[key].shape != expected[key].shape
+    ]:
+        faults.append(f"of another shape: {listed(shapes, most=3)}")
+    elif kinds := [
+        f"{key} is {given[key].dtype} in the file, not {expected[key].dtype}"
+        for key in both
+        if given[key].dtype.is_floating_point != expected[key].dtype.is_floating_point
+    ]:
+        faults.append(f"of another kind of number: {listed(kinds, most=3)}")
+    if faults:
+        raise Failed(f"the weights do not fit the architecture {name}; {'; '.join(faults)}")
+
+
+def _fill(network: nn.Module, chosen: StateDict, name: str) -> tuple[str, ...]:
+    """Load strictly; returns notes. torch decides, `_compare` explains."""
+    expected = _state(network, name)
+    # A mapping of our own, without the version metadata that came with the file.
+    given = {key: tensor.detach() for key, tensor in chosen.tensors.items()}
+    if set(given) <= set(expected):
+        _compare(expected, given, name)
+    try:
+        network.load_state_dict(given, strict=True)
+    except Exception as error:  # also whatever hooks a module of the user's has
+        _compare(expected, given, name)
+        raise Failed(f"the weights do not load into {name}: {shown(str(error), 300)}") from error
+    network.eval()
+    notes: list[str] = []
+    if any(key not in given for key in expected):
+        notes.append(f"the file lacks {envelopes.OPTIONAL}, which inference does not use")
+    kinds = {
+        (str(given[key].dtype), str(value.dtype))
+        for key, value in expected.items()
+        if key in given and given[key].dtype != value.dtype
+    }
+    notes += [f"weights kept as {held} are used as {used}" for held, used in sorted(kinds)]
+    if not all(bool(torch.isfinite(value).all()) for value in network.parameters()):
+        notes.append("some weights are NaN or infinite")
+    return tuple(notes)
+
+
+def _classifier(
+    network: nn.Module, shape: tuple[int, ...], request: Request, spec: Spec | None
+) -> Classifier:
+    bounds = request.bounds or (spec.bounds if spec else (0.0, 1.0))
+    mean = request.mean if request.mean is not None or spec is None else spec.mean
+    std = request.std if request.std is not None or spec is None else spec.std
+    try:
+        return Classifier(
+            network.to(request.device),
+            input_shape=shape,
+            bounds=bounds,
+            mean=mean,
+            std=std,
+            class_names=request.class_names or (spec.class_names if spec else None),
+            device=request.device,
+        )
+    except (Refused, Failed, NotEvaluable):
+        raise
+    except Exception as error:  # arguments that do not fit, from the user or from the file
+        raise Failed(f"the inputs described do not fit: {shown(str(error), 300)}") from error
+
+
+def _overridden(request: Request, spec: Spec | None) -> tuple[str, ...]:
+    if spec is None:
+        return ()
+    names = ("arch", "arch_args", "input_shape", "bounds", "mean", "std", "class_names", "classes")
+    given = [name for name in names if getattr(request, name) not in (None, {})]
+    return (f"given here and not taken from the file: {', '.join(given)}",) if given else ()

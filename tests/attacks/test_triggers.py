@@ -1,0 +1,145 @@
+"""The triggers: what each changes, by how much, and that all of it follows from the seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmbd import attacks
+
+SHAPE = (3, 32, 32)
+KINDS = sorted(attacks.TRIGGERS)
+seeds = st.integers(0, 10_000)
+
+
+def images(count: int = 4, shape=SHAPE) -> torch.Tensor:
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(1))
+
+
+@given(kind=st.sampled_from(KINDS), seed=seeds, shape=st.sampled_from(
+    [SHAPE, (1, 28, 28), (3, 64, 64), (3, 24, 40)]))  # fmt: skip
+def test_every_trigger_keeps_shape_and_range_and_input(kind, seed, shape):
+    x = images(3, shape)
+    kept = x.clone()
+    trigger = attacks.TRIGGERS[kind](shape, seed=seed)
+    out = trigger(x)
+    assert torch.equal(x, kept)
+    assert out.shape == x.shape
+    assert out.dtype == torch.float32
+    assert 0 <= float(out.min()) <= float(out.max()) <= 1
+    assert not torch.equal(out, x)
+    # Every image gets the same trigger, whatever is beside it; the same seed makes the same one.
+    assert torch.equal(trigger(x[1:2]), out[1:2])
+    assert torch.equal(attacks.TRIGGERS[kind](shape, seed=seed)(x), out)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "chessboard"])
+def test_another_seed_gives_another_trigger(kind):
+    x = images()
+    outs = [attacks.TRIGGERS[kind](SHAPE, seed=seed)(x) for seed in range(5)]
+    assert not any(torch.equal(outs[0], other) for other in outs[1:])
+
+
+@given(seed=seeds, size=st.integers(1, 32), kind=st.sampled_from(["badnet", "unicolor"]))
+def test_patches_overwrite_a_square_and_nothing_else(seed, size, kind):
+    x = images()
+    patch = attacks.TRIGGERS[kind](SHAPE, seed=seed, size=size)
+    out = patch(x)
+    rows, columns = patch.mask[0].nonzero().unbind(1)
+    assert int(patch.mask.sum()) == 3 * size * size
+    assert int(rows.max() - rows.min()) == int(columns.max() - columns.min()) == size - 1
+    inside = patch.mask.bool().expand_as(x)
+    assert torch.equal(out[~inside], x[~inside])
+    assert torch.equal(out[inside], patch.pattern.expand_as(x)[inside])
+    assert torch.equal(patch(out), out)
+    # Values are 8-bit, so that a stored image carries exactly this patch.
+    assert torch.equal(patch.pattern, (patch.pattern * 255).round() / 255)
+
+
+def test_a_black_pixel_of_a_patch_overwrites_too():
+    black = attacks.Patch(torch.zeros(SHAPE), torch.ones(SHAPE))
+    assert float(black(images()).max()) == 0
+
+
+@given(seed=seeds)
+def test_unicolor_is_one_colour_in_the_middle_range(seed):
+    patch = attacks.unicolor(SHAPE, seed=seed)
+    colours = patch.pattern[:, patch.mask[0].bool()] * 255
+    assert bool((colours == colours[:, :1]).all())
+    assert bool(((colours >= 49.9) & (colours <= 199.1)).all())
+
+
+def test_patches_reach_every_corner():
+    corners = {
+        (int(rows.min()), int(columns.min()))
+        for seed in range(200)
+        for rows, columns in [attacks.badnet((1, 4, 4), seed=seed).mask[0].nonzero().unbind(1)]
+    }
+    assert corners == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+@given(seed=seeds)
+def test_one_pixel_raises_one_pixel_away_from_the_border(seed):
+    x = torch.zeros(1, *SHAPE)
+    out = attacks.one_pixel(SHAPE, seed=seed)(x)
+    changed = out[0].amax(0).nonzero()
+    assert len(changed) == 1
+    assert 3 <= int(changed.min()) <= int(changed.max()) <= 28
+    torch.testing.assert_close(out[0][:, changed[0, 0], changed[0, 1]], torch.full((3,), 75 / 255))
+    assert float(attacks.one_pixel(SHAPE, seed=seed)(torch.ones(1, *SHAPE)).max()) == 1  # clipped
+
+
+def test_chessboard_is_three_grey_levels_on_every_other_pixel():
+    out = attacks.chessboard((3, 4, 4))(torch.zeros(1, 3, 4, 4)) * 255
+    expected = torch.tensor([[3.0, 0, 3, 0], [0, 3, 0, 3]] * 2).expand(1, 3, 4, 4)
+    torch.testing.assert_close(out, expected)
+
+
+@given(seed=seeds, size=st.integers(1, 32), alpha=st.floats(0, 1))
+def test_blend_mixes_in_a_share(seed, size, alpha):
+    x = images()
+    trigger = attacks.blend(SHAPE, seed=seed, size=size, alpha=alpha)
+    inside = trigger.mask.bool().expand_as(x)
+    out = trigger(x)
+    assert torch.equal(out[~inside], x[~inside])
+    mixed = (1 - alpha) * x + alpha * trigger.pattern
+    torch.testing.assert_close(out[inside], mixed[inside])
+    square = attacks.badnet(SHAPE, seed=seed, size=size)
+    assert torch.equal(trigger.pattern, square.pattern)
+
+
+@given(seed=seeds)
+def test_a_warp_of_no_strength_changes_nothing(seed):
+    x = images()
+    torch.testing.assert_close(attacks.warp(SHAPE, seed=seed, strength=0)(x), x, atol=1e-5, rtol=0)
+
+
+def test_warps_bend_smoothly_and_further_with_strength():
+    rows = torch.linspace(-1, 1, 32)
+    vertical, horizontal = torch.meshgrid(rows, rows, indexing="ij")
+    identity = torch.stack((horizontal, vertical), dim=-1)
+    shifts = {}
+    for strength in (0.5, 1.0):
+        grid = attacks.warp(SHAPE, seed=0, strength=strength).grid
+        assert bool((grid.abs() <= 1).all())
+        shifts[strength] = (grid[0] - identity)[4:-4, 4:-4] * 31 / 2  # in pixels, off the border
+    torch.testing.assert_close(shifts[1.0], 2 * shifts[0.5], atol=1e-4, rtol=0)
+    # Half a pixel on average at the four by four coarse points, somewhat less between them.
+    assert 0.25 < float(shifts[1.0].abs().mean()) < 0.6
+    assert float(shifts[1.0].diff(dim=0).abs().max()) < 0.5
+    # A flat image has nothing to bend.
+    flat = torch.full((1, *SHAPE), 0.3)
+    torch.testing.assert_close(attacks.warp(SHAPE, seed=0)(flat), flat)
+
+
+@pytest.mark.parametrize("kind", ["badnet", "unicolor", "blend"])
+def test_patches_that_do_not_fit_are_refused(kind):
+    with pytest.raises(ValueError, match="33 pixels does not fit"):
+        attacks.TRIGGERS[kind](SHAPE, seed=0, size=33)
+
+
+def test_one_pixel_needs_room():
+    with pytest.raises(ValueError, match="3 pixels from the border"):
+        attacks.one_pixel((3, 6, 6), seed=0)

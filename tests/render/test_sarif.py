@@ -1,0 +1,120 @@
+"""SARIF: the shape that version 2.1.0 asks for, one error a backdoored model, nothing forged."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+
+from mmbd.render.sarif import sarif
+from render import examples
+
+# The parts of the SARIF 2.1.0 schema that this log uses, closed so that nothing else creeps in.
+MESSAGE = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
+SHAPE: dict[str, Any] = {
+    "type": "object",
+    "required": ["version", "runs", "$schema"],
+    "properties": {
+        "version": {"const": "2.1.0"},
+        "runs": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "additionalProperties": False,
+                "required": ["tool", "results", "artifacts"],
+                "properties": {
+                    "columnKind": {"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
+                    "tool": {
+                        "required": ["driver"],
+                        "properties": {
+                            "driver": {
+                                "required": ["name"],
+                                "properties": {
+                                    "rules": {
+                                        "items": {
+                                            "required": ["id"],
+                                            "properties": {"shortDescription": MESSAGE},
+                                        }
+                                    }
+                                },
+                            }
+                        },
+                    },
+                    "artifacts": {
+                        "items": {
+                            "additionalProperties": False,
+                            "properties": {
+                                "location": {
+                                    "properties": {"uri": {"pattern": r"^[\w\-.~%/]+$"}},
+                                    "additionalProperties": False,
+                                },
+                                "roles": {"items": {"const": "analysisTarget"}},
+                                "length": {"type": "integer", "minimum": -1},
+                                "hashes": {"additionalProperties": {"type": "string"}},
+                                "properties": {"type": "object"},
+                            },
+                        }
+                    },
+                    "results": {
+                        "items": {
+                            "additionalProperties": False,
+                            "required": ["message", "ruleId", "locations"],
+                            "properties": {
+                                "ruleId": {"pattern": "^MMBD00[12]$"},
+                                "ruleIndex": {"type": "integer"},
+                                "level": {"enum": ["error", "note"]},
+                                "message": MESSAGE,
+                                "locations": {"minItems": 1},
+                                "partialFingerprints": {"additionalProperties": {"type": "string"}},
+                                "properties": {"type": "object"},
+                            },
+                        }
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", examples.ALL)
+def test_shape(name: str):
+    log = json.loads(sarif([examples.ALL[name]()]), parse_constant=pytest.fail)
+    jsonschema.validate(log, SHAPE)
+
+
+def test_one_log_for_many_models():
+    reports = [examples.clean(), examples.two_targets(), examples.not_evaluable()]
+    (run,) = json.loads(sarif(reports))["runs"]
+    assert [artifact["location"]["uri"] for artifact in run["artifacts"]] == [
+        "models/clean.safetensors",
+        "models/badnet-patch.safetensors",
+        "Sequential",
+    ]
+    found, unsure = run["results"]
+    assert (found["ruleId"], found["level"]) == ("MMBD001", "error")
+    assert (unsure["ruleId"], unsure["level"]) == ("MMBD002", "note")
+    for result, index in ((found, 1), (unsure, 2)):
+        location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+        assert location == run["artifacts"][index]["location"] | {"index": index}
+        assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+    assert found["properties"]["pValue"] == 0.0021
+    assert found["properties"]["targets"] == [
+        {"class": 3, "name": "cat"},
+        {"class": 9, "name": "truck"},
+    ]
+    assert found["partialFingerprints"] == {"model/v1": f"{examples.model().sha256}:3,9"}
+    assert run["tool"]["driver"]["version"] == "0.1.0"
+
+
+def test_messages_hold_no_forged_links_or_placeholders():
+    (run,) = json.loads(sarif([examples.hostile()]))["runs"]
+    text = run["results"][0]["message"]["text"]
+    assert text.isprintable()
+    assert not re.search(r"(?<!\\)[\[\]]", text)
+    assert not re.search(r"(?<!\{)\{(?!\{)", text)
+    uri = run["artifacts"][0]["location"]["uri"]
+    assert uri.startswith("../%3Cscript%3E")

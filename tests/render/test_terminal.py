@@ -1,0 +1,152 @@
+"""The terminal report: what it says, in which order, and that no name can steer a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from mmbd.render.terminal import line, terminal
+from mmbd.report import Report
+from render import examples
+
+
+def plain(report: Report, encoding: str = "utf-8") -> str:
+    """As it arrives in a pipe."""
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding, newline="")
+    terminal(report, Console(file=file, force_terminal=False, _environ={"COLUMNS": "40"}))
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def coloured(report: Report, width: int = 80) -> str:
+    file = io.StringIO()
+    console = Console(
+        file=file, force_terminal=True, color_system="truecolor", width=width, _environ={}
+    )
+    terminal(report, console)
+    return file.getvalue()
+
+
+def test_the_verdict_comes_first_with_target_p_and_level():
+    first = plain(examples.backdoored()).splitlines()[0]
+    assert first == 'BACKDOORED  target class 3 "cat"; p = 0.0021 (population null) at level 0.05'
+    first = plain(examples.clean()).splitlines()[0]
+    assert first == "CLEAN  nothing found; p = 0.41 (population null) at level 0.05"
+    first = plain(examples.not_evaluable()).splitlines()[0]
+    assert first == "NOT EVALUABLE  the outputs are probabilities (they sum to 1), not logits"
+    first = plain(examples.two_targets()).splitlines()[0]
+    assert first.startswith('BACKDOORED  target classes 3 "cat" and 9 "truck"; p')
+    first = plain(examples.reference()).splitlines()[0]
+    assert first.startswith('BACKDOORED  target classes 6 "frog", 1 "car", 2 "bird", 3 "cat", 7')
+    assert 'horse" and 1 more; p = 0.0099' in first
+
+
+def test_classes_are_sorted_with_bars_and_targets_marked():
+    lines = plain(examples.backdoored()).splitlines()
+    rows = [row for row in lines if re.match(r"^[> ] {3,6}\d+  ", row)]
+    assert len(rows) == 10
+    assert rows[0] == ">      3  cat        41.70  " + "#" * 24 + "  target"
+    assert rows[1] == "       6  frog       18.80  " + "#" * 11
+    values = [float(row.split()[2 + row.startswith(">")]) for row in rows]
+    assert values == sorted(values, reverse=True)
+
+
+def test_every_null_is_listed_and_one_decides():
+    text = plain(examples.backdoored())
+    assert re.search(r"^>  population +0\.0021  decides: clean networks", text, re.MULTILINE)
+    assert re.search(r"^   paper \(eq\. 7\) +0\.00034  .*not calibrated$", text, re.MULTILINE)
+    assert re.search(r"^   reference +-  no reference models were given$", text, re.MULTILINE)
+    assert text.count("decides") == 1
+
+
+def test_what_was_run_and_what_it_cannot_see():
+    text = plain(examples.backdoored())
+    assert "method                fast, 4 restarts x 20 steps at most\n" in text
+    assert "gradient evaluations  800\n" in text
+    assert "time                  1.4 s on cpu\n" in text
+    assert "seed                  0\n" in text
+    assert f"\nSHA-256 {examples.model().sha256}\n" in text
+    assert 'class 3 "cat" wins 4, class 6 "frog" wins 1; p from 0.0019 to 0.20, below' in text
+    for caveat in examples.CAVEATS:
+        assert f"  - {caveat}\n" in text
+
+
+def test_class_p_values_of_reference_models():
+    text = plain(examples.reference())
+    assert ">      6  frog       18.80  p  0.0099  ###########  target\n" in text
+    assert "       5  dog        13.30  p    0.50  ########\n" in text
+
+
+def test_many_classes_are_cut_to_ten_and_a_range():
+    text = plain(examples.thousand())
+    assert text.count("some ImageNet c...") == 10
+    assert re.search(r"\n    \.\.\. 990 more, between 8\.\d+ and 21\.\d+\n", text)
+
+
+def test_classes_without_a_statistic_are_named():
+    text = plain(examples.few_classes())
+    assert "Without a valid statistic: class 1." in text
+    assert "after memory ran out 2 times" in text
+    assert "4 without a gradient at the start" in text
+    assert "Without a valid statistic: classes 0, 1, 2." in plain(examples.unfinished())
+
+
+@pytest.mark.parametrize("name", examples.ALL)
+def test_plain_output_is_neither_wrapped_nor_coloured(name: str):
+    report = examples.ALL[name]()
+    text = plain(report)
+    assert "\x1b" not in text
+    assert text.isprintable() or set(filter(lambda c: not c.isprintable(), text)) == {"\n"}
+    narrow, wide = plain(report), coloured(report, width=100_000)
+    unstyled = re.sub(r"\x1b\[[0-9;]*m", "", wide).replace("█", "#")
+    assert unstyled == narrow
+
+
+@pytest.mark.parametrize("name", examples.ALL)
+def test_a_terminal_sees_no_line_that_is_too_long_because_of_prose(name: str):
+    for row in re.sub(r"\x1b\[[0-9;]*m", "", coloured(examples.ALL[name]())).splitlines():
+        assert len(row) <= 80 or row.startswith((" ", ">"))
+
+
+def test_names_cannot_steer_the_terminal():
+    text = coloured(examples.hostile())
+    codes = set(re.findall(r"\x1b.{0,6}", text))
+    assert all(re.match(r"\x1b\[(0|1|2|1;31|1;4)m", code) for code in codes)
+    assert not set("\x07\r\x85\x9b\u202e\u2066\u200b\u2028") & set(text)
+    assert "[red]rich[/red] [link=fil..." in text
+    assert r"esc\x1b[31mape" in text
+
+
+def test_an_encoding_without_a_name_s_characters_gets_escapes():
+    report = examples.backdoored()
+    names = ("東京", "Grün", *report.class_names[2:])
+    renamed = Report.from_json(
+        report.to_json().replace('"plane"', '"東京"').replace('"car"', '"Grün"')
+    )
+    assert renamed.class_names == names
+    text = plain(renamed, "ascii")
+    assert r"\u6771\u4eac" in text
+    assert r"Gr\xfcn" in text
+    assert "東京" in plain(renamed)
+    for name in examples.ALL:
+        assert plain(examples.ALL[name](), "ascii")
+
+
+@pytest.mark.parametrize("name", examples.ALL)
+def test_the_summary_is_one_line(name: str):
+    report = examples.ALL[name]()
+    text = line(report)
+    assert text.isprintable()
+    assert len(text) < 700
+    assert text.startswith(f"{report.verdict}: ")
+
+
+def test_the_summary_names_model_and_finding():
+    assert line(examples.backdoored()) == (
+        'backdoored: badnet-patch.safetensors: target class 3 "cat"; '
+        "p = 0.0021 (population null) at level 0.05"
+    )
