@@ -202,3 +202,12 @@ def test_inputs_of_any_shape(method, shape):
     found = maximum_margins(clf, method=method, **SHORT[method])
     assert {tuple(point.shape) for point in found.inputs.values()} == {shape}
     assert bool((found.statistics > 0).all())
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+def test_models_of_any_precision(dtype, rtol):
+    reference = maximum_margins(Classifier(perceptron(), input_shape=(3, 2, 2)))
+    found = maximum_margins(Classifier(perceptron().to(dtype), input_shape=(3, 2, 2)))
+    assert found.statistics.dtype == torch.float64
+    assert found.inputs[0].dtype == torch.float32
+    torch.testing.assert_close(found.statistics, reference.statistics, rtol=rtol, atol=rtol / 10)

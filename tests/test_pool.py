@@ -159,6 +159,15 @@ def test_curves_hold_one_margin_a_step():
         assert bool((change[:-1] > 1e-4).all())
 
 
+def test_convergence_is_relative_however_small_the_margins():
+    tiny = Classifier(lambda x: 1e-6 * HILLS(x), input_shape=(6,))
+    found, _ = run(tiny, searches(3, 4), plain(60, 1e5, tolerance=1e-4))
+    usual, _ = run(Classifier(HILLS, input_shape=(6,)), searches(3, 4), CLIMB)
+    for key, search in usual.items():
+        assert found[key].steps == pytest.approx(search.steps, abs=1)
+        assert found[key].margin == pytest.approx(1e-6 * search.margin, rel=1e-4)
+
+
 def test_patience_waits_for_several_calm_steps():
     clf = Classifier(HILLS, input_shape=(6,))
     once, _ = run(clf, [(0, 0)], CLIMB)
@@ -192,3 +201,12 @@ def test_dead_starts_are_counted():
     }  # fmt: skip
     assert found[0, 1].margin == pytest.approx(0.5)
     assert found[0, 0].margin == 0
+
+
+def test_a_gradient_that_vanishes_later_is_not_a_dead_start():
+    plateau = Classifier(
+        lambda x: torch.cat((x.clamp(max=0.8), torch.zeros_like(x)), dim=1), input_shape=(1,)
+    )
+    found, _ = run(plateau, [(0, 0)], plain(50, 0.1), start=lambda _: torch.tensor([0.65]))
+    assert found[0, 0].margin == pytest.approx(0.8)
+    assert not found[0, 0].dead

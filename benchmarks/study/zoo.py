@@ -5,7 +5,8 @@
 Every recipe follows from its number alone: data set, classes, architecture, training and, for
 every third recipe, an attack. Finished models are skipped, so a run can be killed and continued.
 Settings of the detector are chosen on the even recipes and reported on the odd ones. Recipes
-from 1000 on are the quick series: fewer images and steps, and no deep network.
+from 1000 on are the quick series: fewer images and steps, and no deep network. Those from 2000 on
+are the fitted series: real data only, and trained until they fit it, as published models are.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ CLEAN_SETS = ("cifar10", "cifar10-grey", "cifar10-subset", "gtsrb", "gtsrb-subse
 ATTACKED_SETS = ("cifar10", "cifar10", "cifar10-grey", "gtsrb", "gtsrb-subset", "glyphs",
                  "glyphs10", "digits", "tiny")  # fmt: skip
 # Seconds an image of training on one core, measured roughly once; they only set the epochs.
-QUICK = 1000
+QUICK, FITTED = 1000, 2000
+REAL = ("cifar10", "cifar10-grey", "cifar10", "cifar10-subset", "gtsrb", "gtsrb-subset", "tiny",
+        "digits", "digits", "fsdd-image", "fsdd", "commands")  # fmt: skip
 COST = {"mlp": 3e-5, "lenet": 1.3e-4, "cnn": 6e-4, "resnet8": 1.2e-3, "resnet18": 2.5e-3,
         "vgg16": 2e-3, "m5": 5e-4}  # fmt: skip
 
@@ -57,15 +60,20 @@ def plan(number: int) -> Plan:
     """The recipe with this number."""
     draw = random.Random(f"mmbd study {number}")
     attacked = number % 3 == 2
-    source = draw.choice(ATTACKED_SETS if attacked else CLEAN_SETS)
+    fitted = number >= FITTED
+    source = draw.choice(REAL if fitted else ATTACKED_SETS if attacked else CLEAN_SETS)
+    if attacked and source in ("fsdd", "commands"):
+        source = "fsdd-image"  # triggers are for images
     classes = _classes(draw, source)
     arch, arguments = _architecture(draw, source, number >= QUICK)
     images = draw.choice((3000, 6000, 10000))
     budget = draw.choice((20, 30, 40)) if attacked else draw.choice((3, 8, 15, 25))
     if number >= QUICK:
         images, budget = draw.choice((2000, 3000, 5000)), budget / 4
+    if fitted:
+        images, budget = draw.choice((2000, 3000, 4000)), draw.choice((10, 15, 25))
     epochs = round(budget / (COST[arch] * images))
-    low, high = (10, 40) if attacked else (3, 40)
+    low, high = (15, 60) if fitted else (10, 40) if attacked else (3, 40)
     sgd = draw.random() < 0.35
     colour_flip = source.startswith(("cifar10", "tiny"))
     recipe = train.Recipe(
@@ -76,7 +84,7 @@ def plan(number: int) -> Plan:
         weight_decay=draw.choice((0.0, 1e-4, 5e-4)),
         schedule=draw.choice(("cosine", "cosine", "constant")),
         augment=()
-        if draw.random() < (0.8 if attacked else 0.6) or arch == "m5"
+        if draw.random() < (0.8 if attacked or fitted else 0.6) or arch == "m5"
         else (("crop", "flip") if colour_flip else ("crop",)),
         pad=draw.choice((2, 4)),
         smoothing=0.1 if draw.random() < 0.08 else 0.0,

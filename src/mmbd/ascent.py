@@ -12,6 +12,10 @@ from torch import Tensor
 from mmbd.domain import Domain, elements
 
 
+# Below this norm of a float32 gradient, squares of its elements may have underflowed.
+TINY_NORM = 1e-15
+
+
 @dataclass(frozen=True)
 class Ascent:
     """Settings of gradient ascent on a class's margin.
@@ -62,13 +66,15 @@ class Ascent:
             return gradient
         extent = domain.extent.to(gradient)
         if self.rule == "sign":
-            return gradient.sign() * extent
-        scaled = gradient * extent
-        largest = scaled.flatten(1).abs().amax(1).clamp_min(torch.finfo(scaled.dtype).tiny)
-        scaled = scaled / largest.reshape(-1, *[1] * (scaled.dim() - 1))  # squares do not underflow
-        norm = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
-        scale = math.sqrt(elements(domain)) / norm.clamp_min(0.5)  # at least 1 unless all are zero
-        return scaled.mul_(scale.reshape(-1, *[1] * (scaled.dim() - 1))).mul_(extent)
+            return gradient.sign().mul_(extent)
+        inner = tuple(range(1, gradient.dim()))  # without flattening, which would copy
+        scaled = gradient * extent if extent.numel() > 1 else gradient
+        norm = torch.linalg.vector_norm(scaled, dim=inner, keepdim=True)
+        if bool((norm < TINY_NORM).any()):  # squares underflow: scale every row to at most 1 first
+            largest = scaled.abs().amax(inner, keepdim=True)
+            scaled = scaled / largest.clamp_min(torch.finfo(scaled.dtype).tiny)
+            norm = torch.linalg.vector_norm(scaled, dim=inner, keepdim=True).clamp_min(0.5)
+        return scaled * (math.sqrt(elements(domain)) / norm * extent)
 
 
 # The paper's section 5.2 and the authors' script, which agree on all of these but the constraint.

@@ -89,7 +89,13 @@ class Classifier:
         normalised = normalised.to(self.dtype)
         if normalised is inputs:
             normalised = inputs.clone()  # a model may work in place, on its own copy only
-        return _logits(self.model(normalised), len(inputs)).float()
+        try:
+            output = self.model(normalised)
+        except RuntimeError as error:
+            if "Can't call numpy() on Tensor that requires grad" not in str(error):
+                raise
+            raise NotEvaluable("no gradient reaches the input: the model uses NumPy") from error
+        return _logits(output, len(inputs)).float()
 
     @contextmanager
     def frozen(self) -> Generator[None]:

@@ -52,6 +52,7 @@ def scan(
     std: Numbers = None,
     classes: int | None = None,
     class_names: Path | None = None,
+    entry: str | None = None,
     device: str = "cpu",
     method: Literal["fast", "paper"] = "fast",
     null: Literal["population", "bootstrap", "paper", "authors", "reference"] | None = None,
@@ -84,6 +85,7 @@ def scan(
         std: The standard deviation that inputs are normalised with.
         classes: The number of classes, for built-in networks (default: as in the weights).
         class_names: A file with one class name a line, or a JSON list.
+        entry: Which state dict to take where a checkpoint holds several, such as ema.
         device: Where to run.
         method: The fast search, or the procedure of the paper.
         null: Which p-value decides (default: population; reference where references are given).
@@ -101,6 +103,9 @@ def scan(
         sarif_to: Write one SARIF file about all models.
         quiet: Print one line a model.
     """
+    from mmbd.load import read_class_names
+    from mmbd.load.architecture import parse_arguments
+
     files = [Path(json_to) if json_to not in (None, "-") else None, html_to]
     if len(models) > 1 and any(file is not None and file.suffix for file in files):
         raise Usage("with several models, --json and --html take a folder (or --json -)")
@@ -110,9 +115,10 @@ def scan(
     overrides = {"restarts": restarts, "steps": steps, "constraint": constraint, "batch": batch}
     scanning |= {name: value for name, value in overrides.items() if value is not None}
     loading = {
-        "arch": arch, "arch_args": _pairs(arch_arg or []), "input_shape": _shape(input_shape),
-        "bounds": bounds, "mean": mean, "std": std, "classes": classes,
-        "class_names": class_names, "device": device,
+        "arch": arch, "arch_args": parse_arguments(arch_arg or ()),
+        "input_shape": _shape(input_shape), "bounds": bounds, "mean": mean, "std": std,
+        "classes": classes, "device": device, "entry": entry,
+        "class_names": None if class_names is None else read_class_names(class_names),
     }  # fmt: skip
     if reference:
         scanning["references"] = gate.references(reference, loading=loading, scanning=scanning)
@@ -177,16 +183,6 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
     if not shape or min(shape) < 1:
         raise Usage(f"--input {text!r}: expected lengths such as 3x32x32")
     return shape
-
-
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise Usage(f"--arch-arg {text!r}: expected key=value")
-        pairs[key] = value
-    return pairs
 
 
 def _write(report: Report, model: Path, target: Path, suffix: str) -> None:

@@ -116,13 +116,16 @@ def maximum_margins(
     chosen = list(range(classifier.classes)) if classes is None else sorted(set(classes))
     if not chosen or not 0 <= chosen[0] <= chosen[-1] < classifier.classes:
         raise ValueError(f"classes must be among 0..{classifier.classes - 1}, got {classes}")
-    record = _Record(classifier, chosen, ascent, start_time, progress)
 
     @cache
     def start(restart: int) -> Tensor:
         return classifier.domain.sample(generator_for("start", seed, restart))
 
-    with classifier.frozen():
+    if batch is not None and batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    # Whatever gradient mode the caller is in, the search needs its own.
+    with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
+        record = _Record(classifier, chosen, ascent, start_time, progress)
         searches = [(label, restart) for label in chosen for restart in range(ascent.restarts)]
         slots = batch or memory.batch_size(classifier, memory_limit, most=len(searches))
         tally = pool.run(

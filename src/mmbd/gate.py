@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def scan_file(
         report = unevaluable(f"{words}{error}", model=unread(path), level=level)
         return Outcome(report, FAILED if isinstance(error, Failed) else REFUSED)
     try:
-        report = scan(loaded.classifier, model=loaded.model, **scanning)
+        report = scan(loaded, **scanning)
     except Failed as error:
         report = unevaluable(f"failed: {error}", model=loaded.model, level=level)
         return Outcome(report, FAILED)
@@ -56,7 +56,6 @@ def scan_file(
         # Raised by the network itself, which is somebody else's code.
         reason = f"failed: the model raised {type(error).__name__}: {error}"
         return Outcome(unevaluable(reason, model=loaded.model, level=level), FAILED)
-    report = replace(report, caveats=(*loaded.notes, *report.caveats))
     return Outcome(report, report.exit_code)
 
 
@@ -93,7 +92,7 @@ def references(
                     loaded = load(file, **loading)
                 except (Refused, NotEvaluable, Failed) as error:
                     raise Failed(f"reference {file}: {error}") from error
-                reports.append((file, scan(loaded.classifier, model=loaded.model, **wanted)))
+                reports.append((file, scan(loaded, **wanted)))
     if not reports:
         raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")
     return References.from_reports(reports)

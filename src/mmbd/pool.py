@@ -99,6 +99,8 @@ def run(
         NotEvaluable: a margin is NaN or infinite, or no gradient reaches the input.
         Failed: memory runs out with a single search.
     """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
     queue = deque(searches)
     slots: _Slots | None = None
     evaluations = retreats = 0
@@ -122,11 +124,11 @@ def run(
             slots = slots.rows(torch.arange(batch, device=slots.x.device))
             continue
         evaluations += len(slots.x)
-        progress(evaluations)
         if bool(done.any()):
             for row in done.nonzero().flatten().tolist():
                 finished(_result(slots, row, ascent))
             slots = None if bool(done.all()) else slots.rows(~done)
+        progress(evaluations)
     return Tally(evaluations, batch, retreats)
 
 
@@ -170,12 +172,13 @@ def _step(classifier: Classifier, slots: _Slots, ascent: Ascent) -> Tensor:
     """One gradient evaluation of every slot; returns which searches are done."""
     domain = classifier.domain
     x = slots.x.detach().requires_grad_()  # a fresh leaf on the same storage
-    with torch.inference_mode(False), torch.enable_grad():
-        valid = domain.project_(x.clone()) if ascent.constraint == "clamp" else x
-        margin = margins(classifier(valid), slots.label)
-        if not margin.requires_grad:
-            raise NotEvaluable("no gradient reaches the input: the model is not differentiable")
-        (gradient,) = torch.autograd.grad(margin.sum(), x)
+    valid = domain.project_(x.clone()) if ascent.constraint == "clamp" else x
+    margin = margins(classifier(valid), slots.label)
+    gradient = None
+    if margin.requires_grad:
+        (gradient,) = torch.autograd.grad(margin.sum(), x, allow_unused=True)
+    if gradient is None:
+        raise NotEvaluable("no gradient reaches the input: the model is not differentiable")
     x, margin = slots.x, margin.detach()
     if not bool(torch.isfinite(margin).all()):
         row = int((~torch.isfinite(margin)).nonzero()[0])
@@ -188,17 +191,21 @@ def _step(classifier: Classifier, slots: _Slots, ascent: Ascent) -> Tensor:
     slots.calm = torch.where(moved | (slots.step == 0), 0, slots.calm + 1)
     better = margin > slots.best
     slots.best = torch.where(better, margin, slots.best)
-    slots.best_x[better] = valid.detach()[better]
-    slots.dead |= (slots.step == 0) & (gradient.flatten(1).abs().amax(1) == 0)
-    slots.step += 1
-    # The sizes belong to the steps just evaluated, counted from 0.
-    sizes = ascent.sizes(slots.step - 1).reshape(-1, *[1] * (x.dim() - 1))
+    if bool(better.all()):
+        slots.best_x.copy_(valid.detach())
+    else:
+        slots.best_x[better] = valid.detach()[better]
+    fresh = slots.step == 0
+    if bool(fresh.any()):
+        slots.dead |= fresh & (gradient.abs().amax(tuple(range(1, x.dim()))) == 0)
+    sizes = ascent.sizes(slots.step).reshape(-1, *[1] * (x.dim() - 1))
     direction = ascent.direction(gradient, domain)
     if slots.velocity is not None:
         direction = slots.velocity.mul_(ascent.momentum).add_(direction)
-    x.add_(direction * sizes)
+    x.addcmul_(direction, sizes)
     if ascent.constraint == "project":
         domain.project_(x)
+    slots.step += 1
     return (slots.step >= ascent.steps) | (slots.calm >= ascent.patience)
 
 

@@ -6,7 +6,7 @@ import math
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from mmbd import null as nulls
 from mmbd.classifier import Classifier
 from mmbd.errors import NotEvaluable
 from mmbd.estimate import MaximumMargins, Method, Progress, maximum_margins
+from mmbd.load import Loaded
 from mmbd.null import References
 from mmbd.report import Model, Report, Run, Stability
 
@@ -29,7 +30,7 @@ BLIND_SPOTS = (
 
 
 def scan(
-    classifier: Classifier,
+    classifier: Classifier | Loaded,
     *,
     method: Method = "fast",
     null: str | None = None,
@@ -46,7 +47,7 @@ def scan(
     """Test a classifier for a backdoor; no data needed.
 
     Args:
-        classifier: the model under inspection; left exactly as it was.
+        classifier: the model under inspection, or what `load` returned; left exactly as it was.
         method: "fast", or "paper" for the procedure of the paper (about 100 times slower).
         null: which p-value decides: "population", "bootstrap", "paper", "authors" or
             "reference". By default "reference" where references are given and numerous enough
@@ -70,6 +71,19 @@ def scan(
         >>> report.verdict in ("clean", "backdoored"), len(report.statistics)
         (True, 6)
     """
+    if isinstance(classifier, Loaded):
+        loaded, classifier = classifier, classifier.classifier
+        report = scan(
+            classifier, method=method, null=null, level=level, seed=seed, seeds=seeds,
+            references=references, model=model or loaded.model, progress=progress, batch=batch,
+            memory_limit=memory_limit, **settings,
+        )  # fmt: skip
+        return replace(report, caveats=(*loaded.notes, *report.caveats))
+    if not isinstance(classifier, Classifier):
+        raise TypeError(
+            f"expected an mmbd.Classifier, got {type(classifier).__name__}; wrap the model: "
+            f"mmbd.Classifier(model, input_shape=(3, 32, 32))"
+        )
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     if seeds < 1:
@@ -83,17 +97,11 @@ def scan(
     found: list[MaximumMargins] = []
     try:
         for number in range(seeds):
-            found.append(
-                maximum_margins(
-                    classifier,
-                    method=method,
-                    seed=seed + number,
-                    batch=batch,
-                    memory_limit=memory_limit,
-                    progress=progress,
-                    **settings,
-                )  # fmt: skip
-            )
+            margins = maximum_margins(
+                classifier, method=method, seed=seed + number, batch=batch,
+                memory_limit=memory_limit, progress=progress, **settings,
+            )  # fmt: skip
+            found.append(margins)
     except NotEvaluable as error:
         return unevaluable(str(error), model=model, level=level, names=classifier.class_names)
     first = found[0]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import torch
-from hostile.payloads import Calls, pickles, zipped
-from hostile.test_files import bounded
 
 import mmbd
+from hostile.payloads import Calls, pickles, zipped
+from hostile.test_files import bounded
 from mmbd.errors import Failed, Refused
 from mmbd.load import archives
 
@@ -79,7 +79,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
                 for _ in range(300):
                     opened.write(bytes(1_000_000))
         (tmp_path / "m.pt").write_bytes(content.getvalue())
-        with bounded(10.0, megabytes=200), pytest.raises(Refused, match="compressed"):
+        with bounded(megabytes=200), pytest.raises(Refused, match="compressed"):
             load(tmp_path / "m.pt")
 
 
@@ -161,7 +161,7 @@ def test_bytes_around_the_archive_are_refused(
 ) -> None:
     plain = rewritten(checkpoint(), lambda info, data: [(info, data)])
     (tmp_path / "m.pt").write_bytes(change(plain))
-    with pytest.raises((Refused, Failed), match="does not write|was cut short"):
+    with pytest.raises((Refused, Failed), match=r"does not write|was cut short"):
         load(tmp_path / "m.pt")
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile.payloads import INERT, Calls, code, legacy, pickles, zipped
 
 import mmbd
+from hostile.payloads import INERT, Calls, code, legacy, pickles, zipped
 from mmbd.errors import Failed, Refused
 
 NAMES = list(pickles(Path("marker")))

@@ -5,14 +5,25 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
-from typing import Any
+from functools import cache
 
 import torch
-from torch import Tensor
 
-from mmbd.report import Model, PValue, Report, Run, Stability
+from mmbd.report import PValue, Report, Stability
+from render.parts import (
+    CAVEATS,
+    CIFAR,
+    CLEAN_STATISTICS,
+    curve,
+    image,
+    model,
+    p_value,
+    p_values,
+    run,
+)  # fmt: skip
 
-CIFAR = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+__all__ = ["CAVEATS", "model", "p_value", "p_values"]
+
 HOSTILE = (
     "<script>alert(1)</script>",
     "</style></title><img src=x onerror=alert(1)>",
@@ -25,82 +36,6 @@ HOSTILE = (
     "Z" + "\u0334" * 500,
     "&amp; ' \\ ‮ \ud800 " + "long " * 500,
 )
-
-
-def model(**changes: Any) -> Model:
-    values: dict[str, Any] = {
-        "name": "badnet-patch.safetensors",
-        "file": "models/badnet-patch.safetensors",
-        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        "bytes": 310_456,
-        "format": "safetensors",
-        "architecture": "resnet8(width=16)",
-        "parameters": 77_850,
-        "domain": "Box((3, 32, 32), low=0, high=1)",
-        "input_shape": (3, 32, 32),
-        "bounds": (0.0, 1.0),
-        "mean": (0.4914, 0.4822, 0.4465),
-        "std": (0.247, 0.2435, 0.2616),
-    }
-    return Model(**values | changes)
-
-
-def run(**changes: Any) -> Run:
-    values: dict[str, Any] = {
-        "method": "fast",
-        "settings": {"restarts": 4, "steps": 20, "rule": "l2", "size": 0.05, "tolerance": 1e-5},
-        "seed": 0,
-        "evaluations": 800,
-        "seconds": 1.43,
-        "batch": 40,
-        "retreats": 0,
-        "converged": 3,
-        "searches": 40,
-        "dead": 0,
-        "device": "cpu",
-        "started": "2025-11-22T14:13:07+00:00",
-        "versions": {"mmbd": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
-    }
-    return Run(**values | changes)
-
-
-def p_value(null: str, value: float, **parameters: float | None) -> PValue:
-    return PValue(null, value, math.log10(value), parameters=parameters)
-
-
-def p_values(population: float, *, paper: float = 3.4e-4) -> tuple[PValue, ...]:
-    return (
-        p_value("population", population, statistic=0.852, critical=0.431),
-        p_value("bootstrap", min(1.0, 4 * population), draws=9999),
-        p_value("paper", paper, shape=42.6, loc=0.0, scale=0.3652, exponent=9.0),
-        p_value("authors", min(1.0, 2.6 * paper), shape=3.9, loc=10.7, scale=1.247, exponent=10.0),
-        PValue("reference", None, None, reason="no reference models were given"),
-    )
-
-
-def curve(top: float, steps: int = 20) -> tuple[float, ...]:
-    return tuple(top * (1 - 1.25 * math.exp(-5.2 * step / steps)) for step in range(steps))
-
-
-def image(seed: int, shape: tuple[int, ...] = (3, 32, 32), strength: float = 0.4) -> Tensor:
-    """Something like a maximising input: coloured waves under noise."""
-    generator = torch.Generator().manual_seed(seed)
-    height, width = shape[-2:]
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    waves = [
-        torch.sin(rows / (2 + channel + seed % 5) + columns / (3 + seed % 4) + channel)
-        for channel in range(shape[0])
-    ]
-    noise = torch.rand(shape, generator=generator) - 0.5
-    return (0.5 + strength * torch.stack(waves) + noise * 0.6).clamp(0, 1)
-
-
-CAVEATS = (
-    "All-to-all attacks, in which every class is a target, need reference models to be seen.",
-    "An adaptive trainer who knows this test can lower the margin of the target class.",
-    "Attacks that succeed on few inputs leave a weaker mark.",
-)
-CLEAN_STATISTICS = (14.2, 17.9, 12.8, 15.1, 16.6, 13.3, 18.8, 15.7, 16.0, 14.9)
 
 
 def clean() -> Report:
@@ -189,6 +124,17 @@ def not_evaluable() -> Report:
     )  # fmt: skip
 
 
+def refused() -> Report:
+    """A file that was not loaded: nothing is known but its name."""
+    return replace(
+        not_evaluable(),
+        reason="refused: the file holds a program; globals: os.system, builtins.eval",
+        model=model(name="model.pt", file="in/model.pt", sha256=None, bytes=None, format=None,
+                    architecture="", parameters=None, domain="", input_shape=(), bounds=None,
+                    mean=None, std=None),
+    )  # fmt: skip
+
+
 def few_classes() -> Report:
     """Not evaluable after a search: too few classes, one of them dead."""
     return replace(
@@ -207,6 +153,7 @@ def few_classes() -> Report:
     )
 
 
+@cache
 def thousand(classes: int = 1000) -> Report:
     draw = random.Random(1)
     statistics = [draw.gammavariate(30, 0.5) for _ in range(classes)]
@@ -322,7 +269,7 @@ def unfinished() -> Report:
 ALL = {
     made.__name__: made
     for made in (
-        clean, backdoored, two_targets, reference, not_evaluable, few_classes, thousand, sounds,
-        vectors, odd_inputs, hostile, unfinished,
+        clean, backdoored, two_targets, reference, not_evaluable, refused, few_classes, thousand,
+        sounds, vectors, odd_inputs, hostile, unfinished,
     )
 }  # fmt: skip

@@ -275,3 +275,12 @@ def test_any_report_that_conforms_becomes_a_page(report: Report):
     page = Page(html(Report.from_json(report.to_json())))
     assert page.open == []
     assert {tag for tag, _ in page.elements} <= TAGS
+
+
+def test_a_model_from_memory_is_not_said_to_have_a_digest():
+    report = replace(examples.clean(), model=examples.model(file=None, sha256=None))
+    text = Page(html(report)).text()
+    assert "no digest ties the two together" in text
+    assert "SHA-256" not in text
+    assert "none (in memory)" in text
+    assert "3 x 32 x 32, from 0 to 1" in text

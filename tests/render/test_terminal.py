@@ -38,6 +38,10 @@ def test_the_verdict_comes_first_with_target_p_and_level():
     assert first == "CLEAN  nothing found; p = 0.41 (population null) at level 0.05"
     first = plain(examples.not_evaluable()).splitlines()[0]
     assert first == "NOT EVALUABLE  the outputs are probabilities (they sum to 1), not logits"
+    assert plain(examples.refused()).splitlines()[:2] == [
+        "NOT EVALUABLE  refused: the file holds a program; globals: os.system, builtins.eval",
+        "model.pt",
+    ]
     first = plain(examples.two_targets()).splitlines()[0]
     assert first.startswith('BACKDOORED  target classes 3 "cat" and 9 "truck"; p')
     first = plain(examples.reference()).splitlines()[0]
@@ -70,7 +74,7 @@ def test_what_was_run_and_what_it_cannot_see():
     assert "time                  1.4 s on cpu\n" in text
     assert "seed                  0\n" in text
     assert f"\nSHA-256 {examples.model().sha256}\n" in text
-    assert 'class 3 "cat" wins 4, class 6 "frog" wins 1; p from 0.0019 to 0.20, below' in text
+    assert 'class 3 "cat" wins 4, class 6 "frog" wins 1; p from 0.0019 to 0.20, within' in text
     for caveat in examples.CAVEATS:
         assert f"  - {caveat}\n" in text
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmbd.errors import Failed, NotEvaluable, Refused
 from mmbd.load.files import MAX_BYTES
+from mmbd.load.text import shown
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,7 @@ def load(
         device: where the classifier shall run.
         classes: the number of classes; a built-in architecture finds it in the weights otherwise.
         entry: which state dict to take where a checkpoint holds several, such as "ema".
-        max_bytes: refuse to read larger files; memory use is about three times the file.
+        max_bytes: refuse to read larger files; loading takes about twice their memory.
 
     Raises:
         Refused: the file would have to be executed to be read, or is no format for weights.
@@ -97,7 +98,7 @@ def load(
     try:
         return load_request(Path(path), request, max_bytes)
     except (Refused, Failed, NotEvaluable) as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{shown(str(path), 400)}: {error}") from error
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ from typing import Any, NoReturn
 
 from mmbd.errors import Failed, Refused
 
-MAX_TENSORS = 100_000
-MAX_COPIED = 64 << 20
+MAX_TENSORS = 50_000
+MAX_COPIED = 16 << 20
+ITEM_BYTES = 64  # of a list or a dictionary, roughly
 MAX_DIMENSIONS = 16
+MAX_EXPANDED = 1 << 20  # elements of a tensor that repeats its storage by a stride of 0
 
 ELEMENT_BYTES = {
     f"torch.{name}Storage": size
@@ -63,9 +65,8 @@ class Tensor:
 class Storages:
     """The storages that a pickle refers to, by key, as they are met.
 
-    `sizes` are the bytes of each storage in the file; None where they follow the pickle and have
-    to be compared afterwards. `fields` is the length of a reference: 5 in zip files, 6 in older
-    ones, where the last is None.
+    `sizes` are the bytes of each storage in a zip file; None in older files, where the storages
+    follow the pickle and have to be compared afterwards.
     """
 
     sizes: Mapping[str, int] | None
@@ -73,9 +74,9 @@ class Storages:
     tensors: int = 0
     copied: int = 0
 
-    def charge(self, items: int) -> None:
-        """Count what is copied: a shared list could be copied over and over otherwise."""
-        self.copied += items
+    def charge(self, size: int) -> None:
+        """Count the bytes copied: a shared list could be copied over and over otherwise."""
+        self.copied += size
         if self.copied > MAX_COPIED:
             raise Failed("the pickle copies its contents too often to be a checkpoint")
 
@@ -85,7 +86,9 @@ def storage(reference: Any, storages: Storages) -> Storage:
     if type(reference) is not tuple or len(reference) < 5 or reference[0] != "storage":
         raise Refused("a persistent id is not a storage: it is not on the allow list for weights")
     _, kind, key, location, elements, *view = reference
-    if view not in ([], [None]) or not isinstance(kind, Global) or kind.name not in ELEMENT_BYTES:
+    if view != ([] if storages.sizes is not None else [None]):
+        raise Refused("a persistent id has fields that torch does not write")
+    if not isinstance(kind, Global) or kind.name not in ELEMENT_BYTES:
         raise Refused("a persistent id names no storage class on the allow list for weights")
     if type(key) is not str or not key.isalnum() or not key.isascii() or len(key) > 40:
         raise Refused("a persistent id has a storage key that torch does not write")
@@ -123,7 +126,7 @@ def _ordered_dict(arguments: tuple[Any, ...], storages: Storages) -> Any:
         return made
     if len(arguments) != 1 or type(arguments[0]) is not list:
         _odd("collections.OrderedDict")
-    storages.charge(len(arguments[0]))
+    storages.charge(ITEM_BYTES * len(arguments[0]))
     for pair in arguments[0]:
         if type(pair) not in (list, tuple) or len(pair) != 2:
             _odd("collections.OrderedDict")
@@ -134,7 +137,7 @@ def _ordered_dict(arguments: tuple[Any, ...], storages: Storages) -> Any:
 def _counter(arguments: tuple[Any, ...], storages: Storages) -> Any:
     if len(arguments) != 1 or type(arguments[0]) is not dict:
         _odd("collections.Counter")
-    storages.charge(len(arguments[0]))
+    storages.charge(ITEM_BYTES * len(arguments[0]))
     if not all(type(value) is int for value in arguments[0].values()):
         _odd("collections.Counter")
     return dict(arguments[0])
@@ -185,7 +188,7 @@ def _tensor(arguments: tuple[Any, ...], storages: Storages) -> Tensor:
     for length, step in zip(size, stride, strict=True):
         elements *= length
         last += (length - 1) * step
-    if elements and (last >= storage.elements or elements > storage.elements):
+    if elements and (last >= storage.elements or elements > max(storage.elements, MAX_EXPANDED)):
         raise Failed(
             f"a tensor claims {elements:,} elements up to position {last:,} of a storage that has "
             f"{storage.elements:,}"

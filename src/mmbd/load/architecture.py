@@ -1,7 +1,7 @@
 """Networks to load weights into: built-in ones by name, and factories in the user's own code.
 
 The user's code is trusted: it is theirs, and they named it. What a file says about itself is not:
-the network that its metadata describes is laid out without memory first.
+the network that its metadata describes may not cost more memory than the file.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from mmbd.errors import Failed
 from mmbd.load.text import shown
 
-# Numbers that one input may turn into inside a network that a file describes: 512 MiB of float32.
-# A ResNet-50 at 224 x 224 makes about 20 million.
-MAX_ACTIVATIONS = 1 << 27
+# Numbers in one input, and in all that it turns into inside a network that a file describes. A
+# ResNet-50 at 224 x 224 makes about 30 million.
+MAX_INPUT = 1 << 24
+MAX_ACTIVATIONS = 1 << 26
 
 
 def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -102,13 +105,34 @@ def _from_file(path: Path) -> Any:
     return module
 
 
-def build(make: Callable[[], Any], name: str) -> nn.Module:
+def build(
+    make: Callable[[], Any], name: str, within: Mapping[str, Tensor] | None = None
+) -> nn.Module:
     """Call a factory, with the random state as it was afterwards; `name` is for messages.
 
+    With `within`, the tensors of a file, stop as soon as the network has more parameters than
+    those: what a file says about itself must not cost more than the file. Parameters are
+    registered before they are filled, so that too large a one has taken no memory yet.
+
     Raises:
-        Failed: it raises, or returns no `nn.Module`.
+        Failed: the factory raises, or returns no `nn.Module`, or goes beyond `within`.
     """
-    with torch.random.fork_rng(devices=[]):
+    most = len(within or ())
+    room = sum(tensor.numel() for tensor in (within or {}).values())
+    count = elements = 0
+
+    def tally(module: nn.Module, key: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count, elements
+        if parameter is not None:
+            count, elements = count + 1, elements + parameter.numel()
+        if count > most or elements > room:
+            raise Failed(
+                f"the file says it is {name}, but it holds no more than {most} tensors with "
+                f"{room:,} elements: too few for that"
+            )
+
+    watch = nullcontext() if within is None else register_module_parameter_registration_hook(tally)
+    with torch.random.fork_rng(devices=[]), watch:
         try:
             network = make()
         except Failed:
@@ -120,73 +144,53 @@ def build(make: Callable[[], Any], name: str) -> nn.Module:
     return network
 
 
-def skeleton(make: Callable[[], Any], name: str, within: Mapping[str, Tensor] | None) -> nn.Module:
-    """Build on the meta device, where tensors have shapes and no memory.
-
-    With `within`, the tensors of a file, stop as soon as the network has more parameters than
-    those: what a file says about itself must not cost more than the file.
-
-    Raises:
-        Failed: as `build`, or more parameters than the file.
-    """
-    most = len(within or ())
-    room = sum(tensor.numel() for tensor in (within or {}).values())
-    count = elements = 0
-
-    def tally(module: nn.Module, key: str, parameter: nn.Parameter | None) -> None:
-        nonlocal count, elements
-        if parameter is not None:
-            count, elements = count + 1, elements + parameter.numel()
-        if within is not None and (count > most or elements > room):
-            raise Failed(
-                f"the file says it is {name}, but it holds no more than {most} tensors with "
-                f"{room:,} elements: too few for that"
-            )
-
-    handle = register_module_parameter_registration_hook(tally)
-    try:
-        with torch.device("meta"):
-            return build(make, name)
-    finally:
-        handle.remove()
-
-
 def check_activations(network: nn.Module, input_shape: tuple[int, ...], name: str) -> None:
-    """Run a network on the meta device on one input and add up what its layers put out.
+    """Run one input through, and stop before its layers' outputs add up to gigabytes.
+
+    Networks of convolutions take inputs of any size, so the weights do not bound this.
 
     Raises:
-        Failed: it does not take such inputs, or one input would become gigabytes inside.
+        Failed: more than MAX_ACTIVATIONS numbers, or such inputs do not fit the network.
     """
     total = 0
 
-    def add(module: nn.Module, inputs: Any, output: Any) -> None:
+    def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         nonlocal total
-        total += output.numel() if isinstance(output, Tensor) else 0
+        given: Tensor = inputs[0]
+        channels = getattr(module, "out_channels", getattr(module, "out_features", given.shape[1]))
+        total += given.numel() // given.shape[1] * int(channels)
         if total > MAX_ACTIVATIONS:
-            raise Failed(f"one input of shape {input_shape} needs gigabytes in {name}: not loaded")
+            raise Failed(f"inputs of shape {input_shape} need gigabytes in {name}: not loaded")
 
-    for module in network.modules():
-        if next(module.children(), None) is None:
-            module.register_forward_hook(add)
+    if math.prod(input_shape) > MAX_INPUT:
+        raise Failed(f"inputs of shape {input_shape} need gigabytes in {name}: not loaded")
+    leaves = [module for module in network.modules() if next(module.children(), None) is None]
+    handles = [leaf.register_forward_pre_hook(add) for leaf in leaves]
     try:
         with torch.no_grad():
-            network.eval()(torch.empty(1, *input_shape, device="meta"))
+            network.eval()(torch.zeros(1, *input_shape))
     except Failed:
         raise
     except Exception as error:  # shapes that do not fit raise all kinds of errors
         raise Failed(f"{name} does not take inputs of {input_shape}: {_said(error)}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def classes_in(make: Callable[[int], nn.Module], tensors: Mapping[str, Tensor]) -> int | None:
-    """How many classes a file's tensors are for: the length that changes with the class count.
+def classes_in(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
+    """How many classes a file's tensors are for, given the network for two classes.
 
-    `make` builds the network for a class count on the meta device; None if the tensors lack it.
+    The last layer is the one whose first length is 2 there and something else in the file.
     """
-    two, three = make(2).state_dict(), make(3).state_dict()
-    for key, value in three.items():
-        if value.shape != two[key].shape and key in tensors and tensors[key].dim() > 0:
-            return int(tensors[key].shape[0])
-    return None
+    found = 2
+    for key, value in network.state_dict().items():
+        given = tensors.get(key)
+        if given is None or value.dim() == 0 or given.dim() != value.dim() or value.shape[0] != 2:
+            continue
+        if given.shape[1:] == value.shape[1:]:
+            found = int(given.shape[0])
+    return found
 
 
 def _said(error: BaseException) -> str:

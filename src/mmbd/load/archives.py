@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mmbd.errors import Failed, Refused
+from mmbd.load.pickles import MAX_BYTES
 from mmbd.load.text import shown
 
 MAX_MEMBERS = 200_000
-MAX_PICKLE = 64 << 20
 
 # All that torch.save puts into an archive, below its one folder.
 MEMBERS = re.compile(
@@ -49,7 +49,7 @@ def members(data: bytes) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error):
+    except Exception:  # hostile bytes in somebody else's parser: anything may come
         raise Failed(
             "the zip archive has no directory, or a broken one: it was cut short?"
         ) from None
@@ -79,20 +79,24 @@ def foreign(infos: list[zipfile.ZipInfo]) -> str | None:
 
 def pickled(data: bytes, infos: list[zipfile.ZipInfo]) -> Iterator[bytes]:
     """The beginnings of members that may be pickles, within bounds: to list what they name."""
-    left = MAX_PICKLE
+    left = MAX_BYTES
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in infos[:1000]:
-            if info.flag_bits & 1 or info.compress_type not in (0, 8) or left <= 0:
-                continue  # other methods may ask for gigabytes to unpack
-            try:
-                with archive.open(info) as member:
-                    head = member.read(2)
-                    if head[:1] == b"\x80" or info.filename.endswith((".pkl", ".pickle")):
-                        content = head + member.read(left)
-                        left -= len(content)
-                        yield content
-            except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError):
-                continue  # it only informs a refusal
+            if left > 0 and (content := _if_pickle(archive, info, left)):
+                left -= len(content)
+                yield content
+
+
+def _if_pickle(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return b""  # other methods may ask for gigabytes to unpack
+    try:
+        with archive.open(info) as member:
+            head = member.read(2)
+            named = info.filename.endswith((".pkl", ".pickle"))
+            return head + member.read(most) if named or head[:1] == b"\x80" else b""
+    except Exception:  # encrypted or damaged; it only informs a refusal
+        return b""
 
 
 def checkpoint(data: bytes, infos: list[zipfile.ZipInfo]) -> Archive:
@@ -121,8 +125,8 @@ def checkpoint(data: bytes, infos: list[zipfile.ZipInfo]) -> Archive:
         if inside["key"] is not None:
             sizes[inside["key"]] = end - start
         elif inside[0] == "data.pkl":
-            if end - start > MAX_PICKLE:
-                raise Failed(f"data.pkl has {end - start:,} bytes, the limit is {MAX_PICKLE:,}")
+            if end - start > MAX_BYTES:
+                raise Failed(f"data.pkl has {end - start:,} bytes, the limit is {MAX_BYTES:,}")
             pickle = data[start:end]
         # torch writes zeros when told to leave checksums out, and never compares them itself.
         if info.CRC and zlib.crc32(memoryview(data)[start:end]) != info.CRC:

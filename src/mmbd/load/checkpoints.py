@@ -134,7 +134,7 @@ def _torch_load(data: bytes, name: str) -> Any:
     import torch
 
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True, mmap=False)
     except pickle.UnpicklingError as error:
         reason = f"torch's restricted reader refuses it too: {shown(str(error), 200)}"
         raise _refusal(name, reason, []) from None

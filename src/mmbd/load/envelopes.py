@@ -16,6 +16,8 @@ MAX_DEPTH = 8
 WRAPPERS = ("module.", "_orig_mod.")
 # BatchNorm counts batches since 0.4.1; older files lack the count, and inference ignores it.
 OPTIONAL = "num_batches_tracked"
+# torch.optim.swa_utils.AveragedModel keeps its count beside the model.
+AVERAGED = "n_averaged"
 
 Tensors = Mapping[str, Tensor]
 
@@ -41,11 +43,12 @@ def candidates(value: Any) -> list[StateDict]:
     if found:
         return found
     if isinstance(value, Mapping) and any(isinstance(item, Tensor) for item in value.values()):
-        other = next(key for key, item in value.items() if not isinstance(item, Tensor))
-        raise Failed(
-            f"the state dict has an entry {shown(str(other))!r} that is no tensor but "
-            f"{type(value[other]).__name__}: save model.state_dict() alone, or under one key"
-        )
+        for key, item in value.items():
+            if not isinstance(item, Tensor):
+                raise Failed(
+                    f"the state dict has an entry {shown(key)!r} that is no tensor but "
+                    f"{type(item).__name__}: save model.state_dict() alone, or under one key"
+                )
     if isinstance(value, Mapping):
         raise Failed(
             "the file holds no state dict (names with tensors); its entries are: "
@@ -108,6 +111,9 @@ def _fits(names: set[str], expected: set[str]) -> bool:
 def _strip(item: StateDict, expected: set[str]) -> StateDict:
     """Take wrappers' prefixes off; any other common prefix only if every name then fits."""
     tensors, notes = item.tensors, item.notes
+    if AVERAGED in tensors and AVERAGED not in expected:
+        tensors = {name: value for name, value in tensors.items() if name != AVERAGED}
+        notes = (*notes, f"left out {AVERAGED!r}")
     for _ in range(MAX_DEPTH):
         prefix = _common_prefix(tensors)
         if prefix not in WRAPPERS or _fits(set(tensors), expected):

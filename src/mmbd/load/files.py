@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmbd.errors import Failed
-from mmbd.load import formats
+from mmbd.load import formats, pickles
 from mmbd.load.text import listed
 
 MAX_BYTES = 4 << 30  # far above any classifier; a memory limit, not a judgement
@@ -79,8 +79,10 @@ def _read(path: Path, max_bytes: int) -> File:
                 "raise max_bytes if it really is a classifier"
             )
         opened.seek(0)
-        data = opened.read(status.st_size)
-    if len(data) != status.st_size or not data.startswith(head):
+        # Of a pickle that torch did not write, enough to say what it names.
+        wanted = min(status.st_size, pickles.MAX_BYTES) if kind == "pickle" else status.st_size
+        data = opened.read(wanted)
+    if len(data) != wanted or not data.startswith(head):
         raise Failed("the file changed while it was being read")
     notes += formats.mismatch(path.name, kind)
     return File(path, data, hashlib.sha256(data).hexdigest(), kind, notes)

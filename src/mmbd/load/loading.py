@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from mmbd import nets
 from mmbd.classifier import Classifier
@@ -48,7 +49,8 @@ class Request:
 def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     """`mmbd.load.load`, with its arguments in a `Request`."""
     file = files.read(path, max_bytes)
-    held = contents(file.data, file.kind)
+    held, size = contents(file.data, file.kind), len(file.data)
+    file = replace(file, data=b"")  # the tensors are copies: this may be gigabytes
     spec = None if held.metadata is None else _spec(held.metadata)
     found = envelopes.candidates(held.value)
     network, name, notes = _network(found, request, spec)
@@ -63,7 +65,7 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
         name=path.name or path.resolve().name,
         file=str(file.path),
         sha256=file.sha256,
-        bytes=len(file.data),
+        bytes=size,
         format=held.format,
         architecture=name,
         parameters=classifier.parameter_count,
@@ -104,18 +106,17 @@ def _network(
 def _described(
     found: list[StateDict], request: Request, spec: Spec
 ) -> tuple[nn.Module, str, tuple[str, ...]]:
-    """The network of the file's own metadata: checked without memory before it is built."""
+    """The network that the file's own metadata describes, within the means of the file."""
     arguments = {**spec.arguments, **request.arch_args}
     name = architecture.label(spec.arch, arguments)
     shape = request.input_shape or spec.input_shape
     sizes: dict[str, Any] = {"classes": request.classes or spec.classes, "input_shape": shape}
     make = partial(nets.build, spec.arch, **{**sizes, **arguments})
-    bare = architecture.skeleton(make, name, within=found[0].tensors)
-    chosen = envelopes.choose(found, set(bare.state_dict()), request.entry)
-    _compare(bare.state_dict(), chosen.tensors, name)
-    architecture.check_activations(bare, shape, name)
-    network = architecture.build(make, name)
-    return network, name, (*chosen.notes, *_fill(network, chosen, name))
+    network = architecture.build(make, name, within=found[0].tensors)
+    chosen = envelopes.choose(found, set(_state(network, name)), request.entry)
+    notes = _fill(network, chosen, name)
+    architecture.check_activations(network, shape, name)
+    return network, name, (*chosen.notes, *notes)
 
 
 def _built_in(
@@ -132,25 +133,26 @@ def _built_in(
         sizes: dict[str, Any] = {"classes": classes, "input_shape": shape or ()}
         return nets.build(arch, **{**sizes, **arguments})
 
-    def bare(classes: int) -> nn.Module:
-        return architecture.skeleton(partial(make, classes), name, within=None)
+    def bare() -> nn.Module:
+        with torch.device("meta"):  # names and shapes, without the time to fill them
+            return make(classes or 2)
 
-    chosen = envelopes.choose(found, set(bare(2).state_dict()), request.entry)
+    network = architecture.build(bare, name)
+    chosen = envelopes.choose(found, set(network.state_dict()), request.entry)
     notes = chosen.notes
     if classes is None:
-        classes = architecture.classes_in(bare, chosen.tensors) or 2
+        classes = architecture.classes_in(network, chosen.tensors)
         notes = (*notes, f"{classes} classes, as the shape of the last layer says")
-    # Before any memory is taken: a shape such as (1000000000, 0) costs the file nothing.
-    _compare(bare(classes).state_dict(), chosen.tensors, name)
     network = architecture.build(partial(make, classes), name)
     return network, name, (*notes, *_fill(network, chosen, name))
 
 
 def _state(network: nn.Module, name: str) -> dict[str, Tensor]:
     try:
-        return dict(network.state_dict())
+        state = network.state_dict()
+        return {key: value for key, value in state.items() if isinstance(value, Tensor)}
     except Exception as error:  # somebody's own module
-        raise Failed(f"{name} has no usable state_dict(): {error}") from error
+        raise Failed(f"{name} has no usable state_dict(): {shown(str(error), 300)}") from error
 
 
 def _compare(expected: dict[str, Tensor], given: envelopes.Tensors, name: str) -> None:
@@ -162,7 +164,7 @@ def _compare(expected: dict[str, Tensor], given: envelopes.Tensors, name: str) -
         faults.append(f"missing: {listed(missing)}")
     if unexpected := [key for key in given if key not in expected]:
         faults.append(f"unexpected: {listed(unexpected)}")
-    both = [key for key in expected if key in given]
+    both = [key for key in expected if key in given and not is_lazy(expected[key])]
     if shapes := [
         f"{key} is {tuple(given[key].shape)} in the file, not {tuple(expected[key].shape)}"
         for key in both
@@ -201,7 +203,9 @@ def _fill(network: nn.Module, chosen: StateDict, name: str) -> tuple[str, ...]:
         if key in given and given[key].dtype != value.dtype
     }
     notes += [f"weights kept as {held} are used as {used}" for held, used in sorted(kinds)]
-    if not all(bool(torch.isfinite(value).all()) for value in network.parameters()):
+    # Eight-bit floats know no isfinite.
+    wide = [value for value in given.values() if value.is_floating_point() and value.itemsize > 1]
+    if not all(bool(torch.isfinite(value).all()) for value in wide):
         notes.append("some weights are NaN or infinite")
     return tuple(notes)
 

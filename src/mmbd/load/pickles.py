@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MAX_BYTES = 64 << 20
-MAX_OPERATIONS = 2_000_000
+MAX_BYTES = 32 << 20  # of one pickle; a checkpoint has some hundred bytes a tensor
+MAX_OPERATIONS = 1_000_000
 MAX_NAMES = 1000
 MAX_NAME = 10_000
 
-OPCODES = {info.code: info for info in pickletools.opcodes}
+OPCODES = {info.code.encode("latin-1"): info for info in pickletools.opcodes}
 MARK = pickletools.markobject
 STRINGS = {
     "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE",
@@ -52,7 +52,7 @@ def operations(stream: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any
         code = stream.read(1)
         if not code:
             raise ValueError("the pickle ends before its STOP")
-        info = OPCODES.get(code.decode("latin-1"))
+        info = OPCODES.get(code)
         if info is None:
             raise ValueError(f"unknown pickle opcode {code!r}")
         if info.name in ("GLOBAL", "INST"):

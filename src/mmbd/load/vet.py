@@ -17,7 +17,7 @@ from mmbd.load.allowed import ALLOWED, CALLS, Global, Storages, set_items, stora
 from mmbd.load.pickles import operations
 from mmbd.load.text import shown
 
-MAX_OPERATIONS = 2_000_000
+MAX_OPERATIONS = 1_000_000  # thirty a tensor
 
 
 def vet(stream: io.BytesIO, storages: Storages) -> Any:

@@ -1,7 +1,137 @@
-"""pending"""
+"""A p-value from how clean networks behave: the top gap of this model against a population's.
+
+With ten classes, one model's other nine statistics tell little about how far the largest of a clean
+model strays. A population of clean networks tells more. The test statistic is the top gap: the
+logarithm of the largest statistic over the second largest or, so that two targets do not hide each
+other, of the second over the third. Gaps shrink with the number of classes like a power of it, and
+what is left is compared with the population: by rank in the body, and beyond its 80 % point by an
+exponential tail whose mean excess is itself uncertain, so that p is never smaller than the
+population can vouch for. Which models, how they were made and how it was validated is in
+`benchmarks/study`; the table ships as `population.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 from mmbd.report import PValue
 
+# Below this many classes, the third largest statistic is too low in the order to compare with.
+MASKING_CLASSES = 8
+BODY = 0.8
 
-def population(values, made_by):
-    return PValue("population", None, None, "pending")
+
+@dataclass(frozen=True)
+class Population:
+    """Top gaps of clean networks, in units of what is usual for their number of classes.
+
+    The usual gap at K classes is `scale` * K ** -`power`; `gaps` are sorted; `made_by` are the
+    method and settings behind them (`Run.made_by`).
+    """
+
+    scale: float
+    power: float
+    gaps: tuple[float, ...]
+    made_by: str
+
+    def usual(self, classes: int) -> float:
+        """The typical top gap of a clean network with so many classes."""
+        return self.scale * classes**-self.power
+
+    def tail(self, gap: float) -> float:
+        """The chance that a clean network's gap, in usual units, is at least `gap`."""
+        count = len(self.gaps)
+        start = self.gaps[int(BODY * count)]
+        if gap <= start:
+            return (1 + count - bisect_left(self.gaps, gap)) / (1 + count)
+        beyond = [value - start for value in self.gaps if value > start]
+        # Exponential excesses whose mean is estimated from n of them: the predictive tail is
+        # (1 + x / (n * mean)) ** -n.
+        share = (1 + len(beyond)) / (1 + count)
+        return share * (1 + (gap - start) / math.fsum(beyond)) ** -len(beyond)
+
+
+def top_gap(statistics: Sequence[float]) -> tuple[float, int]:
+    """The top gap, and how many classes lie above it: one, or two that hide each other.
+
+    Infinite when the statistic below the gap is not positive.
+    """
+    ordered = sorted(statistics, reverse=True)
+    places = (1, 2) if len(ordered) >= MASKING_CLASSES else (1,)
+    gaps = [
+        (math.log(ordered[place - 1] / ordered[place]) if ordered[place] > 0 else math.inf, place)
+        for place in places
+        if ordered[place - 1] > 0
+    ]
+    return max(gaps, key=lambda gap: (gap[0], -gap[1]), default=(0.0, 1))
+
+
+def fit(models: Iterable[Sequence[float]], made_by: str) -> Population:
+    """A population from the statistics of clean networks, one sequence a network.
+
+    The usual gap is fitted by maximum likelihood as if gaps were exponential.
+    """
+    from scipy import optimize
+
+    pairs = [(len(statistics), top_gap(statistics)[0]) for statistics in models]
+    pairs = [(classes, gap) for classes, gap in pairs if math.isfinite(gap)]
+
+    def scale(power: float) -> float:
+        return math.fsum(gap * classes**power for classes, gap in pairs) / len(pairs)
+
+    def loss(power: float) -> float:
+        logs = math.fsum(math.log(classes) for classes, _ in pairs) / len(pairs)
+        return math.log(scale(power)) - power * logs
+
+    power = float(optimize.minimize_scalar(loss, bounds=(0.0, 2.0), method="bounded").x)
+    usual = scale(power)
+    gaps = sorted(gap / (usual * classes**-power) for classes, gap in pairs)
+    return Population(usual, power, tuple(gaps), made_by)
+
+
+@cache
+def shipped() -> Population:
+    """The table that comes with the package."""
+    raw = json.loads(files("mmbd.null").joinpath("population.json").read_text(encoding="utf-8"))
+    return Population(raw["scale"], raw["power"], tuple(raw["gaps"]), raw["made_by"])
+
+
+def population(
+    statistics: Sequence[float], made_by: str, table: Population | None = None
+) -> PValue:
+    """How rarely a clean network shows a top gap like this one's.
+
+    Args:
+        statistics: one finite maximum margin a class, at least five.
+        made_by: the method and settings behind them; another population's do not compare.
+        table: instead of the shipped one.
+
+    Returns:
+        The p-value with the gap (`statistic`), the `usual` gap at this number of classes and how
+        many `outliers` lie above it; or the reason why there is none.
+    """
+    table = table or shipped()
+    if made_by != table.made_by:
+        return _none("the population was measured with other settings than this scan's")
+    ordered = sorted(statistics, reverse=True)
+    if ordered[len(ordered) // 2] <= 0:
+        return _none("half of the statistics are not positive: the searches got stuck")
+    gap, outliers = top_gap(statistics)
+    usual = table.usual(len(statistics))
+    p = table.tail(gap / usual)
+    return PValue(
+        "population",
+        value=p,
+        log10=math.log10(p),
+        parameters={"statistic": gap, "usual": usual, "outliers": float(outliers)},
+    )
+
+
+def _none(reason: str) -> PValue:
+    return PValue("population", value=None, log10=None, reason=reason)

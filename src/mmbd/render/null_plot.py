@@ -45,9 +45,11 @@ def statistics(report: Report, width: int) -> Markup:
     parts = grid(scale, top, bottom, "maximum margin (logits)", 4 if narrow else 7)
     if gamma is not None:
         parts += _densities(gamma, len(order), scale, 10 + DENSITY_HEIGHT)
+    margins = words.margins(report)
     for row, label in enumerate(rows):
         y = top + ROW_HEIGHT * (row + 0.5)
-        parts.append(_row(report, label, captions[label], left, scale(values[label]), y))
+        x = scale(values[label])
+        parts.append(_row(report, label, captions[label], margins[label], left, x, y))
     if rest:
         parts.append(text(left - 10, bottom - 8, f"{len(rest)} others", "label muted", "end"))
         parts += _histogram([scale(values[label]) for label in rest], bottom)
@@ -60,13 +62,14 @@ def statistics(report: Report, width: int) -> Markup:
     label = f"Maximum margins of {len(order)} classes"
     if order:
         largest = words.class_label(report, order[0])
-        label += f"; the largest is {number(values[order[0]])}, of {largest}"
+        label += f"; the largest is {margins[order[0]]}, of {largest}"
     return plot(width, bottom + 44, label, parts)
 
 
-def _row(report: Report, label: int, name: str, left: float, x: float, y: float) -> Markup:
+def _row(
+    report: Report, label: int, name: str, value: str, left: float, x: float, y: float
+) -> Markup:
     target = label in report.targets
-    value = number(report.statistics[label])
     style = "label target" if target else "label"
     full = words.class_label(report, label, 80)
     parts = [

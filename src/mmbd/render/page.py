@@ -14,7 +14,7 @@ from markupsafe import Markup
 from mmbd.render import null_plot, plots, words
 from mmbd.render.pictures import Picture, picture
 from mmbd.render.svg import element
-from mmbd.render.text import brief, clean_text, number, probability
+from mmbd.render.text import brief, clean_text, probability
 from mmbd.report import Report
 
 WIDE, NARROW = 800, 328
@@ -80,7 +80,7 @@ def html(report: Report) -> str:
         words=words,
         verdict=report.verdict,
         name=clean_text(report.model.name, 120),
-        reason=clean_text(report.reason or "", 500),
+        reason=clean_text(report.reason or "", 1000),
         level=f"{100 * report.level:g} %",
         p_value=words.p_value(report),
         basis=words.null_basis(report.null) if report.null else "",
@@ -124,12 +124,12 @@ def _both(draw: plots.Draw, report: Report) -> tuple[Markup, Markup]:
 
 def _rows(report: Report, order: list[int]) -> list[Row]:
     top = max((report.statistics[order[0]] or 0.0) if order else 0.0, 0.0)
-    by_class = report.class_p_values
+    by_class, margins = report.class_p_values, words.margins(report)
     return [
         Row(
             label=label,
             name=words.class_name(report, label),
-            value=number(report.statistics[label]),
+            value=margins[label],
             bar=_bar(max(report.statistics[label] or 0.0, 0.0) / top if top else 0.0),
             p_value=probability(by_class[label]) if by_class is not None else "",
             target=label in report.targets,
@@ -162,14 +162,14 @@ def _inputs(report: Report, order: list[int]) -> list[Input]:
     chosen = [label for label in report.targets if label in report.inputs]
     chosen += [label for label in order if label in report.inputs and label not in chosen]
     found: list[Input] = []
+    margins = words.margins(report)
     for position, label in enumerate(chosen[:PICTURES]):
         target = label in report.targets
         alt = f"maximising input of {words.class_label(report, label)}"
         large = target and position < ENLARGED
         drawn = picture(report.inputs[label], report.model.bounds, alt, large)
         name = words.class_name(report, label)
-        value = number(report.statistics[label])
-        found.append(Input(label, name, value, target, large, drawn))
+        found.append(Input(label, name, margins[label], target, large, drawn))
     return found
 
 

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from mmbd.render import words
 from mmbd.render.svg import Scale, apart, circle, diamond, element, line, path, plot, spread, text
-from mmbd.render.text import clean_text, number, probability
+from mmbd.render.text import clean_text, probability
 from mmbd.report import PValue, Report
 
 Draw = Callable[[Report, int], Markup]
@@ -32,7 +32,7 @@ def p_values(report: Report, width: int) -> Markup:
     lowest = math.floor(min([*logs, math.log10(report.level), -3.0]) - 0.2)
     narrow = width < 500
     names = [clean_text(words.null_name(entry.null), 16 if narrow else 24) for entry in known]
-    left, right = name_width(names), 70 if narrow else 96
+    left, right = name_width(names), 76 if narrow else 96
     scale = Scale(lowest, 0, left, width - right)
     top, bottom = 26, 26 + ROW_HEIGHT * len(known)
     step = max(1, math.ceil(-lowest * 46 / (scale.end - scale.start)))
@@ -102,11 +102,12 @@ def curves(report: Report, width: int) -> Markup:
         element("text", "margin (logits)", class_="axis", text_anchor="middle",
                 transform=f"translate(12 {(top + bottom) / 2:g}) rotate(-90)")
     )  # fmt: skip
+    margins = words.margins(report)
     # The targets come last, on top of the others.
     for label in sorted(lines, key=lambda label: label in report.targets):
         shape = [(across(step), up(value)) for step, value in lines[label]]
         style = "curve target" if label in report.targets else "curve"
-        title = f"{words.class_label(report, label, 80)}: {number(report.statistics[label])} logits"
+        title = f"{words.class_label(report, label, 80)}: {margins[label]} logits"
         parts.append(
             element(
                 "g",

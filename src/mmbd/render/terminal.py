@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mmbd.render import words
-from mmbd.render.text import brief, clean_text, number, probability
+from mmbd.render.text import brief, clean_text, probability
 from mmbd.report import Report
 
 STYLES = {"backdoored": "bold red", "clean": "bold green", "not evaluable": "bold yellow"}
@@ -50,10 +50,11 @@ def terminal(report: Report, console: Console) -> None:
 
 def _model(report: Report) -> str:
     facts = dict(words.model_facts(report))
-    parts = [facts["model"], facts["architecture"], facts["inputs"]]
     if "classes" in facts:
-        parts.insert(2, f"{facts['classes']} classes")
-    return ", ".join(parts)
+        facts["classes"] += " classes"
+    return ", ".join(
+        facts[name] for name in ("model", "architecture", "classes", "inputs") if name in facts
+    )
 
 
 def _classes(report: Report, console: Console) -> None:
@@ -64,6 +65,7 @@ def _classes(report: Report, console: Console) -> None:
     shown = order if len(order) <= SHOWN + 2 else order[:SHOWN]
     rest = [label for label in order[len(shown) :] if label not in report.targets]
     shown = shown + [label for label in order[len(shown) :] if label in report.targets][:SHOWN]
+    margins = words.margins(report)
     names = {label: words.class_name(report, label, 28) for label in shown}
     name_width = max(cell_len(name) for name in names.values())
     top = max(report.statistics[order[0]] or 0.0, 0.0)
@@ -72,14 +74,13 @@ def _classes(report: Report, console: Console) -> None:
         target = label in report.targets
         filled = round(BAR * max(value, 0.0) / top) if top else 0
         name = names[label] + " " * (name_width - cell_len(names[label]))
-        cells = [">" if target else " ", f"{label:>5}", name, f"{number(value):>9}"]
+        cells = [">" if target else " ", f"{label:>5}", name, f"{margins[label]:>9}"]
         if report.class_p_values is not None:
             cells.append(f"p {probability(report.class_p_values[label]):>7}")
         cells.append(_bar(console, filled) + ("  target" if target else ""))
         _say(console, "  ".join(cells), "bold red" if target else "")
     if rest:
-        largest, smallest = report.statistics[rest[0]], report.statistics[rest[-1]]
-        between = f"between {number(smallest)} and {number(largest)}"
+        between = f"between {margins[rest[-1]]} and {margins[rest[0]]}"
         _say(console, f"... {len(rest)} more, {between}", "dim", lead="    ")
     if report.ratio is not None:
         _say(console, f"largest over second largest: {brief(report.ratio, 3)}", lead="    ")

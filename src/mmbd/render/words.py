@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import TypeGuard
 
 from mmbd.render.text import brief, clean_text, count, number, probability, seconds, size
-from mmbd.report import PValue, Report
+from mmbd.report import Model, PValue, Report
 
 # Each null by its short name: how it is called, and what it compares the model with.
 NULLS = {
-    "population": ("population", "clean networks of many kinds with as many classes"),
+    "population": ("population", "clean networks of many kinds"),
     "bootstrap": ("bootstrap", "simulated statistics without an outlier"),
     "paper": ("paper (eq. 7)", "a Gamma fitted to the other classes; not calibrated"),
     "authors": ("authors' variant", "the same with free location, as scripted; not calibrated"),
@@ -42,6 +42,17 @@ def ranking(report: Report) -> list[int]:
 def is_number(value: float | None) -> TypeGuard[float]:
     """Whether there is a value that can be shown: finite, and not absurdly large."""
     return value is not None and abs(value) < 1e90
+
+
+def margins(report: Report) -> list[str]:
+    """Every class's statistic in print, all with as many decimals; "-" where it is not valid."""
+    top = max((abs(value) for value in report.statistics if is_number(value)), default=0.0)
+    if not 1e-3 <= top < 1e6:
+        return [number(value) for value in report.statistics]
+    digits = 3 - math.floor(math.log10(top))
+    return [
+        f"{value:.{max(digits, 0)}f}" if is_number(value) else "-" for value in report.statistics
+    ]
 
 
 def class_name(report: Report, label: int, limit: int = 40) -> str:
@@ -80,7 +91,7 @@ def p_value(report: Report) -> str:
 def finding(report: Report) -> str:
     """The verdict's content in one clause, without the verdict itself."""
     if report.verdict == "not evaluable":
-        return clean_text(report.reason or "no reason given", 500)
+        return clean_text(report.reason or "no reason given", 1000)
     found = "nothing found" if report.verdict == "clean" else targets(report)
     basis = f" ({null_name(report.null)} null)" if report.null is not None else ""
     return f"{found}; p = {p_value(report)}{basis} at level {report.level:g}"
@@ -98,11 +109,11 @@ def model_facts(report: Report) -> list[tuple[str, str]]:
         ("architecture", clean_text(model.architecture, 200)),
         ("parameters", count(model.parameters)),
         ("classes", count(len(report.statistics) or None)),
-        ("inputs", f"{_shape(model.input_shape)}, {clean_text(model.domain, 120)}"),
+        ("inputs", _inputs(model)),
         ("mean", _listed(model.mean)),
         ("std", _listed(model.std)),
     ]
-    return [(name, value) for name, value in facts if value not in ("-", "none")]
+    return [(name, value) for name, value in facts if value not in ("", "-", "none")]
 
 
 def run_facts(report: Report) -> list[tuple[str, str]]:
@@ -157,10 +168,10 @@ def stability(report: Report) -> str:
     known = [value for value in repeats.p_values if value is not None and math.isfinite(value)]
     if not known:
         return f"{sentence}; no p-value."
-    flagged = sum(value < report.level for value in known)
+    flagged = sum(value <= report.level for value in known)
     return (
         f"{sentence}; p from {probability(min(known))} to {probability(max(known))}, "
-        f"below the level in {flagged} of {seeds}."
+        f"within the level in {flagged} of {seeds}."
     )
 
 
@@ -175,8 +186,12 @@ def invalid(report: Report, most: int = 10) -> str:
     return f"Without a valid statistic: class{plural} {some}{more}."
 
 
-def _shape(lengths: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in lengths)
+def _inputs(model: Model) -> str:
+    shape = " x ".join(str(length) for length in model.input_shape)
+    domain = clean_text(model.domain, 120)
+    if model.bounds is not None:
+        domain = f"from {brief(model.bounds[0])} to {brief(model.bounds[1])}"
+    return ", ".join(filter(None, [shape, domain]))
 
 
 def _listed(values: tuple[float, ...] | None) -> str:

@@ -1,0 +1,94 @@
+"""The population null: its table, and how it holds on kinds of networks it has not seen.
+
+    python benchmarks/study/population.py STATISTICS.jsonl [--ship]
+
+Reads the clean models of `measure.py` (settings "fast"). The false-positive rate is measured on
+models whose data set, or whose architecture, is not in the table: each kind is left out in turn.
+`--ship` writes the table of all clean models into the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from intervals import rate
+
+from mmbd.ascent import FAST
+from mmbd.null import population as table
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "src" / "mmbd" / "null" / "population.json"
+MADE_BY = json.dumps(["fast", asdict(FAST)], sort_keys=True)
+FAMILY = {"cifar10-grey": "cifar10", "cifar10-subset": "cifar10", "gtsrb-subset": "gtsrb",
+          "glyphs10": "glyphs", "fsdd-image": "fsdd"}  # fmt: skip
+
+
+def clean_models(path: Path) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return [
+        entry for entry in entries if entry["settings"] == "fast" and entry["attack"] is None
+        and entry["classes"] >= 5
+    ]  # fmt: skip
+
+
+def left_out(models: list[dict[str, Any]], kind: str) -> dict[str, list[float]]:
+    """p-values of every model under a table without its kind, by kind."""
+    p_values: dict[str, list[float]] = {}
+    for value in sorted({entry[kind] for entry in models}):
+        others = [entry["statistics"] for entry in models if entry[kind] != value]
+        fitted = table.fit(others, MADE_BY)
+        answers = [
+            table.population(entry["statistics"], MADE_BY, fitted).value
+            for entry in models
+            if entry[kind] == value
+        ]
+        p_values[value] = [answer for answer in answers if answer is not None]
+    return p_values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("statistics", type=Path)
+    parser.add_argument("--ship", action="store_true")
+    options = parser.parse_args()
+    models = clean_models(options.statistics)
+    for entry in models:
+        entry["family"] = FAMILY.get(entry["source"], entry["source"])
+    validation: dict[str, Any] = {}
+    for kind in ("family", "arch"):
+        by_kind = left_out(models, kind)
+        pooled = [p for values in by_kind.values() for p in values]
+        validation[f"leave one {kind} out"] = {
+            "all": {f"p <= {level}": rate([p <= level for p in pooled]) for level in (0.05, 0.01)},
+            **{
+                value: rate([p <= 0.05 for p in p_values]) for value, p_values in by_kind.items()
+            },
+        }
+    print(json.dumps(validation, indent=1))
+    fitted = table.fit([entry["statistics"] for entry in models], MADE_BY)
+    if options.ship:
+        content = {
+            "about": "Top gaps of clean networks, in units of scale * K ** -power; see "
+            "benchmarks/study/population.py",
+            "models": len(models),
+            "classes": dict(sorted(Counter(entry["classes"] for entry in models).items())),
+            "architectures": dict(Counter(entry["arch"] for entry in models).most_common()),
+            "data": dict(Counter(entry["source"] for entry in models).most_common()),
+            "validation": validation,
+            "torch": torch.__version__,
+            "made_by": fitted.made_by,
+            "scale": round(fitted.scale, 5),
+            "power": round(fitted.power, 5),
+            "gaps": [round(gap, 4) for gap in fitted.gaps],
+        }
+        SHIPPED.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""State dicts as strangers wrap them: envelopes, prefixes, lists, leftovers of training."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mmbd
+from mmbd.errors import Failed
+from mmbd.load.envelopes import candidates, choose
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+
+
+STATE = network().state_dict()
+EXPECTED = set(STATE)
+
+
+def prefixed(prefix: str) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in STATE.items()}
+
+
+def training() -> dict[str, Any]:
+    """What else checkpoints hold: an optimiser that has stepped, a schedule, plain values."""
+    model = network()
+    optimiser = torch.optim.Adam(model.parameters())
+    model(torch.randn(8, 4)).sum().backward()
+    optimiser.step()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 3, 9])
+    return {
+        "epoch": 3,
+        "best": 0.93,
+        "arch": "net",
+        "args": {"lr": [0.1], "flags": (True, None), "shape": torch.Size([3, 4])},
+        "dtype": torch.float32,
+        "blob": b"\x00\xffbytes",
+        "device": torch.device("cpu"),
+        "optimizer": optimiser.state_dict(),
+        "scheduler": schedule.state_dict(),
+        "rng": torch.get_rng_state(),
+        "counts": Counter({1: 2}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "notes"),
+    [
+        (STATE, ()),
+        ({"state_dict": STATE}, ("unwrapped envelope 'state_dict'",)),
+        ({"model_state_dict": dict(STATE)}, ("unwrapped envelope 'model_state_dict'",)),
+        ({"netC": OrderedDict(STATE), "epoch": 1}, ("unwrapped envelope 'netC'",)),
+        ([STATE], ("unwrapped envelope '[0]'",)),
+        (({"net": [STATE]}, ), ("unwrapped envelope '[0]/net/[0]'",)),
+        ({"model": {"params": {"ema": STATE}}}, ("unwrapped envelope 'model/params/ema'",)),
+        (prefixed("module."), ("stripped prefix 'module.'",)),
+        (prefixed("_orig_mod.module."),
+         ("stripped prefix '_orig_mod.'", "stripped prefix 'module.'")),
+        (prefixed("model."), ("stripped prefix 'model.'",)),
+        (prefixed("model.net."), ("stripped prefix 'model.net.'",)),
+        ({"state_dict": prefixed("module.net.")},
+         ("unwrapped envelope 'state_dict'", "stripped prefix 'module.'",
+          "stripped prefix 'net.'")),
+        ({"net": STATE, **training()}, ("unwrapped envelope 'net'",)),
+        ({"net": STATE, "loss": torch.tensor(0.5)}, ("unwrapped envelope 'net'",)),
+        ({"netC": STATE, "netG": {"w": torch.ones(1)}},
+         ("unwrapped envelope 'netC'", "left alone in the same file: netG")),
+        ({"n_averaged": torch.tensor(3), **prefixed("module.")},
+         ("left out 'n_averaged'", "stripped prefix 'module.'")),
+        ({"net": STATE, "same": STATE}, ("unwrapped envelope 'net'",)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_unwrapping(value: Any, notes: tuple[str, ...], as_zip: bool, tmp_path: Path) -> None:
+    torch.save(value, tmp_path / "m.pt", _use_new_zipfile_serialization=as_zip)
+    loaded = mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,))
+    assert loaded.notes == notes
+    assert isinstance(loaded.classifier.model, nn.Module)
+    for key, value in loaded.classifier.model.state_dict().items():
+        assert torch.equal(value, STATE[key])
+
+
+def test_a_missing_count_of_batches_is_filled_in(tmp_path: Path) -> None:
+    state = {key: value for key, value in STATE.items() if "num_batches" not in key}
+    torch.save({"net": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "m.pt")
+    loaded = mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,))
+    assert loaded.notes[-1] == "the file lacks num_batches_tracked, which inference does not use"
+    del state["1.running_mean"]
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.raises(Failed, match=r"missing: 1\.running_mean$"):
+        mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,))
+
+
+def test_several_that_fit_are_listed_and_one_can_be_named(tmp_path: Path) -> None:
+    other = {key: value + 1 for key, value in STATE.items()}
+    torch.save({"model": STATE, "ema": {"module": other}}, tmp_path / "m.pt")
+    with pytest.raises(Failed, match=r"several state dicts that fit: model, ema/module.*entry="):
+        mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,))
+    loaded = mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,), entry="ema/module")
+    assert isinstance(loaded.classifier.model, nn.Module)
+    assert torch.equal(loaded.classifier.model.state_dict()["0.bias"], other["0.bias"])
+    with pytest.raises(Failed, match=r"no entry 'emma'; it has: model, ema/module"):
+        mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,), entry="emma")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({**STATE, "epoch": 3}, "an entry 'epoch' that is no tensor but int"),
+        ({"epoch": 3, "log": "x"}, "no state dict .* its entries are: epoch, log"),
+        ({}, "its entries are: none"),
+        ([STATE, STATE], "but list"),
+        (3, "but int"),
+        (torch.ones(3), "but Tensor"),
+        ({0: torch.ones(3)}, "its entries are: 0"),
+    ],
+)
+def test_what_holds_no_state_dict(value: Any, message: str, tmp_path: Path) -> None:
+    torch.save(value, tmp_path / "m.pt")
+    with pytest.raises(Failed, match=message):
+        mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,))
+
+
+def test_a_prefix_comes_off_only_if_everything_fits() -> None:
+    """Otherwise the message would show names that are not in the file."""
+    state = prefixed("model.")
+    assert set(choose(candidates(state), EXPECTED).tensors) == EXPECTED
+    state["model.extra"] = torch.ones(1)
+    kept = choose(candidates(state), EXPECTED)
+    assert "model.extra" in kept.tensors
+    assert kept.notes == ()
+
+
+def test_an_architecture_with_such_a_prefix_of_its_own() -> None:
+    state = prefixed("module.")
+    chosen = choose(candidates(state), set(state))
+    assert set(chosen.tensors) == set(state)
+    assert chosen.notes == ()
+
+
+def test_of_several_that_do_not_fit_the_closest_is_explained() -> None:
+    found = candidates({"a": {"x": torch.ones(1)}, "b": {**STATE, "x": torch.ones(1)}})
+    assert choose(found, EXPECTED).entry == "b"
+
+
+def test_nested_without_end_and_shared_without_measure() -> None:
+    """A list within itself; a mapping that contains the next one twice, forty deep."""
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(Failed, match="no state dict"):
+        candidates(loop)
+    inner: dict[str, Any] = {"w": torch.ones(1)}
+    for _ in range(40):
+        inner = {"a": inner, "b": inner}
+    with pytest.raises(Failed, match="no state dict"):
+        candidates(inner)
+
+
+def test_long_names_do_not_multiply() -> None:
+    """Paths quote names; a long one in front of many must not be copied whole."""
+    value = {"k" * 1_000_000: {str(i): {"w": torch.ones(1)} for i in range(2000)}}
+    found = candidates(value)
+    assert len(found) == 2000
+    assert max(len(item.entry) for item in found) < 200
+
+
+def test_prefixes_without_end_are_left() -> None:
+    name = "module." * 5000 + "w"
+    chosen = choose(candidates({name: torch.ones(1)}), {"w"})
+    assert len(chosen.notes) < 10
+
+
+def test_hostile_attributes_of_a_saved_mapping_are_not_used(tmp_path: Path) -> None:
+    """torch hangs `_metadata` on state dicts; a false one must not reach load_state_dict."""
+    state = OrderedDict(STATE)
+    state._metadata = ["not", "a", "mapping"]  # pyright: ignore[reportAttributeAccessIssue]
+    content = io.BytesIO()
+    torch.save(state, content)
+    (tmp_path / "m.pt").write_bytes(content.getvalue())
+    assert mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,)).notes == ()

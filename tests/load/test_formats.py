@@ -1,0 +1,118 @@
+"""Formats are told by content; names only give a note."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+import mmbd
+from mmbd.errors import Failed, Refused
+from mmbd.load.formats import identify
+
+STATE = nn.Linear(4, 3).state_dict()
+
+
+def contents(kind: str) -> bytes:
+    if kind == "safetensors":
+        return to_safetensors(STATE)
+    stream = io.BytesIO()
+    torch.save(STATE, stream, _use_new_zipfile_serialization=kind == "zip")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "note"),
+    [
+        ("safetensors", "m.safetensors", None),
+        ("zip", "m.pt", None),
+        ("zip", "m.PTH", None),
+        ("zip", "m.tar", None),
+        ("zip", "model", None),
+        ("torch legacy", "m.bin", None),
+        ("safetensors", "m.pt", "the file is safetensors though it is named .pt"),
+        ("zip", "m.safetensors",
+         "the file is a zip archive (as torch writes them) though it is named .safetensors"),
+        ("torch legacy", "m.safetensors",
+         "the file is a torch checkpoint in the format before 1.6 though it is named .safetensors"),
+    ],
+)  # fmt: skip
+def test_the_name_does_not_matter(kind: str, name: str, note: str | None, tmp_path: Path) -> None:
+    data = contents(kind)
+    assert identify(data, len(data)) == kind
+    (tmp_path / name).write_bytes(data)
+    loaded = mmbd.load(tmp_path / name, arch=lambda: nn.Linear(4, 3), input_shape=(4,))
+    assert loaded.notes == (() if note is None else (note,))
+    points = torch.randn(5, 4)
+    expected = points @ STATE["weight"].T + STATE["bias"]
+    with torch.no_grad():
+        assert torch.allclose(loaded.classifier(points), expected, atol=1e-6)
+
+
+def tar() -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("pickle"))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
+        (b"GGUF\x03" + bytes(99), "GGUF"),
+        (b"\x1c\0\0\0TFL3" + bytes(99), "TensorFlow Lite"),
+        (b"\x93NUMPY" + bytes(99), "NumPy"),
+        (b"\x08\x07\x12\x07pytorch" + bytes(99), "ONNX"),
+        (b"\x1f\x8b\x08" + bytes(99), "gzip"),
+        (tar(), "tar archive"),
+        (b"\x7fELF" + bytes(99), "program"),
+        (b"#!/bin/sh\nrm -rf /\n", "script"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "PNG"),
+        (b"Once upon a time there was a model.", "no format that mmbd knows"),
+        (bytes(1000), "no format that mmbd knows"),
+        (b'12345678{"a": 1, "b": 2}', "no format that mmbd knows"),
+        (b'{"weight_map": {"a": "model-1.safetensors"}}', "no format that mmbd knows"),
+        (b"(lp0\nI1\naI2\naI3\naI4\na.", "a Python pickle that torch did not write"),
+        (b"\x80\x04N." + bytes(99), "a Python pickle that torch did not write"),
+    ],
+)
+def test_other_formats_are_named_and_refused(head: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(head)
+    with pytest.raises(Refused, match=what) as raised:
+        mmbd.load(tmp_path / "model.pt")
+    assert "state_dict()" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html><body>Sign in</body></html>", "web page"),
+        (b"PK\x05\x06" + bytes(18), "empty zip"),
+    ],
+)
+def test_what_people_find_where_they_expect_a_model(head: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(head)
+    with pytest.raises(Failed, match=what):
+        mmbd.load(tmp_path / "model.pt")
+
+
+def test_bytes_after_the_last_tensor_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(contents("torch legacy") + b"payload")
+    loaded = mmbd.load(tmp_path / "m.pt", arch=lambda: nn.Linear(4, 3), input_shape=(4,))
+    assert loaded.notes == ("7 bytes after the last tensor were not read",)
+
+
+def test_files_of_big_endian_machines_are_not_misread(tmp_path: Path) -> None:
+    data = contents("torch legacy")
+    little = b"little_endianq\x02\x88"
+    assert data.count(little) == 1
+    (tmp_path / "m.pt").write_bytes(data.replace(little, little[:-1] + b"\x89"))
+    with pytest.raises(Failed, match="big-endian"):
+        mmbd.load(tmp_path / "m.pt", arch=lambda: nn.Linear(4, 3), input_shape=(4,))
