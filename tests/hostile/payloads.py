@@ -1,23 +1,18 @@
 """Pickles that create a marker file when they are loaded, in as many ways as pickle has.
 
-`pickles(marker)` gives them by name, each with the globals that a refusal has to list. `zipped`
-and `legacy` put a pickle where torch keeps it in its two kinds of checkpoint.
+`pickles(marker)` gives them by name, each with the globals that a refusal has to list.
 """
 
 from __future__ import annotations
 
 import builtins
 import importlib
-import io
 import os
 import pickle
 import runpy
 import subprocess
-import zipfile
 from pathlib import Path
 from typing import Any
-
-MAGIC = 0x1950A86A20F9469CFC6C
 
 
 class Calls:
@@ -112,22 +107,3 @@ INERT = ("after a harmless pickle", "name beyond ASCII")
 
 def _short(text: str) -> bytes:
     return b"\x8c" + bytes([len(text)]) + text.encode()
-
-
-def zipped(data_pkl: bytes, **members: bytes) -> bytes:
-    """A zip laid out as torch's, around this pickle."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("archive/data.pkl", data_pkl)
-        archive.writestr("archive/byteorder", "little")
-        for name, data in members.items():
-            archive.writestr(f"archive/data/{name}", data)
-        archive.writestr("archive/version", "3\n")
-    return content.getvalue()
-
-
-def legacy(pickled: bytes, keys: bytes = b"\x80\x02].", storages: bytes = b"") -> bytes:
-    """A checkpoint of torch before 1.6 around this pickle."""
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
-    head = (pickle.dumps(part, 2) for part in (MAGIC, 1001, system))
-    return b"".join(head) + pickled + keys + storages

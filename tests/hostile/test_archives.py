@@ -15,8 +15,9 @@ import pytest
 import torch
 
 import mmbd
-from hostile.payloads import Calls, pickles, zipped
-from hostile.test_files import bounded
+from hostile.handmade import zipped
+from hostile.limits import bounded
+from hostile.payloads import Calls, pickles
 from mmbd.errors import Failed, Refused
 from mmbd.load import archives
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import mmbd
-from hostile.payloads import INERT, Calls, code, legacy, pickles, zipped
+from hostile.handmade import legacy, zipped
+from hostile.payloads import INERT, Calls, code, pickles
 from mmbd.errors import Failed, Refused
 
 NAMES = list(pickles(Path("marker")))

@@ -6,9 +6,6 @@ import io
 import os
 import socket
 import stat
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,32 +13,10 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 import mmbd
-from hostile.payloads import legacy, zipped
+from hostile.handmade import legacy, zipped
+from hostile.limits import bounded
 from mmbd.errors import Failed, Refused
 from mmbd.load import files
-
-
-@contextmanager
-def bounded(seconds: float = 20.0, megabytes: float = 50.0) -> Iterator[None]:
-    """Fail when the body takes longer, or when the process needs so much more memory in it."""
-    before = _resident("VmRSS")
-    if before is not None:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    started = time.perf_counter()
-    yield
-    assert time.perf_counter() - started < seconds
-    peak = _resident("VmHWM")
-    if before is not None and peak is not None:
-        assert peak - before < megabytes * 1000
-
-
-def _resident(field: str) -> int | None:
-    """Kilobytes of physical memory, from Linux; None elsewhere."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split(f"{field}:")[1].split()[0])
-    except (OSError, IndexError):
-        return None
 
 
 def test_missing(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmbd
-from hostile.payloads import legacy, zipped
-from hostile.test_sizes import WEIGHT, storage, tensor, text, whole
+from hostile.handmade import WEIGHT, legacy, storage, tensor, text, whole, zipped
 from mmbd.errors import Failed, NotEvaluable, Refused
 from mmbd.load.spec import Spec, save
 
@@ -139,7 +138,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=25), old=st.booleans())
 def test_random_pickles_of_allowed_opcodes(scratch: Path, pieces: list[bytes], old: bool) -> None:
     pickled = b"\x80\x02" + b"".join(pieces) + b"."

@@ -156,7 +156,9 @@ def check_activations(network: nn.Module, input_shape: tuple[int, ...], name: st
 
     def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         nonlocal total
-        given: Tensor = inputs[0]
+        given = inputs[0] if inputs else None
+        if not isinstance(given, Tensor) or given.dim() < 2:
+            return
         channels = getattr(module, "out_channels", getattr(module, "out_features", given.shape[1]))
         total += given.numel() // given.shape[1] * int(channels)
         if total > MAX_ACTIVATIONS:

@@ -57,6 +57,8 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     shape = request.input_shape or (spec.input_shape if spec else None)
     if shape is None:
         raise Failed("the file does not say what inputs it takes: give --input, such as 3x32x32")
+    if request.input_shape is None:  # the file's choice, not the user's
+        architecture.check_activations(network, shape, name)
     notes = (*file.notes, *held.notes, *notes, *_overridden(request, spec))
     classifier = _classifier(network, shape, request, spec)
     if request.classes not in (None, classifier.classes):
@@ -114,9 +116,7 @@ def _described(
     make = partial(nets.build, spec.arch, **{**sizes, **arguments})
     network = architecture.build(make, name, within=found[0].tensors)
     chosen = envelopes.choose(found, set(_state(network, name)), request.entry)
-    notes = _fill(network, chosen, name)
-    architecture.check_activations(network, shape, name)
-    return network, name, (*chosen.notes, *notes)
+    return network, name, (*chosen.notes, *_fill(network, chosen, name))
 
 
 def _built_in(
@@ -133,16 +133,18 @@ def _built_in(
         sizes: dict[str, Any] = {"classes": classes, "input_shape": shape or ()}
         return nets.build(arch, **{**sizes, **arguments})
 
-    def bare() -> nn.Module:
-        with torch.device("meta"):  # names and shapes, without the time to fill them
-            return make(classes or 2)
+    def bare(classes: int) -> nn.Module:
+        with torch.device("meta"):  # names and shapes, without time and memory
+            return make(classes)
 
-    network = architecture.build(bare, name)
+    network = architecture.build(partial(bare, classes or 2), name)
     chosen = envelopes.choose(found, set(network.state_dict()), request.entry)
     notes = chosen.notes
     if classes is None:
         classes = architecture.classes_in(network, chosen.tensors)
         notes = (*notes, f"{classes} classes, as the shape of the last layer says")
+        network = architecture.build(partial(bare, classes), name)
+    _compare(network.state_dict(), chosen.tensors, name)
     network = architecture.build(partial(make, classes), name)
     return network, name, (*notes, *_fill(network, chosen, name))
 

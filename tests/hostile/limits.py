@@ -1,0 +1,31 @@
+"""Bounds on what a test may cost: hostile files must be answered soon and with little memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def bounded(seconds: float = 20.0, megabytes: float = 50.0) -> Iterator[None]:
+    """Fail when the body takes more processor time, or the process so much more memory in it."""
+    before = _resident("VmRSS")
+    if before is not None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    started = time.process_time()
+    yield
+    assert time.process_time() - started < seconds
+    peak = _resident("VmHWM")
+    if before is not None and peak is not None:
+        assert peak - before < megabytes * 1000
+
+
+def _resident(field: str) -> int | None:
+    """Kilobytes of physical memory, from Linux; None elsewhere."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split(f"{field}:")[1].split()[0])
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,89 @@
+"""The bootstrap's size under Gamma and log-normal statistics, and its blindness to stuck ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmbd.null.bootstrap import bootstrap, gap_ratio
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+
+SHAPES: dict[str, Draw] = {
+    "gamma 4": lambda generator, count: generator.gamma(4, size=count),
+    "gamma 25": lambda generator, count: generator.gamma(25, size=count),
+    "gamma 100": lambda generator, count: generator.gamma(100, size=count),
+    "log-normal 0.2": lambda generator, count: np.exp(0.2 * generator.standard_normal(count)),
+    "log-normal 0.6": lambda generator, count: np.exp(0.6 * generator.standard_normal(count)),
+}
+
+
+def p_values(draw: Draw, count: int, runs: int) -> np.ndarray:
+    generator = np.random.default_rng(count)
+    return np.array(
+        [bootstrap(draw(generator, count).tolist(), draws=2000, seed=run).value
+         for run in range(runs)]
+    )  # fmt: skip
+
+
+def test_size_at_ten_classes():
+    p = p_values(SHAPES["gamma 25"], 10, 600)
+    assert 0.03 <= (p <= 0.05).mean() <= 0.07
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 10, 43, 200, 1000])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_size(shape, count):
+    p = p_values(SHAPES[shape], count, 3000 if count <= 200 else 1000)
+    assert 0.03 <= (p <= 0.05).mean() <= 0.07
+    assert 0.004 <= (p <= 0.01).mean() <= 0.02
+
+
+def test_gap_ratio_by_hand():
+    # Upper half of six: 9, 5, 4. The top gap is 4, the only other gap is 1.
+    assert gap_ratio(np.array([[1.0, 9, 5, 2, 4, 3]])) == pytest.approx([4.0])
+    # Upper half of seven: 9, 5, 4, 2, so the other gaps are 1 and 2.
+    assert gap_ratio(np.array([[0.0, 9, 5, 2, 4, 1, -5]])) == pytest.approx([4 / 1.5])
+
+
+def test_an_outlier_is_found_and_a_stuck_search_hides_nothing():
+    others = [31.0, 35, 29, 33, 40, 38, 36, 30, 34]
+    clean = bootstrap([*others, 41.0]).value
+    attacked = bootstrap([*others, 120.0]).value
+    assert clean > 0.2
+    assert attacked < 0.01
+    stuck = bootstrap([120.0, *others[:-2], 0.4, -3.0]).value
+    assert stuck < 0.01
+
+
+def test_same_numbers_same_answer():
+    statistics = [31.0, 35, 29, 33, 40, 38, 36, 30, 34, 50]
+    assert bootstrap(statistics) == bootstrap(statistics)
+
+
+@given(st.floats(0.01, 1000), st.permutations(list(range(10))))
+def test_scale_and_order_change_nothing(scale, order):
+    statistics = [31.0, 35, 29, 33, 40, 38, 36, 30, 34, 50]
+    moved = [scale * statistics[index] for index in order]
+    assert bootstrap(moved, draws=500).value == bootstrap(statistics, draws=500).value
+
+
+@pytest.mark.parametrize(
+    ("statistics", "why"),
+    [
+        ([1.0, 2, 3, 4], "at least 5"),
+        ([1.0, 2, 3, 4, math.nan], "finite"),
+        ([5.0, -1, -2, -3, -4], "stuck"),
+        ([5.0] * 5, "equal"),
+    ],
+)
+def test_no_value(statistics, why):
+    answer = bootstrap(statistics)
+    assert answer.value is None
+    assert why in (answer.reason or "")

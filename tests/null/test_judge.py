@@ -1,0 +1,96 @@
+"""Which null decides, step down to several targets, references, and too few classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmbd.errors import Failed
+from mmbd.null import References, judge
+from mmbd.null.population import shipped
+
+MADE_BY = shipped().made_by
+CLEAN = dict(enumerate([30.0, 31, 33, 29, 30, 32, 31, 30, 33, 34]))
+ATTACKED = CLEAN | {4: 200.0}
+
+
+def references(count: int, largest: float = 40.0) -> References:
+    return References(
+        tuple((20.0, 25.0, largest - index * 0.1) for index in range(count)), MADE_BY
+    )
+
+
+def test_population_decides_by_default():
+    found = judge(ATTACKED, made_by=MADE_BY, level=0.05)
+    assert (found.verdict, found.targets, found.null) == ("backdoored", (4,), "population")
+    assert found.p_value <= 0.05
+    assert [answer.null for answer in found.p_values] == [
+        "population", "bootstrap", "paper", "authors",
+    ]  # fmt: skip
+    clean = judge(CLEAN, made_by=MADE_BY, level=0.05)
+    assert (clean.verdict, clean.targets) == ("clean", ())
+
+
+def test_bootstrap_decides_for_other_settings():
+    found = judge(ATTACKED, made_by="other", level=0.05)
+    assert found.null == "bootstrap"
+    assert found.targets == (4,)
+
+
+@pytest.mark.parametrize("null", ["population", "bootstrap", "paper", "authors"])
+def test_the_null_asked_for_decides(null):
+    found = judge(ATTACKED, made_by=MADE_BY, level=0.05, null=null)
+    assert (found.null, found.targets) == (null, (4,))
+
+
+def test_step_down_finds_two_targets():
+    two = CLEAN | {4: 200.0, 7: 190.0}
+    found = judge(two, made_by=MADE_BY, level=0.05)
+    assert found.targets == (4, 7)
+    apart = CLEAN | {4: 3000.0, 7: 300.0}
+    assert judge(apart, made_by=MADE_BY, level=0.05).targets == (4, 7)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_few_classes_are_not_evaluable(count):
+    found = judge(dict(enumerate([5.0] * count)), made_by=MADE_BY, level=0.05)
+    assert found.verdict == "not evaluable"
+    assert "at least 5" in found.reason
+    assert found.targets == ()
+
+
+def test_references_decide_where_they_suffice():
+    three = {0: 20.0, 1: 25.0, 2: 39.0}
+    clean = judge(three, made_by=MADE_BY, level=0.05, references=references(19))
+    assert (clean.null, clean.verdict) == ("reference", "clean")
+    found = judge(three | {1: 50.0}, made_by=MADE_BY, level=0.05, references=references(19))
+    assert (found.verdict, found.targets, found.p_value) == ("backdoored", (1,), 0.05)
+
+
+def test_all_to_all_is_seen_with_references():
+    everywhere = dict.fromkeys(range(10), 90.0)
+    assert judge(everywhere, made_by=MADE_BY, level=0.05).verdict != "backdoored"
+    found = judge(everywhere, made_by=MADE_BY, level=0.05, references=references(30))
+    assert len(found.targets) == 10
+
+
+def test_too_few_references_say_so_and_leave_the_verdict_to_others():
+    found = judge(ATTACKED, made_by=MADE_BY, level=0.05, references=references(5))
+    answer = found.p_values[-1]
+    assert (answer.null, answer.value) == ("reference", None)
+    assert "needs 19" in answer.reason
+    assert found.null == "population"
+
+
+def test_references_with_other_settings_do_not_compare():
+    found = judge(ATTACKED, made_by="other", level=0.05, references=references(30))
+    assert "settings" in found.p_values[-1].reason
+
+
+def test_class_p_values_by_hand():
+    given = References(((1.0, 2.0), (3.0, 4.0)), MADE_BY)
+    assert given.class_p_values({7: 3.0, 8: 5.0, 9: 0.0}) == {7: 3 / 5, 8: 1 / 5, 9: 1.0}
+
+
+def test_no_references():
+    with pytest.raises(Failed):
+        References((), MADE_BY)
