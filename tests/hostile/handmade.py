@@ -1,4 +1,4 @@
-"""Checkpoints written byte by byte, so that they can say anything: pickles and what is around them."""
+"""Checkpoints written byte by byte, so that they can claim anything."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ import mmbd
 from hostile.handmade import legacy, zipped
 from hostile.payloads import INERT, Calls, code, pickles
 from mmbd.errors import Failed, Refused
+from mmbd.load import checkpoints
 
 NAMES = list(pickles(Path("marker")))
 CONTAINERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
@@ -75,6 +76,35 @@ def test_nothing_runs_and_the_refusal_lists_the_globals(
     assert not marker.exists()
     for each in expected:
         assert each in str(raised.value)
+
+
+@pytest.mark.parametrize("wrap", [zipped, legacy])
+def test_torch_is_not_reached_by_what_the_allow_list_refuses(
+    wrap: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[object] = []
+    monkeypatch.setattr(torch, "load", lambda *_, **__: reached.append(1))
+    for pickled, _ in pickles(tmp_path / "marker").values():
+        (tmp_path / "m.pt").write_bytes(wrap(pickled))
+        with pytest.raises((Refused, Failed)):
+            mmbd.load(tmp_path / "m.pt", arch="mlp", input_shape=(4,))
+        if pickled.startswith(pickle.dumps({"weights": [1.0]}, 2)) and wrap is zipped:
+            assert reached.pop() == 1  # its first pickle is harmless, and the only one read
+        assert not reached
+
+
+def test_behind_the_allow_list_torch_refuses_too(
+    marker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should our own lock ever fail, there is the second one."""
+    monkeypatch.setattr(checkpoints, "vet", lambda *_: None)
+    for name, (pickled, _) in pickles(marker).items():
+        if name in INERT:
+            continue
+        (tmp_path / "m.pt").write_bytes(zipped(pickled))
+        with pytest.raises((Refused, Failed), match=r"refuses it too|torch cannot read"):
+            mmbd.load(tmp_path / "m.pt", arch="mlp", input_shape=(4,))
+        assert not marker.exists()
 
 
 class Module(torch.nn.Module):

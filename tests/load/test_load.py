@@ -16,7 +16,7 @@ from torch import nn
 
 import mmbd
 from mmbd.errors import Failed, NotEvaluable
-from mmbd.load import Loaded, read_class_names
+from mmbd.load import Loaded
 from mmbd.load.spec import METADATA_KEY, Spec, save
 
 SPEC = Spec(
@@ -271,28 +271,6 @@ def test_the_networks_gradients_do_not_reach_the_files_tensors(tmp_path: Path) -
     assert isinstance(loaded.classifier.model, nn.Module)
     assert all(parameter.grad_fn is None for parameter in loaded.classifier.model.parameters())
     assert not loaded.classifier.model.training
-
-
-@pytest.mark.parametrize(
-    ("content", "names"),
-    [
-        ("cat\ndog\n", ("cat", "dog")),
-        ("\ufeffcat\r\ndog\r\n\r\n", ("cat", "dog")),
-        ('["a b", "\\u00e9"]', ("a b", "é")),
-    ],
-)
-def test_class_names_of_a_file(content: str, names: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "names").write_bytes(content.encode())
-    assert read_class_names(tmp_path / "names") == names
-
-
-@pytest.mark.parametrize("content", [b"", b"a\n\nb", b"[1]", b"[", b"[" * 99999, b"\xff", b"[]"])
-def test_class_names_that_are_none(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "names").write_bytes(content)
-    with pytest.raises(Failed, match="class name"):
-        read_class_names(tmp_path / "names")
-    with pytest.raises(Failed, match="cannot read the class names"):
-        read_class_names(tmp_path / "missing")
 
 
 def test_the_name_stays_callable_whatever_was_imported_first(saved: Path) -> None:

@@ -21,7 +21,7 @@ def test_top_gap_by_hand():
 def test_two_targets_do_not_hide_each_other():
     gap, outliers = top_gap([10.0, 11, 9, 10, 12, 60, 61, 10])
     assert outliers == 2
-    assert gap == pytest.approx(math.log(60 / 12))
+    assert gap == pytest.approx(math.log(60 / 12) / 2)
     # With few classes the third largest is no measure of the bulk.
     assert top_gap([10.0, 11, 9, 60, 61])[1] == 1
 
@@ -67,7 +67,7 @@ def test_gaps_shrink_with_classes_as_fitted():
 def test_the_shipped_table_is_for_the_fast_search():
     table = shipped()
     assert json.loads(table.made_by) == ["fast", asdict(FAST)]
-    assert len(table.gaps) >= 100
+    assert len(table.gaps) >= 90
     assert list(table.gaps) == sorted(table.gaps)
     assert min(table.gaps) >= 0
     answer = population([30.0, 31, 33, 29, 30, 32, 31, 30, 33, 200], table.made_by)

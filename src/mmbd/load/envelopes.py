@@ -39,7 +39,7 @@ def candidates(value: Any) -> list[StateDict]:
         Failed: there is none; the message says what was found instead.
     """
     found: list[StateDict] = []
-    _search(value, "", found, set())
+    _search(value, (), found, set())
     if found:
         return found
     if isinstance(value, Mapping) and any(isinstance(item, Tensor) for item in value.values()):
@@ -57,21 +57,20 @@ def candidates(value: Any) -> list[StateDict]:
     raise Failed(f"the file holds no state dict (names with tensors) but {type(value).__name__}")
 
 
-def _search(value: Any, entry: str, found: list[StateDict], seen: set[int]) -> None:
+def _search(value: Any, path: tuple[str, ...], found: list[StateDict], seen: set[int]) -> None:
     # Each object once: shared ones could otherwise be nested into exponentially many paths.
-    if id(value) in seen or entry.count("/") > MAX_DEPTH:
+    if id(value) in seen or len(path) > MAX_DEPTH:
         return
     seen.add(id(value))
     if isinstance(value, Mapping) and value:
         if all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items()):
-            found.append(StateDict(entry, dict(value)))
+            found.append(StateDict("/".join(path), dict(value)))
             return
         for key, item in value.items():
             if isinstance(key, str):  # numbers are the parameters of an optimiser
-                name = shown(key)
-                _search(item, f"{entry}/{name}" if entry else name, found, seen)
+                _search(item, (*path, shown(key)), found, seen)
     elif isinstance(value, list | tuple) and len(value) == 1:
-        _search(value[0], f"{entry}/[0]" if entry else "[0]", found, seen)
+        _search(value[0], (*path, "[0]"), found, seen)
 
 
 def choose(found: list[StateDict], expected: set[str], entry: str | None = None) -> StateDict:

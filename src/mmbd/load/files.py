@@ -71,6 +71,8 @@ def _read(path: Path, max_bytes: int) -> File:
     with os.fdopen(os.open(path, flags), "rb") as opened:
         status = os.fstat(opened.fileno())
         _require_regular(status.st_mode)
+        if status.st_size == 0:  # not even read: some files of the kernel would wait for ever
+            raise Failed("the file is empty (0 bytes)")
         head = opened.read(HEAD_BYTES)
         kind = formats.identify(head, status.st_size)
         if status.st_size > max_bytes:

@@ -68,11 +68,9 @@ def identify(head: bytes, size: int) -> Kind:
     """The format of a file of `size` bytes that starts with `head` (its first megabyte, or all).
 
     Raises:
-        Failed: empty, or plainly not what was meant (a Git LFS pointer, a web page).
+        Failed: too short, or plainly not what was meant (a Git LFS pointer, a web page).
         Refused: a known format that is not weights, or an unknown one.
     """
-    if size == 0:
-        raise Failed("the file is empty (0 bytes)")
     if size < 16:
         raise Failed(f"the file has {size} bytes, too few for any model: it was cut short")
     for magic, what in BROKEN:

@@ -82,9 +82,12 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
 
 def _spec(text: str) -> Spec:
     try:
-        return Spec.from_json(text)
+        spec = Spec.from_json(text)
     except Exception as error:  # written by whoever wrote the file
         raise Failed(f"the file's mmbd metadata is broken: {shown(str(error), 200)}") from None
+    if spec.arch not in nets.ARCHITECTURES:
+        raise Failed(f"the file says it is {shown(spec.arch)!r}, which is not a built-in network")
+    return spec
 
 
 def _network(

@@ -3,7 +3,7 @@
 With ten classes, one model's other nine statistics tell little about how far the largest of a clean
 model strays. A population of clean networks tells more. The test statistic is the top gap: the
 logarithm of the largest statistic over the second largest or, so that two targets do not hide each
-other, of the second over the third. Gaps shrink with the number of classes like a power of it, and
+other, half of that of the second over the third (half: it costs no power against one target). Gaps shrink with the number of classes like a power of it, and
 what is left is compared with the population: by rank in the body, and beyond its 80 % point by an
 exponential tail whose mean excess is itself uncertain, so that p is never smaller than the
 population can vouch for. Which models, how they were made and how it was validated is in
@@ -65,11 +65,15 @@ def top_gap(statistics: Sequence[float]) -> tuple[float, int]:
     ordered = sorted(statistics, reverse=True)
     places = (1, 2) if len(ordered) >= MASKING_CLASSES else (1,)
     gaps = [
-        (math.log(ordered[place - 1] / ordered[place]) if ordered[place] > 0 else math.inf, place)
+        (_log_ratio(ordered[place - 1], ordered[place]) / place, place)
         for place in places
         if ordered[place - 1] > 0
     ]
     return max(gaps, key=lambda gap: (gap[0], -gap[1]), default=(0.0, 1))
+
+
+def _log_ratio(upper: float, lower: float) -> float:
+    return math.log(upper / lower) if lower > 0 else math.inf
 
 
 def fit(models: Iterable[Sequence[float]], made_by: str) -> Population:
