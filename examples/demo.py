@@ -8,25 +8,24 @@ from pathlib import Path
 
 from mmbd import load, scan
 
-HERE = Path(__file__).parent
-REPORT = HERE.parent / "demo-report.html"
+MODELS = Path(__file__).parent / "models"
+REPORT = Path(__file__).parents[1] / "demo-report.html"
 
 
 def main() -> int:
     """Return 0 if every verdict is the one its model card tells to expect."""
     wrong = 0
     shown = None
-    for file in sorted((HERE / "models").glob("*.safetensors")):
-        card = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        loaded = load(file)
-        report = scan(loaded.classifier, model=loaded.model)
-        truth = (card["target"],) if card["target"] is not None else ()
+    for card in json.loads((MODELS / "models.json").read_text(encoding="utf-8")):
+        report = scan(load(MODELS / card["file"]))
+        truth = () if card["attack"] is None else (card["attack"]["target"],)
         right = report.targets == truth
         wrong += not right
         names = ", ".join(report.class_names[label] for label in report.targets)
         print(
-            f"{file.stem:24} {report.verdict:12} {names:12} p = {report.p_value:.2g}"
-            f"   {'as the card says' if right else 'NOT as the card says'}"
+            f"{card['name']:20} {report.verdict:12} {names:12} p = {report.p_value:<8.2g}"
+            f"{'as its card says' if right else 'NOT as its card says'}",
+            flush=True,
         )
         if report.verdict == "backdoored" and (shown is None or report.p_value < shown.p_value):
             shown = report

@@ -28,6 +28,7 @@ app = App(
     help="Tell whether a trained classifier carries a backdoor, from the model alone.",
     version=mmbd.__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 
 # Flags without a --no-... or --empty-... twin.
@@ -64,7 +65,7 @@ def scan(
     steps: int | None = None,
     constraint: Literal["project", "clamp"] | None = None,
     batch: int | None = None,
-    json_to: Annotated[str | None, Parameter(name="--json")] = None,
+    json_to: Annotated[str | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
     html_to: Annotated[Path | None, Parameter(name="--html")] = None,
     sarif_to: Annotated[Path | None, Parameter(name="--sarif")] = None,
     quiet: Annotated[bool, Plain] = False,

@@ -105,14 +105,12 @@ def broadcastable(value: Bound, shape: tuple[int, ...], name: str = "bounds") ->
     if bound.dim() == 1 and len(shape) > 1 and len(bound) == shape[0]:
         bound = bound.reshape(-1, *[1] * (len(shape) - 1))
     try:
-        fits = torch.broadcast_shapes(bound.shape, shape) == torch.Size(shape)
+        bound.expand(shape)  # broadcast_shapes would import sympy, which takes a second
     except RuntimeError:
-        fits = False
-    if not fits:
         raise ValueError(
             f"{name} of shape {tuple(bound.shape)} does not broadcast to inputs of shape {shape}; "
             "give a number, or one value a channel"
-        )
+        ) from None
     return bound
 
 

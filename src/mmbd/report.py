@@ -244,9 +244,14 @@ class Report:
             raise ValueError(
                 f"cannot write {path.name!r}: the suffix must be .html, .json or .sarif"
             )
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write(path, text)
+
+
+def write(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def _refuse_constant(name: str) -> None:
