@@ -81,7 +81,10 @@ def search(name: str, classes: int, method: str, subset: int, settings: dict[str
     classifier = Classifier(network(name, classes), input_shape=SHAPE)
     maximum_margins(classifier, classes=[0], restarts=1, steps=2)  # warm up
     found = maximum_margins(
-        classifier, method=method, classes=list(range(subset)), **settings  # type: ignore[arg-type]
+        classifier,
+        method=method,
+        classes=list(range(subset)),
+        **settings,  # type: ignore[arg-type]
     )
     return {
         "seconds": found.seconds,

@@ -237,7 +237,8 @@ def test_interrupting_stops_cleanly(files, tmp_path):
 
 @pytest.mark.parametrize("statement", ["import mmbd", "import mmbd.cli"])
 def test_nothing_heavy_is_imported_early(statement):
-    check = f"{statement}; import sys; print([m for m in ('torch', 'numpy', 'scipy') if m in sys.modules])"
+    heavy = "[name for name in ('torch', 'numpy', 'scipy') if name in sys.modules]"
+    check = f"{statement}; import sys; print({heavy})"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -38,8 +38,6 @@ def auc_interval(
     """A 95 % bootstrap interval of the AUC, resampling models."""
     generator = np.random.default_rng(0)
     p, n = np.asarray(positives), np.asarray(negatives)
-    values = [
-        auc(generator.choice(p, len(p)), generator.choice(n, len(n))) for _ in range(draws)
-    ]
+    values = [auc(generator.choice(p, len(p)), generator.choice(n, len(n))) for _ in range(draws)]
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

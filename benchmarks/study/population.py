@@ -77,9 +77,7 @@ def main() -> None:
         pooled = [p for values in by_kind.values() for p in values]
         validation[f"leave one {kind} out"] = {
             "all": {f"p <= {level}": rate([p <= level for p in pooled]) for level in (0.05, 0.01)},
-            **{
-                value: rate([p <= 0.05 for p in p_values]) for value, p_values in by_kind.items()
-            },
+            **{value: rate([p <= 0.05 for p in p_values]) for value, p_values in by_kind.items()},
         }
     for group in ("one font", "poorly fitted"):
         p_values = [

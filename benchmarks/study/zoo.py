@@ -183,8 +183,12 @@ def dataset(root: Path, source: str) -> tuple[data.Dataset, data.Dataset]:
     if source.startswith("cifar10"):
         grey = source == "cifar10-grey"
         return tuple(
-            data.load(root / "cifar10" / f"{split}.parquet", grey=grey, size=(28, 28) if grey
-                      else None, limit=limit)
+            data.load(
+                root / "cifar10" / f"{split}.parquet",
+                grey=grey,
+                size=(28, 28) if grey else None,
+                limit=limit,
+            )
             for split, limit in (("train", 15000), ("test", 2000))
         )  # type: ignore[return-value]
     if source.startswith("gtsrb"):

@@ -30,7 +30,7 @@ _HOMES = {
     "load": "mmbd.load",
     "scan": "mmbd.scanning",
 }
-__all__ = ["Box", "Classifier", "Report", "estimate", "load", "scan"]  # noqa: F822 (lazy)
+__all__ = ["Box", "Classifier", "Report", "estimate", "load", "scan"]
 
 
 def __getattr__(name: str) -> Any:

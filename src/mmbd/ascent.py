@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mmbd.domain import Domain, elements
 
-
 # Below this norm of a float32 gradient, squares of its elements may have underflowed.
 TINY_NORM = 1e-15
 

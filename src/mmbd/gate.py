@@ -67,7 +67,8 @@ def references(
     Args:
         paths: JSON reports, model files, or folders of either; other files in a folder are
             passed over.
-        loading, scanning: as for the models under test, so that the statistics compare.
+        loading: as for the models under test.
+        scanning: as for the models under test, so that the statistics compare.
 
     Raises:
         Failed: a named file is neither, a model cannot be read, or settings differ.

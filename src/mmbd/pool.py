@@ -41,7 +41,7 @@ class _Slots:
     """The searches under way, one a row."""
 
     x: Tensor
-    velocity: Tensor | None
+    velocity: Tensor  # without elements where there is no momentum
     label: Tensor
     restart: Tensor
     step: Tensor
@@ -53,9 +53,7 @@ class _Slots:
 
     def rows(self, keep: Tensor) -> _Slots:
         """Only these rows."""
-        return _Slots(
-            **{name: None if value is None else value[keep] for name, value in vars(self).items()}
-        )
+        return _Slots(**{name: value[keep] for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def _begin(
         x = x.contiguous(memory_format=torch.channels_last)
     return _Slots(
         x=x,
-        velocity=torch.zeros_like(x) if ascent.momentum else None,
+        velocity=torch.zeros_like(x) if ascent.momentum else torch.empty(count, 0),
         label=torch.tensor([label for label, _ in searches], device=device),
         restart=torch.tensor([restart for _, restart in searches]),
         step=torch.zeros(count, device=device),
@@ -159,12 +157,8 @@ def _begin(
 def _join(slots: _Slots | None, fresh: _Slots) -> _Slots:
     if slots is None:
         return fresh
-    pairs = {name: (getattr(slots, name), value) for name, value in vars(fresh).items()}
     return _Slots(
-        **{
-            name: None if old is None else torch.cat((old, new))
-            for name, (old, new) in pairs.items()
-        }
+        **{name: torch.cat((getattr(slots, name), value)) for name, value in vars(fresh).items()}
     )
 
 
@@ -200,7 +194,7 @@ def _step(classifier: Classifier, slots: _Slots, ascent: Ascent) -> Tensor:
         slots.dead |= fresh & (gradient.abs().amax(tuple(range(1, x.dim()))) == 0)
     sizes = ascent.sizes(slots.step).reshape(-1, *[1] * (x.dim() - 1))
     direction = ascent.direction(gradient, domain)
-    if slots.velocity is not None:
+    if ascent.momentum:
         direction = slots.velocity.mul_(ascent.momentum).add_(direction)
     x.addcmul_(direction, sizes)
     if ascent.constraint == "project":

@@ -58,7 +58,10 @@ def scan(
             is the first seed's.
         references: statistics of clean models of the same domain.
         model: what to say about the model's file; made up from the classifier by default.
-        progress, batch, memory_limit, settings: see `estimate.maximum_margins`.
+        progress: called after every step, see `estimate.maximum_margins`.
+        batch: the most searches at a time.
+        memory_limit: bytes for activations.
+        **settings: fields of `Ascent` to override, such as restarts=8.
 
     Returns:
         A report; its verdict is "not evaluable", with the reason, where the model cannot be
@@ -79,11 +82,7 @@ def scan(
             memory_limit=memory_limit, **settings,
         )  # fmt: skip
         return replace(report, caveats=(*loaded.notes, *report.caveats))
-    if not isinstance(classifier, Classifier):
-        raise TypeError(
-            f"expected an mmbd.Classifier, got {type(classifier).__name__}; wrap the model: "
-            f"mmbd.Classifier(model, input_shape=(3, 32, 32))"
-        )
+    _require_classifier(classifier)
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     if seeds < 1:
@@ -131,6 +130,14 @@ def scan(
         curves={label: first.curves[label] for label in order[:CURVES_KEPT]},
         inputs=first.inputs,
     )
+
+
+def _require_classifier(given: object) -> None:
+    if not isinstance(given, Classifier):
+        raise TypeError(
+            f"expected an mmbd.Classifier, got {type(given).__name__}; wrap the model: "
+            f"mmbd.Classifier(model, input_shape=(3, 32, 32))"
+        )
 
 
 def describe(classifier: Classifier) -> Model:

@@ -14,9 +14,7 @@ ATTACKED = CLEAN | {4: 200.0}
 
 
 def references(count: int, largest: float = 40.0) -> References:
-    return References(
-        tuple((20.0, 25.0, largest - index * 0.1) for index in range(count)), MADE_BY
-    )
+    return References(tuple((20.0, 25.0, largest - index * 0.1) for index in range(count)), MADE_BY)
 
 
 def test_population_decides_by_default():

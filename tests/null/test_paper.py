@@ -25,9 +25,7 @@ SKEWED = [20, 38, 39, 39.5, 40, 40.2, 40.4, 40.5, 40.6]
     ],
 )
 def test_known_vectors(largest, exponent, free, expected):
-    answer = order_statistic(
-        [*OTHERS, largest], null="x", exponent=exponent, free_location=free
-    )
+    answer = order_statistic([*OTHERS, largest], null="x", exponent=exponent, free_location=free)
     assert answer.value == pytest.approx(expected, rel=0.01)
     assert answer.log10 == pytest.approx(math.log10(answer.value), abs=1e-9)
 

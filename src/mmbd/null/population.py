@@ -3,11 +3,12 @@
 With ten classes, one model's other nine statistics tell little about how far the largest of a clean
 model strays. A population of clean networks tells more. The test statistic is the top gap: the
 logarithm of the largest statistic over the second largest or, so that two targets do not hide each
-other, half of that of the second over the third (half: it costs no power against one target). Gaps shrink with the number of classes like a power of it, and
-what is left is compared with the population: by rank in the body, and beyond its 80 % point by an
-exponential tail whose mean excess is itself uncertain, so that p is never smaller than the
-population can vouch for. Which models, how they were made and how it was validated is in
-`benchmarks/study`; the table ships as `population.json`.
+other, half the logarithm of the second over the third (half: it costs no power against one
+target). What is usual depends on the number of classes like a power of it; gaps in units of that
+are compared with the population: by rank in the body, and beyond its 80 % point by an exponential
+tail whose mean excess is itself uncertain, so that p is never smaller than the population can vouch
+for. Which models, how they were made and how it was validated is in `benchmarks/study`; the table
+ships as `population.json`.
 """
 
 from __future__ import annotations
