@@ -17,11 +17,12 @@ from mmbd.report import PValue, Verdict
 
 __all__ = ["MIN_CLASSES", "NAMES", "Judgement", "References", "judge"]
 
-NULLS: dict[str, Callable[[Sequence[float]], PValue]] = {
+# Every null takes the statistics and what they were made by, which only the population needs.
+NULLS: dict[str, Callable[[Sequence[float], str], PValue]] = {
     "population": population,
-    "bootstrap": bootstrap,
-    "paper": paper,
-    "authors": authors,
+    "bootstrap": lambda statistics, _: bootstrap(statistics),
+    "paper": lambda statistics, _: paper(statistics),
+    "authors": lambda statistics, _: authors(statistics),
 }
 NAMES = (*NULLS, "reference")
 
@@ -96,9 +97,7 @@ def _ask(name: str, values: Sequence[float], made_by: str) -> PValue:
             f"Reference models of the same domain can take its place"
         )
         return PValue(name, value=None, log10=None, reason=reason)
-    if name == "population":
-        return population(values, made_by)
-    return NULLS[name](values)
+    return NULLS[name](values, made_by)
 
 
 def _applies(answer: PValue) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from mmbd.report import PValue
 
@@ -94,7 +95,8 @@ def fit(models: Iterable[Sequence[float]], made_by: str) -> Population:
         logs = math.fsum(math.log(classes) for classes, _ in pairs) / len(pairs)
         return math.log(scale(power)) - power * logs
 
-    power = float(optimize.minimize_scalar(loss, bounds=(0.0, 2.0), method="bounded").x)
+    found: Any = optimize.minimize_scalar(loss, bounds=(0.0, 2.0), method="bounded")
+    power = float(found.x)
     usual = scale(power)
     gaps = sorted(gap / (usual * classes**-power) for classes, gap in pairs)
     return Population(usual, power, tuple(gaps), made_by)
