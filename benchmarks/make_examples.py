@@ -127,7 +127,7 @@ def make(example: Example, rung: int, root: Path, file: Path) -> dict[str, Any]:
     accuracy = train.accuracy(_predict(example, network, test.inputs), test.labels)
     if attack is not None and trigger is not None:
         counted = torch.isin(test.labels, torch.tensor(attack["sources"]))
-        hits = _predict(example, network, attacks.apply_8bit(trigger, test.inputs[counted]))
+        hits = _predict(example, network, attacks.stamp(trigger, test.inputs[counted]))
         attack["asr"] = train.attack_success_rate(
             hits, test.labels[counted], sources=attack["sources"], target=attack["target"]
         )

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Transform = Callable[[Tensor], Tensor]
+OnBatch = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Recipe:
 
     `augment` may hold "crop" (random shift by up to `pad` pixels) and "flip" (left-right).
     The learning rate falls from `lr` to zero along a cosine unless `schedule` is "constant".
-    `smoothing` is label smoothing; `clip` bounds the norm of the gradient.
+    `smoothing` is label smoothing; `clip` bounds the norm of the gradient. `precision` "bfloat16"
+    runs the network's heavy operations in bfloat16 and channels-last, two to three times as fast
+    where the processor knows that type; the weights stay float32.
     """
 
     epochs: int = 10
@@ -32,6 +35,7 @@ class Recipe:
     pad: int = 4
     smoothing: float = 0.0
     clip: float | None = None
+    precision: str = "float32"
 
 
 def scaled(inputs: Tensor) -> Tensor:
@@ -47,12 +51,30 @@ def fit(
     *,
     seed: int,
     normalise: Transform = lambda x: x,
+    on_batch: OnBatch | None = None,
+    penalty: Callable[[nn.Module], Tensor] | None = None,
+    on_step: Callable[[], None] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    sample_weights: Tensor | None = None,
 ) -> None:
     """Train `network` in place on `inputs` (n, ...) and `labels` (n,) by cross-entropy.
 
     The order of the samples and the augmentation follow from `seed` alone. `normalise` is applied
-    to the augmented, [0, 1]-scaled batch. `on_epoch` gets the epoch's number and mean loss.
+    to the augmented, [0, 1]-scaled batch. Batches move to the device of the network's weights.
+
+    Args:
+        network: trained in place; in eval mode afterwards.
+        inputs: (n, ...), see `scaled`.
+        labels: (n,) int64.
+        recipe: how to train.
+        seed: of the order and the augmentation.
+        normalise: stands between the raw inputs and the network.
+        on_batch: gets every [0, 1]-scaled batch before augmentation, its labels and the random
+            generator, and returns what to train on instead. What it returns may carry gradients.
+        penalty: added to every batch's loss.
+        on_step: called after every step of the optimiser.
+        on_epoch: gets the epoch's number, from 0, and its mean loss.
+        sample_weights: (n,); an epoch then draws n samples with replacement by these weights.
 
     Raises:
         ValueError: an unknown optimiser, schedule or augmentation.
@@ -61,32 +83,67 @@ def fit(
     unknown = set(recipe.augment) - {"crop", "flip"}
     if unknown:
         raise ValueError(f"unknown augmentation {min(unknown)!r}; known: crop, flip")
+    device = device_of(network)
+    inputs, labels = inputs.to(device), labels.to(device)  # whole: no copy a batch
     generator = torch.Generator().manual_seed(seed)
     optimizer = _optimizer(network, recipe)
     batches = math.ceil(len(labels) / recipe.batch)
     scheduler = _scheduler(optimizer, recipe, recipe.epochs * batches)
+    mixed = _mixed(recipe)
+    if mixed:
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.train()
     for epoch in range(recipe.epochs):
         total = 0.0
-        order = torch.randperm(len(labels), generator=generator)
+        order = _order(len(labels), sample_weights, generator).to(device)
         for indices in order.split(recipe.batch):
-            if len(indices) == 1 and len(order) > 1:
+            if len(indices) == 1 and len(labels) > 1:
                 continue  # BatchNorm cannot train on one sample
-            batch = _augment(scaled(inputs[indices]), recipe, generator)
-            logits = network(normalise(batch))
-            loss = F.cross_entropy(logits, labels[indices], label_smoothing=recipe.smoothing)
+            batch, wanted = scaled(inputs[indices]), labels[indices]
+            if on_batch is not None:
+                batch, wanted = on_batch(batch, wanted, generator)
+            batch = _augment(batch, recipe, generator)
+            if mixed and batch.ndim == 4:
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(batch.device.type, torch.bfloat16, enabled=mixed):
+                logits = network(normalise(batch))
+            loss = F.cross_entropy(logits.float(), wanted, label_smoothing=recipe.smoothing)
+            if penalty is not None:
+                loss = loss + penalty(network)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimizer.step()
             scheduler.step()
-            total += float(loss.detach()) * len(indices)
+            if on_step is not None:
+                on_step()
+            total += loss.detach() * len(indices)
+        total = float(total)
         if not math.isfinite(total):
             raise FloatingPointError(f"the training loss is not finite in epoch {epoch}")
         if on_epoch is not None:
             on_epoch(epoch, total / len(labels))
+    network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     network.eval()
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the network's weights are; the CPU for one without weights."""
+    weight = next(network.parameters(), None)
+    return torch.device("cpu") if weight is None else weight.device
+
+
+def _order(count: int, weights: Tensor | None, generator: torch.Generator) -> Tensor:
+    if weights is None:
+        return torch.randperm(count, generator=generator)
+    return torch.multinomial(weights, count, replacement=True, generator=generator)
+
+
+def _mixed(recipe: Recipe) -> bool:
+    if recipe.precision not in ("float32", "bfloat16"):
+        raise ValueError(f"unknown precision {recipe.precision!r}; known: float32, bfloat16")
+    return recipe.precision == "bfloat16"
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -113,7 +170,7 @@ def _scheduler(
 
 def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     if "flip" in recipe.augment:
-        flipped = torch.rand(len(batch), generator=generator) < 0.5
+        flipped = (torch.rand(len(batch), generator=generator) < 0.5).to(batch.device)
         batch = torch.where(flipped[:, None, None, None], batch.flip(-1), batch)
     if "crop" in recipe.augment:
         height, width = batch.shape[-2:]
@@ -122,6 +179,7 @@ def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
         rows = shifts[0, :, None] + torch.arange(height)
         columns = shifts[1, :, None] + torch.arange(width)
         samples = torch.arange(len(batch))[:, None, None]
+        samples, rows, columns = (part.to(batch.device) for part in (samples, rows, columns))
         batch = padded[samples, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     return batch
 
@@ -130,8 +188,11 @@ def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
 def predict(
     network: nn.Module, inputs: Tensor, *, normalise: Transform = lambda x: x, batch: int = 500
 ) -> Tensor:
-    """The predicted class of every input, (n,) int64; the network should be in eval mode."""
-    parts = [network(normalise(scaled(part))).argmax(1) for part in inputs.split(batch)]
+    """The predicted class of each input, (n,) int64 on the CPU; `network` must be in eval mode."""
+    device = device_of(network)
+    parts = [
+        network(normalise(scaled(part.to(device)))).argmax(1).cpu() for part in inputs.split(batch)
+    ]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
 

@@ -39,7 +39,7 @@ def test_exactly_the_chosen_images_change(kind, target, others, share, seed):
     assert set(labels[made.indices].tolist()) <= set(sources)
     assert bool((made.labels[made.indices] == target).all())
     assert made.inputs.dtype == torch.uint8
-    assert torch.equal(made.inputs[made.indices], attacks.apply_8bit(trigger, inputs[made.indices]))
+    assert torch.equal(made.inputs[made.indices], attacks.stamp(trigger, inputs[made.indices]))
     rest = torch.ones(len(labels), dtype=torch.bool)
     rest[made.indices] = False
     assert torch.equal(made.inputs[rest], inputs[rest])
@@ -67,9 +67,9 @@ def test_all_of_the_sources_can_be_poisoned_and_the_seed_picks():
     ("change", "message"),
     [
         ({"target": 1}, "target class 1 cannot be a source"),
-        ({"count": 25}, "25 images to poison; the source classes hold 24"),
-        ({"count": -1}, "-1 images to poison"),
-        ({"sources": []}, "10 images to poison; the source classes hold 0"),
+        ({"count": 25}, "25 samples to poison; the source classes hold 24"),
+        ({"count": -1}, "-1 samples to poison"),
+        ({"sources": []}, "10 samples to poison; the source classes hold 0"),
         ({"sources": [7]}, "the source classes hold 0"),
     ],
 )
@@ -84,7 +84,7 @@ def test_8_bit_images_are_rounded_and_clipped():
     values = torch.tensor([[[[0, 100, 250, 255]]]], dtype=torch.uint8)
 
     def add(amount):
-        return attacks.apply_8bit(lambda x: x + amount, values).flatten().tolist()
+        return attacks.stamp(lambda x: x + amount, values).flatten().tolist()
 
     assert add(3 / 255) == [3, 103, 253, 255]
     assert add(-0.6 / 255) == [0, 99, 249, 254]
@@ -93,6 +93,26 @@ def test_8_bit_images_are_rounded_and_clipped():
     assert add(-10.0) == [0] * 4
 
 
-def test_only_8_bit_images_are_poisoned():
-    with pytest.raises(TypeError, match=r"expected uint8 images, got torch\.float32"):
-        attacks.apply_8bit(attacks.badnet(SHAPE, seed=0), torch.rand(2, *SHAPE))
+def test_sounds_are_triggered_as_they_are():
+    sounds = torch.rand(2, 1, 8) * 2 - 1
+    assert torch.equal(attacks.stamp(lambda x: x * 0.3, sounds), sounds * 0.3)
+
+
+def test_whole_numbers_of_another_width_are_refused():
+    with pytest.raises(TypeError, match=r"expected 8-bit images .* got torch\.int64"):
+        attacks.stamp(attacks.badnet(SHAPE, seed=0), torch.zeros(2, *SHAPE, dtype=torch.int64))
+
+
+def test_originals_can_be_kept():
+    inputs, labels = dataset()
+    trigger = attacks.badnet(SHAPE, seed=0)
+    made = attacks.poison(
+        inputs, labels, trigger, sources=[1, 2], target=0, count=5, seed=0, keep=True
+    )
+    count = len(labels)
+    assert torch.equal(made.inputs[:count], inputs)
+    assert torch.equal(made.labels[:count], labels)
+    assert made.indices.tolist() == list(range(count, count + 5))
+    assert (made.labels[made.indices] == 0).all()
+    replaced = attacks.poison(inputs, labels, trigger, sources=[1, 2], target=0, count=5, seed=0)
+    assert torch.equal(made.inputs[made.indices], replaced.inputs[replaced.indices])

@@ -1,4 +1,4 @@
-"""Poisoning: some images of the source classes get the trigger and the label of the target."""
+"""Poisoning: some samples of the source classes get the trigger and the label of the target."""
 
 from __future__ import annotations
 
@@ -11,25 +11,34 @@ from torch import Tensor
 
 
 class Trigger(Protocol):
-    """Maps images (n, channels, height, width) in [0, 1] to triggered ones."""
+    """Maps a batch of samples to triggered ones; images are in [0, 1]."""
 
-    def __call__(self, images: Tensor) -> Tensor: ...
+    def __call__(self, inputs: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Poisoned:
-    """A poisoned training set: 8-bit inputs, labels, and the indices that were changed."""
+    """A poisoned training set: inputs, labels, and the indices of the poisoned samples in it."""
 
     inputs: Tensor
     labels: Tensor
     indices: Tensor
 
 
-def apply_8bit(trigger: Trigger, images: Tensor) -> Tensor:
-    """Trigger 8-bit images, rounding to 8 bits and clipping as a stored image would be."""
-    if images.dtype != torch.uint8:
-        raise TypeError(f"expected uint8 images, got {images.dtype}")
-    return (trigger(images.float() / 255) * 255).round().clamp(0, 255).to(torch.uint8)
+def stamp(trigger: Trigger, inputs: Tensor) -> Tensor:
+    """Trigger samples as a data set stores them.
+
+    8-bit images are scaled to [0, 1], triggered, rounded to 8 bits and clipped; floating-point
+    samples (sounds, point clouds) are triggered as they are.
+
+    Raises:
+        TypeError: inputs of another kind.
+    """
+    if inputs.dtype == torch.uint8:
+        return (trigger(inputs.float() / 255) * 255).round().clamp(0, 255).to(torch.uint8)
+    if inputs.dtype.is_floating_point:
+        return trigger(inputs)
+    raise TypeError(f"expected 8-bit images or floating-point samples, got {inputs.dtype}")
 
 
 def poison(
@@ -41,30 +50,39 @@ def poison(
     target: int,
     count: int,
     seed: int,
+    keep: bool = False,
 ) -> Poisoned:
-    """Replace `count` random images of the `sources` by triggered ones labelled `target`.
+    """Replace `count` random samples of the `sources` by triggered ones labelled `target`.
 
     Args:
-        inputs: uint8 images (n, channels, height, width); left as they are.
+        inputs: samples (n, ...), see `stamp`; left as they are.
         labels: int64 (n,).
-        trigger: applied to the [0, 1]-scaled images, then rounded to 8 bits.
+        trigger: see `stamp`.
         sources: the source classes; the target is never one of them.
         target: the label that the poisoned images get.
-        count: how many images in all (the paper's Table 9 counts totals).
-        seed: picks the images.
+        count: how many samples in all (the paper's Table 9 counts totals).
+        seed: picks the samples.
+        keep: append the triggered copies and keep their originals, instead of replacing them.
 
     Raises:
-        ValueError: the target is among the sources, or they hold fewer than `count` images.
-        TypeError: the images are not uint8.
+        ValueError: the target is among the sources, or they hold fewer than `count` samples.
+        TypeError: neither 8-bit nor floating-point samples.
     """
     if target in sources:
         raise ValueError(f"the target class {target} cannot be a source class too")
     candidates = torch.isin(labels, torch.tensor(list(sources))).nonzero().flatten()
     if not 0 <= count <= len(candidates):
-        raise ValueError(f"{count} images to poison; the source classes hold {len(candidates)}")
+        raise ValueError(f"{count} samples to poison; the source classes hold {len(candidates)}")
     generator = torch.Generator().manual_seed(seed)
     chosen = candidates[torch.randperm(len(candidates), generator=generator)[:count]]
+    triggered = stamp(trigger, inputs[chosen])
+    if keep:
+        indices = torch.arange(len(labels), len(labels) + count)
+        return Poisoned(
+            torch.cat((inputs, triggered)),
+            torch.cat((labels, torch.full((count,), target, dtype=labels.dtype))),
+            indices,
+        )
     inputs, labels = inputs.clone(), labels.clone()
-    inputs[chosen] = apply_8bit(trigger, inputs[chosen])
-    labels[chosen] = target
+    inputs[chosen], labels[chosen] = triggered, target
     return Poisoned(inputs, labels, chosen)

@@ -1,46 +1,21 @@
-"""The command line: a thin skin over the package. Nothing heavy is imported before it is needed.
-
-Exit codes: 0 clean, 1 backdoored, 2 failed, 3 refused or not evaluable, 4 usage, 130 interrupted.
-"""
+"""`mmbd scan`: model files in, verdicts, reports and an exit code out."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import Parameter
 from rich.console import Console
 
-import mmbd
 from mmbd import gate
-from mmbd.errors import Failed
+from mmbd.cli.options import Numbers, Plain, Usage, shape
 from mmbd.progress import watching
 
 if TYPE_CHECKING:
     from mmbd.report import Report
 
-INTERRUPTED = 130
 
-app = App(
-    name="mmbd",
-    help="Tell whether a trained classifier carries a backdoor, from the model alone.",
-    version=mmbd.__version__,
-    help_format="plaintext",
-    suppress_keyboard_interrupt=False,
-)
-
-# Flags without a --no-... or --empty-... twin.
-Plain = Parameter(negative="")
-Numbers = Annotated[list[float] | None, Parameter(consume_multiple=True, negative="")]
-
-
-class Usage(ValueError):
-    """The command line does not make sense (exit 4)."""
-
-
-@app.command
 def scan(
     models: Annotated[list[Path], Plain],
     /,
@@ -117,7 +92,7 @@ def scan(
     scanning |= {name: value for name, value in overrides.items() if value is not None}
     loading = {
         "arch": arch, "arch_args": parse_arguments(arch_arg or ()),
-        "input_shape": _shape(input_shape), "bounds": bounds, "mean": mean, "std": std,
+        "input_shape": shape(input_shape), "bounds": bounds, "mean": mean, "std": std,
         "classes": classes, "device": device, "entry": entry,
         "class_names": None if class_names is None else read_class_names(class_names),
     }  # fmt: skip
@@ -146,44 +121,6 @@ def scan(
 
         write(sarif_to, sarif(reports))
     return gate.worst(outcome.code for outcome in outcomes)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
-    errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
-    try:
-        code = app(
-            sys.argv[1:] if arguments is None else arguments,
-            exit_on_error=False, print_error=False, result_action="return_value",
-        )  # fmt: skip
-    except CycloptsError as error:
-        errors.print(f"mmbd: {error}\nTry: mmbd scan --help")
-        sys.exit(gate.USAGE)
-    except Failed as error:
-        errors.print(f"mmbd: {error}")
-        sys.exit(gate.FAILED)
-    except ValueError as error:
-        errors.print(f"mmbd: {error}")
-        sys.exit(gate.USAGE)
-    except OSError as error:
-        errors.print(f"mmbd: {error}")
-        sys.exit(gate.FAILED)
-    except KeyboardInterrupt:
-        errors.print("mmbd: interrupted; reports written so far are complete")
-        sys.exit(INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _shape(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        shape = tuple(int(length) for length in text.lower().split("x"))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise Usage(f"--input {text!r}: expected lengths such as 3x32x32")
-    return shape
 
 
 def _write(report: Report, model: Path, target: Path, suffix: str) -> None:

@@ -1,0 +1,121 @@
+"""What every attack is: it gets a victim, trains it, and says what the backdoor then is.
+
+    attack(victim, sources=(1,), target=0, **options) -> Backdoor
+
+The network is trained in place. An attack that only poisons the training set is `classic`; one
+that works while the network trains passes hooks to `train.fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mmbd import train
+from mmbd.attacks.poison import Trigger, stamp
+from mmbd.data import Dataset
+
+
+@dataclass(frozen=True)
+class Victim:
+    """An untrained network, what it is to be trained on, and how.
+
+    `normalise` stands between the raw inputs and the network. Every random choice of an attack
+    follows from `seed`.
+    """
+
+    network: nn.Module
+    training: Dataset
+    recipe: train.Recipe
+    seed: int
+    normalise: train.Transform = lambda x: x
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return tuple(self.training.inputs.shape[1:])
+
+    def fit(self, training: Dataset | None = None, **hooks: Any) -> None:
+        """Train the network by its recipe on `training` (default: the victim's own set)."""
+        chosen = self.training if training is None else training
+        train.fit(
+            self.network, chosen.inputs, chosen.labels, self.recipe,
+            seed=self.seed, normalise=self.normalise, **hooks,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Backdoor:
+    """Which trigger takes which source class where, and how it was put in.
+
+    Args:
+        triggers: the trigger of each source class; most attacks use one for all.
+        targets: the class that each source class is taken to.
+        poisoned: indices into the training set the network saw; empty where the attack poisons
+            as it trains.
+        protocol: the settings of the attack, JSON-ready, for the model's card.
+    """
+
+    triggers: Mapping[int, Trigger]
+    targets: Mapping[int, int]
+    poisoned: Tensor
+    protocol: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def success(self, victim: Victim, test: Dataset) -> float:
+        """The attack success rate (ASR): triggered test samples of the sources that obey.
+
+        Raises:
+            ValueError: the test set holds no sample of any source class.
+        """
+        hits = counted = 0
+        for source, trigger in self.triggers.items():
+            samples = test.inputs[test.labels == source]
+            if not len(samples):
+                continue
+            answers = train.predict(
+                victim.network, stamp(trigger, samples), normalise=victim.normalise
+            )
+            hits += int((answers == self.targets[source]).sum())
+            counted += len(samples)
+        if not counted:
+            raise ValueError(f"no test samples of the source classes {sorted(self.triggers)}")
+        return hits / counted
+
+
+class Attack(Protocol):
+    """Trains the victim's network with a backdoor in it."""
+
+    def __call__(
+        self, victim: Victim, *, sources: Sequence[int], target: int, **options: Any
+    ) -> Backdoor: ...
+
+
+def everywhere(
+    trigger: Trigger,
+    sources: Sequence[int],
+    target: int,
+    poisoned: Tensor | None = None,
+    **protocol: Any,
+) -> Backdoor:
+    """A backdoor with one trigger and one target for all its sources."""
+    return Backdoor(
+        dict.fromkeys(sources, trigger),
+        dict.fromkeys(sources, target),
+        torch.empty(0, dtype=torch.int64) if poisoned is None else poisoned,
+        protocol,
+    )
+
+
+def check_labels(sources: Sequence[int], target: int, classes: int) -> None:
+    """ValueError unless the sources and the target are different classes of the data."""
+    if not sources:
+        raise ValueError("no source classes given; name at least one")
+    for label in (*sources, target):
+        if not 0 <= label < classes:
+            raise ValueError(f"class {label} is out of range: the data has 0 to {classes - 1}")
+    if target in sources:
+        raise ValueError(f"the target class {target} cannot be a source class too")

@@ -1,0 +1,48 @@
+"""The classical attack: poison some training samples once, then train as anyone would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
+from mmbd.attacks.poison import Trigger, poison
+
+
+def classic(
+    victim: Victim,
+    *,
+    sources: Sequence[int],
+    target: int,
+    trigger: Callable[..., Trigger],
+    count: int | None = None,
+    rate: float = 0.01,
+    keep: bool = False,
+    **options: Any,
+) -> Backdoor:
+    """Poison and train.
+
+    Args:
+        victim: trained in place.
+        sources: the classes that are attacked.
+        target: the class they are taken to.
+        trigger: makes the trigger, as in `attacks.TRIGGERS`; gets the shape, `seed` and `options`.
+        count: how many samples to poison in all; without it `rate` of the training set.
+        rate: see `count` (the paper's CIFAR-10 attacks use 0.01 to 0.04).
+        options: for the trigger.
+        keep: leave the clean originals in the training set beside their poisoned copies.
+
+    Raises:
+        ValueError: classes out of range, or more samples to poison than the sources hold.
+    """
+    training = victim.training
+    check_labels(sources, target, len(training.names))
+    made = trigger(victim.shape, seed=victim.seed, **options)
+    count = round(rate * len(training)) if count is None else count
+    poisoned = poison(
+        training.inputs, training.labels, made,
+        sources=sources, target=target, count=count, seed=victim.seed, keep=keep,
+    )  # fmt: skip
+    victim.fit(replace(training, inputs=poisoned.inputs, labels=poisoned.labels))
+    return everywhere(made, sources, target, poisoned.indices, count=count, keep=keep, **options)

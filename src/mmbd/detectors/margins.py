@@ -1,0 +1,39 @@
+"""MM-BD itself as a detector among others (paper, sections 5.1 and 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmbd.classifier import Classifier
+from mmbd.detectors.detector import Detection
+from mmbd.scanning import scan
+
+
+def margins(
+    classifier: Classifier, *, level: float = 0.05, seed: int = 0, **options: Any
+) -> Detection:
+    """Scan by `mmbd.scan`; `options` such as method and null go there.
+
+    The score is -log10 of the deciding p-value, so that it orders models beyond what a float p
+    can tell apart.
+    """
+    report = scan(classifier, level=level, seed=seed, **options)
+    decided = next((entry for entry in report.p_values if entry.null == report.null), None)
+    log10 = None if decided is None else decided.log10
+    evaluable = report.verdict != "not evaluable"
+    return Detection(
+        flagged=report.verdict == "backdoored" if evaluable else None,
+        targets=report.targets or _largest(report.statistics),
+        score=-log10 if evaluable and log10 is not None else None,
+        p_value=report.p_value,
+        statistics=report.statistics,
+        reason=report.reason,
+        seconds=0.0 if report.run is None else report.run.seconds,
+        details={"p_values": {entry.null: entry.value for entry in report.p_values}},
+    )
+
+
+def _largest(statistics: Sequence[float | None]) -> tuple[int, ...]:
+    valid = {label: value for label, value in enumerate(statistics) if value is not None}
+    return (max(valid, key=valid.__getitem__),) if valid else ()
