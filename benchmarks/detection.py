@@ -20,8 +20,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "study"))
 
-from intervals import auc, auc_interval, rate
+from intervals import auc_interval, rate
 
+from mmbd.evaluate.metrics import auc
 from mmbd.null.bootstrap import bootstrap
 from mmbd.null.paper import authors, paper
 from mmbd.null.population import Population, fit, population

@@ -74,6 +74,20 @@ def test_out_of_memory_later_on_loses_nothing():
     }
 
 
+def test_out_of_memory_while_searches_begin_loses_none():
+    work, calls = searches(3, 8), []
+
+    def start(restart):
+        calls.append(restart)
+        if len(calls) in (4, 20):  # in the first filling, and while others are under way
+            raise MemoryError
+        return torch.full((6,), 0.1 + 0.1 * restart)
+
+    found, tally = run(Classifier(HILLS, input_shape=(6,)), work, CLIMB, batch=16, start=start)
+    assert sorted(found) == sorted(work)
+    assert tally.retreats == 2
+
+
 def test_no_memory_for_a_single_search_is_a_failure():
     def hopeless(x):
         raise RuntimeError(OUT_OF_MEMORY)

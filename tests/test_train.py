@@ -92,6 +92,22 @@ def test_augmentation_shifts_and_flips():
     assert set(found[:, 3].tolist()) == {1, 2, 3, 4, 5, 6}  # 2 or its mirror 5, give or take 1
 
 
+def test_clouds_are_scaled_and_shifted_on_each_axis():
+    cloud = torch.tensor([[0.0, 1.0, 3.0]] * 3).expand(400, 3, 3)
+    seen = []
+    recipe = Recipe(epochs=1, batch=400, augment=("scale", "shift"))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
+    fit(net, cloud, torch.zeros(400, dtype=torch.int64), recipe, seed=0,
+        normalise=lambda x: seen.append(x) or x)  # fmt: skip
+    (found,) = seen
+    shift, scale = found[:, :, 0], found[:, :, 1] - found[:, :, 0]
+    torch.testing.assert_close(found[:, :, 2], shift + 3 * scale)  # one of each for all points
+    for values, low, high in ((shift, -0.2, 0.2), (scale, 2 / 3, 3 / 2)):
+        assert low <= float(values.min()) < low + 0.02 * (high - low)
+        assert high - 0.02 * (high - low) < float(values.max()) <= high
+        assert float(torch.corrcoef(values.T).triu(1).abs().max()) < 0.2  # axes apart
+
+
 def test_the_learning_rate_falls_along_a_cosine():
     rates = []
     net = nn.Linear(3, 2)

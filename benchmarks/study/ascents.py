@@ -14,7 +14,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from intervals import auc, auc_interval, rate
+from intervals import auc_interval, rate
+
+from mmbd.evaluate.metrics import auc
 
 
 def score(entry: dict[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""Exact binomial intervals and rank statistics, shared by the studies."""
+"""Rates and AUCs as the studies print them: the frozen figures have bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -6,15 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact confidence interval of a rate of `hits` in `n`."""
-    from scipy import stats
-
-    tail = (1 - level) / 2
-    low = float(stats.beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
-    high = float(stats.beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
-    return low, high
+from mmbd.evaluate.metrics import auc, clopper_pearson
 
 
 def rate(hits: Sequence[bool] | np.ndarray) -> str:
@@ -24,12 +16,6 @@ def rate(hits: Sequence[bool] | np.ndarray) -> str:
         return "-"
     low, high = clopper_pearson(k, n)
     return f"{k / n:.3f} ({k}/{n}; {low:.3f}-{high:.3f})"
-
-
-def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
-    """The chance that a positive scores above a negative; ties count half."""
-    p, n = np.asarray(positives)[:, None], np.asarray(negatives)[None]
-    return float(((p > n) + 0.5 * (p == n)).mean())
 
 
 def auc_interval(

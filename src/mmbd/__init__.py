@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from mmbd import estimate as estimate
     from mmbd.classifier import Classifier as Classifier
     from mmbd.domain import Box as Box
+    from mmbd.evaluate import evaluate as evaluate
     from mmbd.load import load as load
+    from mmbd.points import Points as Points
     from mmbd.report import Report as Report
     from mmbd.scanning import scan as scan
 
@@ -26,11 +28,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "Box": "mmbd.domain",
     "Classifier": "mmbd.classifier",
+    "Points": "mmbd.points",
     "Report": "mmbd.report",
+    "evaluate": "mmbd.evaluate",
     "load": "mmbd.load",
     "scan": "mmbd.scanning",
 }
-__all__ = ["Box", "Classifier", "Report", "estimate", "load", "scan"]
+__all__ = ["Box", "Classifier", "Points", "Report", "estimate", "evaluate", "load", "scan"]
 
 
 def __getattr__(name: str) -> Any:

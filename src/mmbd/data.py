@@ -1,7 +1,8 @@
-"""Labelled images and sounds from Parquet files (as on the Hugging Face hub), folders and NumPy.
+"""Labelled images, sounds and point clouds from Parquet (as on the Hugging Face hub) and folders.
 
-Images come as `uint8` tensors of shape (n, channels, height, width), sounds as `float32` tensors
-of shape (n, 1, samples) in [-1, 1]; labels as `int64`.
+NumPy and HDF5 files are read too. Images come as `uint8` tensors of shape (n, channels, height,
+width), sounds as `float32` tensors of shape (n, 1, samples) in [-1, 1], clouds as `float32` tensors
+of shape (n, 3, points) in the unit ball; labels as `int64`.
 """
 
 from __future__ import annotations
@@ -63,9 +64,12 @@ class Dataset:
 
 def load(
     path: str | Path, *, size: tuple[int, int] | None = None, grey: bool = False,
-    crop: float = 1.0, samples: int = 8000, limit: int | None = None,
+    crop: float = 1.0, samples: int = 8000, points: int = 1024, split: str | None = None,
+    limit: int | None = None,
 ) -> Dataset:  # fmt: skip
-    """Read a Parquet file, a folder of images by class, or an .npz file with `x` and `y`.
+    """Read a Parquet file, a folder of images or OFF meshes by class, an .npz or an HDF5 file.
+
+    An .npz file holds `x` and `y`; what an HDF5 file holds is said in `mmbd.clouds.files`.
 
     Args:
         path: what to read.
@@ -73,22 +77,34 @@ def load(
         grey: one channel instead of three.
         crop: the central share of each side that is kept, before resizing (Parquet and folders).
         samples: the length that sounds are cut or zero-padded to.
+        points: how many points a point cloud gets.
+        split: the folder within each class's folder to read, such as "train" in ModelNet40.
         limit: read at most so many samples, the first ones.
 
     Raises:
         FileNotFoundError: nothing at `path`.
-        ValueError: the content is not one of the three layouts, or images differ in size.
+        ValueError: the content is not one of these layouts, or images differ in size.
     """
     path = Path(path)
     if path.is_dir():
-        return _folder(path, size, grey, crop, limit)
+        if next(path.glob("*/*.off"), None) or next(path.glob("*/*/*.off"), None):
+            from mmbd.clouds import read_folder
+
+            return read_folder(path, points=points, split=split, limit=limit)
+        return _folder(path, size, grey, crop, split, limit)
     if not path.exists():
         raise FileNotFoundError(f"no data at {path}")
     if path.suffix == ".parquet":
         return _parquet(path, size, grey, crop, samples, limit)
     if path.suffix == ".npz":
         return _numpy(path, limit)
-    raise ValueError(f"{path}: expected a .parquet or .npz file or a folder of images by class")
+    if path.suffix in (".h5", ".hdf5"):
+        from mmbd.clouds import read_hdf5
+
+        return read_hdf5(path, points=points, limit=limit)
+    raise ValueError(
+        f"{path}: expected a .parquet, .npz or .h5 file, or a folder of images or meshes by class"
+    )
 
 
 def _image(source: Any, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray:
@@ -116,16 +132,22 @@ def _stack(images: list[np.ndarray], where: Path) -> Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def _folder(
-    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, limit: int | None
-) -> Dataset:
-    names = sorted(
+def class_folders(path: Path) -> list[str]:
+    """The names of the classes in a folder with a folder each, in the order of their labels."""
+    return sorted(
         entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
+
+
+def _folder(
+    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, split: str | None,
+    limit: int | None,
+) -> Dataset:  # fmt: skip
+    names = class_folders(path)
     files = [
         (file, label)
         for label, name in enumerate(names)
-        for file in sorted((path / name).iterdir())
+        for file in sorted((path / name / (split or "")).iterdir())
         if file.suffix.lower() in IMAGE_SUFFIXES
     ][:limit]
     if not files:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -103,23 +104,16 @@ def run(
     slots: _Slots | None = None
     evaluations = retreats = 0
     while queue or slots is not None:
-        free = batch - (0 if slots is None else len(slots.x))
-        if queue and free > 0:
-            fresh = [queue.popleft() for _ in range(min(free, len(queue)))]
-            slots = _join(slots, _begin(classifier, fresh, ascent, start))
-        assert slots is not None
         try:
+            slots = _fill(classifier, slots, queue, ascent, start, batch)
             done = _step(classifier, slots, ascent)
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
             if batch == 1:
                 raise Failed("not enough memory for a single search") from error
-            # The upper half starts again later: a search is its (class, restart) and nothing else.
-            batch, retreats = max(1, len(slots.x) // 2), retreats + 1
-            again = zip(slots.label[batch:].tolist(), slots.restart[batch:].tolist(), strict=True)
-            queue.extendleft(reversed(list(again)))
-            slots = slots.rows(torch.arange(batch, device=slots.x.device))
+            batch, retreats = max(1, (batch if slots is None else len(slots.x)) // 2), retreats + 1
+            slots = _shrink(slots, queue, batch)
             continue
         evaluations += len(slots.x)
         if bool(done.any()):
@@ -128,6 +122,33 @@ def run(
             slots = None if bool(done.all()) else slots.rows(~done)
         progress(evaluations)
     return Tally(evaluations, batch, retreats)
+
+
+def _fill(
+    classifier: Classifier,
+    slots: _Slots | None,
+    queue: deque[tuple[int, int]],
+    ascent: Ascent,
+    start: Callable[[int], Tensor],
+    batch: int,
+) -> _Slots:
+    """Begin searches in the free slots; they leave the queue once they have begun."""
+    free = batch - (0 if slots is None else len(slots.x))
+    fresh = list(islice(queue, max(0, free)))
+    if fresh or slots is None:
+        slots = _join(slots, _begin(classifier, fresh, ascent, start))
+        for _ in fresh:
+            queue.popleft()
+    return slots
+
+
+def _shrink(slots: _Slots | None, queue: deque[tuple[int, int]], batch: int) -> _Slots | None:
+    """Keep `batch` searches; the others start again later from where they started."""
+    if slots is None:
+        return None
+    again = zip(slots.label[batch:].tolist(), slots.restart[batch:].tolist(), strict=True)
+    queue.extendleft(reversed(list(again)))
+    return slots.rows(torch.arange(batch, device=slots.x.device))
 
 
 def _begin(

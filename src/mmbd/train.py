@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 Transform = Callable[[Tensor], Tensor]
 OnBatch = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+AUGMENTATIONS = ("crop", "flip", "scale", "shift")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train; the defaults suit small networks on small images.
 
-    `augment` may hold "crop" (random shift by up to `pad` pixels) and "flip" (left-right).
+    `augment` may hold, for images, "crop" (random shift by up to `pad` pixels) and "flip"
+    (left-right); for point clouds "scale" (by 2/3 to 3/2) and "shift" (by up to 0.2), on each axis.
     The learning rate falls from `lr` to zero along a cosine unless `schedule` is "constant".
     `smoothing` is label smoothing; `clip` bounds the norm of the gradient. `precision` "bfloat16"
     runs the network's heavy operations in bfloat16 and channels-last, two to three times as fast
@@ -80,9 +82,11 @@ def fit(
         ValueError: an unknown optimiser, schedule or augmentation.
         FloatingPointError: the loss is no longer finite.
     """
-    unknown = set(recipe.augment) - {"crop", "flip"}
+    unknown = set(recipe.augment) - set(AUGMENTATIONS)
     if unknown:
-        raise ValueError(f"unknown augmentation {min(unknown)!r}; known: crop, flip")
+        raise ValueError(
+            f"unknown augmentation {min(unknown)!r}; known: {', '.join(AUGMENTATIONS)}"
+        )
     device = device_of(network)
     inputs, labels = inputs.to(device), labels.to(device)  # whole: no copy a batch
     generator = torch.Generator().manual_seed(seed)
@@ -181,7 +185,17 @@ def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
         samples = torch.arange(len(batch))[:, None, None]
         samples, rows, columns = (part.to(batch.device) for part in (samples, rows, columns))
         batch = padded[samples, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if "scale" in recipe.augment:
+        batch = batch * _uniform(batch, 2 / 3, 3 / 2, generator)
+    if "shift" in recipe.augment:
+        batch = batch + _uniform(batch, -0.2, 0.2, generator)
     return batch
+
+
+def _uniform(batch: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """A random number for each sample and channel, broadcastable to `batch`."""
+    draws = torch.rand(batch.shape[:2], generator=generator).to(batch.device)
+    return (low + (high - low) * draws).reshape(*draws.shape, *[1] * (batch.ndim - 2))
 
 
 @torch.no_grad()

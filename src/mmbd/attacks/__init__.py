@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from mmbd.attacks.adaptive import adaptive
 from mmbd.attacks.additive import Additive, chessboard, one_pixel
-from mmbd.attacks.attack import Attack, Backdoor, Victim, everywhere
+from mmbd.attacks.all_to_all import all_to_all
+from mmbd.attacks.attack import Attack, Backdoor, Difficult, Victim, everywhere
 from mmbd.attacks.blend import Blend, blend
 from mmbd.attacks.classic import classic
+from mmbd.attacks.clean_label import clean_label
+from mmbd.attacks.imbalance import imbalance
+from mmbd.attacks.input_aware import input_aware
+from mmbd.attacks.multi_trigger import multi_trigger
 from mmbd.attacks.patch import Patch, badnet, unicolor
+from mmbd.attacks.points import points
 from mmbd.attacks.poison import Poisoned, Trigger, poison, stamp
+from mmbd.attacks.regularised import regularised
+from mmbd.attacks.sound import sound
+from mmbd.attacks.wanet import wanet
 from mmbd.attacks.warp import Warp, warp
 
 TRIGGERS: dict[str, Callable[..., Trigger]] = {
@@ -27,11 +37,24 @@ TRIGGERS: dict[str, Callable[..., Trigger]] = {
 }
 
 ATTACKS: dict[str, Attack] = {
-    name: partial(classic, trigger=trigger) for name, trigger in TRIGGERS.items()
+    **{name: partial(classic, trigger=trigger) for name, trigger in TRIGGERS.items()},
+    "clean-label": clean_label,
+    "input-aware": input_aware,
+    "wanet": wanet,
+    "multi-trigger": multi_trigger,
+    "all-to-all": all_to_all,
+    "adaptive": partial(adaptive, trigger=badnet),
+    "sound": partial(classic, trigger=sound),
+    "points": points,
 }
 
+# Trained without a backdoor, and yet hard to tell from one with it (paper, section 7.2).
+DIFFICULT: dict[str, Difficult] = {"imbalance": imbalance, "regularised": regularised}
+
 __all__ = [
-    "ATTACKS", "TRIGGERS", "Additive", "Attack", "Backdoor", "Blend", "Patch", "Poisoned",
-    "Trigger", "Victim", "Warp", "badnet", "blend", "chessboard", "classic", "everywhere",
-    "one_pixel", "poison", "stamp", "unicolor", "warp",
+    "ATTACKS", "DIFFICULT", "TRIGGERS", "Additive", "Attack", "Backdoor", "Blend", "Difficult",
+    "Patch", "Poisoned", "Trigger", "Victim", "Warp", "adaptive", "all_to_all", "badnet", "blend",
+    "chessboard", "classic", "clean_label", "everywhere", "imbalance", "input_aware",
+    "multi_trigger", "one_pixel", "points", "poison", "regularised", "sound", "stamp", "unicolor",
+    "wanet", "warp",
 ]  # fmt: skip

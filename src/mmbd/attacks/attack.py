@@ -8,9 +8,9 @@ that works while the network trains passes hooks to `train.fit`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class Victim:
     """An untrained network, what it is to be trained on, and how.
 
     `normalise` stands between the raw inputs and the network. Every random choice of an attack
-    follows from `seed`.
+    follows from `seed`. `trainer` is `train.fit` or stands in for it, as `private.fit` does.
     """
 
     network: nn.Module
@@ -33,6 +33,7 @@ class Victim:
     recipe: train.Recipe
     seed: int
     normalise: train.Transform = lambda x: x
+    trainer: Callable[..., None] = train.fit
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,7 +43,7 @@ class Victim:
     def fit(self, training: Dataset | None = None, **hooks: Any) -> None:
         """Train the network by its recipe on `training` (default: the victim's own set)."""
         chosen = self.training if training is None else training
-        train.fit(
+        self.trainer(
             self.network, chosen.inputs, chosen.labels, self.recipe,
             seed=self.seed, normalise=self.normalise, **hooks,
         )  # fmt: skip
@@ -86,12 +87,12 @@ class Backdoor:
         return hits / counted
 
 
-class Attack(Protocol):
-    """Trains the victim's network with a backdoor in it."""
+# Trains the victim's network with a backdoor in it: attack(victim, sources=, target=, **options).
+Attack = Callable[..., Backdoor]
 
-    def __call__(
-        self, victim: Victim, *, sources: Sequence[int], target: int, **options: Any
-    ) -> Backdoor: ...
+# Trains it without one, in a way that is hard to tell from one: training(victim, **options);
+# returns its settings, JSON-ready.
+Difficult = Callable[..., dict[str, Any]]
 
 
 def everywhere(

@@ -14,7 +14,10 @@ from rich.console import Console
 
 import mmbd
 from mmbd import gate
+from mmbd.cli.evaluate import evaluate
 from mmbd.cli.scan import scan
+from mmbd.cli.train import train
+from mmbd.cli.zoo import zoo
 from mmbd.errors import Failed, NotEvaluable, Refused
 
 INTERRUPTED = 130
@@ -27,6 +30,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(scan)
+app.command(train)
+app.command(zoo)
+app.command(evaluate)
 
 # The first kind that an error is of decides; kinds that are not here are bugs and keep their trace.
 CODES: tuple[tuple[type[BaseException], int], ...] = (

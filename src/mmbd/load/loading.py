@@ -21,6 +21,7 @@ from mmbd.load.checkpoints import contents
 from mmbd.load.envelopes import StateDict
 from mmbd.load.spec import Spec
 from mmbd.load.text import listed, shown
+from mmbd.points import domain_for
 from mmbd.report import Model
 
 THREE_WAYS = (
@@ -224,8 +225,7 @@ def _classifier(
     try:
         return Classifier(
             network.to(request.device),
-            input_shape=shape,
-            bounds=bounds,
+            domain=domain_for(spec.domain if spec else "box", shape, bounds),
             mean=mean,
             std=std,
             class_names=request.class_names or (spec.class_names if spec else None),

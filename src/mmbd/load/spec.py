@@ -25,7 +25,8 @@ class Spec:
     """A built-in architecture with its arguments, and the inputs it expects.
 
     `bounds` are the ends of the raw input range (an image's 0 and 1); `mean` and `std` have one
-    value a channel and are applied inside, (x - mean) / std.
+    value a channel and are applied inside, (x - mean) / std. `domain` is "box", or for point clouds
+    the region that `points.Points` knows, "cube" or "ball", of the radius that `bounds` give.
     """
 
     arch: str
@@ -36,6 +37,7 @@ class Spec:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    domain: str = "box"
 
     def network(self) -> nn.Module:
         """The architecture with random weights; ValueError when the arguments make none."""
@@ -54,7 +56,10 @@ class Spec:
             ) from error
 
     def to_json(self) -> str:
-        return json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
+        fields = asdict(self)
+        if self.domain == "box":
+            del fields["domain"]  # earlier releases refuse fields that they do not know
+        return json.dumps({"version": VERSION, **fields}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
@@ -92,6 +97,9 @@ class Spec:
             not isinstance(names, list) or not all(isinstance(name, str) for name in names)
         ):
             raise ValueError("mmbd metadata: class_names must be a list of strings")
+        domain = raw.get("domain", "box")
+        if domain not in ("box", "cube", "ball"):
+            raise ValueError(f"mmbd metadata: domain must be box, cube or ball, got {domain!r}")
         return cls(
             arch=arch,
             input_shape=tuple(int(length) for length in shape),
@@ -104,6 +112,7 @@ class Spec:
             mean=_numbers(raw, "mean"),
             std=_numbers(raw, "std"),
             class_names=None if names is None else tuple(names),
+            domain=domain,
         )
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 from torch import nn
 
+from mmbd.nets.dgcnn import dgcnn
 from mmbd.nets.mobilenet import mobilenet
 from mmbd.nets.plain import cnn, lenet, m5, mlp, vgg16
+from mmbd.nets.pointnet import pointnet
 from mmbd.nets.resnet import preact_resnet18, resnet8, resnet18, resnet20, resnet34
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
@@ -28,6 +30,8 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "lenet": lenet,
     "mlp": mlp,
     "m5": m5,
+    "dgcnn": dgcnn,
+    "pointnet": pointnet,
 }
 
 

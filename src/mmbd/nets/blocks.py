@@ -41,3 +41,10 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise ValueError(f"expected an image shape (channels, height, width), got {input_shape}")
     channels, height, width = input_shape
     return channels, height, width
+
+
+def cloud_shape(input_shape: tuple[int, ...]) -> int:
+    """The number of points in `input_shape`; ValueError when it is not a point cloud's."""
+    if len(input_shape) != 2 or input_shape[0] != 3:
+        raise ValueError(f"expected a point-cloud shape (3, points), got {input_shape}")
+    return input_shape[1]

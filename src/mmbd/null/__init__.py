@@ -62,14 +62,9 @@ def judge(
     answers = {name: _ask(name, values, made_by) for name in NULLS}
     if references is not None:
         answers["reference"] = references.model_p_value(values, made_by, level)
-    decisive = null or next(
-        (
-            name
-            for name in ("reference", "population")
-            if name in answers and _applies(answers[name])
-        ),
-        "bootstrap",
-    )
+    applying = [name for name, answer in answers.items() if answer.value is not None]
+    preferred = (name for name in ("reference", "population") if name in applying)
+    decisive = null or next(preferred, "bootstrap")
     answer = answers[decisive]
     targets: tuple[int, ...] = ()
     if answer.value is not None and answer.value <= level:
@@ -77,7 +72,7 @@ def judge(
             assert references is not None
             targets = references.exceeding(statistics, level)
         else:
-            targets = _step_down(statistics, decisive, made_by, level)
+            targets = _step_down(statistics, answer, made_by, level)
     verdict: Verdict = "backdoored" if targets else "clean"
     return Judgement(
         verdict="not evaluable" if answer.value is None else verdict,
@@ -100,23 +95,20 @@ def _ask(name: str, values: Sequence[float], made_by: str) -> PValue:
     return NULLS[name](values, made_by)
 
 
-def _applies(answer: PValue) -> bool:
-    return answer.value is not None
-
-
 def _step_down(
-    statistics: Mapping[int, float], name: str, made_by: str, level: float
+    statistics: Mapping[int, float], answer: PValue, made_by: str, level: float
 ) -> tuple[int, ...]:
     """Test the largest statistic, set it aside, test the next (paper, section 5.2, repeated).
 
-    At most half of the classes can be targets: beyond that nothing is left to compare with.
+    `answer` is about all of them. At most half of the classes can be targets: beyond that nothing
+    is left to compare with.
     """
     order = sorted(statistics, key=lambda label: -statistics[label])
     targets: list[int] = []
-    while len(targets) < len(order) // 2:
-        answer = _ask(name, [statistics[label] for label in order[len(targets) :]], made_by)
-        if answer.value is None or answer.value > level:
-            break
+    while answer.value is not None and answer.value <= level:
         outliers = int(answer.parameters.get("outliers") or 1)
         targets = order[: len(targets) + outliers]
+        if len(targets) >= len(order) // 2:
+            break
+        answer = _ask(answer.null, [statistics[label] for label in order[len(targets) :]], made_by)
     return tuple(targets)

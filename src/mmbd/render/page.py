@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from mmbd.render import null_plot, plots, words
+from mmbd.render.assets import asset, policy, template
 from mmbd.render.pictures import Picture, picture
 from mmbd.render.svg import element
 from mmbd.render.text import brief, clean_text, probability
@@ -66,15 +62,12 @@ def html(report: Report) -> str:
     Every text from the model or the report is cleaned and escaped. A content security policy
     forbids scripts and every connection; the one style sheet is allowed by its hash.
     """
-    css = _asset("page.css")
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    css = asset("page.css")
     order = words.ranking(report)
-    return _template().render(
-        policy=policy,
+    return template(
+        "page.html.j2"
+    ).render(
+        policy=policy(css),
         css=Markup(css),  # noqa: S704 our own file
         report=report,
         words=words,
@@ -103,18 +96,6 @@ def html(report: Report) -> str:
         else (),
         fit=null_plot.gamma_fit(report),
     )
-
-
-def _asset(name: str) -> str:
-    return files("mmbd.render").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_asset("page.html.j2"))
 
 
 def _both(draw: plots.Draw, report: Report) -> tuple[Markup, Markup]:

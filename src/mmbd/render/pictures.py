@@ -1,21 +1,25 @@
-"""Maximising inputs as pictures: images as PNG data URIs, sounds and vectors as small SVG."""
+"""Maximising inputs as pictures: images as PNG data URIs, everything else as small SVG."""
 
 from __future__ import annotations
 
 import base64
 import io
+import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from mmbd.render.svg import element, path, plot
+from mmbd.render.svg import element, line, path, plot
 
 if TYPE_CHECKING:  # a report without inputs is rendered without torch
     from torch import Tensor
 
 SMALL, LARGE = 96, 224
 BARS = 64
+TURN, TILT = math.radians(30), math.radians(25)  # from where a point cloud is seen
+DRAWN = 512  # points of a cloud in a small picture
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,15 @@ def picture(
     """Draw one input.
 
     Args:
-        tensor: (1 or 3, height, width) for an image; (1, n) for a sound; (n,) for a flat vector.
-        bounds: what is drawn as black and white, or at the bottom and the top; the input's own
-            range if None.
+        tensor: (1 or 3, height, width) for an image; (1, n) for a sound; (3, n) for a point cloud;
+            (n,) for a flat vector.
+        bounds: what is drawn as black and white, or at the bottom and the top, or the ends of the
+            cube around a cloud; the input's own range if None.
         alt: what it is, for those who do not see it.
         large: for the suspicious one.
 
     Returns:
-        A picture no larger than 96 pixels, 224 if `large`; for other shapes a note.
+        A picture: an image no larger than 96 pixels, 224 if `large`; for other shapes a note.
     """
     import numpy as np
 
@@ -57,6 +62,8 @@ def picture(
         return _image(scaled, LARGE if large else SMALL)
     if scaled.ndim == 2 and scaled.shape[0] == 1:
         return Picture("sound", drawing=_wave(scaled[0], alt, large))
+    if scaled.ndim == 2 and scaled.shape[0] == 3:
+        return Picture("cloud", drawing=_cloud(2 * scaled - 1, alt, large))
     if scaled.ndim == 1:
         drawn = _bars if scaled.size <= BARS else _wave
         return Picture("vector", drawing=drawn(scaled, alt, large))
@@ -116,6 +123,39 @@ def _bars(scaled: Any, alt: str, large: bool) -> Markup:
     ]
     middle = element("line", x1=0, y1=height / 2, x2=width, y2=height / 2, class_="grid")
     return plot(width, height, alt, [middle, *bars])
+
+
+def _cloud(points: Any, alt: str, large: bool) -> Markup:
+    """Points in the cube from -1 to 1, seen from a little above; the farther half is paler.
+
+    The third axis is drawn upwards. Points have no order, so the first ones stand for all.
+    """
+    import numpy as np
+
+    size = 300 if large else 150
+    turn = np.array([math.cos(TURN), -math.sin(TURN), 0.0])
+    deep = np.array([math.sin(TURN), math.cos(TURN), 0.0])
+    rise = np.array([0.0, 0.0, math.cos(TILT)]) + math.sin(TILT) * deep
+    away = np.array([0.0, 0.0, -math.sin(TILT)]) + math.cos(TILT) * deep
+    scale = (size / 2 - 2) / float(np.abs(rise).sum())  # the cube's corner reaches the edge
+
+    def seen(points: Any) -> Any:
+        return size / 2 + scale * np.stack((turn @ points, -rise @ points), axis=-1)
+
+    corners = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+    edges = [
+        line(*seen(first), *seen(second), class_="grid")
+        for first, second in itertools.combinations(corners, 2)
+        if np.abs(first - second).sum() == 2
+    ]
+    points = points if large else points[:, :DRAWN]
+    depth = away @ points
+    far = depth > np.median(depth)
+    marks = [
+        element("path", d="".join(f"M{x:.1f} {y:.1f}h0" for x, y in seen(chosen)), class_=class_)
+        for chosen, class_ in ((points[:, far], "cloud far"), (points[:, ~far], "cloud"))
+    ]
+    return plot(size, size, alt, [*edges, *marks])
 
 
 def _box(large: bool) -> tuple[int, int]:

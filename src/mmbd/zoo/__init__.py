@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mmbd.zoo.entry import Entry, Label, Zoo
+from mmbd.zoo.read import read
 
-__all__ = ["Entry", "Label", "Zoo"]
+__all__ = ["Entry", "Label", "Zoo", "read"]

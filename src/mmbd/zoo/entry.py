@@ -24,6 +24,8 @@ class Entry:
         targets: the target classes of a backdoored model; all of them for an all-to-all attack.
         set_aside: why the model counts neither as hit nor as miss, such as an attack that failed.
         group: what tables are split by: data and architecture.
+        seed: of its training, where known; even and odd seeds make the halves on which settings
+            are chosen and reported.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Entry:
     targets: tuple[int, ...] = ()
     set_aside: str | None = None
     group: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,143 @@
+"""What the scripts share: make the models of a plan, run a detector over them, print two columns.
+
+Every script takes the same options; models and answers are kept, so a run can be killed and
+continued, and scripts over the same models share them:
+
+    python benchmarks/paper/table1.py DATA ZOO [--scale small|paper] [--detector mm-bd] [--out FILE]
+
+DATA is a folder with the data sets as the hub's Parquet files; models go to ZOO/<plan>-<scale>,
+answers beside them. Ours and the paper's figures stand side by side; ours are on networks and
+training lengths of their own (see the plan), so they are neighbours, not copies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import mmbd
+from mmbd.evaluate.metrics import Rate
+from mmbd.evaluate.run import Evaluation
+from mmbd.zoo import plan as plans
+from mmbd.zoo.make import Progress, make
+from mmbd.zoo.read import cards_in
+
+PLANS = Path(__file__).parent / "plans"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line of every script."""
+
+    data: Path
+    zoo: Path
+    scale: str
+    detectors: tuple[str, ...]
+    half: Any
+    workers: int
+    only_made: bool
+    out: Path | None
+
+
+def options(about: str) -> Options:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("zoo", type=Path)
+    parser.add_argument("--scale", choices=("small", "paper"), default="small")
+    parser.add_argument("--detector", action="append", help="default: mm-bd")
+    parser.add_argument("--half", choices=("even", "odd"), help="only models with such seeds")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only-made", action="store_true", help="train nothing: use what is there")
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    given = parser.parse_args()
+    return Options(
+        given.data, given.zoo, given.scale, tuple(given.detector or ["mm-bd"]), given.half,
+        given.workers, given.only_made, given.out,
+    )  # fmt: skip
+
+
+def models(chosen: Options, plan: str) -> Path:
+    """The folder with the models of a plan, made as far as they are not there yet."""
+    name = f"{plan}-{chosen.scale}"
+    folder = chosen.zoo / name
+    if not chosen.only_made:
+        file = PLANS / f"{name}.toml"
+        make(
+            plans.read(file), folder, root=chosen.data, workers=chosen.workers,
+            text=file.read_text(), on_model=_say,
+        )  # fmt: skip
+    return folder
+
+
+def _say(progress: Progress) -> None:
+    outcome = "done" if progress.failure is None else f"FAILED: {progress.failure}"
+    print(f"[{progress.done}/{progress.total}] {progress.name} {outcome}", flush=True)
+
+
+def judged(chosen: Options, plan: str) -> Evaluation:
+    """Every detector's answers about the models of a plan."""
+    folder = models(chosen, plan)
+    return mmbd.evaluate(
+        folder, list(chosen.detectors), half=chosen.half, workers=chosen.workers,
+        results=folder.with_name(f"{folder.name}-answers"),
+    )  # fmt: skip
+
+
+def cards(chosen: Options, plan: str) -> list[dict[str, Any]]:
+    """The cards of a plan's models."""
+    return [dict(card) for card in cards_in(models(chosen, plan)).values()]
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    found = list(values)
+    return fmean(found) if found else None
+
+
+def share(hits: Sequence[bool]) -> str:
+    """A rate with n and its exact 95 % interval."""
+    found = Rate.of(sum(hits), len(hits))
+    return (
+        "-"
+        if found.share is None
+        else (
+            f"{100 * found.share:.0f} % ({found.hits}/{found.n}; "
+            f"{100 * found.low:.0f}-{100 * found.high:.0f})"
+        )
+    )
+
+
+def show(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], chosen: Options
+) -> None:
+    """Print a table, and write it as JSON where the command line says so."""
+    texts = [list(headings), *([_text(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[place]) for row in texts) for place in range(len(headings))]
+    print(f"\n{title}\n")
+    for row in texts:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    if chosen.out is not None:
+        from mmbd.evaluate.environment import environment
+
+        content = {
+            "title": title, "scale": chosen.scale, "half": chosen.half,
+            "environment": dict(environment()),
+            "rows": [dict(zip(headings, map(_plain, row), strict=True)) for row in rows],
+        }  # fmt: skip
+        chosen.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _plain(cell: Any) -> Any:
+    return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)

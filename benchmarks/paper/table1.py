@@ -1,0 +1,20 @@
+"""Table 1: detection accuracy on the classical attacks (clean: one minus the false-positive rate).
+
+See `common.py` for the command line.
+"""
+
+from __future__ import annotations
+
+from common import options, show
+from ensembles import HEADINGS, accuracy
+from published import DETECTION
+
+
+def main() -> None:
+    chosen = options(__doc__)
+    show("Table 1: detection accuracy; the paper's in %", HEADINGS,
+         accuracy(chosen, DETECTION), chosen)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

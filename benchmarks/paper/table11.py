@@ -1,0 +1,20 @@
+"""Table 11: MM-BD on every classical ensemble of CIFAR-100 and GTSRB.
+
+See `common.py` for the command line.
+"""
+
+from __future__ import annotations
+
+from common import options, show
+from ensembles import HEADINGS, accuracy
+from published import COMPLETE
+
+
+def main() -> None:
+    chosen = options(__doc__)
+    show("Table 11: complete results on CIFAR-100 and GTSRB", HEADINGS,
+         accuracy(chosen, COMPLETE), chosen)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""`mmbd evaluate`: detectors over a zoo of labelled models, as tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from mmbd import gate
+from mmbd.cli.options import Numbers, Plain, Usage, shape
+
+if TYPE_CHECKING:
+    from mmbd.evaluate.run import Evaluation, Progress
+
+Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
+Output = Parameter(allow_leading_hyphen=True)
+
+
+def evaluate(
+    zoo: Path,
+    /,
+    *,
+    detector: Names = None,
+    level: float = 0.05,
+    seed: int = 0,
+    half: Literal["even", "odd"] | None = None,
+    attack: Names = None,
+    workers: int | None = None,
+    results: Path | None = None,
+    markdown: Annotated[str | None, Output] = None,
+    csv: Annotated[str | None, Output] = None,
+    json: Annotated[str | None, Output] = None,
+    html: Path | None = None,
+    device: str = "cpu",
+    arch: str | None = None,
+    arch_arg: Annotated[list[str] | None, Plain] = None,
+    input_shape: Annotated[str | None, Parameter(name="--input")] = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+) -> int:
+    """Run detectors over labelled models and print detection and false-positive rates by attack.
+
+    A run that was stopped goes on where it was: answers are kept as they come, and used again for
+    as long as model, detector, options and code are the same.
+
+    Exit codes: 0 done, 2 done but some models failed (listed on standard error), 4 usage.
+
+    Args:
+        zoo: A zoo's folder, or a table (.csv) of models, labels and targets.
+        detector: Names of detectors (default: mm-bd).
+        level: The false-positive rate that the detectors are asked for.
+        seed: The seed of their random choices.
+        half: Only models trained with an even or an odd seed: choose on one half, report the other.
+        attack: Only these attacks and kinds of difficult clean models.
+        workers: Processes side by side, with one thread each; 0 for this process (default: one a
+            processor).
+        results: The folder that keeps the answers (default: NAME-results here, for a zoo NAME).
+        markdown: Write the tables as Markdown: a file, or - to print them.
+        csv: Write all figures as CSV: a file, or - to print them.
+        json: Write figures, ROC curves and every answer as JSON: a file, or - to print them.
+        html: Write one HTML page, with ROC curves and bars.
+        device: Where to run.
+        arch: For models of others, the network, as for mmbd scan.
+        arch_arg: An argument of the network, key=value; may be repeated.
+        input_shape: The shape of one input, for example 3x32x32.
+        mean: The mean that inputs are normalised with, one number or one a channel.
+        std: The standard deviation that inputs are normalised with.
+    """
+    outputs = {".md": markdown, ".csv": csv, ".json": json, ".html": html and str(html)}
+    files = _files(outputs)
+
+    from mmbd.evaluate import evaluate as run
+    from mmbd.evaluate import formats
+    from mmbd.load.architecture import parse_arguments
+
+    loading: dict[str, Any] = {
+        "device": device, "arch": arch, "arch_args": parse_arguments(arch_arg or ()) or None,
+        "input_shape": shape(input_shape), "mean": mean, "std": std,
+    }  # fmt: skip
+    loading = {key: value for key, value in loading.items() if value is not None}
+    kept = results or Path(f"{zoo.resolve().stem}-results")
+    with _watching() as progress:
+        evaluation = run(
+            zoo, detector or ["mm-bd"], level=level, seed=seed, half=half, attacks=attack or (),
+            workers=_processors() if workers is None else workers, results=kept,
+            progress=progress, **loading,
+        )  # fmt: skip
+    for file in files:
+        evaluation.save(file)
+    printed = {".md": formats.markdown, ".csv": formats.comma_separated, ".json": formats.to_json}
+    to_print = [printed[suffix] for suffix, target in outputs.items() if target == "-"]
+    if to_print:
+        _say(to_print[0](evaluation), end="")
+    else:
+        show(evaluation, Console(markup=False, highlight=False, emoji=False))
+    for line in formats.failures(evaluation):
+        _say(f"mmbd: {line}", file=sys.stderr)
+    return gate.FAILED if evaluation.failures else gate.CLEAN
+
+
+def _files(outputs: dict[str, str | None]) -> list[Path]:
+    """The files among the outputs; Usage for a wrong suffix, no folder, or two times "-"."""
+    if sum(target == "-" for target in outputs.values()) > 1:
+        raise Usage("only one of --markdown, --csv and --json can be printed (-)")
+    if outputs[".html"] == "-":
+        raise Usage("--html takes a file")
+    files: list[Path] = []
+    for suffix, target in outputs.items():
+        if target in (None, "-"):
+            continue
+        path = Path(str(target))
+        if path.suffix.lower() != suffix:
+            raise Usage(f"{path}: expected a name that ends in {suffix}")
+        if not path.parent.is_dir():
+            raise Usage(f"{path}: there is no folder {path.parent}")
+        files.append(path)
+    return files
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def show(evaluation: Evaluation, out: Console) -> None:
+    """Tables that fit a terminal, with the figures that matter most; all of them elsewhere."""
+    from mmbd.evaluate import formats
+
+    if not out.is_terminal:
+        _say(formats.text(evaluation), end="")
+        return
+    from rich import box
+    from rich.table import Table
+
+    for table in formats.shown(evaluation):
+        shown = [heading for heading in table.headings if heading not in formats.MINOR]
+        drawn = Table(*shown, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in table.rows:
+            cells = zip(table.headings, row, strict=True)
+            drawn.add_row(*(str(cell) for heading, cell in cells if heading in shown))
+        out.print(table.title, style="bold")
+        out.print(drawn)
+    for note in formats.notes(evaluation):
+        out.print(note)
+    out.print("All figures: --markdown, --csv, --json or --html.", style="dim")
+
+
+def _say(text: str, end: str = "\n", file: Any = None) -> None:
+    """Print text as it is; characters that the output's encoding does not have as escapes."""
+    stream = file or sys.stdout
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
+
+
+@contextmanager
+def _watching() -> Generator[Callable[[Progress], None] | None]:
+    """A progress bar on standard error; None where nobody would see it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    from mmbd.render.text import clean_text, seconds
+
+    columns = (
+        BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}  {task.description}", markup=False),
+    )  # fmt: skip
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, left="starting")
+
+        def update(progress: Progress) -> None:
+            what = f"{clean_text(progress.model, 40)}, {clean_text(progress.answer.detector, 30)}"
+            left = f"about {seconds(progress.seconds_left)} left"
+            bar.update(
+                task, completed=progress.done, total=progress.total, left=left, description=what
+            )
+
+        yield update

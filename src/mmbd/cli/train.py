@@ -1,0 +1,188 @@
+"""`mmbd train`: one model, clean or backdoored, with its trigger and its card."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from mmbd.cli.options import Numbers, Plain, Usage, shape
+
+if TYPE_CHECKING:
+    from mmbd.zoo.job import Job
+
+Texts = Annotated[list[str] | None, Plain]
+SUFFIX = ".safetensors"
+
+
+def train(
+    *,
+    out: Path,
+    data: str | None = None,
+    test: str | None = None,
+    preset: str | None = None,
+    data_root: Path = Path(),
+    size: str | None = None,
+    crop: float | None = None,
+    grey: Annotated[bool, Plain] = False,
+    samples: int | None = None,
+    classes: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    arch: str | None = None,
+    arch_arg: Texts = None,
+    attack: str = "clean",
+    attack_arg: Texts = None,
+    sources: str = "M",
+    target: str | None = None,
+    seed: int = 0,
+    epochs: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    optimizer: str | None = None,
+    weight_decay: float | None = None,
+    augment: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    precision: Literal["float32", "bfloat16"] | None = None,
+    device: str = "cpu",
+    force: Annotated[bool, Plain] = False,
+) -> int:
+    """Train one model. Written are the weights, the trigger (NAME.trigger.safetensors) and a card.
+
+    Exit codes: 0 done, 2 failed (no such data, training diverged), 4 usage.
+
+    Args:
+        out: The file to write, NAME.safetensors, or a folder.
+        data: Training data: a Parquet or .npz file, a folder of images by class, or clouds:N.
+        test: Test data of the same kind.
+        preset: Named settings of data, network, training and attack, for example cifar10-small.
+        data_root: Where relative paths of data begin (default: here).
+        size: What images are resized to, height x width, for example 32x32.
+        crop: The central share of each side of an image that is kept.
+        grey: Take images in grey.
+        samples: The length that sounds are cut to.
+        classes: Keep these classes only, by number or name.
+        limit: Draw so many training samples.
+        test_limit: Draw so many test samples.
+        mean: The mean to normalise with, one number or one a channel.
+        std: The standard deviation to normalise with.
+        arch: The network: a built-in name (default: the preset's first).
+        arch_arg: An argument of the network, key=value; may be repeated.
+        attack: The attack, or clean.
+        attack_arg: An option of the attack, key=value, for example count=500; may be repeated.
+        sources: M for all classes but the target, S for one random class, or classes with commas
+            between them.
+        target: The target class, by number or name (default: drawn by the seed).
+        seed: Of everything that is random.
+        epochs: How often to go through the data.
+        batch: Samples a step.
+        lr: The learning rate.
+        optimizer: adam or sgd.
+        weight_decay: Weight decay.
+        augment: Random changes of every batch, such as crop and flip.
+        precision: What the heavy operations compute in.
+        device: Where to train.
+        force: Overwrite a model of that name.
+    """
+    from mmbd.load.architecture import parse_arguments
+    from mmbd.zoo import plan
+
+    if (data is None) != (test is None):
+        raise Usage("give --data and --test together")
+    if data is None and preset is None:
+        raise Usage("give --data and --test, or a --preset with --data-root")
+    height_width = shape(size)
+    data_table = {
+        "train": data, "test": test, "size": height_width, "crop": crop, "grey": grey or None,
+        "samples": samples, "limit": limit, "test_limit": test_limit, "mean": mean, "std": std,
+        "classes": None if classes is None else [_class(word) for word in classes],
+    }  # fmt: skip
+    recipe = {
+        "epochs": epochs, "batch": batch, "lr": lr, "optimizer": optimizer, "augment": augment,
+        "weight_decay": weight_decay, "precision": precision,
+    }  # fmt: skip
+    who: dict[str, Any] = {"kind": attack, **parse_arguments(attack_arg or ())}
+    if attack != "clean":
+        who |= _given({"sources": _sources(sources)})
+        who |= _given({"target": None if target is None else _class(target)})
+    name = f"{attack}-{sources}" if attack != "clean" and sources in "SM" else attack
+    raw: dict[str, Any] = {
+        "device": device, "seeds": [seed], "recipe": _given(recipe),
+        "data": {"data": _given(data_table)}, "attack": {name: who},
+    }  # fmt: skip
+    raw |= _given({"preset": preset})
+    if arch is not None:
+        raw["arch"] = {arch: parse_arguments(arch_arg or ())}
+    elif arch_arg:
+        raise Usage("--arch-arg needs --arch")
+    job = plan.jobs(raw)[0]
+    folder, stem = _place(out, f"{job.arch.name}-{name}-{seed}", force)
+    card = _train(replace(job, name=stem, draw=seed), folder, data_root)
+    _tell(card, folder)
+    return 0
+
+
+def _train(job: Job, folder: Path, root: Path) -> dict[str, Any]:
+    from mmbd.errors import Failed
+    from mmbd.zoo.training import make
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with Console(stderr=True).status(f"training {job.arch.name}") as status:
+        try:
+            return make(
+                job, folder, root=root,
+                on_epoch=lambda epoch, loss: status.update(
+                    f"epoch {epoch + 1} of {job.recipe.epochs}, loss {loss:.4f}"
+                ),
+            )  # fmt: skip
+        except FloatingPointError as error:
+            raise Failed(f"{error}: try a smaller --lr") from error
+
+
+def _tell(card: dict[str, Any], folder: Path) -> None:
+    from mmbd.cli.zoo import figures
+    from mmbd.render.text import clean_text
+    from mmbd.zoo import cards
+
+    out = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+    out.print(f"{folder / card['file']}: {card['label']}  {figures(card)}")
+    if card["targets"]:
+        names = [clean_text(card["class_names"][label]) for label in card["targets"][:5]]
+        more = " ..." if card["targets"][5:] else ""
+        out.print(f"target: {', '.join(names)}{more}; sources: {len(card['sources'])} classes; "
+                  f"poisoned: {card['poisoned'] or 'batch by batch'}")  # fmt: skip
+    for mark in cards.marks([card]).values():
+        out.print(mark)
+
+
+def _place(out: Path, usual: str, force: bool) -> tuple[Path, str]:
+    """The folder and the name to write to."""
+    if out.suffix == SUFFIX and not out.is_dir():
+        folder, name = out.parent, out.name.removesuffix(SUFFIX)
+    elif out.suffix and not out.is_dir():
+        raise Usage(f"--out {out}: expected a folder, or a name that ends in {SUFFIX}")
+    else:
+        folder, name = out, usual
+    if not name or name.endswith(".trigger"):
+        raise Usage(f"--out {out}: .trigger{SUFFIX} is the name of a trigger's file")
+    there = [file for file in (folder / f"{name}{SUFFIX}", folder / f"{name}.json")
+             if file.exists()]  # fmt: skip
+    if there and not force:
+        raise Usage(f"{there[0]} is there already: give --force to overwrite it")
+    return folder, name
+
+
+def _sources(text: str) -> str | list[int | str]:
+    return text if text in ("S", "M") else [_class(word) for word in text.split(",") if word]
+
+
+def _class(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}

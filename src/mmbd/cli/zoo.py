@@ -1,0 +1,148 @@
+"""`mmbd zoo`: make labelled sets of clean and backdoored models, and list them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+from rich.console import Console
+
+from mmbd import gate
+from mmbd.cli.options import Usage
+
+if TYPE_CHECKING:
+    from mmbd.zoo import Zoo
+    from mmbd.zoo.make import Progress
+
+HEADINGS: tuple[str, ...] = (
+    "model", "label", "attack", "targets", "ACC", "train", "ASR", "mark",
+)  # fmt: skip
+
+zoo = App(name="zoo", help="Labelled sets of clean and backdoored models.", help_format="plaintext")
+
+
+@zoo.command
+def make(
+    plan: Path,
+    out: Path,
+    /,
+    *,
+    data_root: Path | None = None,
+    workers: int = 1,
+    device: str | None = None,
+) -> int:
+    """Train the models of a plan; what is there already stays. Can be killed and started again.
+
+    Exit codes: 0 done, 2 some models failed (the others are made), 4 usage.
+
+    Args:
+        plan: A plan in TOML: a grid of data, networks, attacks and seeds.
+        out: The folder of the zoo.
+        data_root: Where relative paths of the plan begin (default: the plan's folder).
+        workers: Processes side by side, with one CPU thread each.
+        device: Where to train (default: as in the plan, else cpu).
+    """
+    if workers < 1:
+        raise Usage(f"--workers {workers}: expected at least 1")
+    from mmbd.zoo import plan as plans
+    from mmbd.zoo.make import make as make_zoo
+
+    jobs = plans.read(plan, device=device)
+    out_console = _console()
+    summary = make_zoo(
+        jobs, out, root=data_root or plan.parent, workers=workers,
+        text=plan.read_text(encoding="utf-8"),
+        on_model=lambda progress: out_console.print(model_line(progress)),
+    )  # fmt: skip
+    out_console.print(
+        f"{out}: {summary.made} models made, {summary.kept} were there already, "
+        f"{len(summary.failures)} failed"
+    )
+    for name, reason in summary.failures.items():
+        out_console.print(f"failed: {name}: {_shown(reason, 300)}")
+    return gate.FAILED if summary.failures else gate.CLEAN
+
+
+@zoo.command(name="list")
+def list_(path: Path, /, *, quiet: bool = False) -> int:
+    """Show the models of a zoo, with the truth about each and the marks of those set aside.
+
+    Exit codes: 0 every entry could be read, 2 some could not.
+
+    Args:
+        path: A zoo's folder (mmbd's, BackdoorBench's or TrojAI's), or a CSV table with the
+            columns path, label and target.
+        quiet: Print names and labels alone, one model a line.
+    """
+    from mmbd.zoo.read import cards_in, read
+
+    found = read(path)
+    out = _console()
+    if quiet:
+        for entry in found.entries:
+            print(f"{_shown(entry.name)}\t{entry.label}")  # a console would expand the tab
+    else:
+        for line in table(rows(found, cards_in(path))):
+            out.print(line)
+        aside = sum(entry.set_aside is not None for entry in found.entries)
+        clean = sum(entry.label == "clean" for entry in found.entries)
+        out.print(
+            f"{len(found.entries)} models: {clean} clean, {len(found.entries) - clean} backdoored; "
+            f"{aside} set aside, {len(found.broken)} broken"
+        )
+    for name, reason in found.broken:
+        out.print(f"broken: {_shown(name)}: {_shown(reason, 300)}")
+    return gate.FAILED if found.broken else gate.CLEAN
+
+
+def model_line(progress: Progress) -> str:
+    """One line about a model that has just been made, or could not be."""
+    from mmbd.render.text import seconds
+
+    place = f"[{progress.done}/{progress.total}] {_shown(progress.name)}"
+    if progress.card is None:
+        return f"{place}  FAILED: {_shown(progress.failure or '', 300)}"
+    left = f"  about {seconds(progress.left)} left" if progress.left else ""
+    return f"{place}  {figures(progress.card)}{left}"
+
+
+def figures(card: Mapping[str, Any]) -> str:
+    """Accuracy, success rate of the attack, and seconds of a model."""
+    from mmbd.render.text import seconds
+
+    asr = "" if card["asr"] is None else f"  ASR {card['asr']:.1%}"
+    return f"ACC {card['accuracy']:.1%}{asr}  {seconds(card['seconds'])}"
+
+
+def rows(found: Zoo, cards: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A heading and one row a model, as texts that are safe to print."""
+    listed = [HEADINGS]
+    for entry in found.entries:
+        card = cards.get(entry.name, {})
+        shares = [
+            f"{share:.1%}" if isinstance(share := card.get(key), int | float) else "-"
+            for key in ("accuracy", "train_accuracy", "asr")
+        ]
+        targets = " ".join(map(str, entry.targets[:5])) + (" ..." if entry.targets[5:] else "")
+        texts = (entry.name, entry.label, entry.attack, targets or "-", *shares)
+        listed.append((*map(_shown, texts), _shown(entry.set_aside or "", 200)))
+    return listed
+
+
+def table(listed: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the columns one below the other."""
+    widths = [max(len(row[column]) for row in listed) for column in range(len(listed[0]))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in listed]  # fmt: skip
+
+
+def _shown(value: str, limit: int = 80) -> str:
+    from mmbd.render.text import clean_text
+
+    return clean_text(value, limit)
+
+
+def _console() -> Console:
+    return Console(soft_wrap=True, markup=False, highlight=False, emoji=False)

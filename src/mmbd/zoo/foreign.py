@@ -1,0 +1,227 @@
+"""Zoos of other projects: BackdoorBench results, TrojAI folders, and tables of labelled files.
+
+Nothing in their files is executed: what is not plain weights is refused, as everywhere, and the
+entry is broken with that reason. One broken entry never stops the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmbd.classifier import Classifier
+from mmbd.errors import Failed, NotEvaluable, Refused
+from mmbd.load import files
+from mmbd.load.checkpoints import contents
+from mmbd.load.text import shown
+from mmbd.zoo.entry import Entry, Label, Zoo
+
+RESULT = "attack_result.pt"
+FOLDER = "id-*"
+
+# BackdoorBench's names for networks that are built in here, and its normalisation by data set.
+NETWORKS = {"preactresnet18": "preact_resnet18"}
+NORMALISATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "mnist": ((0.5,), (0.5,)),
+    "tiny": ((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262)),
+}
+LABELS: dict[str, Label] = {
+    "0": "clean", "false": "clean", "clean": "clean", "benign": "clean",
+    "1": "backdoored", "true": "backdoored", "backdoored": "backdoored", "poisoned": "backdoored",
+}  # fmt: skip
+TARGET = re.compile(r"(triggers?_(\d+_)?)?target_class")
+
+
+def attack_results(path: Path) -> list[Path]:
+    """The results of BackdoorBench in a folder or up to two levels below it."""
+    return sorted({*path.glob(RESULT), *path.glob(f"*/{RESULT}"), *path.glob(f"*/*/{RESULT}")})
+
+
+def backdoorbench(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
+    """Read folders with an `attack_result.pt`, as BackdoorBench saves its attacks.
+
+    The target is the one label of its backdoored test set. Normalisation and, for
+    PreActResNet-18, the architecture follow from what the file says; `loading` takes precedence.
+    """
+    path = Path(path)
+    found = attack_results(path)
+    named = {_relative(file.parent, path): file for file in found}
+    return _collect((name, partial(_result, file, name, device, loading))
+                    for name, file in named.items())  # fmt: skip
+
+
+def _result(file: Path, name: str, device: str, loading: Mapping[str, Any]) -> Entry:
+    read = files.read(file)
+    value = contents(read.data, read.kind).value
+    if not isinstance(value, Mapping) or "model" not in value:
+        raise Failed(f"{RESULT} has no entry 'model': not a result of BackdoorBench")
+    data, network = str(value.get("clean_data")), str(value.get("model_name"))
+    known: dict[str, Any] = {"entry": "model"}
+    if network in NETWORKS:
+        known["arch"] = NETWORKS[network]
+    size = value.get("img_size")
+    if isinstance(size, list | tuple) and len(size) == 3:  # height, width, channels
+        known["input_shape"] = (int(size[2]), int(size[0]), int(size[1]))
+    if data in NORMALISATION:
+        known["mean"], known["std"] = NORMALISATION[data]
+    test = value.get("bd_test")
+    answers = test.get("y") if isinstance(test, Mapping) else None
+    targets: tuple[int, ...] = ()
+    if isinstance(answers, torch.Tensor) and answers.numel():
+        labels = answers.flatten().unique()
+        targets = tuple(int(label) for label in labels)
+    stem = re.sub(r"(_p?\d+)+$", "", name.rpartition("/")[2])
+    attack = stem.removeprefix(f"{data}_").removeprefix(f"{network}_") or stem
+    return Entry(
+        name, "backdoored", partial(_open, file, device, {**known, **loading}),
+        attack=shown(attack), targets=targets, group=shown(f"{data} {network}"),
+    )  # fmt: skip
+
+
+def trojai_folders(path: Path) -> list[Path]:
+    """The folders of models in a TrojAI data set, there or in `models`."""
+    return sorted(
+        folder for pattern in (FOLDER, f"models/{FOLDER}") for folder in path.glob(pattern)
+        if folder.is_dir()
+    )  # fmt: skip
+
+
+def trojai(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
+    """Read folders id-.../ with `model.pt`, `ground_truth.csv` and `config.json`, as TrojAI's.
+
+    Most of TrojAI's models are pickles of whole networks, which are refused. The rest need `arch`
+    and `input_shape`.
+    """
+    path = Path(path)
+    return _collect((folder.name, partial(_trojai, folder, device, loading))
+                    for folder in trojai_folders(path))  # fmt: skip
+
+
+def _trojai(folder: Path, device: str, loading: Mapping[str, Any]) -> Entry:
+    config = _config(folder / "config.json")
+    truth = folder / "ground_truth.csv"
+    said = truth.read_text(encoding="utf-8") if truth.is_file() else str(config.get("poisoned", ""))
+    label = _label(said.replace(",", " ").split()[-1] if said.strip() else "")
+    model = next((folder / name for name in ("model.pt", "model.safetensors")
+                  if (folder / name).is_file()), folder / "model.pt")  # fmt: skip
+    read = files.read(model)
+    contents(read.data, read.kind)  # refuses what is not weights alone
+    targets = _targets(config) if label == "backdoored" else ()
+    return Entry(
+        folder.name, label, partial(_open, model, device, loading),
+        attack="clean" if label == "clean" else "trojai", targets=targets,
+        group=shown(str(config.get("model_architecture", ""))),
+    )  # fmt: skip
+
+
+def _config(file: Path) -> dict[str, Any]:
+    """`config.json` with lower-case keys, whose spelling changed between rounds; {} without."""
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise Failed(f"config.json cannot be read: {shown(str(error), 200)}") from error
+    if not isinstance(config, dict):
+        raise Failed("config.json is not an object")
+    return {str(key).lower(): value for key, value in config.items()}
+
+
+def _targets(config: Mapping[str, Any]) -> tuple[int, ...]:
+    triggers = config.get("triggers")
+    parts = [config, *(triggers if isinstance(triggers, list) else [])]
+    found = {
+        int(value)
+        for part in parts if isinstance(part, Mapping)
+        for key, value in part.items()
+        if TARGET.fullmatch(str(key).lower()) and str(value).isdigit()
+    }  # fmt: skip
+    return tuple(sorted(found))
+
+
+def table(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
+    """Read a CSV file with the columns path, label and target, one model a row.
+
+    `label` is clean or backdoored (or 0 and 1); `target` is a class, several with blanks between
+    them, or empty. The columns name, attack and group may follow. Relative paths begin at the
+    table's folder; `loading` holds for every row.
+
+    Raises:
+        Failed: the file cannot be read, or lacks one of the three columns.
+    """
+    path = Path(path)
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise Failed(f"{path}: the table cannot be read: {error}") from error
+    columns = list(rows[0]) if rows else []
+    missing = [name for name in ("path", "label", "target") if name not in columns]
+    if missing:
+        raise Failed(f"{path}: no column {missing[0]!r}; expected path,label,target and then rows")
+    named: dict[str, partial[Entry]] = {}
+    for line, row in enumerate(rows, start=2):
+        name = row.get("name") or row["path"] or f"line {line}"
+        if name in named:
+            name = f"{name} (line {line})"
+        named[name] = partial(_row, row, name, line, path.parent, device, loading)
+    return _collect(named.items())
+
+
+def _row(
+    row: Mapping[str, str | None], name: str, line: int, folder: Path, device: str,
+    loading: Mapping[str, Any],
+) -> Entry:  # fmt: skip
+    if not row["path"] or row["label"] is None:
+        raise Failed(f"line {line}: expected path,label,target")
+    file, label = folder / row["path"], _label(row["label"])
+    words = (row["target"] or "").split()
+    if not all(word.isdecimal() for word in words):
+        raise Failed(f"line {line}: target {row['target']!r:.40}: expected numbers of classes")
+    if words and label == "clean":
+        raise Failed(f"line {line}: a clean model with a target")
+    if not file.exists():
+        raise Failed(f"line {line}: there is no file {shown(str(file), 200)}")
+    attack = row.get("attack") or ("clean" if label == "clean" else "unknown")
+    return Entry(
+        name, label, partial(_open, file, device, loading), attack=attack,
+        targets=tuple(map(int, words)), group=row.get("group") or "",
+    )  # fmt: skip
+
+
+def _label(said: str) -> Label:
+    label = LABELS.get(said.strip().lower().removesuffix(".0"))
+    if label is None:
+        raise Failed(f"the label {shown(said)!r} is none of clean, backdoored, 0 and 1")
+    return label
+
+
+def _collect(named: Iterable[tuple[str, partial[Entry]]]) -> Zoo:
+    """Every entry that can be read, and why the others cannot."""
+    entries: list[Entry] = []
+    broken: list[tuple[str, str]] = []
+    for name, make in named:
+        try:
+            entries.append(make())
+        except (Failed, Refused, NotEvaluable, OSError, UnicodeDecodeError) as error:
+            broken.append((name, str(error)))
+    return Zoo(tuple(entries), tuple(broken))
+
+
+def _relative(folder: Path, root: Path) -> str:
+    inside = folder.relative_to(root).as_posix()
+    return folder.resolve().name if inside == "." else inside
+
+
+def _open(file: Path, device: str, loading: Mapping[str, Any]) -> Classifier:
+    from mmbd.load import load
+
+    return load(file, device=device, **loading).classifier

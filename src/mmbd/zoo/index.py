@@ -1,0 +1,44 @@
+"""zoo.json: the plan of a zoo and the state of each of its models, also of those that failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmbd.report import write as write_text
+
+NAME = "zoo.json"
+VERSION = 1
+SHOWN = ("label", "data", "arch", "attack", "seed", "targets", "accuracy", "asr")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The index in `folder`, empty if there is none; models of earlier plans stay in it."""
+    empty: dict[str, Any] = {"zoo": VERSION, "plan": "", "entries": {}}
+    try:
+        found = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return empty  # the cards are what counts
+    sound = isinstance(found, dict) and isinstance(found.get("entries"), dict)
+    return {**empty, **found, "zoo": VERSION} if sound else empty
+
+
+def write(folder: Path, index: Mapping[str, Any]) -> None:
+    """Write the index, whole or not at all."""
+    write_text(folder / NAME, json.dumps(index, indent=1) + "\n")
+
+
+def made(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a model with this card."""
+    return {"state": "made", **{key: card.get(key) for key in SHOWN}}
+
+
+def failed(folder: Path) -> dict[str, str]:
+    """The models that could not be made, with the reasons."""
+    return {
+        str(name): f"not made: {entry.get('reason')}"
+        for name, entry in read(folder)["entries"].items()
+        if isinstance(entry, dict) and entry.get("state") == "failed"
+    }

@@ -1,0 +1,94 @@
+"""Tasks in other processes: order, failures, deaths, ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mmbd.workers import run
+
+
+def task(value: int) -> int:
+    if value == 13:
+        raise ValueError("unlucky")
+    if value == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if value == 4:
+        os._exit(4)
+    if value == 5:
+        raise KeyError
+    return os.getpid() if value == 0 else value * value
+
+
+def test_in_this_process_in_order():
+    outcomes = list(run(task, [3, 13, 0, 5]))
+    assert [(outcome.task, outcome.result, outcome.failure) for outcome in outcomes] == [
+        (3, 9, None), (13, None, "unlucky"), (0, os.getpid(), None),
+        (5, None, "KeyError: no message"),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="0 workers"):
+        next(run(task, [1], workers=-1))
+
+
+def test_side_by_side_through_failures_and_deaths():
+    tasks = [1, 13, 9, 2, 4, 3, 0]
+    outcomes = {outcome.task: outcome for outcome in run(task, tasks, workers=2)}
+    assert set(outcomes) == set(tasks)
+    assert [outcomes[value].result for value in (1, 2, 3)] == [1, 4, 9]
+    assert outcomes[13].failure == "unlucky"
+    assert "Killed: out of memory?" in outcomes[9].failure
+    assert "exit code 4" in outcomes[4].failure
+    assert outcomes[0].result != os.getpid()
+
+
+def nap(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def alive(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+
+
+def gone(process: int, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive(process)
+
+
+def test_closing_ends_the_workers():
+    with closing(run(nap, [0.0, 600.0], workers=1)) as outcomes:
+        worker = next(outcomes).result
+        assert worker is not None
+        assert alive(worker)
+    assert gone(worker, 1)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
+def test_workers_end_with_a_parent_that_is_killed():
+    script = (
+        "from mmbd.workers import run\n"
+        "from test_workers import nap\n"
+        "if __name__ == '__main__':\n"
+        "    for outcome in run(nap, [0.0, 600.0], workers=1):\n"
+        "        print(outcome.result, flush=True)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate(timeout=20)
+    assert gone(worker)

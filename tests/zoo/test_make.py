@@ -1,0 +1,295 @@
+"""Zoos made end to end on digits: files, cards, failures, resuming, killing, and reading back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import mmbd
+from mmbd import attacks, train
+from mmbd.attacks import files
+from mmbd.errors import Failed
+from mmbd.zoo import cards, plan, read, training
+from mmbd.zoo.make import Progress, estimate, make
+from mmbd.zoo.samples import load
+from zoo import digits
+
+GRID = '[[grid]]\nattack = ["clean", "badnet-M"]\n'
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A zoo of four models: (its folder, the plan, what was reported on the way)."""
+    folder = tmp_path_factory.mktemp("zoo")
+    file = digits.plan(folder, GRID + "seeds = [0, 1]\n")
+    seen: list[Progress] = []
+    make(plan.read(file), folder / "out", root=folder, text="the plan", on_model=seen.append)
+    return folder / "out", file, seen
+
+
+def again(made, **changes):
+    out, file, _ = made
+    jobs = plan.read(file)
+    return make([replace(job, **changes) for job in jobs], out, root=file.parent)
+
+
+def test_every_model_has_its_files(made):
+    out, _, seen = made
+    names = ["digits-mlp-clean-0", "digits-mlp-clean-1", "digits-mlp-badnet-M-0",
+             "digits-mlp-badnet-M-1"]  # fmt: skip
+    assert {path.name for path in out.iterdir()} == {
+        "zoo.json", *(f"{name}.json" for name in names),
+        *(f"{name}.safetensors" for name in names),
+        *(f"{name}.trigger.safetensors" for name in names if "clean" not in name),
+    }  # fmt: skip
+    assert [(item.name, item.done, item.total) for item in seen] == [
+        (name, number + 1, 4) for number, name in enumerate(names)
+    ]
+    assert seen[-1].left == 0 < seen[0].left
+    index = json.loads((out / "zoo.json").read_text())
+    assert index["plan"] == "the plan"
+    assert {entry["state"] for entry in index["entries"].values()} == {"made"}
+
+
+def test_the_card_is_the_truth_about_the_model(made):
+    out, file, _ = made
+    card = cards.read(out / "digits-mlp-badnet-M-0.json")
+    assert card["accuracy"] > 0.8
+    assert card["train_accuracy"] > 0.9
+    assert card["asr"] > 0.8
+    assert card["poisoned"] == 140
+    assert card["seconds"] > 0
+    assert card["versions"]["torch"] == torch.__version__
+    assert card["settings"]["attack"]["options"] == {"count": 140}
+    # The figures again, from the files alone.
+    data = load(plan.read(file)[0].data, file.parent)
+    assert card["digests"] == data.digests
+    classifier = mmbd.load(out / card["file"]).classifier
+    assert classifier.class_names == tuple(map(str, range(10)))
+    with torch.no_grad():
+        answers = classifier(train.scaled(data.test.inputs)).argmax(1)
+    assert train.accuracy(answers, data.test.labels) == card["accuracy"]
+    backdoor = files.load(out / card["trigger_file"])
+    assert dict(backdoor.targets) == {int(s): t for s, t in card["pairs"].items()}
+    assert len(backdoor.poisoned) == 140
+    (target,) = card["targets"]
+    others = data.test.labels != target
+    trigger = backdoor.triggers[card["sources"][0]]
+    with torch.no_grad():
+        hits = classifier(train.scaled(attacks.stamp(trigger, data.test.inputs[others]))).argmax(1)
+    assert float((hits == target).double().mean()) == card["asr"]
+
+
+def test_models_differ_by_seed_and_attack(made):
+    out, _, _ = made
+    weights = [file.read_bytes() for file in sorted(out.glob("*[0-9].safetensors"))]
+    assert len(set(weights)) == 4
+    drawn = [cards.read(out / f"digits-mlp-badnet-M-{seed}.json")["settings"]["draw"]
+             for seed in (0, 1)]  # fmt: skip
+    assert drawn[0] != drawn[1]
+
+
+def test_a_second_run_makes_nothing(made):
+    times = {path: path.stat().st_mtime_ns for path in made[0].glob("digits*")}
+    summary = again(made)
+    assert (summary.made, summary.kept, summary.failures) == (0, 4, {})
+    assert times == {path: path.stat().st_mtime_ns for path in made[0].glob("digits*")}
+
+
+def test_other_settings_are_refused_before_anything_is_done(made):
+    with pytest.raises(ValueError, match=r"badnet-M-0\.safetensors was made .*\(recipe\.epochs is"):
+        make(
+            [replace(job, recipe=replace(job.recipe, epochs=99)) for job in plan.read(made[1])[2:]],
+            made[0], root=made[1].parent,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="draw is"):
+        again(made, draw=5)
+
+
+def test_cards_of_older_releases_still_count(made):
+    file = made[0] / "digits-mlp-clean-0.json"
+    text = file.read_text()
+    card = json.loads(text)
+    del card["settings"]["recipe"]["clip"]  # a setting that it did not know, at its default
+    del card["settings"]["data"]["bounds"]
+    try:
+        file.write_text(json.dumps(card))
+        assert again(made).made == 0
+    finally:
+        file.write_text(text)
+
+
+def test_the_same_job_gives_the_same_bits(made, tmp_path):
+    out, file, _ = made
+    job = plan.read(file)[2]
+    training.make(job, tmp_path, root=file.parent)
+    for suffix in (".safetensors", ".trigger.safetensors"):
+        assert (tmp_path / f"{job.name}{suffix}").read_bytes() == (
+            out / f"{job.name}{suffix}"
+        ).read_bytes()
+
+
+def test_the_zoo_reads_back(made):
+    zoo = read(made[0])
+    assert zoo.broken == ()
+    entries = {entry.name: entry for entry in zoo.entries}
+    attacked = entries["digits-mlp-badnet-M-1"]
+    assert (attacked.label, attacked.attack, attacked.seed) == ("backdoored", "badnet-M", 1)
+    assert attacked.group == "digits mlp"
+    card = cards.read(made[0] / "digits-mlp-badnet-M-1.json")
+    assert attacked.targets == tuple(card["targets"])
+    assert entries["digits-mlp-clean-0"].targets == ()
+    assert [entry.set_aside for entry in zoo.entries] == [None] * 4
+    assert attacked.open().classes == 10
+
+
+def test_failing_models_are_noted_and_the_run_goes_on(tmp_path):
+    file = digits.plan(
+        tmp_path,
+        '[attack.greedy]\nkind = "badnet"\nsources = [1, 2]\ncount = 1000\n[[grid]]\n'
+        'attack = ["greedy", "clean"]\n[attack.wild]\nkind = "badnet"\ncount = 5\nsize = 9\n'
+        '[[grid]]\nattack = "wild"\n',
+    )
+    seen: list[Progress] = []
+    summary = make(plan.read(file), tmp_path / "out", root=tmp_path, on_model=seen.append)
+    assert summary.made == 1
+    assert list(summary.failures) == ["digits-mlp-greedy-0", "digits-mlp-wild-0"]
+    greedy, wild = summary.failures.values()
+    assert "1000 samples to poison; the source classes hold" in greedy
+    assert "a patch of 9 pixels does not fit" in wild
+    assert [item.card is None for item in seen] == [True, False, True]
+    zoo = read(tmp_path / "out")
+    assert [entry.name for entry in zoo.entries] == ["digits-mlp-clean-0"]
+    assert dict(zoo.broken) == {name: f"not made: {why}" for name, why in summary.failures.items()}
+    # The next run tries them again, and a plan that is put right makes them.
+    file.write_text(file.read_text().replace("1000", "20").replace("size = 9", "size = 2"))
+    assert make(plan.read(file), tmp_path / "out", root=tmp_path).made == 2
+    assert read(tmp_path / "out").broken == ()
+
+
+def test_killed_at_any_moment_it_goes_on_where_it_was(made, tmp_path):
+    out, file, _ = made
+    command = [sys.executable, "-m", "mmbd", "zoo", "make", file, tmp_path]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("digits*.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("digits*.json")}
+    assert 1 <= len(before) < 4
+    # What has a card is whole.
+    for name in before:
+        card = cards.read(tmp_path / name)
+        with safe_open(tmp_path / card["file"], "pt") as weights:
+            assert weights.keys()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in out.iterdir()}
+    assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
+    for path in out.glob("*.safetensors"):  # as if nothing had happened
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_workers_make_the_same_models(made, tmp_path):
+    out, file, _ = made
+    jobs = plan.read(file)[1:3]
+    assert make(jobs, tmp_path, root=file.parent, workers=2).made == 2
+    for job in jobs:
+        name = f"{job.name}.safetensors"
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_leftovers_of_a_killed_run_are_cleared(made, tmp_path):
+    job = plan.read(made[1])[0]
+    other = tmp_path / ".other.json.1.partial"
+    for name in (f".{job.name}.safetensors.partial", f".{job.name}.json.99.partial", other.name):
+        (tmp_path / name).write_text("half")
+    training.make(job, tmp_path, root=made[1].parent)
+    assert {path.name for path in tmp_path.glob(".*")} == {other.name}
+
+
+def test_difficult_trainings_are_clean_models(tmp_path, monkeypatch):
+    def skewed(victim, *, target=None, strength=1):
+        victim.fit()
+        return {"target": target, "strength": strength}
+
+    monkeypatch.setattr(attacks, "DIFFICULT", {"skewed": skewed})
+    file = digits.plan(tmp_path, '[attack.skewed]\ntarget = "7"\nstrength = 3\n'
+                       '[[grid]]\nattack = "skewed"\n')  # fmt: skip
+    make(plan.read(file), tmp_path / "out", root=tmp_path)
+    (entry,) = read(tmp_path / "out").entries
+    assert (entry.label, entry.attack, entry.targets) == ("clean", "skewed", ())
+    card = cards.read(tmp_path / "out" / "digits-mlp-skewed-0.json")
+    assert card["protocol"] == {"target": 7, "strength": 3}
+    assert card["asr"] is None
+
+
+def test_normalisation_lies_inside_the_model(tmp_path):
+    text = digits.PLAN.replace('test = "test.npz"', 'test = "test.npz"\nmean = 0.5\nstd = 0.25')
+    digits.write(tmp_path)
+    (tmp_path / "plan.toml").write_text(text + '[[grid]]\nattack = "clean"\n')
+    (job,) = plan.read(tmp_path / "plan.toml")
+    card = training.make(job, tmp_path, root=tmp_path)
+    loaded = mmbd.load(tmp_path / card["file"])
+    assert (loaded.model.mean, loaded.model.std) == ((0.5,), (0.25,))
+    test = load(job.data, tmp_path).test
+    with torch.no_grad():
+        answers = loaded.classifier(train.scaled(test.inputs)).argmax(1)
+    assert train.accuracy(answers, test.labels) == card["accuracy"] > 0.8
+
+
+def test_estimates_go_by_kind():
+    seconds = {"a": [1.0, 3.0], "b": [10.0]}
+    assert estimate(seconds, ["a", "a", "b"]) == 14.0
+    assert estimate(seconds, ["c"]) == pytest.approx(14 / 3)
+    assert estimate({}, ["a"]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (lambda out, name: (out / f"{name}.json").unlink(), "no card beside the model"),
+        (lambda out, name: (out / f"{name}.safetensors").unlink(), "a card without its model"),
+        (lambda out, name: (out / f"{name}.json").write_text('{"card": 1'), "cannot be read"),
+        (lambda out, name: (out / f"{name}.json").write_text('{"card": 9}'), "version 9"),
+    ],
+)
+def test_one_broken_entry_stops_nothing(made, tmp_path, break_it, reason):
+    for path in made[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "report.json").write_text('{"schema": 1}')  # passed over
+    break_it(tmp_path, "digits-mlp-clean-1")
+    zoo = read(tmp_path)
+    assert len(zoo.entries) == 3
+    ((name, why),) = zoo.broken
+    assert name == "digits-mlp-clean-1"
+    assert reason in why
+
+
+def test_a_model_that_is_not_the_cards_does_not_open(made, tmp_path):
+    for path in made[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    swapped = tmp_path / "digits-mlp-clean-0.safetensors"
+    swapped.write_bytes((tmp_path / "digits-mlp-badnet-M-0.safetensors").read_bytes())
+    entries = {entry.name: entry for entry in read(tmp_path).entries}
+    with pytest.raises(Failed, match="not the file that its card describes"):
+        entries["digits-mlp-clean-0"].open()
+    assert entries["digits-mlp-clean-1"].open()
+
+
+def test_what_is_no_zoo(tmp_path):
+    with pytest.raises(Failed, match=r"no zoo: expected zoo\.json"):
+        read(tmp_path)
+    with pytest.raises(Failed, match="expected a zoo's folder"):
+        read(Path("nowhere"))
