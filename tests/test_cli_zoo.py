@@ -163,7 +163,8 @@ def test_missing_data_and_a_diverging_training_fail(run, tmp_path):
     code, _, errors = run("train", "--data", "no.npz", "--test", "test.npz", *MLP, "--out",
                           tmp_path / "m.safetensors")  # fmt: skip
     assert code == gate.FAILED
-    assert "no data at no.npz" in errors
+    assert "no data at " in errors
+    assert "no.npz" in errors
     code, _, errors = train(run, "--lr", "1e38", "--optimizer", "sgd", "--out",
                             tmp_path / "m.safetensors")  # fmt: skip
     assert code == gate.FAILED
