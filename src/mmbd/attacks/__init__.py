@@ -44,7 +44,7 @@ ATTACKS: dict[str, Attack] = {
     "multi-trigger": multi_trigger,
     "all-to-all": all_to_all,
     "adaptive": partial(adaptive, trigger=badnet),
-    "sound": partial(classic, trigger=sound),
+    "sound": partial(classic, trigger=sound, rate=0.1),
     "points": points,
 }
 
