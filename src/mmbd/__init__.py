@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mmbd.domain import Box as Box
     from mmbd.evaluate import evaluate as evaluate
     from mmbd.load import load as load
+    from mmbd.mitigators import mitigate as mitigate
+    from mmbd.monitor import Monitor as Monitor
     from mmbd.points import Points as Points
     from mmbd.report import Report as Report
     from mmbd.scanning import scan as scan
@@ -28,13 +30,26 @@ __version__ = "0.1.0"
 _HOMES = {
     "Box": "mmbd.domain",
     "Classifier": "mmbd.classifier",
+    "Monitor": "mmbd.monitor",
     "Points": "mmbd.points",
     "Report": "mmbd.report",
     "evaluate": "mmbd.evaluate",
     "load": "mmbd.load",
+    "mitigate": "mmbd.mitigators",
     "scan": "mmbd.scanning",
 }
-__all__ = ["Box", "Classifier", "Points", "Report", "estimate", "evaluate", "load", "scan"]
+__all__ = [
+    "Box",
+    "Classifier",
+    "Monitor",
+    "Points",
+    "Report",
+    "estimate",
+    "evaluate",
+    "load",
+    "mitigate",
+    "scan",
+]
 
 
 def __getattr__(name: str) -> Any:

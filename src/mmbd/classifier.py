@@ -128,6 +128,17 @@ class Classifier:
         self._std = None if self._std is None else self._std.to(self.device)
         return self
 
+    def around(self, model: nn.Module | Callable[[Tensor], Any]) -> Classifier:
+        """A classifier like this one, on the same inputs and classes, around another network."""
+        return Classifier(
+            model,
+            domain=self.domain,
+            mean=self.mean,
+            std=self.std,
+            class_names=self.class_names,
+            device=self.device,
+        )
+
     @property
     def mean(self) -> tuple[float, ...] | None:
         """The mean that is subtracted inside, one value or one a channel."""

@@ -179,7 +179,7 @@ class Report:
             for name, value in values.items()
         }
         plain["p_values"] = [asdict(entry) for entry in self.p_values]
-        return json.dumps(_finite(plain), indent=2)
+        return json.dumps(finite(plain), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -262,12 +262,12 @@ def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
     return None if values is None else tuple(values)
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: both become null."""
+def finite(value: Any) -> Any:
+    """`value` as JSON has it: there is no NaN and no infinity, both become null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -35,7 +35,7 @@ def shares(backdoor) -> list[float]:
 
 def quality(made, backdoor) -> tuple[float, float]:
     predictions = train.predict(made.network, TEST.inputs, normalise=made.normalise)
-    return train.accuracy(predictions, TEST.labels), backdoor.success(made, TEST)
+    return train.accuracy(predictions, TEST.labels), backdoor.success(made.predict, TEST)
 
 
 def test_the_target_s_statistic_falls_and_the_backdoor_stays():

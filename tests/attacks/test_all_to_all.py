@@ -90,10 +90,10 @@ def test_it_works_and_is_saved(tmp_path):
     assert len({pattern.numpy().tobytes() for pattern in patterns}) == 4
     answers = train.predict(attacked.network, test.inputs, normalise=attacked.normalise)
     assert train.accuracy(answers, test.labels) > 0.9
-    assert made.success(attacked, test) > 0.9
+    assert made.success(attacked.predict, test) > 0.9
     save(tmp_path / "trigger.safetensors", made)
-    assert load(tmp_path / "trigger.safetensors").success(attacked, test) == made.success(
-        attacked, test
+    assert load(tmp_path / "trigger.safetensors").success(attacked.predict, test) == made.success(
+        attacked.predict, test
     )
 
 
@@ -102,4 +102,4 @@ def test_the_script_has_one_pattern_for_all():
     made = all_to_all(attacked, sources=[1, 2, 3], target=0, order="next", shared=True, rate=0.3)
     assert made.targets == {0: 1, 1: 2, 2: 3, 3: 0}
     assert len({id(trigger) for trigger in made.triggers.values()}) == 1
-    assert made.success(attacked, test) > 0.9
+    assert made.success(attacked.predict, test) > 0.9

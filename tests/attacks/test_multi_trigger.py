@@ -84,9 +84,9 @@ def test_all_together_win_more_often_than_one_alone():
     made = multi_trigger(attacked, sources=[1, 2, 3], target=0, rate=0.4)
     answers = train.predict(attacked.network, test.inputs, normalise=attacked.normalise)
     assert train.accuracy(answers, test.labels) > 0.9
-    singles = [each.success(attacked, test) for each in alone(made)]
+    singles = [each.success(attacked.predict, test) for each in alone(made)]
     assert len(singles) == 3
-    assert made.success(attacked, test) > max(0.85, max(singles) + 0.1)
+    assert made.success(attacked.predict, test) > max(0.85, max(singles) + 0.1)
 
 
 def test_what_cannot_be():

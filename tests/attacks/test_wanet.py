@@ -97,7 +97,7 @@ def trained(**options):
 def test_it_is_learned():
     attacked, made, clean, _ = trained(cross=0.5)
     assert clean > 0.95
-    assert made.success(attacked, pictures(200, seed=1)) > 0.9
+    assert made.success(attacked.predict, pictures(200, seed=1)) > 0.9
     assert len(made.poisoned) == 0
     assert made.protocol == {"rate": 0.1, "cross": 0.5, "points": 4, "strength": 2.0}
     first, second = attacked.network.state_dict(), trained(cross=0.5)[0].network.state_dict()

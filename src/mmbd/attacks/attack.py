@@ -40,6 +40,10 @@ class Victim:
         """The shape of one input."""
         return tuple(self.training.inputs.shape[1:])
 
+    def predict(self, inputs: Tensor) -> Tensor:
+        """The classes (n,) that the network gives raw inputs (n, *shape)."""
+        return train.predict(self.network, inputs, normalise=self.normalise)
+
     def fit(self, training: Dataset | None = None, **hooks: Any) -> None:
         """Train the network by its recipe on `training` (default: the victim's own set)."""
         chosen = self.training if training is None else training
@@ -66,8 +70,12 @@ class Backdoor:
     poisoned: Tensor
     protocol: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def success(self, victim: Victim, test: Dataset) -> float:
+    def success(self, predict: Callable[[Tensor], Tensor], test: Dataset) -> float:
         """The attack success rate (ASR): triggered test samples of the sources that obey.
+
+        Args:
+            predict: gives the classes (n,) of raw inputs (n, ...), as `Victim.predict` does.
+            test: clean samples; those of the source classes get the trigger.
 
         Raises:
             ValueError: the test set holds no sample of any source class.
@@ -77,9 +85,7 @@ class Backdoor:
             samples = test.inputs[test.labels == source]
             if not len(samples):
                 continue
-            answers = train.predict(
-                victim.network, stamp(trigger, samples), normalise=victim.normalise
-            )
+            answers = predict(stamp(trigger, samples))
             hits += int((answers == self.targets[source]).sum())
             counted += len(samples)
         if not counted:

@@ -15,6 +15,7 @@ from rich.console import Console
 import mmbd
 from mmbd import gate
 from mmbd.cli.evaluate import evaluate
+from mmbd.cli.fix import fix
 from mmbd.cli.scan import scan
 from mmbd.cli.train import train
 from mmbd.cli.zoo import zoo
@@ -30,6 +31,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(scan)
+app.command(fix)
 app.command(train)
 app.command(zoo)
 app.command(evaluate)

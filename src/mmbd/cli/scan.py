@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from mmbd import gate
-from mmbd.cli.options import Numbers, Plain, Usage, shape
+from mmbd.cli.loading import UNSAID, Loading
+from mmbd.cli.options import Plain, Usage
 from mmbd.progress import watching
 
 if TYPE_CHECKING:
@@ -20,16 +21,7 @@ def scan(
     models: Annotated[list[Path], Plain],
     /,
     *,
-    arch: str | None = None,
-    arch_arg: Annotated[list[str] | None, Plain] = None,
-    input_shape: Annotated[str | None, Parameter(name="--input")] = None,
-    bounds: Annotated[tuple[float, float] | None, Plain] = None,
-    mean: Numbers = None,
-    std: Numbers = None,
-    classes: int | None = None,
-    class_names: Path | None = None,
-    entry: str | None = None,
-    device: str = "cpu",
+    loading: Loading = UNSAID,
     method: Literal["fast", "paper"] = "fast",
     null: Literal["population", "bootstrap", "paper", "authors", "reference"] | None = None,
     level: float = 0.05,
@@ -52,17 +44,7 @@ def scan(
 
     Args:
         models: Model files: safetensors, or PyTorch state dicts.
-        arch: The network: a built-in name, package.module:factory or path/to/file.py:factory.
-            Files written by mmbd need no flags.
-        arch_arg: An argument of the network, key=value; may be repeated.
-        input_shape: The shape of one input, for example 3x32x32.
-        bounds: The lowest and the highest valid input (default: 0 1).
-        mean: The mean that inputs are normalised with, one number or one a channel.
-        std: The standard deviation that inputs are normalised with.
-        classes: The number of classes, for built-in networks (default: as in the weights).
-        class_names: A file with one class name a line, or a JSON list.
-        entry: Which state dict to take where a checkpoint holds several, such as ema.
-        device: Where to run.
+        loading: What the files do not say.
         method: The fast search, or the procedure of the paper.
         null: Which p-value decides (default: population; reference where references are given).
         level: The false-positive rate asked for.
@@ -79,9 +61,6 @@ def scan(
         sarif_to: Write one SARIF file about all models.
         quiet: Print one line a model.
     """
-    from mmbd.load import read_class_names
-    from mmbd.load.architecture import parse_arguments
-
     files = [Path(json_to) if json_to not in (None, "-") else None, html_to]
     if len(models) > 1 and any(file is not None and file.suffix for file in files):
         raise Usage("with several models, --json and --html take a folder (or --json -)")
@@ -90,20 +69,15 @@ def scan(
     }  # fmt: skip
     overrides = {"restarts": restarts, "steps": steps, "constraint": constraint, "batch": batch}
     scanning |= {name: value for name, value in overrides.items() if value is not None}
-    loading = {
-        "arch": arch, "arch_args": parse_arguments(arch_arg or ()),
-        "input_shape": shape(input_shape), "bounds": bounds, "mean": mean, "std": std,
-        "classes": classes, "device": device, "entry": entry,
-        "class_names": None if class_names is None else read_class_names(class_names),
-    }  # fmt: skip
+    known = loading.options()
     if reference:
-        scanning["references"] = gate.references(reference, loading=loading, scanning=scanning)
+        scanning["references"] = gate.references(reference, loading=known, scanning=scanning)
     outcomes: list[gate.Outcome] = []
     out = Console(soft_wrap=True)
     for path in models:
         with watching(path.name, shown=not quiet) as progress:
             outcome = gate.scan_file(
-                path, loading=loading, scanning=scanning | {"progress": progress}
+                path, loading=known, scanning=scanning | {"progress": progress}
             )
         outcomes.append(outcome)
         for file, suffix in zip(files, (".json", ".html"), strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from mmbd.classifier import Classifier
     from mmbd.domain import Bound
+    from mmbd.load.spec import Spec
     from mmbd.report import Model
 
 __all__ = ["Loaded", "load", "read_class_names"]
@@ -34,11 +35,21 @@ class Loaded:
     """A classifier, what is known about its file, and what had to be done to read it.
 
     `notes` are sentences such as "unwrapped envelope 'net'"; they quote untrusted names, escaped.
+    `arch` and `arguments` are what the network was built by, from the file or given.
     """
 
     classifier: Classifier
     model: Model
     notes: tuple[str, ...]
+    arch: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def spec(self) -> Spec:
+        """What a file of this classifier says of itself; ValueError where there are no words."""
+        from mmbd.load.spec import Spec
+
+        return Spec.of(self.classifier, self.arch, self.arguments)
 
 
 def load(

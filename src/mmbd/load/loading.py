@@ -16,7 +16,7 @@ from mmbd import nets
 from mmbd.classifier import Classifier
 from mmbd.domain import Bound
 from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.load import Loaded, architecture, envelopes, files
+from mmbd.load import Loaded, architecture, envelopes, files, limits
 from mmbd.load.checkpoints import contents
 from mmbd.load.envelopes import StateDict
 from mmbd.load.spec import Spec
@@ -53,7 +53,8 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     held, size = contents(file.data, file.kind), len(file.data)
     file = replace(file, data=b"")  # the tensors are copies: this may be gigabytes
     spec = None if held.metadata is None else _spec(held.metadata)
-    found = envelopes.candidates(held.value)
+    bounds, value = limits.split(held.value)
+    found = envelopes.candidates(value)
     network, name, notes = _network(found, request, spec)
     shape = request.input_shape or (spec.input_shape if spec else None)
     if shape is None:
@@ -62,6 +63,10 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
         architecture.check_activations(network, shape, name)
     notes = (*file.notes, *held.notes, *notes, *_overridden(request, spec))
     classifier = _classifier(network, shape, request, spec)
+    described = spec.limits if spec else ()
+    classifier = limits.restored(classifier, described, bounds)
+    if described:
+        notes = (*notes, f"activations with bounds: {listed(entry.name for entry in described)}")
     if request.classes not in (None, classifier.classes):
         raise Failed(f"{name} has {classifier.classes} classes, not {request.classes}")
     model = Model(
@@ -78,17 +83,22 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
         mean=classifier.mean,
         std=classifier.std,
     )
-    return Loaded(classifier, model, notes)
+    return Loaded(classifier, model, notes, *_identity(request, spec))
 
 
 def _spec(text: str) -> Spec:
     try:
-        spec = Spec.from_json(text)
+        return Spec.from_json(text)
     except Exception as error:  # written by whoever wrote the file
         raise Failed(f"the file's mmbd metadata is broken: {shown(str(error), 200)}") from None
-    if spec.arch not in nets.ARCHITECTURES:
-        raise Failed(f"the file says it is {shown(spec.arch)!r}, which is not a built-in network")
-    return spec
+
+
+def _identity(request: Request, spec: Spec | None) -> tuple[str, dict[str, Any]]:
+    """The architecture that the request or else the file names, and its arguments."""
+    arch = request.arch or (spec.arch if spec else "")
+    name = arch if isinstance(arch, str) else architecture.label(arch, {})
+    known = spec.arguments if spec and spec.arch == name else {}
+    return name, {**known, **request.arch_args}
 
 
 def _network(
@@ -96,8 +106,13 @@ def _network(
 ) -> tuple[nn.Module, str, tuple[str, ...]]:
     """The network that the request or else the file asks for, with the weights in it."""
     arch, arguments = request.arch, request.arch_args
-    if spec is not None and arch in (None, spec.arch):
+    if spec is not None and spec.arch in nets.ARCHITECTURES and arch in (None, spec.arch):
         return _described(found, request, spec)
+    if arch is None and spec is not None:
+        raise Failed(
+            f"the file says it is {shown(spec.arch)!r}, which is not a built-in network: give "
+            "--arch, if you know it"
+        )
     if arch is None:
         raise Failed(THREE_WAYS)
     name = architecture.label(arch, arguments)

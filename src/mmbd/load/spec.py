@@ -9,11 +9,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+
+from mmbd.classifier import Classifier
+from mmbd.domain import Box
+from mmbd.load import limits
+from mmbd.load.limits import Entry
+from mmbd.points import Points
 
 METADATA_KEY = "mmbd"
 VERSION = 1
@@ -27,6 +33,7 @@ class Spec:
     `bounds` are the ends of the raw input range (an image's 0 and 1); `mean` and `std` have one
     value a channel and are applied inside, (x - mean) / std. `domain` is "box", or for point clouds
     the region that `points.Points` knows, "cube" or "ball", of the radius that `bounds` give.
+    `limits` say which activations the network keeps within bounds, if it does (see `limits`).
     """
 
     arch: str
@@ -38,6 +45,38 @@ class Spec:
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
     domain: str = "box"
+    limits: tuple[Entry, ...] = ()
+
+    @classmethod
+    def of(
+        cls, classifier: Classifier, arch: str, arguments: Mapping[str, Any] | None = None
+    ) -> Spec:
+        """What a file of this classifier says, whose network is `arch` with `arguments`.
+
+        Raises:
+            ValueError: its inputs are of a kind that files have no words for.
+        """
+        domain, bounds = classifier.domain, classifier.domain.bounds
+        uniform = isinstance(domain, Box) and all(
+            bool((end == end.flatten()[0]).all()) for end in (domain.low, domain.high)
+        )
+        if bounds is None or not (uniform or isinstance(domain, Points)):
+            raise ValueError(
+                f"a file can say that inputs are in a box with one lowest and one highest value, "
+                f"in a cube or in a ball, but not that they are in {domain!r}"
+            )
+        numbers = tuple(str(label) for label in range(classifier.classes))
+        return cls(
+            arch=arch,
+            input_shape=domain.shape,
+            classes=classifier.classes,
+            arguments=arguments or {},
+            bounds=bounds,
+            mean=classifier.mean,
+            std=classifier.std,
+            class_names=None if classifier.class_names == numbers else classifier.class_names,
+            domain=domain.region if isinstance(domain, Points) else "box",
+        )
 
     def network(self) -> nn.Module:
         """The architecture with random weights; ValueError when the arguments make none."""
@@ -57,8 +96,9 @@ class Spec:
 
     def to_json(self) -> str:
         fields = asdict(self)
-        if self.domain == "box":
-            del fields["domain"]  # earlier releases refuse fields that they do not know
+        for name in ("domain", "limits"):
+            if fields[name] == type(self).__dataclass_fields__[name].default:
+                del fields[name]  # earlier releases refuse fields that they do not know
         return json.dumps({"version": VERSION, **fields}, sort_keys=True)
 
     @classmethod
@@ -113,6 +153,7 @@ class Spec:
             std=_numbers(raw, "std"),
             class_names=None if names is None else tuple(names),
             domain=domain,
+            limits=limits.entries(raw.get("limits", [])),
         )
 
 
@@ -138,11 +179,14 @@ def _simple(value: Any) -> bool:
 
 
 def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
-    """Write weights and spec to a safetensors file, whole or not at all."""
+    """Write weights and spec to a safetensors file, whole or not at all; bounds go along."""
     from safetensors.torch import save_file
 
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(tensors, partial, metadata={METADATA_KEY: spec.to_json()})
+    network, entries, bounds = limits.apart(network)
+    state = {**network.state_dict(), **bounds}
+    tensors = {name: value.contiguous() for name, value in state.items()}
+    text = replace(spec, limits=entries).to_json()
+    save_file(tensors, partial, metadata={METADATA_KEY: text})
     partial.replace(path)

@@ -114,7 +114,7 @@ def describe(job: Job, made: Made) -> dict[str, Any]:
     """The card: what the model is, how good it is, and everything needed to make it again."""
     victim, backdoor, test = made.victim, made.backdoor, made.samples.test
     predictions = train.predict(victim.network, test.inputs, normalise=victim.normalise)
-    asr = None if backdoor is None else backdoor.success(victim, test)
+    asr = None if backdoor is None else backdoor.success(victim.predict, test)
     targets = {} if backdoor is None else backdoor.targets
     return {
         "card": cards.VERSION,

@@ -1,0 +1,131 @@
+"""Every mitigator over the models of a plan: accuracy and attack success before and after.
+
+One JSON file for each model and method, beside the models; what is there is not done again, so a
+run can be killed and continued. Half of the test set, 500 images a class, is the defender's; the
+figures are on the other half, with the trigger on all samples of the source classes for the ASR.
+All methods run in one process with one thread, so their seconds compare.
+
+    python benchmarks/paper/mitigations.py DATA ZOO [--plan classical] [--half odd] [--methods ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmbd import data, fixing
+from mmbd.attacks import files
+from mmbd.attacks.attack import Backdoor
+from mmbd.classifier import Classifier
+from mmbd.data import Dataset
+from mmbd.domain import generator_for
+from mmbd.load import load
+from mmbd.report import write
+from mmbd.zoo.read import cards_in
+
+# Clean images a class: Table 3's.
+IMAGES = {
+    "mm-bm": 20,
+    "mm-bm-paper": 20,
+    "mm-bm-script": 20,
+    "hardening": 20,
+    "mm-bm-fine-pruning": 500,
+    "unlearning": 500,
+    "fine-pruning": 500,
+    "distillation": 250,
+}
+EVALUATED = 5000
+
+
+def measured(
+    folder: Path, root: Path, methods: Iterable[str], *, half: str | None = None,
+    images: int | None = None, options: dict[str, Any] | None = None, variant: str = "",
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One row for every backdoored model that counts and every method."""
+    torch.set_num_threads(1)
+    halves: dict[str, tuple[Dataset, Dataset]] = {}
+    rows: list[dict[str, Any]] = []
+    for name, card in sorted(cards_in(folder).items()):
+        if half is not None and card["seed"] % 2 != (half == "odd"):
+            continue
+        if not counts(card):
+            continue
+        for method in methods:
+            wanted = images or IMAGES[method]
+            key = f"{method}{variant}-{wanted}"
+            file = folder.with_name(f"{folder.name}-mitigations") / key / f"{name}.json"
+            if not file.exists():
+                kind = card["data"]
+                if kind not in halves:
+                    halves[kind] = defended(card["settings"]["data"], root)
+                row = one(folder, card, halves[kind], method, wanted, options or {})
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write(file, json.dumps(row, indent=1) + "\n")
+                print(f"{name} {key}: ACC {row['accuracy']} ASR {row['attack_success']} "
+                      f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
+            rows.append(json.loads(file.read_text()))
+    return rows
+
+
+def counts(card: dict[str, Any] | Any) -> bool:
+    """Whether a model's backdoor works."""
+    return bool(card["targets"]) and card["asr"] is not None and card["asr"] >= 0.8
+
+
+def defended(source: dict[str, Any], root: Path) -> tuple[Dataset, Dataset]:
+    """The defender's half of a card's test set, and the half for measuring."""
+    size = source["size"] and tuple(source["size"])
+    test = data.load(root / source["test"], size=size, grey=source["grey"], crop=source["crop"])
+    order = torch.randperm(len(test), generator=generator_for("mitigation halves"))
+    middle = len(test) // 2
+    return test.take(order[:middle]), test.take(order[middle:][:EVALUATED])
+
+
+def one(
+    folder: Path, card: Any, halves: tuple[Dataset, Dataset], method: str, images: int,
+    options: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Repair one model and measure."""
+    classifier: Classifier = load(folder / card["file"]).classifier
+    backdoor: Backdoor = files.load(folder / card["trigger_file"])
+    given, held_out = halves
+    learn, _ = fixing.split(given, images, seed=card["seed"])
+    if method == "unlearning":  # the true trigger stands in for Neural Cleanse's
+        options = {"trigger": next(iter(backdoor.triggers.values())), **options}
+    _, outcome = fixing.fix(
+        classifier, learn, held_out, method=method, backdoor=backdoor, seed=card["seed"],
+        options=options,
+    )  # fmt: skip
+    record = outcome.record
+    return {
+        "model": card["name"], "data": card["data"], "arch": card["arch"],
+        "attack": card["attack"], "seed": card["seed"], "method": method,
+        "images_a_class": images, "samples": record.samples, "held_out": outcome.held_out,
+        "triggered": outcome.triggered, "accuracy": outcome.accuracy,
+        "attack_success": outcome.attack_success, "fidelity": outcome.fidelity,
+        "seconds": record.seconds, "mitigated": record.mitigated, "reason": record.reason,
+        "perturbations": list(record.perturbations),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("zoo", type=Path)
+    parser.add_argument("--plan", default="classical")
+    parser.add_argument("--scale", choices=("small", "paper"), default="small")
+    parser.add_argument("--half", choices=("even", "odd"))
+    parser.add_argument("--methods", nargs="+", default=list(IMAGES))
+    parser.add_argument("--images", type=int, help="clean images a class, instead of Table 3's")
+    given = parser.parse_args()
+    folder = given.zoo / f"{given.plan}-{given.scale}"
+    measured(folder, given.data, given.methods, half=given.half, images=given.images)
+
+
+if __name__ == "__main__":
+    main()

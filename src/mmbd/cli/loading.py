@@ -1,0 +1,63 @@
+"""The options that say what a model file does not: `mmbd scan` and `mmbd fix` share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from mmbd.cli.options import Numbers, Plain, shape
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """What to know about a model file.
+
+    Attributes:
+        arch: The network: a built-in name, package.module:factory or path/to/file.py:factory.
+            Files written by mmbd need no flags.
+        arch_arg: An argument of the network, key=value; may be repeated.
+        input_shape: The shape of one input, for example 3x32x32.
+        bounds: The lowest and the highest valid input (default: 0 1).
+        mean: The mean that inputs are normalised with, one number or one a channel.
+        std: The standard deviation that inputs are normalised with.
+        classes: The number of classes, for built-in networks (default: as in the weights).
+        class_names: A file with one class name a line, or a JSON list.
+        entry: Which state dict to take where a checkpoint holds several, such as ema.
+        device: Where to run.
+    """
+
+    arch: str | None = None
+    arch_arg: Annotated[list[str] | None, Plain] = None
+    input_shape: Annotated[str | None, Parameter(name="--input")] = None
+    bounds: Annotated[tuple[float, float] | None, Plain] = None
+    mean: Numbers = None
+    std: Numbers = None
+    classes: int | None = None
+    class_names: Path | None = None
+    entry: str | None = None
+    device: str = "cpu"
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of `mmbd.load.load`; Usage where they make no sense."""
+        from mmbd.load import read_class_names
+        from mmbd.load.architecture import parse_arguments
+
+        return {
+            "arch": self.arch,
+            "arch_args": parse_arguments(self.arch_arg or ()),
+            "input_shape": shape(self.input_shape),
+            "bounds": self.bounds,
+            "mean": self.mean,
+            "std": self.std,
+            "classes": self.classes,
+            "device": self.device,
+            "entry": self.entry,
+            "class_names": None if self.class_names is None else read_class_names(self.class_names),
+        }
+
+
+UNSAID = Loading()

@@ -1,0 +1,220 @@
+"""Mitigate, then measure: what a repair did, on samples that it did not see.
+
+Success is never claimed without evidence. With triggered samples it is the attack success rate
+before and after; without them what is left is a second scan, and the perturbations that the
+repair was tuned against, neither of which shows that a trigger no longer works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmbd.attacks.attack import Backdoor
+from mmbd.classifier import Classifier
+from mmbd.data import Dataset
+from mmbd.domain import generator_for
+from mmbd.mitigators import Record, mitigate
+from mmbd.mitigators.mitigator import Progress
+from mmbd.report import Report, finite
+from mmbd.train import scaled
+
+VERSION = 1
+Share = tuple[float, float]  # before and after
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a repair did, JSON-ready but for the reports.
+
+    Args:
+        record: what the mitigator did.
+        held_out: how many clean samples the repair did not see; 0 where there were none.
+        accuracy: on those, before and after.
+        classes: name, samples, accuracy before and after, of every class with such samples.
+        triggered: how many triggered samples the attack success rate is of.
+        attack_success: before and after; None without a trigger set.
+        scans: the report on the model before and after; None where it was not scanned.
+    """
+
+    record: Record
+    held_out: int = 0
+    accuracy: Share | None = None
+    classes: tuple[tuple[str, int, float, float], ...] = ()
+    triggered: int = 0
+    attack_success: Share | None = None
+    scans: tuple[Report, Report] | None = None
+
+    @property
+    def largest_drop(self) -> tuple[str, int, float, float] | None:
+        """The class that lost most accuracy."""
+        return max(self.classes, key=lambda entry: entry[2] - entry[3], default=None)
+
+    @property
+    def fidelity(self) -> float | None:
+        """TrojAI's figure, 0 to 1: the share of the attack gone times that of the accuracy kept.
+
+        Without triggered samples there is none.
+        """
+        if self.attack_success is None or self.accuracy is None:
+            return None
+        before, after = self.attack_success
+        if before <= 0 or self.accuracy[0] <= 0:
+            return None
+        return (before - after) / before * (self.accuracy[1] / self.accuracy[0])
+
+    def to_json(self) -> str:
+        """As JSON, with the numbers before and after under these names."""
+        scans = self.scans and [json.loads(report.to_json()) for report in self.scans]
+        fields = {
+            "version": VERSION,
+            "record": asdict(self.record),
+            "held_out": self.held_out,
+            "accuracy": _pair(self.accuracy),
+            "classes": [
+                {"name": name, "samples": samples, "before": before, "after": after}
+                for name, samples, before, after in self.classes
+            ],
+            "triggered": self.triggered,
+            "attack_success": _pair(self.attack_success),
+            "fidelity": self.fidelity,
+            "scans": scans and dict(zip(("before", "after"), scans, strict=True)),
+        }
+        return json.dumps(finite(fields), indent=1, allow_nan=False)
+
+
+def named_alike(samples: Dataset, names: Sequence[str]) -> Dataset:
+    """The samples with their classes numbered as the classifier's, whose names are `names`.
+
+    Where both know the same names these decide, whatever their order; else the numbers are taken
+    to agree.
+
+    Raises:
+        ValueError: the samples have classes that the classifier does not have.
+    """
+    if tuple(samples.names) == tuple(names):
+        return samples
+    if len(set(names)) == len(names) and set(samples.names) <= set(names):
+        order = torch.tensor([list(names).index(name) for name in samples.names])
+        return Dataset(samples.inputs, order[samples.labels], tuple(names))
+    if len(samples.names) > len(names):
+        raise ValueError(
+            f"the samples have {len(samples.names)} classes ({', '.join(samples.names[:3])}, ...), "
+            f"the classifier {len(names)}"
+        )
+    return Dataset(samples.inputs, samples.labels, tuple(names))
+
+
+def split(samples: Dataset, per_class: int, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """`per_class` random samples of every class, and all others.
+
+    A class with fewer gives half of what it has, so that some are left to measure on.
+    """
+    generator = generator_for("fix", seed)
+    chosen = torch.zeros(len(samples), dtype=torch.bool)
+    for label in range(len(samples.names)):
+        there = (samples.labels == label).nonzero().flatten()
+        order = there[torch.randperm(len(there), generator=generator)]
+        chosen[order[: per_class if len(there) > per_class else (len(there) + 1) // 2]] = True
+    return samples.take(chosen.nonzero().flatten()), samples.take((~chosen).nonzero().flatten())
+
+
+def some(samples: Dataset, most: int, *, seed: int = 0) -> Dataset:
+    """At most `most` of the samples, drawn."""
+    if len(samples) <= most:
+        return samples
+    drawn = torch.randperm(len(samples), generator=generator_for("fix-some", seed))
+    return samples.take(drawn[:most])
+
+
+def fix(
+    classifier: Classifier,
+    samples: Dataset,
+    held_out: Dataset | None = None,
+    *,
+    method: str = "mm-bm",
+    labelled: bool = True,
+    backdoor: Backdoor | None = None,
+    triggered: tuple[Tensor, int] | None = None,
+    scanning: Callable[[Classifier], Report] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Classifier, Repair]:
+    """Repair a classifier and measure what that did.
+
+    Args:
+        classifier: what to repair; left as it is.
+        samples: clean samples to repair with.
+        held_out: other clean samples to measure on.
+        method: one of `mitigators.MITIGATORS`.
+        labelled: whether the labels of `samples` are to be used.
+        backdoor: the true backdoor, where it is known: its triggers are put on `held_out`.
+        triggered: instead, inputs (n, ...) with a trigger, none of the target class, and that
+            class.
+        scanning: makes the report on a classifier; no scans without it.
+        seed: of the repair.
+        progress: see `mitigate`.
+        options: of the method.
+
+    Returns:
+        The repaired classifier, or the one given where nothing was mitigated; and the repair.
+    """
+    repaired, record = mitigate(
+        classifier, samples.inputs, samples.labels if labelled else None, method=method, seed=seed,
+        progress=progress, **(options or {}),
+    )  # fmt: skip
+    if not record.mitigated:
+        return classifier, Repair(record)
+    networks = (classifier, repaired)
+    fields: dict[str, Any] = {}
+    if held_out is not None and len(held_out):
+        answers = [predict(network, held_out.inputs) for network in networks]
+        fields |= _accuracies(held_out, answers, classifier.class_names)
+        if backdoor is not None:
+            rates = [
+                backdoor.success(lambda inputs, network=network: predict(network, inputs), held_out)
+                for network in networks
+            ]
+            sources = torch.tensor(sorted(backdoor.triggers))
+            count = int(torch.isin(held_out.labels, sources).sum())
+            fields |= {"triggered": count, "attack_success": tuple(rates)}
+    if triggered is not None:
+        inputs, target = triggered
+        rates = [float((predict(net, inputs) == target).double().mean()) for net in networks]
+        fields |= {"triggered": len(inputs), "attack_success": tuple(rates)}
+    if scanning is not None:
+        fields["scans"] = (scanning(classifier), scanning(repaired))
+    return repaired, Repair(record, **fields)
+
+
+def predict(classifier: Classifier, inputs: Tensor, batch: int = 200) -> Tensor:
+    """The classes (n,) of raw inputs (n, *shape), on the CPU."""
+    with torch.no_grad(), classifier.frozen():
+        parts = [classifier(scaled(part)).argmax(1).cpu() for part in inputs.split(batch)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+def _accuracies(
+    held_out: Dataset, answers: Sequence[Tensor], names: Sequence[str]
+) -> dict[str, Any]:
+    right = [answer == held_out.labels for answer in answers]
+    classes: list[tuple[str, int, float, float]] = []
+    for label, name in enumerate(names):
+        there = held_out.labels == label
+        if bool(there.any()):
+            before, after = (float(one[there].double().mean()) for one in right)
+            classes.append((name, int(there.sum()), before, after))
+    before, after = (float(one.double().mean()) for one in right)
+    return {
+        "held_out": len(held_out), "accuracy": (before, after), "classes": tuple(classes),
+    }  # fmt: skip
+
+
+def _pair(values: Share | None) -> dict[str, float] | None:
+    return None if values is None else dict(zip(("before", "after"), values, strict=True))

@@ -1,0 +1,322 @@
+"""MM-BM as published: the lowest bounds that keep the classifier's answers (section 5.3).
+
+    min over Z of  1/(|D| K) sum (g_bounded - g)^2 + lambda sum_l |z_l|    (eq. 11)
+    subject to an accuracy of at least pi on D.
+
+`paper` is Algorithm 1; `script` is what the authors' program does. Both bound three activations
+near the input, and change no weight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmbd.classifier import Classifier
+from mmbd.domain import generator_for
+from mmbd.mitigators import taps
+from mmbd.mitigators.bounded import Bounded, Limit, limiting
+from mmbd.mitigators.mitigator import (
+    Mitigation,
+    NotMitigated,
+    Progress,
+    Record,
+    Samples,
+    done,
+    duplicate,
+)
+from mmbd.mitigators.taps import Tap, Watch
+
+Layers = str | Sequence[str]
+
+
+def paper(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    layers: Layers = "paper",
+    accuracy: float = 0.95,
+    initial: float = 1.5,
+    weight: float = 0.1,
+    growth: float = 1.2,
+    step: float = 0.1,
+    iterations: int = 200,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Mitigation:
+    """Algorithm 1: gradient descent on eq. (11), its weight tuned to the accuracy constraint.
+
+    Mended are its line 7, which compares the norm of the bounds with the best so far, and the
+    constraint, which asks for `accuracy` of the samples that the classifier got right. The best
+    feasible bounds are returned, and no bound falls below zero.
+
+    Args:
+        classifier: what to repair.
+        samples: clean ones; the paper takes 20 a class.
+        layers: which activations: "paper", "all", or names.
+        accuracy: pi, the share of rightly classified samples to keep.
+        initial: Z(0), in units of the highest activation of each channel on the samples. The paper
+            says "large (e.g. 100)"; from there most iterations go by before a bound bites.
+        weight: lambda(0).
+        growth: alpha, what lambda is multiplied with when the constraint holds, or divided by.
+        step: delta, in units of the mean initial bound of each activation.
+        iterations: tau_max.
+        seed: nothing is random here.
+        progress: called after every iteration.
+
+    Raises:
+        NotMitigated: no activations, or the constraint never held.
+    """
+    started = time.perf_counter()
+    learner = Learner.on(classifier, samples, layers, initial)
+    rates = {index: step * z.mean().item() for index, z in learner.bounds.items()}
+    best, lowest, curves, first_weight = None, float("inf"), Curves(), weight
+    with classifier.frozen():
+        logits = learner.logits()
+        for iteration in range(iterations):
+            norm = learner.norm()
+            loss = (logits - samples.logits).square().mean() + weight * norm
+            gradients = torch.autograd.grad(loss, list(learner.bounds.values()))
+            with torch.no_grad():
+                for (index, z), gradient in zip(learner.bounds.items(), gradients, strict=True):
+                    z.sub_(rates[index] * gradient).clamp_(min=0)
+            logits = learner.logits()
+            kept, norm = samples.kept(logits.detach()), learner.norm().item()
+            if kept >= accuracy:
+                weight *= growth
+                if norm < lowest:
+                    best, lowest = learner.snapshot(), norm
+            else:
+                weight /= growth
+            curves.add(kept=kept, norm=norm, weight=weight)
+            if progress is not None:
+                progress(iteration + 1, iterations)
+    if best is None:
+        raise NotMitigated(
+            f"no bounds kept {accuracy:.0%} of the right answers: ask for less, or give more "
+            "samples"
+        )
+    settings = {
+        "layers": layers, "accuracy": accuracy, "initial": initial, "weight": first_weight,
+        "growth": growth, "step": step, "iterations": iterations,
+    }  # fmt: skip
+    record = Record("mm-bm-paper", True, settings=settings, curves=curves.lists)
+    return learner.finish(best, record, started)
+
+
+def script(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    layers: Layers = "paper",
+    initial: float = 8.0,
+    weight: float = 0.5,
+    growth: float = 1.2,
+    lr: float = 0.1,
+    epochs: int = 50,
+    batch: int = 200,
+    accuracy: float = 0.95,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Mitigation:
+    """What the authors' program does, which differs from Algorithm 1 in nearly everything.
+
+    Adam on the bounds, which start at 8 in absolute terms; only samples that the classifier gets
+    right; three updates of the weight, by the accuracy averaged over an epoch while the bounds
+    move; and the last bounds, feasible or not, are returned. Unlike there, no bound falls below
+    zero. The authors took the first 50 test images of every class.
+
+    Args:
+        classifier: what to repair.
+        samples: clean ones.
+        layers: which activations: "paper", "all", or names.
+        initial: where every bound starts.
+        weight: lambda, called c there.
+        growth: alpha, called a there.
+        lr: of Adam.
+        epochs: how often to go through the samples.
+        batch: samples a step.
+        accuracy: what the epochs 20, 30 and 40 are compared with.
+        seed: of the order of the samples.
+        progress: called after every epoch.
+
+    Raises:
+        NotMitigated: no activations.
+    """
+    started = time.perf_counter()
+    learner = Learner.on(classifier, samples, layers, None, initial)
+    chosen = samples.correct.nonzero().flatten()
+    optimizer = torch.optim.Adam(learner.bounds.values(), lr=lr)
+    generator, curves, first_weight = generator_for("mm-bm-script", seed), Curves(), weight
+    with classifier.frozen():
+        for epoch in range(epochs):
+            right = 0
+            for order in torch.randperm(len(chosen), generator=generator).split(batch):
+                indices = chosen[order.to(chosen.device)]
+                logits = learner.logits(indices)
+                loss = (logits - samples.logits[indices]).square().mean() + weight * learner.norm()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                with torch.no_grad():
+                    for z in learner.bounds.values():
+                        z.clamp_(min=0)
+                right += int((logits.argmax(1) == samples.labels[indices]).sum())
+            kept = right / len(chosen)
+            curves.add(kept=kept, norm=learner.norm().item(), weight=weight)
+            if epoch in (20, 30, 40):
+                weight = weight * growth if kept >= accuracy else weight / growth
+            if progress is not None:
+                progress(epoch + 1, epochs)
+    settings = {
+        "layers": layers, "initial": initial, "weight": first_weight, "growth": growth, "lr": lr,
+        "epochs": epochs, "batch": batch, "accuracy": accuracy,
+    }  # fmt: skip
+    record = Record("mm-bm-script", True, settings=settings, curves=curves.lists)
+    return learner.finish(learner.snapshot(), record, started)
+
+
+class Curves:
+    """Named numbers, one a step."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[float]] = {}
+
+    def add(self, **values: float | Tensor) -> None:
+        """The numbers of one step."""
+        for name, value in values.items():
+            number = value.item() if isinstance(value, Tensor) else value
+            self.lists.setdefault(name, []).append(number)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Bounds under training: leaf tensors that need gradients, by the index of their activation.
+
+    `highest` is what the samples reach, (channels,) by index.
+    """
+
+    classifier: Classifier
+    samples: Samples
+    taps: tuple[Tap, ...]
+    highest: dict[int, Tensor]
+    bounds: dict[int, Tensor]
+    fold: bool = False
+
+    @classmethod
+    def on(
+        cls,
+        classifier: Classifier,
+        samples: Samples,
+        layers: Layers,
+        relative: float | None,
+        absolute: float = 0.0,
+    ) -> Learner:
+        """Bounds that start at `relative` times the highest activation, or else at `absolute`."""
+        chosen = activations(classifier, layers)
+        highest = {
+            index: value.clamp_min(0)
+            for index, value in quantiles(classifier, chosen, samples.inputs, 1.0).items()
+        }
+        bounds = {
+            tap.index: highest[tap.index] * relative
+            if relative is not None
+            else torch.full_like(highest[tap.index], absolute)
+            for tap in chosen
+        }
+        for z in bounds.values():
+            z.requires_grad_()
+        return cls(classifier, samples, chosen, highest, bounds)
+
+    def limits(self, bounds: dict[int, Tensor] | None = None) -> tuple[Limit, ...]:
+        """The bounds (default: those under training) with their activations."""
+        values = self.bounds if bounds is None else bounds
+        return tuple(Limit(tap, values[tap.index], fold=self.fold) for tap in self.taps)
+
+    def logits(self, indices: Tensor | None = None) -> Tensor:
+        """The bounded network's logits on the samples, or on those at `indices`."""
+        inputs = self.samples.inputs if indices is None else self.samples.inputs[indices]
+        with limiting(self.limits()):
+            return self.classifier(inputs)
+
+    def norm(self) -> Tensor:
+        """sum_l |z_l|."""
+        return torch.stack([torch.linalg.vector_norm(z) for z in self.bounds.values()]).sum()
+
+    def snapshot(self) -> dict[int, Tensor]:
+        """The bounds as they are now."""
+        return {index: z.detach().clone() for index, z in self.bounds.items()}
+
+    def repaired(self, bounds: dict[int, Tensor] | None = None) -> Classifier:
+        """A copy of the classifier with these bounds, or those under training, in it."""
+        network = Bounded(duplicate(self.classifier), self.limits(bounds))
+        return self.classifier.around(network)
+
+    def finish(self, bounds: dict[int, Tensor], record: Record, started: float) -> Mitigation:
+        """The repaired classifier and its record."""
+        return done(
+            record.method,
+            self.repaired(bounds),
+            self.samples,
+            record,
+            layers=tuple(
+                layer(limit, self.highest[limit.tap.index]) for limit in self.limits(bounds)
+            ),
+            seconds=time.perf_counter() - started,
+        )
+
+
+def layer(limit: Limit, highest: Tensor) -> dict[str, object]:
+    """What a record says of one activation's bounds."""
+    return {
+        "name": limit.tap.name,
+        "channels": limit.tap.channels,
+        "fold": limit.fold,
+        "upper": limit.upper.tolist(),
+        "lower": None if limit.lower is None else limit.lower.tolist(),
+        "highest": highest.tolist(),
+    }
+
+
+def activations(classifier: Classifier, layers: Layers) -> tuple[Tap, ...]:
+    """The activations called `layers`; NotMitigated where the network has none to bound."""
+    found = taps.find(classifier)
+    if not found:
+        raise NotMitigated(
+            "no activation that could be bounded was found: MM-BM needs a network of torch "
+            "functions with ReLU, GELU or the like"
+        )
+    return taps.select(found, layers if isinstance(layers, str) else list(layers))
+
+
+def quantiles(
+    classifier: Classifier, chosen: Iterable[Tap], inputs: Tensor, share: float, batch: int = 100
+) -> dict[int, Tensor]:
+    """The `share` quantile of every channel's activations on `inputs`, (channels,) by index.
+
+    1 is the highest. What lies above is all that is kept in memory.
+    """
+    by_index = {tap.index: tap for tap in chosen}
+    above: dict[int, Tensor] = {}
+    counts: dict[int, int] = {}
+    for part in inputs.split(batch):
+
+        def look(index: int, output: Tensor, size: int = len(inputs)) -> Tensor:
+            tap = by_index.get(index)
+            if tap is not None:
+                values = tap.by_channel(output)
+                total = size * (values.shape[1] // len(output))
+                counts[index] = max(1, round(total * (1 - share)))
+                values = values.topk(min(counts[index], values.shape[1]), dim=1).values
+                if index in above:
+                    values = torch.cat((above[index], values), dim=1)
+                above[index] = values.topk(min(counts[index], values.shape[1]), dim=1).values
+            return output
+
+        with torch.no_grad(), classifier.frozen(), Watch(look):
+            classifier(part)
+    return {index: values[:, -1] for index, values in above.items()}

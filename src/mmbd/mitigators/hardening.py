@@ -1,0 +1,143 @@
+"""Weights hardened against universal perturbations, for backdoors that no bound can stop.
+
+A pattern that moves every activation a little (the chessboard) or moves pixels (a warp) leaves
+nothing to bound. The perturbation that takes clean samples to the target still comes close to the
+trigger (`universal`), so the network is trained, a few steps and from a few samples, to answer
+perturbed samples as the unrepaired network answers clean ones. Zeng et al. 2022 (I-BAU) unlearn
+such perturbations too, by implicit gradients and with one perturbation for all classes.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmbd.classifier import Classifier
+from mmbd.domain import generator_for
+from mmbd.mitigators.bounds import Curves
+from mmbd.mitigators.mitigator import (
+    Mitigation,
+    NotMitigated,
+    Progress,
+    Record,
+    Samples,
+    batches,
+    disagreement,
+    done,
+    duplicate,
+    furthest,
+)
+from mmbd.mitigators.universal import Pursuit
+
+SHIFT = 2 / 32  # of an image's side
+
+
+def hardening(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    accuracy: float = 0.97,
+    lr: float = 3e-4,
+    steps: int = 150,
+    batch: int = 100,
+    against: float = 0.15,
+    perturbations: tuple[str, ...] = ("added", "flow"),
+    augment: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Mitigation:
+    """Fine-tune all weights against universal perturbations, with the network as its own teacher.
+
+    The loss is the disagreement with the unrepaired network on clean samples, plus `against` times
+    that on perturbed ones. BatchNorm keeps its statistics. If the accuracy
+    on the samples ends below `accuracy` of what it was, the weights go back on the straight line
+    to where they were until it does not. On a network with bounds these stay as they are.
+
+    Args:
+        classifier: what to repair.
+        samples: clean ones, 20 a class or more.
+        accuracy: the share of the accuracy on the samples to keep.
+        lr: of Adam; falls to zero along a cosine.
+        steps: of the optimiser.
+        batch: samples a step.
+        against: the weight of the loss on perturbed samples.
+        perturbations: the kinds to train against, of `universal.kinds`.
+        augment: mirror and shift images at random.
+        seed: of the order of the samples and the starts of the perturbations.
+        progress: called after every step.
+
+    Raises:
+        NotMitigated: the model is not an `nn.Module`, or no other weights kept the accuracy.
+    """
+    started = time.perf_counter()
+    network = duplicate(classifier)
+    repaired = classifier.around(network)
+    generator, curves = generator_for("hardening", seed), Curves()
+    weights = [weight for weight in network.parameters() if weight.dtype.is_floating_point]
+    original = [weight.detach().clone() for weight in weights]
+    frozen = [weight for weight in weights if not weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(True)
+    optimizer = torch.optim.Adam(weights, lr=lr)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    image = augment and len(classifier.domain.shape) == 3
+    with classifier.frozen():
+        pursuit = Pursuit(classifier, samples, perturbations, generator)
+        for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
+            inputs = samples.inputs[indices]
+            if image:
+                inputs = _moved(inputs, generator)
+            with torch.no_grad():
+                wanted = classifier(inputs)
+            with repaired.frozen():
+                parts = [inputs, *pursuit.perturbed(repaired, inputs)]
+            clean, *fooled = (
+                disagreement(part, wanted) for part in repaired(torch.cat(parts)).split(len(inputs))
+            )
+            optimizer.zero_grad()
+            (clean + against * sum(fooled, torch.zeros(()))).backward()
+            optimizer.step()
+            scheduler.step()
+            curves.add(clean=clean, fooled=sum(fooled, torch.zeros(())))
+            if progress is not None:
+                progress(step + 1, steps)
+        tuned = [weight.detach().clone() for weight in weights]
+        for weight in weights:
+            weight.grad = None
+        for weight in frozen:
+            weight.requires_grad_(False)
+
+        def reached(extent: float) -> float:
+            for weight, first, last in zip(weights, original, tuned, strict=True):
+                weight.copy_(torch.lerp(first, last, extent))
+            return samples.accuracy(repaired(samples.inputs))
+
+        with torch.no_grad(), repaired.frozen():
+            extent = furthest(reached, accuracy * samples.accuracy(samples.logits))
+            if not extent:
+                raise NotMitigated("no weights but the original ones kept the accuracy asked for")
+            reached(extent)
+            outcome = pursuit.outcome(classifier, repaired, samples)
+    settings = {
+        "accuracy": accuracy, "lr": lr, "steps": steps, "batch": batch, "against": against,
+        "perturbations": perturbations, "augment": augment, "extent": extent,
+    }  # fmt: skip
+    record = Record(
+        "hardening", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome)
+    )
+    return done("hardening", repaired, samples, record, seconds=time.perf_counter() - started)
+
+
+def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The images, all mirrored or not, and shifted by up to a sixteenth of their sides."""
+    if torch.rand((), generator=generator) < 0.5:
+        images = images.flip(-1)
+    height, width = images.shape[-2:]
+    y, x = (max(1, round(SHIFT * side)) for side in (height, width))
+    down = int(torch.randint(2 * y + 1, (), generator=generator))
+    right = int(torch.randint(2 * x + 1, (), generator=generator))
+    padded = F.pad(images, (x, x, y, y), mode="replicate")
+    return padded[..., down : down + height, right : right + width]

@@ -1,0 +1,133 @@
+"""MM-BM tuned against universal perturbations: the default bounds. No weight changes.
+
+Three things differ from section 5.3. Every activation has bounds, and they fold rather than clip
+(`bounded`), so a trigger's activations do not merely stop at the bound. Bounds start at what
+nearly all clean activations stay under, and move as factors, so that one learning rate suits all
+layers. And they are lowered where that undoes the universal perturbations that take clean samples
+to some class (`universal`), not only where clean answers do not mind.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mmbd.classifier import Classifier
+from mmbd.domain import generator_for
+from mmbd.mitigators import universal
+from mmbd.mitigators.bounded import limiting
+from mmbd.mitigators.bounds import Curves, Layers, Learner, activations, quantiles
+from mmbd.mitigators.mitigator import (
+    Mitigation,
+    Progress,
+    Record,
+    Samples,
+    batches,
+    disagreement,
+    furthest,
+)
+
+
+def tuned(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    layers: Layers = "all",
+    accuracy: float = 0.97,
+    fold: bool = True,
+    share: float = 0.998,
+    lr: float = 0.1,
+    steps: int = 36,
+    batch: int = 100,
+    against: float = 0.1,
+    norm: float = 0.02,
+    perturbations: tuple[str, ...] = ("added",),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Mitigation:
+    """Bounds that keep clean answers and undo universal perturbations.
+
+    The loss is the disagreement of the bounded with the unbounded network on clean samples, plus
+    `against` times that on perturbed ones, plus `norm` times the mean relative norm of the bounds.
+    If the accuracy on the samples ends below `accuracy` of what it was, the bounds go back towards
+    where they started until it does not.
+
+    Args:
+        classifier: what to repair.
+        samples: clean ones, 20 a class or more.
+        layers: which activations: "all", "paper" (three near the input), or names.
+        accuracy: the share of the accuracy on the samples to keep.
+        fold: mirror what overshoots a bound; else clip it.
+        share: the quantile of a channel's clean activations that its bound starts at.
+        lr: of Adam, on the logarithms of the bounds; falls to zero along a cosine.
+        steps: of the optimiser.
+        batch: samples a step.
+        against: the weight of the disagreement on perturbed samples.
+        norm: the weight of the bounds' norm.
+        perturbations: the kinds to tune against, of `universal.kinds`.
+        seed: of the order of the samples and the starts of the perturbations.
+        progress: called after every step.
+
+    Raises:
+        NotMitigated: no activations that could be bounded, or no bounds kept the accuracy.
+    """
+    started = time.perf_counter()
+    chosen = activations(classifier, layers)
+    generator = generator_for("mm-bm", seed)
+    highest = quantiles(classifier, chosen, samples.inputs, 1.0)
+    first = {
+        index: value.clamp_min(1e-6)
+        for index, value in quantiles(classifier, chosen, samples.inputs, share).items()
+    }
+    lowered = {index: torch.zeros_like(z, requires_grad=True) for index, z in first.items()}
+    optimizer = torch.optim.Adam(lowered.values(), lr=lr)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    curves = Curves()
+
+    def bounds(extent: float = 1.0) -> dict[int, Tensor]:
+        return {index: first[index] * torch.exp(-extent * s) for index, s in lowered.items()}
+
+    learner = Learner(classifier, samples, chosen, highest, {}, fold)
+
+    def bounded(inputs: Tensor, values: dict[int, Tensor]) -> Tensor:
+        with limiting(learner.limits(values)):
+            return classifier(inputs)
+
+    with classifier.frozen():
+        pursuit = universal.Pursuit(classifier, samples, perturbations, generator)
+        for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
+            inputs, wanted = samples.inputs[indices], samples.logits[indices]
+            fixed = {index: z.detach() for index, z in bounds().items()}
+            parts = [inputs, *pursuit.perturbed(partial(bounded, values=fixed), inputs)]
+            values = bounds()
+            clean, *fooled = (
+                disagreement(part, wanted)
+                for part in bounded(torch.cat(parts), values).split(len(inputs))
+            )
+            height = torch.stack([z.norm() / first[i].norm() for i, z in values.items()]).mean()
+            optimizer.zero_grad()
+            (clean + against * sum(fooled, torch.zeros(())) + norm * height).backward()
+            optimizer.step()
+            scheduler.step()
+            curves.add(clean=clean, fooled=sum(fooled, torch.zeros(())), height=height)
+            if progress is not None:
+                progress(step + 1, steps)
+        with torch.no_grad():
+            extent = furthest(
+                lambda extent: samples.accuracy(bounded(samples.inputs, bounds(extent))),
+                accuracy * samples.accuracy(samples.logits),
+            )
+            final = bounds(extent)
+            outcome = pursuit.outcome(classifier, partial(bounded, values=final), samples)
+    settings = {
+        "layers": layers, "accuracy": accuracy, "fold": fold, "share": share, "lr": lr,
+        "steps": steps, "batch": batch, "against": against, "norm": norm,
+        "perturbations": perturbations, "extent": extent,
+    }  # fmt: skip
+    record = Record(
+        "mm-bm", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome)
+    )
+    return learner.finish({i: z.detach() for i, z in final.items()}, record, started)

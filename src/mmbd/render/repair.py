@@ -1,0 +1,105 @@
+"""A repair for a terminal: what was done, what it cost, and what is known of the backdoor now.
+
+The words claim no more than was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mmbd.fixing import Repair
+from mmbd.render import words
+from mmbd.render.text import clean_text, seconds
+from mmbd.report import Report
+
+STANDING = 0.3  # a perturbation that still takes so many samples to its target is not undone
+SHOWN = 5
+
+
+def repair(outcome: Repair, console: Console) -> None:
+    """Print a repair."""
+    for line in lines(outcome):
+        console.print(Text(line), markup=False, highlight=False, emoji=False)
+
+
+def lines(outcome: Repair) -> list[str]:
+    """A repair as lines of clean text."""
+    record = outcome.record
+    if not record.mitigated:
+        return [f"NOT MITIGATED  {clean_text(record.reason, 500)}", "The model is unchanged."]
+    said = [
+        f"{clean_text(record.method)}: {record.samples} clean samples"
+        + (", labelled by the model itself" if record.own_labels else "")
+        + f", {seconds(record.seconds)}"
+    ]
+    if record.layers:
+        count = sum(int(layer["channels"]) for layer in record.layers)
+        said.append(f"bounds on {count} channels of {len(record.layers)} activations; no weight "
+                    "changed")  # fmt: skip
+    else:
+        said.append("weights changed")
+    said += [clean_text(note, 300) for note in record.notes]
+    return [*said, "", *_accuracy(outcome), "", *_attack(outcome), *_scans(outcome)]
+
+
+def _accuracy(outcome: Repair) -> list[str]:
+    if outcome.accuracy is None:
+        return ["accuracy: not measured, as no clean samples were left that the repair did not use"]
+    before, after = outcome.accuracy
+    said = [
+        f"accuracy on {outcome.held_out} held-out clean samples: {before:.1%} before, {after:.1%} "
+        f"after ({(after - before) * 100:+.1f} points)"
+    ]
+    worst = outcome.largest_drop
+    if worst is not None:
+        name, count, was, now = worst
+        said.append(
+            f"largest drop of a class: {clean_text(name)}, {was:.1%} to {now:.1%} of {count}"
+        )
+    return said
+
+
+def _attack(outcome: Repair) -> list[str]:
+    if outcome.attack_success is not None:
+        before, after = outcome.attack_success
+        said = [f"attack success on {outcome.triggered} triggered samples: {before:.1%} before, "
+                f"{after:.1%} after"]  # fmt: skip
+        if outcome.fidelity is not None:
+            said.append(f"fidelity: {outcome.fidelity:.2f} (1: attack gone, accuracy kept)")
+        return said
+    return [
+        "attack success: not measured, as no triggered samples were given; that a trigger no "
+        "longer works is not shown by what follows",
+        *_perturbations(outcome.record.perturbations),
+    ]
+
+
+def _perturbations(found: tuple[Mapping[str, Any], ...]) -> list[str]:
+    worst = sorted(found, key=lambda one: -one["before"])[:SHOWN]
+    said = [
+        f"a small {'change' if one['kind'] == 'added' else 'warp'} found for class "
+        f"{one['target']}: took {one['before']:.0%} of the other classes' samples there before, "
+        f"takes {one['after']:.0%} after, having adapted"
+        for one in worst
+    ]
+    if any(one["after"] > STANDING for one in worst):
+        said.append("some of these still work: more clean samples, or --method hardening, may help")
+    return said
+
+
+def _scans(outcome: Repair) -> list[str]:
+    if outcome.scans is None:
+        return []
+    before, after = outcome.scans
+    said = ["", f"scan before: {_scan(before)}", f"scan after:  {_scan(after)}"]
+    if before.verdict == "backdoored" and after.verdict == "clean":
+        said.append("the scan finds nothing any more, which a weakened backdoor can manage too")
+    return said
+
+
+def _scan(report: Report) -> str:
+    return f"{report.verdict}, {words.finding(report)}"

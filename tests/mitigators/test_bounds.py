@@ -1,0 +1,357 @@
+"""MM-BM as published: the planted channel, the schedule by hand, what is kept, what untouched."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mitigators import toys
+from mmbd import nets
+from mmbd.classifier import Classifier
+from mmbd.mitigators import mitigate
+from mmbd.mitigators.bounded import Bounded
+from mmbd.mitigators.bounds import activations, paper, quantiles, script
+from mmbd.mitigators.mitigator import NotMitigated, prepare
+from mmbd.mitigators.taps import find
+
+
+def uppers(record) -> list[float]:
+    (layer,) = record.layers
+    return layer["upper"]
+
+
+# ------------------------------------------------------------------------------ the planted channel
+
+
+def test_algorithm_1_closes_the_channel_that_only_a_trigger_uses():
+    clf = toys.two_channels(strength=8)
+    samples = toys.two_prepared(clf)
+    start, _ = paper(clf, samples, initial=100, iterations=1)
+    assert toys.two_rates(start) == (1, 1)  # from so high every trigger passes
+    repaired, record = paper(clf, samples, initial=100)
+    used, planted = uppers(record)
+    assert planted < 0.02  # the trigger reaches 1
+    assert used > 0.5
+    assert record.mitigated
+    assert record.kept == 1
+    assert toys.two_rates(repaired) == (1, 0)
+
+
+def test_a_channel_that_clean_samples_never_use_is_closed_from_the_start():
+    clf = toys.two_channels()
+    repaired, record = paper(clf, toys.two_prepared(clf, noise=0))
+    assert uppers(record)[toys.PLANTED] == 0
+    assert uppers(record)[toys.USED] > 0.4
+    assert toys.two_rates(repaired) == (1, 0)
+
+
+@pytest.mark.parametrize("noise", [0, 0.01])
+def test_the_script_closes_it_too(noise):
+    clf = toys.two_channels(strength=8)
+    samples = toys.two_prepared(clf, noise=noise)
+    repaired, record = script(clf, samples, batch=20)
+    used, planted = uppers(record)
+    assert planted < 0.05
+    assert 0.5 < used < 2  # of 8
+    assert record.kept == 1
+    assert toys.two_rates(repaired) == (1, 0)
+    assert toys.two_rates(script(clf, samples, epochs=1)[0]) == (1, 1)
+
+
+def test_the_record_names_what_is_bounded():
+    clf = toys.two_channels()
+    samples = toys.two_prepared(clf)
+    repaired, record = paper(clf, samples, iterations=5)
+    (layer,) = record.layers
+    assert (layer["name"], layer["channels"], layer["fold"], layer["lower"]) == (
+        "1",
+        2,
+        False,
+        None,
+    )
+    assert layer["highest"] == pytest.approx(samples.inputs.amax(0).tolist())
+    assert isinstance(repaired.model, Bounded)
+    assert repaired.model.limits[0].upper.tolist() == layer["upper"]
+    assert (record.samples, record.own_labels, record.accuracy) == (40, False, (1, 1))
+    assert record.seconds > 0
+
+
+# ---------------------------------------------------------------------------------------- algorithm
+
+
+def by_hand(inputs, labels, *, initial, weight, growth, step, accuracy, iterations):
+    """Algorithm 1 on `toys.two_channels`, written out anew; (kept, norm, weight) of each step."""
+    out = torch.tensor([[0.0, 20], [10, 0]])
+
+    def network(z):
+        return torch.minimum(inputs, z) @ out.T + torch.tensor([5.0, 0])
+
+    wanted = inputs @ out.T + torch.tensor([5.0, 0])
+    z = initial * inputs.amax(0)
+    delta, rows = step * float(z.mean()), []
+    for _ in range(iterations):
+        below = (inputs > z).float() + 0.5 * (inputs == z).float()  # torch shares ties
+        slope = 2 * ((network(z) - wanted) @ out * below).sum(0) / wanted.numel()
+        z = (z - delta * (slope + weight * z / z.norm().clamp_min(1e-9))).clamp_min(0)
+        kept = float((network(z).argmax(1) == labels).double().mean())
+        weight = weight * growth if kept >= accuracy else weight / growth
+        rows.append((kept, float(z.norm()), weight))
+    return rows
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"initial": 1.5, "weight": 0.1, "growth": 1.2, "step": 0.1, "accuracy": 0.95},
+        {"initial": 1.1, "weight": 4.0, "growth": 1.5, "step": 0.3, "accuracy": 0.9},
+        {"initial": 3.0, "weight": 9.0, "growth": 2.0, "step": 0.2, "accuracy": 1.0},
+    ],
+)
+def test_the_steps_and_the_weight_are_those_of_algorithm_1(options):
+    clf = toys.two_channels()
+    samples = toys.two_prepared(clf)
+    expected = by_hand(samples.inputs, samples.labels, iterations=12, **options)
+    curves = paper(clf, samples, iterations=12, **options).record.curves
+    for name, column in zip(("kept", "norm", "weight"), zip(*expected, strict=True), strict=True):
+        assert curves[name] == pytest.approx(column, rel=1e-3), name
+
+
+def test_the_weight_falls_where_the_constraint_fails():
+    clf = toys.two_channels()
+    curves = paper(
+        clf, toys.two_prepared(clf), weight=30.0, growth=2.0, iterations=30
+    ).record.curves
+    weights = [30.0, *curves["weight"]]
+    held = [kept >= 0.95 for kept in curves["kept"]]
+    assert set(held) == {True, False}
+    for before, after, good in zip(weights, weights[1:], held, strict=False):
+        assert after == pytest.approx(before * 2 if good else before / 2)
+
+
+@pytest.mark.parametrize("weight", [0.1, 30.0])
+def test_the_best_feasible_bounds_are_returned_and_not_the_last(weight):
+    clf = toys.two_channels()
+    samples = toys.two_prepared(clf)
+    made = paper(clf, samples, weight=weight, growth=2.0, iterations=30)
+    curves = made.record.curves
+    feasible = [n for n, k in zip(curves["norm"], curves["kept"], strict=True) if k >= 0.95]
+    best = torch.tensor(uppers(made.record)).norm().item()
+    assert best == pytest.approx(min(feasible), rel=1e-5)
+    assert best != pytest.approx(curves["norm"][-1], rel=1e-5)
+    assert min(curves["norm"]) < best  # there were lower ones that cost too much
+    assert made.record.kept >= 0.95
+
+
+def test_the_script_changes_its_weight_three_times():
+    clf = toys.two_channels()
+    curves = script(clf, toys.two_prepared(clf), weight=0.5).record.curves
+    assert curves["kept"] == [1.0] * 50
+    steps = [0.5] * 21 + [0.6] * 10 + [0.72] * 10 + [0.864] * 9
+    assert curves["weight"] == pytest.approx(steps)
+    # Adam starts with steps of its learning rate, whatever the gradient.
+    assert curves["norm"][:3] == pytest.approx(
+        [(8 - 0.1 * k) * 2**0.5 for k in (1, 2, 3)], abs=1e-3
+    )
+
+
+def test_the_script_uses_what_is_classified_rightly():
+    clf = toys.two_channels()
+    inputs, labels = toys.two_samples()
+    labels[:8] = 1 - labels[:8]
+    rows = prepare(clf, inputs, labels), prepare(clf, inputs[8:], labels[8:])
+    full, right = (script(clf, part, epochs=30, batch=40).record for part in rows)
+    assert uppers(full) == pytest.approx(uppers(right))
+    assert full.accuracy == (0.8, 0.8)
+    assert full.kept == right.kept == 1  # of those that were right
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"accuracy": 1.01}, {"iterations": 1, "step": 1e3, "weight": 1e3}, {"iterations": 0}],
+    ids=str,
+)
+def test_what_is_not_feasible_changes_nothing_and_says_so(options):
+    clf = toys.two_channels()
+    inputs, labels = toys.two_samples()
+    with toys.untouched(clf):
+        made = mitigate(clf, inputs, labels, method="paper", **options)
+    assert made.classifier is clf
+    assert made.record.method == "mm-bm-paper"
+    assert not made.record.mitigated
+    assert "right answers" in made.record.reason
+    with pytest.raises(NotMitigated):
+        paper(clf, prepare(clf, inputs, labels), **options)
+
+
+ACTIVATIONS = [nn.ReLU(), nn.GELU(), nn.LeakyReLU(0.2), nn.SiLU()]
+
+
+@settings(max_examples=20)
+@given(
+    act=st.sampled_from(ACTIVATIONS),
+    initial=st.floats(0.1, 20),
+    weight=st.floats(0, 50),
+    speed=st.floats(1e-3, 10),
+    growth=st.floats(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_no_bound_is_ever_negative(act, initial, weight, speed, growth, seed):
+    clf = toys.two_channels(act)
+    samples = prepare(clf, *toys.two_samples(16, noise=0.3, seed=seed))
+    options = {"initial": initial, "weight": weight, "growth": growth, "accuracy": 0.0}
+    for made in (
+        paper(clf, samples, step=speed, iterations=8, **options),
+        script(clf, samples, lr=speed, epochs=8, seed=seed, **options),
+    ):
+        assert all(value >= 0 for value in uppers(made.record))
+        assert made.record.kept >= 0
+
+
+# ------------------------------------------------------------------------- layers, seeds, the rest
+
+
+def network() -> Classifier:
+    torch.manual_seed(0)
+    net = nets.build("cnn", classes=3, input_shape=(3, 8, 8), widths=(4, 5, 6), hidden=(7,))
+    return Classifier(net.eval(), input_shape=(3, 8, 8), mean=0.5, std=0.25)
+
+
+def noise(count: int = 24) -> torch.Tensor:
+    return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+def layer_names(record) -> list[str]:
+    return [layer["name"] for layer in record.layers]
+
+
+@pytest.mark.parametrize("method", [paper, script])
+def test_the_three_activations_near_the_input_or_those_named(method):
+    clf = network()
+    samples, short = prepare(clf, noise()), {"accuracy": 0.0}
+    short |= {"iterations": 2} if method is paper else {"epochs": 2}
+    assert layer_names(method(clf, samples, **short).record) == ["2", "6", "10"]
+    everything = method(clf, samples, layers="all", **short).record
+    assert layer_names(everything) == ["2", "6", "10", "15"]
+    assert [len(layer["upper"]) for layer in everything.layers] == [4, 5, 6, 7]
+    named = method(clf, samples, layers=["15", "2"], **short).record
+    assert layer_names(named) == ["2", "15"]
+    with pytest.raises(ValueError, match=r"no activation is called 'nope'; .*: 2, 6, 10, 15"):
+        method(clf, samples, layers=["nope"], **short)
+
+
+def test_labels_are_optional():
+    clf = network()
+    with torch.no_grad(), clf.frozen():
+        own = clf(noise()).argmax(1)
+    told = mitigate(clf, noise(), method="paper", iterations=5)
+    assert told.record.own_labels
+    assert told.record.accuracy[0] == 1
+    logits = prepare(clf, noise()).logits
+    assert torch.equal(logits.argmax(1), own)
+    assert prepare(clf, noise()).correct.all()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "random"),
+    [(paper, {"iterations": 4}, False), (script, {"epochs": 4, "batch": 5, "initial": 1.0}, True)],
+)
+def test_the_seed_decides(method, options, random):
+    clf = toys.two_channels()
+    samples = toys.two_prepared(clf)
+    first, again, other = (
+        [layer["upper"] for layer in record.layers]
+        for record in (
+            method(clf, samples, seed=seed, accuracy=0, **options).record for seed in (0, 0, 1)
+        )
+    )
+    assert first == again
+    assert (first != other) is random
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [(paper, {"iterations": 7}), (script, {"epochs": 7})]
+)
+def test_progress_counts(method, options):
+    clf, calls = toys.two_channels(), []
+    method(clf, toys.two_prepared(clf), progress=lambda *at: calls.append(at), **options)
+    assert calls == [(step, 7) for step in range(1, 8)]
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("method", [paper, script])
+def test_the_original_stays_bit_for_bit_also_after_an_exception(method):
+    clf = network()
+    clf.model.train()
+    clf.model[1].eval()
+    clf.model[0].weight.requires_grad_(False)
+    samples = prepare(clf, noise())
+
+    def stop(done: int, _: int) -> None:
+        if done == 2:
+            raise Interrupted
+
+    with toys.untouched(clf):
+        repaired, _ = method(clf, samples, accuracy=0)
+    assert repaired.model.network is not clf.model
+    for name, value in clf.model.state_dict().items():
+        assert torch.equal(repaired.model.network.state_dict()[name], value)
+    with toys.untouched(clf), pytest.raises(Interrupted):
+        method(clf, samples, progress=stop)
+
+
+def test_a_network_without_activations_is_refused():
+    clf = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.Tanh()), input_shape=(1, 2, 2))
+    with pytest.raises(NotMitigated, match="no activation that could be bounded"):
+        activations(clf, "all")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions(dtype):
+    clf = toys.two_channels(strength=8)
+    clf = clf.around(clf.model.to(dtype))
+    for made in (
+        paper(clf, toys.two_prepared(clf), iterations=60),
+        script(clf, toys.two_prepared(clf), batch=20),
+    ):
+        assert made.classifier.model.limits[0].upper.dtype == dtype
+        assert toys.two_rates(made.classifier)[0] == 1
+        assert made.record.kept >= 0.95
+
+
+# ---------------------------------------------------------------------------------------- quantiles
+
+
+class Looked(nn.Module):
+    """Two activations of known values: of the inputs, and of their negatives squared."""
+
+    def forward(self, x):
+        return F.relu(x).amax((2, 3)) + F.elu(-x.square()).amax((2, 3))
+
+
+@pytest.mark.parametrize("batch", [3, 7, 100])
+@pytest.mark.parametrize("share", [1.0, 0.998, 0.9, 0.5])
+def test_quantiles_are_those_of_all_values_together(share, batch):
+    clf = Classifier(Looked(), input_shape=(3, 4, 5), bounds=(-1, 1))
+    inputs = 2 * torch.rand(25, 3, 4, 5, generator=torch.Generator().manual_seed(0)) - 1
+    taps = find(clf)
+    found = quantiles(clf, taps, inputs, share, batch=batch)
+    values = inputs.movedim(1, 0).flatten(1)
+    above = max(1, round(500 * (1 - share)))  # of 25 * 20 values
+    for index, outputs in enumerate((F.relu(values), F.elu(-values.square()))):
+        expected = outputs.sort(dim=1, descending=True).values[:, above - 1]
+        torch.testing.assert_close(found[index], expected, rtol=0, atol=0)
+    assert quantiles(clf, taps[1:], inputs, share).keys() == {1}
+
+
+def test_quantiles_of_single_values():
+    clf = toys.two_channels()
+    inputs, _ = toys.two_samples()
+    found = quantiles(clf, find(clf), inputs, 0.75)[0]
+    torch.testing.assert_close(found, inputs.sort(dim=0, descending=True).values[9])

@@ -1,0 +1,111 @@
+"""Fine-tuning: what moves and what stays, the same bits from the same seed, steps as counted."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mitigators import colours
+from mmbd.classifier import Classifier
+from mmbd.mitigators.fine_tuning import counted, steps, tune
+from mmbd.mitigators.mitigator import NotMitigated
+
+OPTIONS = {
+    "epochs": 2, "lr": 0.01, "batch": 20, "clip": 1.0, "augment": (), "move_statistics": True,
+    "seed": 0,
+}  # fmt: skip
+
+
+def normed() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
+        nn.Linear(16, 3),
+    ).eval()  # fmt: skip
+
+
+def tuned(model: nn.Module, count: int = 60, **options) -> list[float]:
+    clf = Classifier(copy.deepcopy(model), input_shape=colours.SHAPE, mean=0.5, std=0.25)
+    return tune(clf, model, *colours.images(count), **OPTIONS | options)
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_the_weights_move_and_the_statistics_if_told_to(move):
+    model = normed()
+    before = copy.deepcopy(model.state_dict())
+    losses = tuned(model, move_statistics=move)
+    assert len(losses) == 2
+    assert losses[1] < losses[0]
+    after = model.state_dict()
+    for name, value in before.items():
+        statistic = "running" in name or "tracked" in name
+        assert torch.equal(value, after[name]) == (statistic and not move), name
+    assert not any(module.training for module in model.modules())
+
+
+def test_the_result_follows_from_the_seed_alone():
+    states = []
+    for seed, noise in ((0, 1), (0, 2), (1, 1)):
+        model = normed()
+        torch.manual_seed(noise)  # dropout would draw from here
+        tuned(model, seed=seed, augment=("flip",))
+        states.append(torch.cat([weight.flatten() for weight in model.parameters()]))
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_frozen_weights_are_tuned_and_frozen_again():
+    model = normed()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    tuned(model)
+    assert not torch.equal(before, model[0].weight)
+    assert [weight.requires_grad for weight in model.parameters()] == [False] + [True] * 4
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_the_network_sees_normalised_inputs():
+    model, seen = normed(), []
+    model[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    tuned(model, epochs=1, batch=60)
+    inputs, _ = colours.images(60)
+    largest = max(seen, key=len)
+    assert torch.equal(
+        largest.flatten().sort().values, ((inputs - 0.5) / 0.25).flatten().sort().values
+    )
+
+
+@given(count=st.integers(1, 30), epochs=st.integers(0, 3), batch=st.integers(2, 12))
+def test_steps_are_counted_right(count, epochs, batch):
+    taken = []
+    tuned(nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), count, epochs=epochs, batch=batch,
+          on_step=lambda: taken.append(1))  # fmt: skip
+    assert len(taken) == steps(count, epochs, batch)
+
+
+def test_progress_goes_on_from_what_was_done():
+    calls = []
+    step = counted(lambda *at: calls.append(at), 9, 3)
+    step(), step()
+    assert calls == [(4, 9), (5, 9)]
+    counted(None, 3)()
+
+
+def test_clipping_bounds_a_step():
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    before = copy.deepcopy(linear.state_dict())
+    tuned(linear, epochs=1, batch=60, clip=1e-3)
+    moved = torch.cat([(value - before[k]).flatten() for k, value in linear.state_dict().items()])
+    assert float(moved.norm()) == pytest.approx(0.01 * 1e-3, rel=1e-2)
+
+
+def test_divergence_and_single_samples_are_refused():
+    with pytest.raises(NotMitigated, match="smaller learning rate than 1e"):
+        tuned(nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), lr=1e38, clip=None)
+    with pytest.raises(ValueError, match="at least 2"):
+        tuned(normed(), batch=1)

@@ -1,0 +1,226 @@
+"""Hardening: weights that change in the copy only, and not at all where nothing may be lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from mitigators import toys
+from mmbd import nets
+from mmbd.classifier import Classifier
+from mmbd.domain import generator_for
+from mmbd.mitigators import hardening, mitigate, tuned
+from mmbd.mitigators.bounded import Bounded
+from mmbd.mitigators.mitigator import Mitigation, NotMitigated, answers, prepare
+from mmbd.points import Points
+
+STRONG = {"lr": 0.01, "steps": 40}
+
+
+def vectors(**options) -> Mitigation:
+    clf = toys.vectors()
+    return hardening(clf, prepare(clf, *toys.vector_samples()), **options)
+
+
+def weights(of: Classifier) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in of.model.parameters()])
+
+
+def test_a_planted_backdoor_is_trained_away():
+    made = vectors(**STRONG)
+    assert toys.vector_rates(toys.vectors()) == (1, 1)
+    assert toys.vector_rates(made.classifier) == (1, 0)
+    (row,) = made.record.perturbations
+    assert (row["kind"], row["target"]) == ("added", 2)
+    assert row["before"] > 0.9
+    assert row["after"] < 0.1
+    # Training on clean samples alone would not have done it.
+    assert toys.vector_rates(vectors(**STRONG, perturbations=()).classifier) == (1, 1)
+
+
+def test_a_trained_network_resists_what_was_found_and_keeps_its_accuracy():
+    clf, _ = toys.planted()
+    accuracy, _ = toys.planted_rates(clf)
+    samples = toys.planted_samples()
+    with toys.untouched(clf):
+        made = hardening(clf, samples, steps=40, lr=2e-3)
+    assert toys.planted_rates(made.classifier)[0] >= accuracy - 0.03
+    assert made.record.accuracy[1] >= 0.97 * made.record.accuracy[0]
+    rows = made.record.perturbations
+    assert {row["kind"] for row in rows} == {"added", "flow"}
+    json.dumps(dataclasses.asdict(made.record), allow_nan=False)
+
+
+def test_weights_change_in_the_copy_and_statistics_nowhere():
+    clf, _ = toys.planted()
+    with toys.untouched(clf):
+        repaired, record = hardening(clf, toys.planted_samples(), steps=3)
+    assert record.settings["extent"] > 0
+    assert type(repaired.model) is type(clf.model)
+    before, after = dict(clf.model.named_parameters()), dict(repaired.model.named_parameters())
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+    assert len(list(clf.model.buffers())) == 6
+    for old, new in zip(clf.model.buffers(), repaired.model.buffers(), strict=True):
+        assert torch.equal(old, new)
+    assert not any(module.training for module in repaired.model.modules())
+    assert all(weight.grad is None for weight in repaired.model.parameters())
+    assert record.layers == ()
+
+
+def test_the_bounds_of_a_bounded_network_stay():
+    clf = toys.vectors()
+    samples = prepare(clf, *toys.vector_samples())
+    first = tuned(clf, samples, steps=4).classifier
+    (limit,) = first.model.limits
+    with toys.untouched(first):
+        made = hardening(first, prepare(first, *toys.vector_samples()), **STRONG)
+    assert isinstance(made.classifier.model, Bounded)
+    (kept,) = made.classifier.model.limits
+    assert torch.equal(kept.upper, limit.upper)
+    assert (kept.fold, kept.tap) == (limit.fold, limit.tap)
+    assert not torch.equal(weights(made.classifier), weights(first))
+    assert toys.vector_rates(made.classifier) == (1, 0)
+
+
+def test_frozen_weights_are_tuned_and_frozen_again():
+    clf = toys.vectors()
+    clf.model.requires_grad_(False)
+    samples = prepare(clf, *toys.vector_samples())
+    with toys.untouched(clf):
+        made = hardening(clf, samples, steps=2, accuracy=0.0)
+    assert not any(weight.requires_grad for weight in made.classifier.model.parameters())
+    assert not torch.equal(weights(made.classifier), weights(clf))
+    partly = toys.vectors()
+    partly.model[0].requires_grad_(False)
+    made = hardening(partly, samples, steps=2, accuracy=0.0)
+    assert [w.requires_grad for w in made.classifier.model.parameters()] == [False, True, True]
+    assert not torch.equal(made.classifier.model[0].weight, partly.model[0].weight)
+
+
+# --------------------------------------------------------------------------- the accuracy it keeps
+
+
+def test_weights_go_back_until_the_accuracy_is_kept():
+    clf, _ = toys.planted()
+    samples = toys.planted_samples()
+    wild = {"lr": 0.05, "steps": 6, "perturbations": ()}
+    free = hardening(clf, samples, accuracy=0.0, **wild)
+    assert free.record.settings["extent"] == 1
+    assert free.record.accuracy[1] < 0.9 * free.record.accuracy[0]
+    made = hardening(clf, samples, accuracy=0.97, **wild)
+    extent = made.record.settings["extent"]
+    assert 0 < extent < 1
+    reached = samples.accuracy(answers(made.classifier, samples.inputs))
+    assert reached >= 0.97 * samples.accuracy(samples.logits)
+    assert made.record.accuracy[1] == pytest.approx(reached)
+    # They lie on the straight line to what they were.
+    torch.testing.assert_close(
+        weights(made.classifier),
+        torch.lerp(weights(clf), weights(free.classifier), extent),
+    )
+
+
+@pytest.mark.parametrize("options", [{"accuracy": 1.01}, {"lr": 1e4, "steps": 5}], ids=str)
+def test_where_no_step_is_affordable_the_original_comes_back(options):
+    clf = toys.vectors()
+    inputs, labels = toys.vector_samples()
+    with toys.untouched(clf):
+        made = mitigate(clf, inputs, labels, method="hardening", **{"steps": 2} | options)
+    assert made.classifier is clf
+    assert not made.record.mitigated
+    assert "accuracy" in made.record.reason
+    with pytest.raises(NotMitigated):
+        hardening(clf, prepare(clf, inputs, labels), **{"steps": 2} | options)
+
+
+# ---------------------------------------------------------------------------------------- the rest
+
+
+def test_without_steps_that_move_anything_nothing_moves():
+    clf, _ = toys.planted()
+    made = hardening(clf, toys.planted_samples(), lr=0.0, steps=2)
+    assert torch.equal(weights(made.classifier), weights(clf))
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_images_are_moved_if_told_to(augment):
+    """The teacher sees what the student sees, so that the first step costs nothing."""
+    clf, _ = toys.planted()
+    record = hardening(
+        clf, toys.planted_samples(), augment=augment, perturbations=(), steps=2
+    ).record
+    assert record.curves["clean"][0] == pytest.approx(0, abs=1e-9)
+    assert record.settings["augment"] is augment
+
+
+def test_augmentation_shows_other_images():
+    clf, _ = toys.planted()
+    seen = []
+    handle = clf.model[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    samples = toys.planted_samples()
+    seen.clear()
+    hardening(clf, samples, augment=True, perturbations=(), steps=2, batch=80)
+    handle.remove()
+    raw = (samples.inputs - 0.5) / 0.25
+    moved = next(given for given in seen if len(given) == 80)
+    assert moved.shape == raw.shape
+    assert float(moved.min()) >= float(raw.min()) - 1e-6  # repeated at the edges, never black
+
+
+def test_the_seed_decides():
+    made = []
+    for seed, other in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(other)
+        made.append(weights(vectors(seed=seed, steps=3, batch=9, accuracy=0.0).classifier))
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def test_progress_and_curves_count_the_steps():
+    calls = []
+    record = vectors(steps=5, progress=lambda *at: calls.append(at)).record
+    assert calls == [(step, 5) for step in range(1, 6)]
+    assert {name: len(curve) for name, curve in record.curves.items()} == {"clean": 5, "fooled": 5}
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_an_exception_leaves_the_original_alone():
+    clf, _ = toys.planted()
+
+    def stop(done: int, _: int) -> None:
+        if done == 2:
+            raise Interrupted
+
+    with toys.untouched(clf), pytest.raises(Interrupted):
+        hardening(clf, toys.planted_samples(), progress=stop)
+
+
+@pytest.mark.parametrize("arch", ["m5", "pointnet"])
+def test_sounds_and_clouds(arch):
+    torch.manual_seed(0)
+    if arch == "m5":
+        net, domain = nets.build(arch, classes=2, input_shape=(1, 8000), width=2), None
+    else:
+        net, domain = nets.build(arch, classes=2, input_shape=(3, 12), width=4), Points(12)
+    shape = {"domain": domain} if domain else {"input_shape": (1, 8000), "bounds": (-1, 1)}
+    clf = Classifier(net.eval(), **shape)
+    inputs = torch.stack([clf.domain.sample(generator_for("inputs", i)) for i in range(8)])
+    with toys.untouched(clf):
+        made = hardening(clf, prepare(clf, inputs), steps=2, accuracy=0.0)
+    assert {row["kind"] for row in made.record.perturbations} == {"added"}
+    assert bool(torch.isfinite(answers(made.classifier, inputs)).all())
+
+
+def test_what_is_no_module_cannot_be_hardened():
+    net = nn.Linear(4, 2)
+    clf = Classifier(lambda x: net(x), input_shape=(4,))
+    with pytest.raises(NotMitigated, match="only an nn.Module"):
+        hardening(clf, prepare(clf, torch.rand(8, 4)))

@@ -1,0 +1,299 @@
+"""The default bounds: a backdoor that goes, accuracy that stays, on every kind of input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mitigators import toys
+from mmbd import nets
+from mmbd.classifier import Classifier
+from mmbd.domain import Box, generator_for
+from mmbd.mitigators import mitigate, tuned
+from mmbd.mitigators.bounded import Bounded
+from mmbd.mitigators.bounds import quantiles
+from mmbd.mitigators.mitigator import Mitigation, NotMitigated, answers, prepare
+from mmbd.mitigators.taps import find
+from mmbd.points import Points
+
+
+def vectors(**options) -> Mitigation:
+    clf = toys.vectors()
+    return tuned(clf, prepare(clf, *toys.vector_samples()), **options)
+
+
+def uppers(made: Mitigation) -> list[list[float]]:
+    return [layer["upper"] for layer in made.record.layers]
+
+
+# ----------------------------------------------------------------------------- what it is there for
+
+
+def test_a_trained_backdoor_goes_and_the_accuracy_stays():
+    clf, _ = toys.planted()
+    accuracy, success = toys.planted_rates(clf)
+    assert accuracy > 0.95
+    assert success > 0.95
+    with toys.untouched(clf):
+        repaired, record = tuned(clf, toys.planted_samples())
+    after, left = toys.planted_rates(repaired)
+    assert after >= accuracy - 0.02
+    assert left < 0.5
+    assert record.mitigated
+    assert record.accuracy[1] >= 0.97 * record.accuracy[0]
+    for name, value in clf.model.state_dict().items():
+        assert torch.equal(repaired.model.network.state_dict()[name], value)
+
+
+def test_a_planted_channel_closes():
+    made = vectors(steps=12)
+    (upper,) = uppers(made)
+    assert max(upper[:4]) > 0.7
+    assert upper[4] < 0.02  # the trigger reaches 0.5
+    assert toys.vector_rates(toys.vectors()) == (1, 1)
+    assert toys.vector_rates(made.classifier) == (1, 0)
+    assert made.record.kept == 1
+
+
+def test_a_channel_that_clean_samples_use_is_closed_because_a_perturbation_was_found():
+    clf = toys.vectors()
+    samples = prepare(clf, *toys.vector_samples(used=0.15))  # of the trigger's 0.5
+    options = {"steps": 30, "norm": 0.0, "fold": False}
+    blind = tuned(clf, samples, perturbations=(), **options)
+    seeing = tuned(clf, samples, **options)
+    assert uppers(blind)[0][4] > 0.16
+    assert uppers(seeing)[0][4] < 0.1
+    assert toys.vector_rates(blind.classifier) == (1, 1)
+    assert toys.vector_rates(seeing.classifier) == (1, 0)
+
+
+def test_folding_stops_what_clipping_lets_pass():
+    clf = toys.vectors()
+    samples = prepare(clf, *toys.vector_samples(used=0.15))
+    for fold, success in ((False, 1), (True, 0)):
+        made = tuned(clf, samples, fold=fold, steps=5, perturbations=())
+        assert toys.vector_rates(made.classifier) == (1, success)
+
+
+def test_the_record_says_what_the_perturbations_did():
+    made = vectors()
+    (row,) = made.record.perturbations
+    assert (row["kind"], row["target"]) == ("added", 2)
+    assert row["before"] > 0.9
+    assert row["after"] < 0.1
+    assert 0 < row["radius"] < 1.2 * 2 * math.sqrt(64 / 3072)
+    both = tuned(*toys.planted()[:1], toys.planted_samples(), steps=3,
+                 perturbations=("flow", "added"))  # fmt: skip
+    rows = both.record.perturbations
+    assert list(dict.fromkeys(row["kind"] for row in rows)) == ["flow", "added"]
+    assert all(0 <= row[when] <= 1 for row in rows for when in ("before", "after"))
+
+
+# ------------------------------------------------------------------------------------------- bounds
+
+
+@pytest.mark.parametrize("share", [1.0, 0.998, 0.9])
+def test_bounds_start_at_a_quantile_of_each_channel(share):
+    clf, _ = toys.planted()
+    samples = toys.planted_samples()
+    still = {"steps": 1, "lr": 1e-9, "accuracy": 0.0, "perturbations": ()}
+    made = tuned(clf, samples, share=share, **still)
+    taps = find(clf)
+    starts = quantiles(clf, taps, samples.inputs, share)
+    assert [layer["name"] for layer in made.record.layers] == [tap.name for tap in taps]
+    for tap, layer in zip(taps, made.record.layers, strict=True):
+        assert layer["upper"] == pytest.approx(starts[tap.index].clamp_min(1e-6).tolist())
+        assert len(layer["upper"]) == tap.channels
+        assert layer["fold"]
+        highest = torch.tensor(layer["highest"])
+        assert bool((torch.tensor(layer["upper"]) <= highest.clamp_min(1e-6) * 1.00001).all())
+
+
+@settings(max_examples=15)
+@given(
+    act=st.sampled_from([nn.ReLU(), nn.GELU(), nn.LeakyReLU(0.2)]),
+    lr=st.floats(1e-3, 20),
+    share=st.floats(0, 1),
+    norm=st.floats(0, 10),
+    against=st.floats(0, 10),
+    fold=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_no_bound_is_ever_negative(act, lr, share, norm, against, fold, seed):
+    clf = toys.two_channels(act)
+    samples = prepare(clf, *toys.two_samples(16, noise=0.3, seed=seed))
+    made = tuned(clf, samples, lr=lr, share=share, norm=norm, against=against, fold=fold,
+                 accuracy=0.0, steps=4, batch=6, seed=seed)  # fmt: skip
+    assert all(0 <= value < math.inf for value in uppers(made)[0])
+    assert made.record.settings["fold"] is fold
+    assert made.classifier.model.limits[0].fold is fold
+
+
+# ---------------------------------------------------------------------------- the accuracy it keeps
+
+
+def accuracy(of: Classifier, samples) -> float:
+    return samples.accuracy(answers(of, samples.inputs))
+
+
+@pytest.mark.parametrize("least", [0.5, 0.8, 0.97, 1.0])
+def test_the_accuracy_asked_for_is_kept_on_the_samples(least):
+    clf, _ = toys.planted()
+    samples = toys.planted_samples()
+    hard = {"lr": 0.5, "norm": 2.0, "steps": 20, "perturbations": ()}  # pays for every bound
+    made = tuned(clf, samples, accuracy=least, share=1.0, **hard)
+    reached = accuracy(made.classifier, samples)
+    assert reached >= least * accuracy(clf, samples) - 1e-9
+    assert made.record.accuracy == pytest.approx((accuracy(clf, samples), reached))
+    assert 0 <= made.record.settings["extent"] < 1
+    free = tuned(clf, samples, accuracy=0.0, share=1.0, **hard)
+    assert accuracy(free.classifier, samples) < 0.5 * accuracy(clf, samples)
+    assert free.record.settings["extent"] == 1
+
+
+def test_it_is_relative_to_what_the_classifier_gets_right():
+    clf = toys.vectors()
+    inputs, labels = toys.vector_samples()
+    labels[:12] = (labels[:12] + 1) % 4  # a third is labelled wrongly
+    made = tuned(clf, prepare(clf, inputs, labels), steps=12, accuracy=1.0)
+    assert made.record.accuracy[0] == 0.7
+    assert made.record.accuracy[1] >= 0.7
+    assert made.record.kept == 1
+
+
+@pytest.mark.parametrize("options", [{"accuracy": 1.01}, {"share": 0.1, "accuracy": 1.0}], ids=str)
+def test_what_is_not_feasible_changes_nothing_and_says_so(options):
+    clf = toys.two_channels()
+    inputs, labels = toys.two_samples()
+    with toys.untouched(clf):
+        made = mitigate(clf, inputs, labels, steps=2, **options)
+    assert made.classifier is clf
+    assert not made.record.mitigated
+    assert "accuracy" in made.record.reason
+    with pytest.raises(NotMitigated):
+        tuned(clf, prepare(clf, inputs, labels), steps=2, **options)
+
+
+# ----------------------------------------------------------------------------- every kind of input
+
+
+DOMAINS = {
+    "sound": ("m5", {"width": 2}, Box((1, 8000), -1, 1)),
+    "cloud in a cube": ("dgcnn", {"k": 3, "width": 2}, Points(12)),
+    "cloud in a ball": ("pointnet", {"width": 4}, Points(12, region="ball")),
+    "flat": ("mlp", {"hidden": (8, 6), "nonlinearity": "elu"}, Box((20,), -2, 3)),
+    "grey image": ("cnn", {"widths": (4, 4), "nonlinearity": "gelu"}, Box((1, 10, 12))),
+}
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_every_domain(name):
+    arch, arguments, domain = DOMAINS[name]
+    torch.manual_seed(0)
+    net = nets.build(arch, classes=3, input_shape=domain.shape, **arguments).eval()
+    for weight in net.parameters():
+        if weight.dim() > 1:
+            weight.data.mul_(2)  # so that answers differ
+    clf = Classifier(net, domain=domain)
+    inputs = torch.stack([domain.sample(generator_for("inputs", i)) for i in range(12)])
+    with toys.untouched(clf):
+        made = tuned(clf, prepare(clf, inputs), steps=3, perturbations=("added", "flow"))
+    record = made.record
+    assert made.classifier.domain is domain
+    assert isinstance(made.classifier.model, Bounded)
+    assert len(record.layers) == len(find(clf))
+    assert record.accuracy[1] >= 0.97
+    assert {row["kind"] for row in record.perturbations} == (
+        {"added", "flow"} if name == "grey image" else {"added"}
+    )
+    assert bool(torch.isfinite(answers(made.classifier, inputs)).all())
+    json.dumps(dataclasses.asdict(record), allow_nan=False)
+
+
+# --------------------------------------------------------------------------- seeds, steps, the rest
+
+
+def test_the_seed_decides():
+    options = {"steps": 4, "batch": 9, "accuracy": 0.0}
+    noise = []
+    for seed, other in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(other)
+        noise.append(uppers(vectors(seed=seed, **options)))
+    assert noise[0] == noise[1]
+    assert noise[0] != noise[2]
+
+
+def test_progress_and_curves_count_the_steps():
+    calls = []
+    record = vectors(steps=5, progress=lambda *at: calls.append(at)).record
+    assert calls == [(step, 5) for step in range(1, 6)]
+    assert {name: len(curve) for name, curve in record.curves.items()} == {
+        "clean": 5, "fooled": 5, "height": 5
+    }  # fmt: skip
+    assert record.curves["height"][0] == pytest.approx(1)  # where the bounds start
+    assert record.curves["height"][-1] < 1
+    assert record.settings["steps"] == 5
+
+
+def test_layers_are_chosen_by_name():
+    clf, _ = toys.planted()
+    short = {"steps": 1, "perturbations": (), "accuracy": 0.0}
+    names = [tap.name for tap in find(clf)]
+    for layers, expected in (("all", names), ("paper", names[:3]), (names[-1:], names[-1:])):
+        record = tuned(clf, toys.planted_samples(), layers=layers, **short).record
+        assert [layer["name"] for layer in record.layers] == expected
+    with pytest.raises(ValueError, match="'nope'; give all, paper or some of"):
+        tuned(clf, toys.planted_samples(), layers="nope", **short)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_an_exception_leaves_the_original_alone(at):
+    clf, _ = toys.planted()
+
+    def stop(done: int, _: int) -> None:
+        if done == at:
+            raise Interrupted
+
+    with toys.untouched(clf), pytest.raises(Interrupted):
+        tuned(clf, toys.planted_samples(), progress=stop)
+
+
+def test_a_class_that_has_all_samples_already():
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    with torch.no_grad():
+        net[2].bias.copy_(torch.tensor([100.0, 0]))
+    clf = Classifier(net, input_shape=(4,))
+    made = mitigate(clf, torch.rand(8, 4), [0, 1] * 4, steps=2)
+    assert {row["target"] for row in made.record.perturbations} <= {0, 1}
+    json.dumps(dataclasses.asdict(made.record), allow_nan=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions(dtype):
+    clf = toys.vectors()
+    clf = clf.around(clf.model.to(dtype))
+    made = tuned(clf, prepare(clf, *toys.vector_samples()), steps=12)
+    assert made.classifier.model.limits[0].upper.dtype == dtype
+    assert toys.vector_rates(made.classifier) == (1, 0)
+
+
+def test_a_repaired_classifier_may_be_repaired_again():
+    clf = toys.vectors()
+    samples = prepare(clf, *toys.vector_samples())
+    first = tuned(clf, samples, steps=6)
+    again = prepare(first.classifier, *toys.vector_samples())
+    with toys.untouched(first.classifier):
+        second = tuned(first.classifier, again, steps=6)
+    assert isinstance(second.classifier.model.network, Bounded)
+    assert toys.vector_rates(second.classifier) == (1, 0)
