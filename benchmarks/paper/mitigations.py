@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +44,33 @@ EVALUATED = 5000
 
 def measured(
     folder: Path, root: Path, methods: Iterable[str], *, half: str | None = None,
-    images: int | None = None, options: dict[str, Any] | None = None, variant: str = "",
+    images: int | None = None, attacks: Sequence[str] | None = None,
+    sets: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One row for every backdoored model that counts and every method."""
+    """One row for every backdoored model that counts and every method.
+
+    `half` keeps even or odd seeds, `attacks` and `sets` some ensembles and data sets; `images` is
+    the number of clean images a class, Table 3's by default.
+    """
     torch.set_num_threads(1)
     halves: dict[str, tuple[Dataset, Dataset]] = {}
     rows: list[dict[str, Any]] = []
     for name, card in sorted(cards_in(folder).items()):
         if half is not None and card["seed"] % 2 != (half == "odd"):
             continue
-        if not counts(card):
+        if not counts(card) or (attacks is not None and card["attack"] not in attacks):
+            continue
+        if sets is not None and card["data"] not in sets:
             continue
         for method in methods:
             wanted = images or IMAGES[method]
-            key = f"{method}{variant}-{wanted}"
+            key = f"{method}-{wanted}"
             file = folder.with_name(f"{folder.name}-mitigations") / key / f"{name}.json"
             if not file.exists():
                 kind = card["data"]
                 if kind not in halves:
                     halves[kind] = defended(card["settings"]["data"], root)
-                row = one(folder, card, halves[kind], method, wanted, options or {})
+                row = one(folder, card, halves[kind], method, wanted)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write(file, json.dumps(row, indent=1) + "\n")
                 print(f"{name} {key}: ACC {row['accuracy']} ASR {row['attack_success']} "
@@ -88,7 +95,7 @@ def defended(source: dict[str, Any], root: Path) -> tuple[Dataset, Dataset]:
 
 def one(
     folder: Path, card: Any, halves: tuple[Dataset, Dataset], method: str, images: int,
-    options: dict[str, Any],
+    **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Repair one model and measure."""
     classifier: Classifier = load(folder / card["file"]).classifier
@@ -121,10 +128,12 @@ def main() -> None:
     parser.add_argument("--scale", choices=("small", "paper"), default="small")
     parser.add_argument("--half", choices=("even", "odd"))
     parser.add_argument("--methods", nargs="+", default=list(IMAGES))
+    parser.add_argument("--attacks", nargs="+", help="only these ensembles")
     parser.add_argument("--images", type=int, help="clean images a class, instead of Table 3's")
     given = parser.parse_args()
     folder = given.zoo / f"{given.plan}-{given.scale}"
-    measured(folder, given.data, given.methods, half=given.half, images=given.images)
+    measured(folder, given.data, given.methods, half=given.half, images=given.images,
+             attacks=given.attacks)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -133,8 +133,8 @@ class Classifier:
         return Classifier(
             model,
             domain=self.domain,
-            mean=self.mean,
-            std=self.std,
+            mean=self._mean,
+            std=self._std,
             class_names=self.class_names,
             device=self.device,
         )

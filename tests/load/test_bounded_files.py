@@ -44,7 +44,7 @@ def repaired(arch: str = "cnn", *, fold: bool = True, dtype=torch.float32) -> Cl
     limits = [
         Limit(
             tap,
-            torch.rand(tap.channels).to(dtype),
+            (0.1 + torch.rand(tap.channels)).to(dtype),
             0.1 * torch.rand(tap.channels).to(dtype) if tap.index == 1 else None,
             fold=fold and tap.index == 0,
         )

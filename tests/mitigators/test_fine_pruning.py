@@ -160,7 +160,7 @@ def test_bounding_then_pruning_makes_one_network_with_both():
         )
 
     clf = colours.classifier()
-    made = bounds_then_pruning(clf, colours.samples(clf), bounds=bounding, seed=3, epochs=1)
+    made = bounds_then_pruning(clf, colours.samples(clf), bounding=bounding, seed=3, epochs=1)
     (limit,) = made.classifier.model.limits
     assert limit.upper.tolist() == [1.5, 1.5, 1.5, 0]
     assert made.record.method == "bounds + fine-pruning"
@@ -169,16 +169,6 @@ def test_bounding_then_pruning_makes_one_network_with_both():
     assert "fine-pruning: held_out" in made.record.curves
 
 
-def takes_negative_bounds() -> bool:
-    clf = colours.classifier()
-    try:
-        bounded(clf, Limit(*taps.find(clf), torch.zeros(4), -torch.ones(4)))
-    except ValueError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not takes_negative_bounds(), reason="Bounded takes no bounds below zero yet")
 @pytest.mark.parametrize("nonlinearity", ["leaky_relu", "gelu", "silu"])
 def test_a_pruned_channel_lets_nothing_through_below_zero_either(nonlinearity):
     torch.manual_seed(0)

@@ -38,8 +38,6 @@ def test_a_planted_backdoor_is_trained_away():
     assert (row["kind"], row["target"]) == ("added", 2)
     assert row["before"] > 0.9
     assert row["after"] < 0.1
-    # Training on clean samples alone would not have done it.
-    assert toys.vector_rates(vectors(**STRONG, perturbations=()).classifier) == (1, 1)
 
 
 def test_a_trained_network_resists_what_was_found_and_keeps_its_accuracy():
@@ -108,7 +106,7 @@ def test_frozen_weights_are_tuned_and_frozen_again():
 def test_weights_go_back_until_the_accuracy_is_kept():
     clf, _ = toys.planted()
     samples = toys.planted_samples()
-    wild = {"lr": 0.05, "steps": 6, "perturbations": ()}
+    wild = {"lr": 0.01, "steps": 6, "perturbations": ("added",), "against": 5.0}
     free = hardening(clf, samples, accuracy=0.0, **wild)
     assert free.record.settings["extent"] == 1
     assert free.record.accuracy[1] < 0.9 * free.record.accuracy[0]
@@ -141,10 +139,11 @@ def test_where_no_step_is_affordable_the_original_comes_back(options):
 # ---------------------------------------------------------------------------------------- the rest
 
 
-def test_without_steps_that_move_anything_nothing_moves():
-    clf, _ = toys.planted()
-    made = hardening(clf, toys.planted_samples(), lr=0.0, steps=2)
-    assert torch.equal(weights(made.classifier), weights(clf))
+def test_on_clean_samples_alone_the_network_is_its_own_teacher_and_stays():
+    made = vectors(**STRONG, perturbations=())
+    assert made.record.curves["clean"] == [0] * 40
+    assert made.record.perturbations == ()
+    assert torch.equal(weights(made.classifier), weights(toys.vectors()))
 
 
 @pytest.mark.parametrize("augment", [False, True])
@@ -222,5 +221,5 @@ def test_sounds_and_clouds(arch):
 def test_what_is_no_module_cannot_be_hardened():
     net = nn.Linear(4, 2)
     clf = Classifier(lambda x: net(x), input_shape=(4,))
-    with pytest.raises(NotMitigated, match="only an nn.Module"):
+    with pytest.raises(NotMitigated, match=r"only an nn\.Module"):
         hardening(clf, prepare(clf, torch.rand(8, 4)))

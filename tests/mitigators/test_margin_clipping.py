@@ -75,8 +75,9 @@ def test_inputs_are_searched_for_again_on_the_bounded_network(monkeypatch):
 
     monkeypatch.setattr(module, "_maximised", watched)
     clf = toys.vectors()
+    samples = prepare(clf, *toys.vector_samples())
     with toys.untouched(clf):
-        vectors(epochs=7, again=3)
+        margin_clipping(clf, samples, epochs=7, again=3, **FEW)
     assert [bounded for bounded, *_ in searched] == [False, True, True]
     for _, inputs, labels in searched:
         assert inputs.shape == (16, 64)

@@ -6,10 +6,14 @@ and a row in `MITIGATORS`.
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from mmbd.classifier import Classifier
+from mmbd.load import Loaded
+from mmbd.mitigators.bounded import same_weights
 from mmbd.mitigators.bounds import paper, script
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.distillation import distillation
@@ -40,12 +44,20 @@ MITIGATORS: dict[str, Any] = {
     "unlearning": unlearning,
 }
 SHORT = {"paper": "mm-bm-paper", "script": "mm-bm-script"}  # of MM-BM
+NOT_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning"}
 # What needs nothing but clean samples; unlearning needs a trigger.
 METHODS = tuple(name for name in (*MITIGATORS, *SHORT) if name != "unlearning")
 
 
+def options_of(name: str) -> tuple[str, ...]:
+    """The options of a method, sorted."""
+    parts = (MITIGATORS[name], *((fine_pruning,) if name == "mm-bm-fine-pruning" else ()))
+    named = {option for part in parts for option in inspect.signature(part).parameters}
+    return tuple(sorted(named - NOT_OPTIONS))
+
+
 def mitigate(
-    classifier: Classifier,
+    classifier: Classifier | Loaded,
     images: Any,
     labels: Any = None,
     *,
@@ -60,7 +72,7 @@ def mitigate(
     changes either: upper bounds are learnt for its activations, one a channel.
 
     Args:
-        classifier: what to repair.
+        classifier: what to repair, or what `load` returned.
         images: (n, *shape) clean inputs, a tensor or array, in the classifier's own units, or 8-bit
             images; 20 of every class are usual. For measuring, keep others.
         labels: (n,) the class of each; without them the classifier's own answers serve.
@@ -74,8 +86,8 @@ def mitigate(
         classifier is the one given, `record.mitigated` is false, and `record.reason` says why.
 
     Raises:
-        ValueError: inputs or labels of the wrong kind, or an unknown method.
-        TypeError: an option that the method does not have.
+        ValueError: inputs or labels of the wrong kind, an unknown method, or an option that the
+            method does not have.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 8), torch.nn.ReLU(),
@@ -85,15 +97,23 @@ def mitigate(
         >>> record.mitigated, record.layers[0]["name"], len(record.layers[0]["upper"])
         (True, '2', 8)
     """
+    classifier = classifier.classifier if isinstance(classifier, Loaded) else classifier
     name = SHORT.get(method, method)
     if name not in MITIGATORS:
         known = ", ".join([*MITIGATORS, *SHORT])
         raise ValueError(f"unknown method {method!r}; known: {known}")
+    known = options_of(name)
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}")
     try:
         samples = prepare(classifier, images, labels)
-        return MITIGATORS[name](classifier, samples, seed=seed, progress=progress, **options)
+        repaired, record = MITIGATORS[name](
+            classifier, samples, seed=seed, progress=progress, **options
+        )
     except NotMitigated as error:
         return Mitigation(classifier, Record(name, False, str(error)))
+    changed = not same_weights(classifier.model, repaired.model)
+    return Mitigation(repaired, replace(record, weights_changed=changed))
 
 
 __all__ = [

@@ -103,14 +103,34 @@ class Bounded(nn.Module):
         return output
 
 
+def same_weights(one: object, other: object) -> bool:
+    """Whether two networks agree in every weight and statistic, whatever their bounds."""
+    states: list[dict[str, Any]] = []
+    for model in (one, other):
+        while isinstance(model, Bounded):
+            model = model.network
+        if not isinstance(model, nn.Module):
+            return False
+        states.append(model.state_dict())
+    first, second = states
+    return first.keys() == second.keys() and all(
+        torch.equal(value, second[name]) for name, value in first.items()
+    )
+
+
 def _check(limit: Limit) -> None:
-    for name, values in (("upper", limit.upper), ("lower", limit.lower)):
+    name, upper, lower = limit.tap.name, limit.upper, limit.lower
+    for kind, values in (("upper", upper), ("lower", lower)):
         if values is None:
             continue
         if tuple(values.shape) != (limit.tap.channels,) or not values.dtype.is_floating_point:
             raise ValueError(
-                f"the {name} bounds of {limit.tap.name} must be {limit.tap.channels} "
-                f"floating-point numbers, got {values.dtype} of shape {tuple(values.shape)}"
+                f"the {kind} bounds of {name} must be {limit.tap.channels} floating-point "
+                f"numbers, got {values.dtype} of shape {tuple(values.shape)}"
             )
-        if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
-            raise ValueError(f"the {name} bounds of {limit.tap.name} must be finite and at least 0")
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(f"the {kind} bounds of {name} must be finite")
+    if bool((upper < 0).any()):
+        raise ValueError(f"the upper bounds of {name} must be at least 0")
+    if lower is not None and bool((lower > upper).any()):
+        raise ValueError(f"the lower bounds of {name} must not exceed the upper ones")

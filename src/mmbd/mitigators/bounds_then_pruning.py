@@ -18,7 +18,7 @@ def bounds_then_pruning(
     classifier: Classifier,
     samples: Samples,
     *,
-    bounds: Mitigator,
+    bounding: Mitigator,
     seed: int = 0,
     progress: Progress | None = None,
     **pruning: Any,
@@ -28,7 +28,7 @@ def bounds_then_pruning(
     Args:
         classifier: what to repair.
         samples: clean samples for both; the paper takes 500 a class for Fine-Pruning.
-        bounds: the mitigator that learns them, such as `bounds.paper`.
+        bounding: the mitigator that learns the bounds, such as `bounds.paper`.
         seed: of both.
         progress: called by the one and then by the other, each with its own number of steps.
         pruning: options of `fine_pruning`.
@@ -36,7 +36,7 @@ def bounds_then_pruning(
     Raises:
         NotMitigated: where either does.
     """
-    first = bounds(classifier, samples, seed=seed, progress=progress)
+    first = bounding(classifier, samples, seed=seed, progress=progress)
     second = fine_pruning(first.classifier, samples, seed=seed, progress=progress, **pruning)
     own, record = first.record, second.record
     return Mitigation(

@@ -67,6 +67,7 @@ class Record:
         method: the mitigator's name.
         mitigated: whether the returned classifier differs from the one given.
         reason: why it does not.
+        weights_changed: whether any weight or statistic of the network differs.
         samples: how many clean samples there were; `own_labels` says that the classifier's own
             answers stood in for labels.
         accuracy: on those samples, before and after. They were trained on: measure on others.
@@ -85,6 +86,7 @@ class Record:
     method: str
     mitigated: bool
     reason: str | None = None
+    weights_changed: bool = False
     samples: int = 0
     own_labels: bool = False
     accuracy: tuple[float, float] | None = None
@@ -227,15 +229,18 @@ def disagreement(logits: Tensor, wanted: Tensor) -> Tensor:
     return (F.softmax(logits, 1) - F.softmax(wanted, 1)).square().sum(1).mean()
 
 
-def furthest(accuracy: Callable[[float], float], least: float, grid: int = 10) -> float:
-    """How far from 0 (the start) to 1 (as tuned) a repair may go and stay at `least`.
+def furthest(
+    accuracy: Callable[[float], float], least: float, lowest: float = 0.0, step: float = 0.1
+) -> float:
+    """How far from `lowest` to 1 (as tuned) a repair may go and stay at `least`.
 
-    `accuracy(extent)` is tried at `grid` equal steps downwards, as it need not fall steadily.
+    `accuracy(extent)` is tried at equal steps downwards, as it need not fall steadily.
 
     Raises:
-        NotMitigated: not even the start is good enough.
+        NotMitigated: not even `lowest` is good enough.
     """
-    extents = (step / grid for step in range(grid, -1, -1))
+    tries = round((1 - lowest) / step)
+    extents = (1 - (1 - lowest) * done / tries for done in range(tries + 1))
     found = next((extent for extent in extents if accuracy(extent) >= least), None)
     if found is None:
         raise NotMitigated(

@@ -79,14 +79,17 @@ class Watch(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        output = func(*args, **kwargs)
-        name = _name(func)
+        kwargs, name = kwargs or {}, _name(func)
         if name not in ACTIVATIONS or (name == "hardtanh" and not _one_sided(args, kwargs)):
+            output = func(*args, **kwargs)
             self.other(name)
             return output
         self.count += 1
-        return self.change(self.count - 1, output)
+        if not (kwargs.get("inplace") or func.__name__.endswith("_")):
+            return self.change(self.count - 1, func(*args, **kwargs))
+        # Others may hold the tensor itself, so what is changed has to get there.
+        output = func(args[0].clone(), *args[1:], **kwargs)
+        return args[0].copy_(self.change(self.count - 1, output))
 
     def other(self, name: str) -> None:
         """Called with the name of every other function."""

@@ -30,6 +30,9 @@ from mmbd.mitigators.mitigator import (
     furthest,
 )
 
+# Where the accuracy is too low all bounds rise by 10 % at a time, to 20 times what was tuned.
+RISE, LOWEST, STEP = 0.5, -5.0, 0.2
+
 
 def tuned(
     classifier: Classifier,
@@ -42,7 +45,7 @@ def tuned(
     lr: float = 0.1,
     steps: int = 36,
     batch: int = 100,
-    against: float = 0.1,
+    against: float = 0.2,
     norm: float = 0.02,
     perturbations: tuple[str, ...] = ("added",),
     seed: int = 0,
@@ -52,8 +55,8 @@ def tuned(
 
     The loss is the disagreement of the bounded with the unbounded network on clean samples, plus
     `against` times that on perturbed ones, plus `norm` times the mean relative norm of the bounds.
-    If the accuracy on the samples ends below `accuracy` of what it was, the bounds go back towards
-    where they started until it does not.
+    If the accuracy on the samples ends below `accuracy` of what it was, all bounds rise by the same
+    factor until it does not (`extent` in the record's settings is then below 1).
 
     Args:
         classifier: what to repair.
@@ -88,7 +91,8 @@ def tuned(
     curves = Curves()
 
     def bounds(extent: float = 1.0) -> dict[int, Tensor]:
-        return {index: first[index] * torch.exp(-extent * s) for index, s in lowered.items()}
+        rise = RISE * (1 - extent)
+        return {index: first[index] * torch.exp(rise - s) for index, s in lowered.items()}
 
     learner = Learner(classifier, samples, chosen, highest, {}, fold)
 
@@ -119,6 +123,8 @@ def tuned(
             extent = furthest(
                 lambda extent: samples.accuracy(bounded(samples.inputs, bounds(extent))),
                 accuracy * samples.accuracy(samples.logits),
+                lowest=LOWEST,
+                step=STEP,
             )
             final = bounds(extent)
             outcome = pursuit.outcome(classifier, partial(bounded, values=final), samples)

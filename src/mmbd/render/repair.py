@@ -16,6 +16,7 @@ from mmbd.render import words
 from mmbd.render.text import clean_text, seconds
 from mmbd.report import Report
 
+UNLIMITED = 1e30  # a bound that stands for none
 STANDING = 0.3  # a perturbation that still takes so many samples to its target is not undone
 SHOWN = 5
 
@@ -37,11 +38,9 @@ def lines(outcome: Repair) -> list[str]:
         + f", {seconds(record.seconds)}"
     ]
     if record.layers:
-        count = sum(int(layer["channels"]) for layer in record.layers)
-        said.append(f"bounds on {count} channels of {len(record.layers)} activations; no weight "
-                    "changed")  # fmt: skip
-    else:
-        said.append("weights changed")
+        count = sum(bound < UNLIMITED for layer in record.layers for bound in layer["upper"])
+        said.append(f"bounds on {count} channels of {len(record.layers)} activations")
+    said.append("weights changed" if record.weights_changed else "no weight changed")
     said += [clean_text(note, 300) for note in record.notes]
     return [*said, "", *_accuracy(outcome), "", *_attack(outcome), *_scans(outcome)]
 

@@ -1,0 +1,72 @@
+"""Table 3: attack success and accuracy on CIFAR-10 after every mitigation, by ensemble.
+
+See `common.py` for the command line; `mitigations.py` does the work and keeps its results. WaNet's
+models, which the paper's table does not have, come from a plan of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from common import Options, models, options, show
+from mitigations import IMAGES, measured
+from published import MITIGATION, MITIGATION_ENSEMBLES
+
+Row = dict[str, Any]
+HEADINGS = ("method", "images a class", "ensemble", "n", "ASR before", "ASR", "ACC before", "ACC",
+            "drop", "the paper's ASR", "its ACC")  # fmt: skip
+# The patterns that bounds are meant for.
+LOCAL = ("badnet", "unicolor", "1-pixel", "blend", "wanet")
+
+
+def rows_of(chosen: Options, methods: Iterable[str] = tuple(IMAGES)) -> list[Row]:
+    """Every repair of every model of the plans."""
+    found: list[Row] = []
+    for plan in ("classical", "wanet"):
+        folder = models(chosen, plan)
+        if folder.is_dir():
+            found += measured(folder, chosen.data, methods, half=chosen.half)
+    return found
+
+
+def summary(label: str, method: str, rows: Sequence[Row]) -> list[Any]:
+    """One line of the table."""
+    asr = [[100 * row["attack_success"][place] for row in rows] for place in (0, 1)]
+    acc = [[100 * row["accuracy"][place] for row in rows] for place in (0, 1)]
+    theirs: tuple[float | None, float | None] = (None, None)
+    if label in MITIGATION_ENSEMBLES and method in MITIGATION:
+        place = MITIGATION_ENSEMBLES.index(label)
+        theirs = (MITIGATION[method][1][place], MITIGATION[method][2][place])
+    return [
+        method, rows[0]["images_a_class"], label, len(rows), fmean(asr[0]), _spread(asr[1]),
+        fmean(acc[0]), _spread(acc[1]), fmean(acc[0]) - fmean(acc[1]), *theirs,
+    ]  # fmt: skip
+
+
+def _spread(values: Sequence[float]) -> str:
+    deviation = f"±{stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{fmean(values):.1f}{deviation}"
+
+
+def main() -> None:
+    chosen = options(__doc__)
+    rows = [row for row in rows_of(chosen) if row["data"] == "cifar10" and row["mitigated"]]
+    table: list[list[Any]] = []
+    for method in IMAGES:
+        mine = [row for row in rows if row["method"] == method]
+        table += [
+            summary(label, method, [row for row in mine if row["attack"] == label])
+            for label in sorted({row["attack"] for row in mine})
+        ]
+        local = [
+            row for row in mine if row["attack"].partition("-M")[0].partition("-S")[0] in LOCAL
+        ]
+        if local:
+            table.append(summary("all but chessboard", method, local))
+    show("Table 3: mitigation on CIFAR-10, in %", HEADINGS, table, chosen)
+
+
+if __name__ == "__main__":
+    main()
