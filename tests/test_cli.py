@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+import toys
 from mmbd import gate
 from mmbd.load.spec import Spec, save
 from mmbd.report import Report
@@ -216,6 +217,7 @@ def test_interrupting_stops_cleanly(files, tmp_path):
         [sys.executable, "-m", "mmbd", "scan", str(files["clean"]), "--method", "paper",
          "--restarts", "5000", "--batch", "50", "--json", str(tmp_path / "out.json")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=toys.interruptible,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     # The search has begun once the process has read the model and burns time on its own.

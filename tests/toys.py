@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,11 @@ SHARED = Path(__file__).resolve().parents[1] / "../shared"
 
 # Settings that keep tests short, by method.
 SHORT: dict[str, dict[str, int]] = {"fast": {}, "paper": {"restarts": 3, "steps": 40}}
+
+
+def interruptible() -> None:
+    """Before a process that is to be interrupted: under nohup, say, it would ignore that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def shared(*parts: str) -> Path:

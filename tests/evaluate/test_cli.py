@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import toys
 from evaluate import zoos
 from mmbd import gate
 
@@ -101,6 +102,7 @@ def started(zoo: Path, folder: Path, *arguments: object) -> subprocess.Popen[str
     process = subprocess.Popen(
         command(zoo, "--results", folder, *arguments), cwd=zoo.parent, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=toys.interruptible,
     )  # fmt: skip
     deadline = time.monotonic() + 100
     while not any(folder.rglob("*.json")) and time.monotonic() < deadline:

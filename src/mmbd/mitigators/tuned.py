@@ -43,7 +43,7 @@ def tuned(
     fold: bool = True,
     share: float = 0.998,
     lr: float = 0.1,
-    steps: int = 36,
+    steps: int = 24,
     batch: int = 100,
     against: float = 0.2,
     norm: float = 0.02,
