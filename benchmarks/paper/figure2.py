@@ -20,8 +20,10 @@ def main() -> None:
     folder = models(chosen, "classical")
     table = []
     for images in IMAGES:
-        rows = measured(folder, chosen.data, METHODS, half=chosen.half, images=images,
-                        attacks=ENSEMBLES, sets=("cifar10",))  # fmt: skip
+        rows = measured(
+            folder, chosen.data, METHODS, half=chosen.half, images=images, attacks=ENSEMBLES,
+            sets=("cifar10",), only_made=chosen.only_made,
+        )  # fmt: skip
         for method in METHODS:
             for label in ENSEMBLES:
                 mine = [r for r in rows if (r["method"], r["attack"]) == (method, label)]

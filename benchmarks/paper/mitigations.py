@@ -45,12 +45,12 @@ EVALUATED = 5000
 def measured(
     folder: Path, root: Path, methods: Iterable[str], *, half: str | None = None,
     images: int | None = None, attacks: Sequence[str] | None = None,
-    sets: Sequence[str] | None = None,
+    sets: Sequence[str] | None = None, only_made: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row for every backdoored model that counts and every method.
 
     `half` keeps even or odd seeds, `attacks` and `sets` some ensembles and data sets; `images` is
-    the number of clean images a class, Table 3's by default.
+    the number of clean images a class, Table 3's by default; `only_made` does no work.
     """
     torch.set_num_threads(1)
     halves: dict[str, tuple[Dataset, Dataset]] = {}
@@ -66,6 +66,8 @@ def measured(
             wanted = images or IMAGES[method]
             key = f"{method}-{wanted}"
             file = folder.with_name(f"{folder.name}-mitigations") / key / f"{name}.json"
+            if not file.exists() and only_made:
+                continue
             if not file.exists():
                 kind = card["data"]
                 if kind not in halves:

@@ -14,7 +14,8 @@ METHODS = ("mm-bm", "mm-bm-paper")
 def main() -> None:
     chosen = options(__doc__)
     rows = [
-        row for row in measured(models(chosen, "classical"), chosen.data, METHODS, half=chosen.half)
+        row for row in measured(models(chosen, "classical"), chosen.data, METHODS, half=chosen.half,
+                           only_made=chosen.only_made)
         if row["data"] != "cifar10" and row["mitigated"]
     ]  # fmt: skip
     table = []

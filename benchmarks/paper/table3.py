@@ -27,7 +27,9 @@ def rows_of(chosen: Options, methods: Iterable[str] = tuple(IMAGES)) -> list[Row
     for plan in ("classical", "wanet"):
         folder = models(chosen, plan)
         if folder.is_dir():
-            found += measured(folder, chosen.data, methods, half=chosen.half)
+            found += measured(
+                folder, chosen.data, methods, half=chosen.half, only_made=chosen.only_made
+            )
     return found
 
 

@@ -17,7 +17,7 @@ from mmbd.render.text import clean_text, seconds
 from mmbd.report import Report
 
 UNLIMITED = 1e30  # a bound that stands for none
-STANDING = 0.3  # a perturbation that still takes so many samples to its target is not undone
+STANDING = 0.5  # a perturbation that still takes so many samples to its target is not undone
 SHOWN = 5
 
 
