@@ -14,7 +14,8 @@ from mmbd import nets
 from mmbd.classifier import Classifier
 from mmbd.mitigators import mitigate
 from mmbd.mitigators.bounded import Bounded
-from mmbd.mitigators.bounds import activations, paper, quantiles, script
+from mmbd.mitigators.bounds import paper, script
+from mmbd.mitigators.learner import activations, quantiles
 from mmbd.mitigators.mitigator import NotMitigated, prepare
 from mmbd.mitigators.taps import find
 

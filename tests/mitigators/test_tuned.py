@@ -18,7 +18,7 @@ from mmbd.classifier import Classifier
 from mmbd.domain import Box, generator_for
 from mmbd.mitigators import mitigate, tuned
 from mmbd.mitigators.bounded import Bounded
-from mmbd.mitigators.bounds import quantiles
+from mmbd.mitigators.learner import quantiles
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, answers, prepare
 from mmbd.mitigators.taps import find
 from mmbd.points import Points

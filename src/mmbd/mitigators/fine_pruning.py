@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mmbd.classifier import Classifier
 from mmbd.domain import generator_for
-from mmbd.mitigators import bounds, taps
+from mmbd.mitigators import learner, taps
 from mmbd.mitigators.bounded import Bounded, Limit
 from mmbd.mitigators.fine_tuning import counted, steps, tune
 from mmbd.mitigators.mitigator import (
@@ -125,7 +125,7 @@ def fine_pruning(
         on_step=counted(progress, rounds + to_tune, rounds),
     )  # fmt: skip
     held = [limit.tap for limit in repaired.limits]
-    highest = bounds.quantiles(plain, held, samples.inputs, 1.0)
+    highest = learner.quantiles(plain, held, samples.inputs, 1.0)
     return done(
         "fine-pruning",
         classifier.around(repaired),
@@ -133,7 +133,7 @@ def fine_pruning(
         settings={
             "budget": budget, "held_out": held_out, "stride": stride, "layer": tap.name, **settings
         },
-        layers=tuple(bounds.layer(limit, highest[limit.tap.index]) for limit in repaired.limits),
+        layers=tuple(learner.layer(limit, highest[limit.tap.index]) for limit in repaired.limits),
         curves={"held_out": [score / len(aside) for score in scores], "loss": losses},
         notes=(f"{kept} of {tap.channels} channels of {tap.name} pruned",),
         seconds=time.perf_counter() - started,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmbd.classifier import Classifier
 from mmbd.domain import generator_for
-from mmbd.mitigators.bounds import Curves
+from mmbd.mitigators.learner import Curves
 from mmbd.mitigators.mitigator import (
     Mitigation,
     NotMitigated,

@@ -18,7 +18,7 @@ from mmbd.ascent import FAST
 from mmbd.classifier import Classifier
 from mmbd.domain import generator_for
 from mmbd.mitigators.bounded import limiting
-from mmbd.mitigators.bounds import Curves, Layers, Learner
+from mmbd.mitigators.learner import Curves, Layers, Learner
 from mmbd.mitigators.mitigator import Mitigation, Progress, Record, Samples
 
 

@@ -19,7 +19,7 @@ from mmbd.classifier import Classifier
 from mmbd.domain import generator_for
 from mmbd.mitigators import universal
 from mmbd.mitigators.bounded import limiting
-from mmbd.mitigators.bounds import Curves, Layers, Learner, activations, quantiles
+from mmbd.mitigators.learner import Curves, Layers, Learner, activations, quantiles
 from mmbd.mitigators.mitigator import (
     Mitigation,
     Progress,

@@ -1,0 +1,160 @@
+"""Bounds under training: which activations, where they start, what the bounded network answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmbd.classifier import Classifier
+from mmbd.mitigators import taps
+from mmbd.mitigators.bounded import Bounded, Limit, limiting
+from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Record, Samples, done, duplicate
+from mmbd.mitigators.taps import Tap, Watch
+
+Layers = str | Sequence[str]
+
+
+class Curves:
+    """Named numbers, one a step."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[float]] = {}
+
+    def add(self, **values: float | Tensor) -> None:
+        """The numbers of one step."""
+        for name, value in values.items():
+            number = value.item() if isinstance(value, Tensor) else value
+            self.lists.setdefault(name, []).append(number)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Bounds under training: leaf tensors that need gradients, by the index of their activation.
+
+    `highest` is what the samples reach, (channels,) by index.
+    """
+
+    classifier: Classifier
+    samples: Samples
+    taps: tuple[Tap, ...]
+    highest: dict[int, Tensor]
+    bounds: dict[int, Tensor]
+    fold: bool = False
+
+    @classmethod
+    def on(
+        cls,
+        classifier: Classifier,
+        samples: Samples,
+        layers: Layers,
+        relative: float | None,
+        absolute: float = 0.0,
+    ) -> Learner:
+        """Bounds that start at `relative` times the highest activation, or else at `absolute`."""
+        chosen = activations(classifier, layers)
+        highest = {
+            index: value.clamp_min(0)
+            for index, value in quantiles(classifier, chosen, samples.inputs, 1.0).items()
+        }
+        bounds = {
+            tap.index: highest[tap.index] * relative
+            if relative is not None
+            else torch.full_like(highest[tap.index], absolute)
+            for tap in chosen
+        }
+        for z in bounds.values():
+            z.requires_grad_()
+        return cls(classifier, samples, chosen, highest, bounds)
+
+    def limits(self, bounds: dict[int, Tensor] | None = None) -> tuple[Limit, ...]:
+        """The bounds (default: those under training) with their activations."""
+        values = self.bounds if bounds is None else bounds
+        return tuple(Limit(tap, values[tap.index], fold=self.fold) for tap in self.taps)
+
+    def logits(self, indices: Tensor | None = None) -> Tensor:
+        """The bounded network's logits on the samples, or on those at `indices`."""
+        inputs = self.samples.inputs if indices is None else self.samples.inputs[indices]
+        with limiting(self.limits()):
+            return self.classifier(inputs)
+
+    def norm(self) -> Tensor:
+        """sum_l |z_l|."""
+        return torch.stack([torch.linalg.vector_norm(z) for z in self.bounds.values()]).sum()
+
+    def snapshot(self) -> dict[int, Tensor]:
+        """The bounds as they are now."""
+        return {index: z.detach().clone() for index, z in self.bounds.items()}
+
+    def repaired(self, bounds: dict[int, Tensor] | None = None) -> Classifier:
+        """A copy of the classifier with these bounds, or those under training, in it."""
+        network = Bounded(duplicate(self.classifier), self.limits(bounds))
+        return self.classifier.around(network)
+
+    def finish(self, bounds: dict[int, Tensor], record: Record, started: float) -> Mitigation:
+        """The repaired classifier and its record."""
+        return done(
+            record.method,
+            self.repaired(bounds),
+            self.samples,
+            record,
+            layers=tuple(
+                layer(limit, self.highest[limit.tap.index]) for limit in self.limits(bounds)
+            ),
+            seconds=time.perf_counter() - started,
+        )
+
+
+def layer(limit: Limit, highest: Tensor) -> dict[str, object]:
+    """What a record says of one activation's bounds."""
+    return {
+        "name": limit.tap.name,
+        "channels": limit.tap.channels,
+        "fold": limit.fold,
+        "upper": limit.upper.tolist(),
+        "lower": None if limit.lower is None else limit.lower.tolist(),
+        "highest": highest.tolist(),
+    }
+
+
+def activations(classifier: Classifier, layers: Layers) -> tuple[Tap, ...]:
+    """The activations called `layers`; NotMitigated where the network has none to bound."""
+    found = taps.find(classifier)
+    if not found:
+        raise NotMitigated(
+            "no activation that could be bounded was found: MM-BM needs a network of torch "
+            "functions with ReLU, GELU or the like"
+        )
+    return taps.select(found, layers if isinstance(layers, str) else list(layers))
+
+
+def quantiles(
+    classifier: Classifier, chosen: Iterable[Tap], inputs: Tensor, share: float, batch: int = 100
+) -> dict[int, Tensor]:
+    """The `share` quantile of every channel's activations on `inputs`, (channels,) by index.
+
+    1 is the highest. What lies above is all that is kept in memory.
+    """
+    by_index = {tap.index: tap for tap in chosen}
+    above: dict[int, Tensor] = {}
+    counts: dict[int, int] = {}
+    for part in inputs.split(batch):
+
+        def look(index: int, output: Tensor, size: int = len(inputs)) -> Tensor:
+            tap = by_index.get(index)
+            if tap is not None:
+                values = tap.by_channel(output)
+                total = size * (values.shape[1] // len(output))
+                counts[index] = max(1, round(total * (1 - share)))
+                values = values.topk(min(counts[index], values.shape[1]), dim=1).values
+                if index in above:
+                    values = torch.cat((above[index], values), dim=1)
+                above[index] = values.topk(min(counts[index], values.shape[1]), dim=1).values
+            return output
+
+        with torch.no_grad(), classifier.frozen(), Watch(look):
+            classifier(part)
+    return {index: values[:, -1] for index, values in above.items()}
