@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmbd import schema
+from mmbd.writing import whole
 
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
     from torch import Tensor
@@ -249,9 +249,8 @@ class Report:
 
 def write(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole(path, force=True) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _refuse_constant(name: str) -> None:

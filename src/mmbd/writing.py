@@ -21,6 +21,13 @@ def whole(path: str | Path, *, force: bool = False) -> Generator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
+        partial.chmod(0o666 & ~_umask())  # some libraries write for the owner alone
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,14 @@ def test_bounds_that_make_the_logits_infinite(tmp_path):
     save(tmp_path / "m", clf.model, Spec.of(clf, "cnn", NETS["cnn"]))
     with pytest.raises(NotEvaluable, match="NaN or infinite"):
         mmbd.load(tmp_path / "m")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_files_are_as_readable_as_the_user_asks(tmp_path):
+    before = os.umask(0o027)
+    try:
+        written(tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]

@@ -21,6 +21,7 @@ from mmbd.errors import Failed
 from mmbd.load import checkpoints, files
 from mmbd.load.spec import METADATA_KEY
 from mmbd.load.text import listed, shown
+from mmbd.writing import whole
 
 VERSION = 1
 MAX_CLASSES = 1_000_000
@@ -59,9 +60,8 @@ def save(path: str | Path, backdoor: Backdoor) -> None:
         raise TypeError(f"the protocol of a backdoor must be JSON: {error}") from error
     # Copies: safetensors refuses tensors that share memory.
     copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(copies, partial, metadata={METADATA_KEY: text})
-    partial.replace(path)
+    with whole(path, force=True) as partial:
+        save_file(copies, partial, metadata={METADATA_KEY: text})
 
 
 def load(path: str | Path) -> Backdoor:

@@ -20,6 +20,7 @@ from mmbd.domain import Box
 from mmbd.load import limits
 from mmbd.load.limits import Entry
 from mmbd.points import Points
+from mmbd.writing import whole
 
 METADATA_KEY = "mmbd"
 VERSION = 1
@@ -182,11 +183,9 @@ def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
     """Write weights and spec to a safetensors file, whole or not at all; bounds go along."""
     from safetensors.torch import save_file
 
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
     network, entries, bounds = limits.apart(network)
     state = {**network.state_dict(), **bounds}
     tensors = {name: value.contiguous() for name, value in state.items()}
     text = replace(spec, limits=entries).to_json()
-    save_file(tensors, partial, metadata={METADATA_KEY: text})
-    partial.replace(path)
+    with whole(path, force=True) as partial:
+        save_file(tensors, partial, metadata={METADATA_KEY: text})
