@@ -20,9 +20,8 @@ from mmbd.classifier import Classifier
 from mmbd.data import Dataset
 from mmbd.domain import generator_for
 from mmbd.mitigators import Record, mitigate
-from mmbd.mitigators.mitigator import Progress
+from mmbd.mitigators.mitigator import Progress, answers
 from mmbd.report import Report, finite
-from mmbd.train import scaled
 
 VERSION = 1
 Share = tuple[float, float]  # before and after
@@ -174,8 +173,8 @@ def fix(
     networks = (classifier, repaired)
     fields: dict[str, Any] = {}
     if held_out is not None and len(held_out):
-        answers = [predict(network, held_out.inputs) for network in networks]
-        fields |= _accuracies(held_out, answers, classifier.class_names)
+        predictions = [predict(network, held_out.inputs) for network in networks]
+        fields |= _accuracies(held_out, predictions, classifier.class_names)
         if backdoor is not None:
             rates = [
                 backdoor.success(lambda inputs, network=network: predict(network, inputs), held_out)
@@ -193,11 +192,9 @@ def fix(
     return repaired, Repair(record, **fields)
 
 
-def predict(classifier: Classifier, inputs: Tensor, batch: int = 200) -> Tensor:
+def predict(classifier: Classifier, inputs: Tensor) -> Tensor:
     """The classes (n,) of raw inputs (n, *shape), on the CPU."""
-    with torch.no_grad(), classifier.frozen():
-        parts = [classifier(scaled(part)).argmax(1).cpu() for part in inputs.split(batch)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+    return answers(classifier, inputs).argmax(1).cpu()
 
 
 def _accuracies(

@@ -144,12 +144,7 @@ def script(
                 indices = chosen[order.to(chosen.device)]
                 logits = learner.logits(indices)
                 loss = (logits - samples.logits[indices]).square().mean() + weight * learner.norm()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                with torch.no_grad():
-                    for z in learner.bounds.values():
-                        z.clamp_(min=0)
+                learner.descend(optimizer, loss)
                 right += int((logits.argmax(1) == samples.labels[indices]).sum())
             kept = right / len(chosen)
             curves.add(kept=kept, norm=learner.norm().item(), weight=weight)

@@ -15,7 +15,7 @@ from typing import Self
 from torch import Tensor, nn
 
 from mmbd.classifier import Classifier
-from mmbd.mitigators.mitigator import NotMitigated, Progress
+from mmbd.mitigators.mitigator import NotMitigated, Progress, trainable
 from mmbd.train import Recipe, fit
 
 
@@ -86,23 +86,15 @@ def tune(
     if batch < 2:
         raise ValueError(f"a batch needs at least 2 samples, got {batch}")
     recipe = Recipe(epochs, batch, lr, "sgd", weight_decay, augment=tuple(augment), clip=clip)
-    weights = [weight for weight in network.parameters() if weight.dtype.is_floating_point]
-    frozen = [weight for weight in weights if not weight.requires_grad]
     losses: list[float] = []
-    for weight in frozen:
-        weight.requires_grad_(True)
     try:
-        fit(
-            _Trained(classifier, network, move_statistics), inputs, labels, recipe, seed=seed,
-            penalty=penalty, on_step=on_step, on_epoch=lambda _, loss: losses.append(loss),
-        )  # fmt: skip
+        with trainable(network):
+            fit(
+                _Trained(classifier, network, move_statistics), inputs, labels, recipe, seed=seed,
+                penalty=penalty, on_step=on_step, on_epoch=lambda _, loss: losses.append(loss),
+            )  # fmt: skip
     except FloatingPointError as error:
         raise NotMitigated(f"{error}: try a smaller learning rate than {lr:g}") from error
-    finally:
-        for weight in weights:
-            weight.grad = None
-        for weight in frozen:
-            weight.requires_grad_(False)
     return losses
 
 

@@ -29,6 +29,7 @@ from mmbd.mitigators.mitigator import (
     done,
     duplicate,
     furthest,
+    trainable,
 )
 from mmbd.mitigators.universal import Pursuit
 
@@ -52,9 +53,9 @@ def hardening(
     """Fine-tune all weights against universal perturbations, with the network as its own teacher.
 
     The loss is the disagreement with the unrepaired network on clean samples, plus `against` times
-    that on perturbed ones. BatchNorm keeps its statistics. If the accuracy
-    on the samples ends below `accuracy` of what it was, the weights go back on the straight line
-    to where they were until it does not. On a network with bounds these stay as they are.
+    that on perturbed ones. BatchNorm keeps its statistics. If the accuracy on the samples ends
+    below `accuracy` of what it was, the weights go back on the straight line to where they were
+    until it does not. On a network with bounds these stay as they are.
 
     Args:
         classifier: what to repair.
@@ -76,39 +77,34 @@ def hardening(
     network = duplicate(classifier)
     repaired = classifier.around(network)
     generator, curves = generator_for("hardening", seed), Curves()
-    weights = [weight for weight in network.parameters() if weight.dtype.is_floating_point]
-    original = [weight.detach().clone() for weight in weights]
-    frozen = [weight for weight in weights if not weight.requires_grad]
-    for weight in frozen:
-        weight.requires_grad_(True)
-    optimizer = torch.optim.Adam(weights, lr=lr)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     image = augment and len(classifier.domain.shape) == 3
     with classifier.frozen():
         pursuit = Pursuit(classifier, samples, perturbations, generator)
-        for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
-            inputs = samples.inputs[indices]
-            if image:
-                inputs = _moved(inputs, generator)
-            with torch.no_grad():
-                wanted = classifier(inputs)
-            with repaired.frozen():
-                parts = [inputs, *pursuit.perturbed(repaired, inputs)]
-            clean, *fooled = (
-                disagreement(part, wanted) for part in repaired(torch.cat(parts)).split(len(inputs))
-            )
-            optimizer.zero_grad()
-            (clean + against * sum(fooled, torch.zeros(()))).backward()
-            optimizer.step()
-            scheduler.step()
-            curves.add(clean=clean, fooled=sum(fooled, torch.zeros(())))
-            if progress is not None:
-                progress(step + 1, steps)
+        with trainable(network) as weights:
+            original = [weight.detach().clone() for weight in weights]
+            optimizer = torch.optim.Adam(weights, lr=lr)
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
+                inputs = samples.inputs[indices]
+                if image:
+                    inputs = _moved(inputs, generator)
+                with torch.no_grad():
+                    wanted = classifier(inputs)
+                with repaired.frozen():
+                    parts = [inputs, *pursuit.perturbed(repaired, inputs)]
+                clean, *fooled = (
+                    disagreement(part, wanted)
+                    for part in repaired(torch.cat(parts)).split(len(inputs))
+                )
+                missed = sum(fooled, torch.zeros(()))
+                optimizer.zero_grad()
+                (clean + against * missed).backward()
+                optimizer.step()
+                scheduler.step()
+                curves.add(clean=clean, fooled=missed)
+                if progress is not None:
+                    progress(step + 1, steps)
         tuned = [weight.detach().clone() for weight in weights]
-        for weight in weights:
-            weight.grad = None
-        for weight in frozen:
-            weight.requires_grad_(False)
 
         def reached(extent: float) -> float:
             for weight, first, last in zip(weights, original, tuned, strict=True):

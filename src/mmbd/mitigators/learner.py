@@ -85,6 +85,15 @@ class Learner:
         """sum_l |z_l|."""
         return torch.stack([torch.linalg.vector_norm(z) for z in self.bounds.values()]).sum()
 
+    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        """One step of the optimiser on the bounds, none of which falls below zero."""
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for z in self.bounds.values():
+                z.clamp_(min=0)
+
     def snapshot(self) -> dict[int, Tensor]:
         """The bounds as they are now."""
         return {index: z.detach().clone() for index, z in self.bounds.items()}

@@ -85,12 +85,7 @@ def margin_clipping(
                     margin = pool.margins(classifier(inputs[drawn]), labels[drawn]).sum()
                 loss = (logits - samples.logits[indices]).square().mean() + weight * margin
                 totals.append(margin.detach() / batch)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                with torch.no_grad():
-                    for z in learner.bounds.values():
-                        z.clamp_(min=0)
+                learner.descend(optimizer, loss)
             with torch.no_grad():
                 kept = samples.kept(learner.logits())
             curves.add(kept=kept, margin=torch.stack(totals).mean(), weight=weight)

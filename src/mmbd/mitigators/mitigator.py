@@ -9,7 +9,8 @@ do its work it raises NotMitigated; `mitigate` turns that into the unchanged cla
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -162,8 +163,7 @@ def prepare(
     inputs = inputs.to(classifier.device)
     if inputs.dim() == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)  # faster convolutions
-    with torch.no_grad(), classifier.frozen():
-        logits = torch.cat([classifier(part) for part in inputs.split(200)])
+    logits = answers(classifier, inputs)
     own = labels is None
     labels = logits.argmax(1) if own else _labels(labels, len(inputs), classifier)
     samples = Samples(inputs, labels, logits, own)
@@ -209,9 +209,25 @@ def duplicate(classifier: Classifier) -> nn.Module:
 
 
 def answers(classifier: Classifier, inputs: Tensor, batch: int = 200) -> Tensor:
-    """The logits (n, classes) of a repaired classifier, without gradients."""
+    """The logits (n, classes) of inputs (n, *shape), raw or 8-bit, without gradients."""
     with torch.no_grad(), classifier.frozen():
-        return torch.cat([classifier(part) for part in inputs.split(batch)])
+        return torch.cat([classifier(scaled(part)) for part in inputs.split(batch)])
+
+
+@contextmanager
+def trainable(network: nn.Module) -> Generator[list[nn.Parameter]]:
+    """All weights, with gradients inside; afterwards without, each `requires_grad` as it was."""
+    weights = [weight for weight in network.parameters() if weight.dtype.is_floating_point]
+    frozen = [weight for weight in weights if not weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(True)
+    try:
+        yield weights
+    finally:
+        for weight in weights:
+            weight.grad = None
+        for weight in frozen:
+            weight.requires_grad_(False)
 
 
 def batches(count: int, size: int, steps: int, generator: torch.Generator) -> list[Tensor]:

@@ -104,19 +104,20 @@ def tuned(
         pursuit = universal.Pursuit(classifier, samples, perturbations, generator)
         for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
             inputs, wanted = samples.inputs[indices], samples.logits[indices]
-            fixed = {index: z.detach() for index, z in bounds().items()}
-            parts = [inputs, *pursuit.perturbed(partial(bounded, values=fixed), inputs)]
             values = bounds()
+            fixed = {index: z.detach() for index, z in values.items()}
+            parts = [inputs, *pursuit.perturbed(partial(bounded, values=fixed), inputs)]
             clean, *fooled = (
                 disagreement(part, wanted)
                 for part in bounded(torch.cat(parts), values).split(len(inputs))
             )
+            missed = sum(fooled, torch.zeros(()))
             height = torch.stack([z.norm() / first[i].norm() for i, z in values.items()]).mean()
             optimizer.zero_grad()
-            (clean + against * sum(fooled, torch.zeros(())) + norm * height).backward()
+            (clean + against * missed + norm * height).backward()
             optimizer.step()
             scheduler.step()
-            curves.add(clean=clean, fooled=sum(fooled, torch.zeros(())), height=height)
+            curves.add(clean=clean, fooled=missed, height=height)
             if progress is not None:
                 progress(step + 1, steps)
         with torch.no_grad():
