@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -74,6 +75,7 @@ def fit(
             if on_step is not None:
                 on_step()
 
+        recipe = replace(recipe, compile="never")  # hooks compute each sample's gradient
         train.fit(wrapped, inputs, labels, recipe, seed=seed, on_step=after, **options)
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbd.compiling import Compiled, pays
+
 Transform = Callable[[Tensor], Tensor]
 OnBatch = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 AUGMENTATIONS = ("crop", "flip", "scale", "shift")
@@ -24,7 +26,9 @@ class Recipe:
     The learning rate falls from `lr` to zero along a cosine unless `schedule` is "constant".
     `smoothing` is label smoothing; `clip` bounds the norm of the gradient. `precision` "bfloat16"
     runs the network's heavy operations in bfloat16 and channels-last, two to three times as fast
-    where the processor knows that type; the weights stay float32.
+    where the processor knows that type; the weights stay float32. `compile` is, on a
+    GPU, "auto" (long trainings, see `compiling.pays`), "always" or "never"; a network that cannot
+    be compiled trains as it is.
     """
 
     epochs: int = 10
@@ -38,6 +42,7 @@ class Recipe:
     smoothing: float = 0.0
     clip: float | None = None
     precision: str = "float32"
+    compile: str = "auto"
 
 
 def scaled(inputs: Tensor) -> Tensor:
@@ -62,7 +67,8 @@ def fit(
     """Train `network` in place on `inputs` (n, ...) and `labels` (n,) by cross-entropy.
 
     The order of the samples and the augmentation follow from `seed` alone. `normalise` is applied
-    to the augmented, [0, 1]-scaled batch. Batches move to the device of the network's weights.
+    to the augmented, [0, 1]-scaled batch. The data moves once, to the device of the network's
+    weights; a batch copies no more than its random numbers.
 
     Args:
         network: trained in place; in eval mode afterwards.
@@ -79,7 +85,7 @@ def fit(
         sample_weights: (n,); an epoch then draws n samples with replacement by these weights.
 
     Raises:
-        ValueError: an unknown optimiser, schedule or augmentation.
+        ValueError: an unknown optimiser, schedule, augmentation, precision or way to compile.
         FloatingPointError: the loss is no longer finite.
     """
     unknown = set(recipe.augment) - set(AUGMENTATIONS)
@@ -92,8 +98,10 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     optimizer = _optimizer(network, recipe)
     batches = math.ceil(len(labels) / recipe.batch)
-    scheduler = _scheduler(optimizer, recipe, recipe.epochs * batches)
+    steps = recipe.epochs * batches
+    scheduler = _scheduler(optimizer, recipe, steps)
     mixed = _mixed(recipe)
+    run = Compiled(network) if pays(recipe.compile, device, steps) else network
     if mixed:
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.train()
@@ -110,7 +118,7 @@ def fit(
             if mixed and batch.ndim == 4:
                 batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=mixed):
-                logits = network(normalise(batch))
+                logits = run(normalise(batch))
             loss = F.cross_entropy(logits.float(), wanted, label_smoothing=recipe.smoothing)
             if penalty is not None:
                 loss = loss + penalty(network)
@@ -174,16 +182,16 @@ def _scheduler(
 
 def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     if "flip" in recipe.augment:
-        flipped = (torch.rand(len(batch), generator=generator) < 0.5).to(batch.device)
+        flipped = there(torch.rand(len(batch), generator=generator) < 0.5, batch.device)
         batch = torch.where(flipped[:, None, None, None], batch.flip(-1), batch)
     if "crop" in recipe.augment:
         height, width = batch.shape[-2:]
         padded = F.pad(batch, (recipe.pad,) * 4)
         shifts = torch.randint(0, 2 * recipe.pad + 1, (2, len(batch)), generator=generator)
-        rows = shifts[0, :, None] + torch.arange(height)
-        columns = shifts[1, :, None] + torch.arange(width)
-        samples = torch.arange(len(batch))[:, None, None]
-        samples, rows, columns = (part.to(batch.device) for part in (samples, rows, columns))
+        shifts = there(shifts, batch.device)
+        rows = shifts[0, :, None] + torch.arange(height, device=batch.device)
+        columns = shifts[1, :, None] + torch.arange(width, device=batch.device)
+        samples = torch.arange(len(batch), device=batch.device)[:, None, None]
         batch = padded[samples, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     if "scale" in recipe.augment:
         batch = batch * _uniform(batch, 2 / 3, 3 / 2, generator)
@@ -194,8 +202,15 @@ def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
 
 def _uniform(batch: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
     """A random number for each sample and channel, broadcastable to `batch`."""
-    draws = torch.rand(batch.shape[:2], generator=generator).to(batch.device)
+    draws = there(torch.rand(batch.shape[:2], generator=generator), batch.device)
     return (low + (high - low) * draws).reshape(*draws.shape, *[1] * (batch.ndim - 2))
+
+
+def there(drawn: Tensor, device: torch.device) -> Tensor:
+    """Random numbers from the CPU on `device`, without waiting for what a GPU is still at."""
+    if device.type != "cuda":
+        return drawn.to(device)
+    return drawn.pin_memory().to(device, non_blocking=True)
 
 
 @torch.no_grad()

@@ -48,6 +48,9 @@ def train(
     weight_decay: float | None = None,
     augment: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     precision: Literal["float32", "bfloat16"] | None = None,
+    compile_: Annotated[
+        Literal["auto", "always", "never"] | None, Parameter(name="--compile")
+    ] = None,
     device: str = "cpu",
     force: Annotated[bool, Plain] = False,
 ) -> int:
@@ -85,6 +88,7 @@ def train(
         weight_decay: Weight decay.
         augment: Random changes of every batch, such as crop and flip.
         precision: What the heavy operations compute in.
+        compile_: Whether to compile the network first, on a GPU (auto: for long trainings).
         device: Where to train.
         force: Overwrite a model of that name.
     """
@@ -103,7 +107,7 @@ def train(
     }  # fmt: skip
     recipe = {
         "epochs": epochs, "batch": batch, "lr": lr, "optimizer": optimizer, "augment": augment,
-        "weight_decay": weight_decay, "precision": precision,
+        "weight_decay": weight_decay, "precision": precision, "compile": compile_,
     }  # fmt: skip
     who: dict[str, Any] = {"kind": attack, **parse_arguments(attack_arg or ())}
     if attack != "clean":

@@ -63,8 +63,6 @@ def make(
         FileNotFoundError: no data at the path given.
         FloatingPointError: the training diverged.
     """
-    for leftover in out.glob(f".{job.name}.*partial"):  # of a run that was killed
-        leftover.unlink(missing_ok=True)
     made = fit(job, root, on_epoch)
     file, trigger = out / f"{job.name}.safetensors", out / f"{job.name}.trigger.safetensors"
     card = describe(job, made)
@@ -176,8 +174,8 @@ def _trainer(job: Job, on_epoch: Callable[[int, float], None] | None) -> Callabl
 
 def _normaliser(job: Job, samples: Samples) -> train.Transform:
     """(x - mean) / std on whatever device x is, by the data's part of the plan."""
-    mean = broadcastable(job.data.mean or 0.0, samples.shape, "mean")
-    std = broadcastable(job.data.std or 1.0, samples.shape, "std")
+    mean = broadcastable(job.data.mean or 0.0, samples.shape, "mean").to(job.device)
+    std = broadcastable(job.data.std or 1.0, samples.shape, "std").to(job.device)
     if job.data.mean is None and job.data.std is None:
         return lambda x: x
 
