@@ -177,6 +177,15 @@ def test_failing_models_are_noted_and_the_run_goes_on(tmp_path):
     assert read(tmp_path / "out").broken == ()
 
 
+HALF = """
+import os, sys
+from mmbd.writing import whole
+with whole(sys.argv[1], force=True) as partial:
+    partial.write_text("half")
+    os._exit(9)
+"""
+
+
 def test_killed_at_any_moment_it_goes_on_where_it_was(made, tmp_path):
     out, file, _ = made
     command = [sys.executable, "-m", "mmbd", "zoo", "make", file, tmp_path]
@@ -194,6 +203,9 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(made, tmp_path):
         card = cards.read(tmp_path / name)
         with safe_open(tmp_path / card["file"], "pt") as weights:
             assert weights.keys()
+    # As if killed while it writes the index, which a run begins and ends with.
+    assert subprocess.run([sys.executable, "-c", HALF, tmp_path / "zoo.json"]).returncode == 9
+    assert list(tmp_path.glob(".zoo.json.*"))
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in out.iterdir()}
     assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
@@ -208,15 +220,6 @@ def test_workers_make_the_same_models(made, tmp_path):
     for job in jobs:
         name = f"{job.name}.safetensors"
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
-
-
-def test_leftovers_of_a_killed_run_are_cleared(made, tmp_path):
-    job = plan.read(made[1])[0]
-    other = tmp_path / ".other.json.1.partial"
-    for name in (f".{job.name}.safetensors.partial", f".{job.name}.json.99.partial", other.name):
-        (tmp_path / name).write_text("half")
-    training.make(job, tmp_path, root=made[1].parent)
-    assert {path.name for path in tmp_path.glob(".*")} == {other.name}
 
 
 def test_difficult_trainings_are_clean_models(tmp_path, monkeypatch):

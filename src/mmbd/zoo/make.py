@@ -19,6 +19,7 @@ from typing import Any
 from mmbd import train
 from mmbd.errors import Failed
 from mmbd.workers import run
+from mmbd.writing import clear
 from mmbd.zoo import cards, index, training
 from mmbd.zoo.job import ArchPlan, DataPlan, Job
 
@@ -71,6 +72,7 @@ def make(
         if job.name in there:
             seconds.setdefault(_kind(job), []).append(there[job.name].get("seconds", 0.0))
     out.mkdir(parents=True, exist_ok=True)
+    clear(out)
     state = index.read(out)
     entries = state["entries"]
     entries |= {job.name: {"state": "waiting"} for job in todo}

@@ -1,0 +1,145 @@
+"""Files that are written whole, and what is left of those that were not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from mmbd import writing
+from mmbd.writing import clear, whole
+
+HALF = """
+import os, sys
+from mmbd.writing import whole
+with whole(sys.argv[1]) as partial:
+    partial.write_text("half")
+    print(partial.name, flush=True)
+    sys.stdin.readline()
+    os._exit(9)
+"""
+
+
+@contextmanager
+def writer(path: Path):
+    """A process that is writing `path` inside, and has died, half done, afterwards."""
+    command = [sys.executable, "-c", HALF, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield path.parent / process.stdout.readline().decode().strip()
+        process.communicate(b"\n")
+    assert process.returncode == 9
+
+
+@pytest.fixture
+def leftover(tmp_path) -> Path:
+    with writer(tmp_path / "report.json") as partial:
+        pass
+    assert partial.read_text() == "half"
+    return partial
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.txt"
+    with whole(path) as partial:
+        partial.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    with suppress(MemoryError), whole(path, force=True) as partial:
+        partial.write_text("newer")
+        raise MemoryError
+    assert path.read_text() == "new"
+    with pytest.raises(FileExistsError, match="left alone"), whole(path):
+        pass
+    assert names(tmp_path) == {"a.txt"}
+
+
+def test_writing_removes_what_a_dead_process_left(leftover):
+    with whole(leftover.parent / "other.json") as partial:
+        partial.write_text("{}")
+        assert not leftover.exists()
+    assert names(leftover.parent) == {"other.json"}
+
+
+def test_the_file_of_a_live_process_stays(tmp_path):
+    with writer(tmp_path / "report.json") as partial:
+        clear(tmp_path)
+        assert partial.exists()
+    clear(tmp_path)
+    assert names(tmp_path) == set()
+
+
+def test_files_under_way_in_this_process_stay(tmp_path):
+    with whole(tmp_path / "a") as first, whole(tmp_path / "b") as second:
+        first.write_text("1")
+        second.write_text("2")
+        clear(tmp_path)
+    assert names(tmp_path) == {"a", "b"}
+
+
+def test_a_dead_process_may_have_had_our_number(leftover):
+    heir = leftover.with_name(leftover.name.replace(leftover.suffixes[-2], f".{os.getpid()}"))
+    leftover.rename(heir)
+    clear(heir.parent)
+    assert names(heir.parent) == set()
+
+
+def test_another_users_process_is_alive(leftover, monkeypatch):
+    def refuse(process: int, signal: int) -> None:
+        assert signal == 0
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    clear(leftover.parent)
+    assert leftover.exists()
+
+
+def test_another_users_file_stays(leftover, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: leftover.stat().st_uid + 1)
+    clear(leftover.parent)
+    assert leftover.exists()
+
+
+def test_what_another_machine_writes_stays(leftover, monkeypatch):
+    monkeypatch.setattr(writing, "_place", lambda: "0" * 8)
+    clear(leftover.parent)
+    assert leftover.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name: name.removeprefix("."),
+        lambda name: name.removesuffix(".partial"),
+        lambda name: name.replace(".partial", "x.partial"),
+        lambda name: f"{name.rpartition('.')[0].rpartition('.')[0]}.{'9' * 30}.partial",
+        lambda name: f"{name.rpartition('.')[0].rpartition('.')[0]}.0.partial",
+    ],
+    ids=["no dot", "no ending", "no number", "no such number", "zero"],
+)
+def test_files_that_look_alike_stay(leftover, change):
+    other = leftover.with_name(change(leftover.name))
+    leftover.rename(other)
+    clear(other.parent)
+    assert other.exists()
+
+
+def test_links_and_folders_stay(leftover):
+    name, folder = leftover.name, leftover.parent
+    leftover.rename(folder / "kept")
+    (folder / name).symlink_to("kept")
+    (folder / name.replace("report", "folder")).mkdir()
+    clear(folder)
+    assert len(names(folder)) == 3
+
+
+def test_a_folder_that_cannot_be_read_is_left(tmp_path):
+    clear(tmp_path / "nowhere")
