@@ -48,6 +48,7 @@ class Summary:
 def make(
     jobs: Sequence[Job], out: str | Path, *, root: str | Path, workers: int = 1, text: str = "",
     on_model: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> Summary:  # fmt: skip
     """Train every job that has no card in `out` yet.
 
@@ -60,12 +61,14 @@ def make(
         workers: processes side by side, with one torch thread each; one is this process itself.
         text: the plan as written, for the index.
         on_model: called after every model.
+        on_epoch: see `train.fit`; what it raises fails the model in training. With several workers
+            it must be picklable.
 
     Raises:
         ValueError: `out` holds a model of the same name that was made with other settings.
     """
     out = Path(out)
-    there = {job.name: card for job in jobs if (card := _finished(out, job)) is not None}
+    there = {job.name: card for job in jobs if (card := finished(out, job)) is not None}
     todo = [job for job in jobs if job.name not in there]
     seconds: dict[str, list[float]] = {}
     for job in jobs:
@@ -81,7 +84,7 @@ def make(
     index.write(out, state)
     failures: dict[str, str] = {}
     left = {job.name: job for job in todo}
-    work = partial(training.make, out=out, root=Path(root))
+    work = partial(training.make, out=out, root=Path(root), on_epoch=on_epoch)
     for outcome in run(work, todo, workers=0 if workers == 1 else workers):
         job, card = outcome.task, outcome.result
         del left[job.name]
@@ -110,8 +113,12 @@ def _kind(job: Job) -> str:
     return f"{job.data.name} {job.arch.name}"
 
 
-def _finished(out: Path, job: Job) -> dict[str, Any] | None:
-    """The card of a job that is done; None if it is not. ValueError if it was another job's."""
+def finished(out: Path, job: Job) -> dict[str, Any] | None:
+    """The card of a job that is done; None if it is not.
+
+    Raises:
+        ValueError: `out` holds a model of that name that was made with other settings.
+    """
     try:
         card = cards.read(cards.path(out, job.name))
     except Failed:
