@@ -74,8 +74,9 @@ def test_accuracy_and_attack_success_are_counted_on_the_samples_given():
     wrong = replace(held_out, labels=torch.zeros(10, dtype=torch.int64))
     triggered = (torch.full((4, 1, 2, 2), 0.9), 1)
     _, outcome = fixing.fix(
-        clf, bright(20), wrong, triggered=triggered, options={"perturbations": (), "steps": 2}
-    )
+        clf, bright(20), wrong, triggered=triggered, method="mm-bm",
+        options={"perturbations": (), "steps": 2},
+    )  # fmt: skip
     assert outcome.held_out == 10
     assert outcome.accuracy == (0.5, 0.5)
     assert outcome.classes == (("0", 10, 0.5, 0.5),)
@@ -173,7 +174,7 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
         (["--out", "there.safetensors"], 4, "give --force"),
         (["--out", "new.xyz"], 4, "ends in one of"),
         (["--out", "nowhere/new.onnx"], 4, "no folder"),
-        (["--out", "new.pt", "--method", "magic"], 4, "known are mm-bm"),
+        (["--out", "new.pt", "--method", "magic"], 4, "known are auto, mm-bm"),
         (["--out", "new.pt", "--triggered", "x"], 4, "--triggered and --target together"),
         (["--out", "new.pt", "--per-class", "1"], 3, "NOT MITIGATED"),
         (["--out", "new.pt", "--option", "magic=1"], 4, "magic"),

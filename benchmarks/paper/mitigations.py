@@ -30,6 +30,7 @@ from mmbd.zoo.read import cards_in
 
 # Clean images a class: Table 3's.
 IMAGES = {
+    "auto": 20,
     "mm-bm": 20,
     "mm-bm-paper": 20,
     "mm-bm-script": 20,
@@ -119,6 +120,7 @@ def one(
         "attack_success": outcome.attack_success, "fidelity": outcome.fidelity,
         "seconds": record.seconds, "mitigated": record.mitigated, "reason": record.reason,
         "perturbations": list(record.perturbations),
+        "chosen": record.settings.get("chosen"), "notes": list(record.notes),
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from common import models, options, show
 from mitigations import measured
 from published import MITIGATION_ELSEWHERE
 
-METHODS = ("mm-bm", "mm-bm-paper")
+METHODS = ("auto", "mm-bm", "mm-bm-paper")
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from mitigations import IMAGES, measured
 from published import MITIGATION, MITIGATION_ENSEMBLES
 
 Row = dict[str, Any]
-HEADINGS = ("method", "images a class", "ensemble", "n", "ASR before", "ASR", "ACC before", "ACC",
-            "drop", "the paper's ASR", "its ACC")  # fmt: skip
+HEADINGS = ("method", "images a class", "ensemble", "n", "hardened", "ASR before", "ASR",
+            "ACC before", "ACC", "drop", "the paper's ASR", "its ACC")  # fmt: skip
 # The patterns that bounds are meant for.
 LOCAL = ("badnet", "unicolor", "1-pixel", "blend", "wanet")
 
@@ -42,9 +42,15 @@ def summary(label: str, method: str, rows: Sequence[Row]) -> list[Any]:
         place = MITIGATION_ENSEMBLES.index(label)
         theirs = (MITIGATION[method][1][place], MITIGATION[method][2][place])
     return [
-        method, rows[0]["images_a_class"], label, len(rows), fmean(asr[0]), _spread(asr[1]),
-        fmean(acc[0]), _spread(acc[1]), fmean(acc[0]) - fmean(acc[1]), *theirs,
+        method, rows[0]["images_a_class"], label, len(rows), sum(map(hardened, rows)),
+        fmean(asr[0]), _spread(asr[1]), fmean(acc[0]), _spread(acc[1]),
+        fmean(acc[0]) - fmean(acc[1]), *theirs,
     ]  # fmt: skip
+
+
+def hardened(row: Row) -> bool:
+    """Whether weights were hardened: by choice, or because that is the method."""
+    return "hardening" in (row.get("chosen") or row["method"])
 
 
 def _spread(values: Sequence[float]) -> str:

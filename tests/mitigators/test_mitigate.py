@@ -25,6 +25,7 @@ from mmbd.points import Points
 DARK = lambda inputs: inputs.clone().index_fill_(-1, torch.tensor([0, 1]), 0)  # noqa: E731
 # Few steps, and no demands on accuracy that untrained networks could fail.
 SHORT = {
+    "auto": {"steps": 2, "hardening_steps": 2, "accuracy": 0.0, "standing": 0.0},  # both parts
     "mm-bm": {"steps": 2, "accuracy": 0.0},
     "mm-bm-paper": {"iterations": 2, "accuracy": 0.0},
     "mm-bm-script": {"epochs": 2},
@@ -112,15 +113,17 @@ def test_every_method(method, arch):
         check(clf, inputs, method)
 
 
-@pytest.mark.parametrize("method", ["mm-bm", "mm-bm-paper", "mm-bm-script", "margin-clipping",
-                                    "hardening"])  # fmt: skip
+@pytest.mark.parametrize("method", ["auto", "mm-bm", "mm-bm-paper", "mm-bm-script",
+                                    "margin-clipping", "hardening"])  # fmt: skip
 def test_settings_hold_every_option(method):
     clf, inputs = built("mlp")
     options = SHORT[method]
     record = mitigate(clf, inputs, method=method, seed=3, **options).record
     known = inspect.signature(MITIGATORS[method]).parameters.values()
     named = {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY}
-    expected = {k: v for k, v in named.items() if k not in ("seed", "progress")} | options
+    expected = {
+        k: v for k, v in named.items() if k not in ("seed", "progress", "teacher")
+    } | options
     assert {name: record.settings.get(name, "missing") for name in expected} == expected
     assert record.method == method
 
@@ -130,15 +133,15 @@ def test_short_names_are_those_of_mm_bm():
     for name in ("paper", "script"):
         record = mitigate(clf, inputs, method=name, **SHORT[f"mm-bm-{name}"]).record
         assert record.method == f"mm-bm-{name}"
-    default = mitigate(clf, inputs, **SHORT["mm-bm"])
-    assert default.record.method == "mm-bm"
+    default = mitigate(clf, inputs, **SHORT["auto"])
+    assert default.record.method == "auto"
     assert isinstance(default.classifier.model, Bounded)
 
 
 def test_bounding_what_has_bounds_changes_no_weight_either():
     clf = toys.vectors()
-    first = mitigate(clf, *toys.vector_samples(), steps=2)
-    second = mitigate(first.classifier, *toys.vector_samples(), steps=2)
+    first = mitigate(clf, *toys.vector_samples(), method="mm-bm", steps=2)
+    second = mitigate(first.classifier, *toys.vector_samples(), method="mm-bm", steps=2)
     assert not first.record.weights_changed
     assert not second.record.weights_changed
 
@@ -151,7 +154,7 @@ def test_eight_bit_images_and_arrays_are_taken():
     drawn = torch.randint(256, (12, 1, 12, 10), generator=generator_for("bytes"))
     images = drawn.to(torch.uint8)
     rows = [
-        mitigate(clf, given, **SHORT["mm-bm"]).record.layers
+        mitigate(clf, given, method="mm-bm", **SHORT["mm-bm"]).record.layers
         for given in (images, images.numpy(), images.float() / 255, images.double().numpy() / 255)
     ]
     assert rows[0]

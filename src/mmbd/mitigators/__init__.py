@@ -13,6 +13,7 @@ from typing import Any
 
 from mmbd.classifier import Classifier
 from mmbd.load import Loaded
+from mmbd.mitigators.automatic import automatic
 from mmbd.mitigators.bounded import same_weights
 from mmbd.mitigators.bounds import paper, script
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
@@ -33,6 +34,7 @@ from mmbd.mitigators.tuned import tuned
 from mmbd.mitigators.unlearning import unlearning
 
 MITIGATORS: dict[str, Any] = {
+    "auto": automatic,
     "mm-bm": tuned,
     "mm-bm-paper": paper,
     "mm-bm-script": script,
@@ -44,7 +46,7 @@ MITIGATORS: dict[str, Any] = {
     "unlearning": unlearning,
 }
 SHORT = {"paper": "mm-bm-paper", "script": "mm-bm-script"}  # of MM-BM
-NOT_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning"}
+NOT_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning", "teacher"}
 # What needs nothing but clean samples; unlearning needs a trigger.
 METHODS = tuple(name for name in (*MITIGATORS, *SHORT) if name != "unlearning")
 
@@ -61,15 +63,16 @@ def mitigate(
     images: Any,
     labels: Any = None,
     *,
-    method: str = "mm-bm",
+    method: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
     **options: Any,
 ) -> Mitigation:
     """Take a backdoor out of a classifier, from a few clean samples of every class.
 
-    The classifier given is left as it is, bit for bit. By default (MM-BM) no weight of the copy
-    changes either: upper bounds are learnt for its activations, one a channel.
+    The classifier given is left as it is, bit for bit. By default upper bounds are learnt for the
+    activations of a copy, one a channel (MM-BM), and its weights change only where a universal
+    perturbation still works then; method "mm-bm" never changes any.
 
     Args:
         classifier: what to repair, or what `load` returned.

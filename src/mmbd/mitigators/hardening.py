@@ -47,6 +47,7 @@ def hardening(
     against: float = 0.15,
     perturbations: tuple[str, ...] = ("added", "flow"),
     augment: bool = True,
+    teacher: Classifier | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Mitigation:
@@ -67,6 +68,8 @@ def hardening(
         against: the weight of the loss on perturbed samples.
         perturbations: the kinds to train against, of `universal.kinds`.
         augment: mirror and shift images at random.
+        teacher: whose answers on clean samples the weights are to keep; by default those of
+            `classifier` as it is given. `samples` hold its answers.
         seed: of the order of the samples and the starts of the perturbations.
         progress: called after every step.
 
@@ -78,7 +81,8 @@ def hardening(
     repaired = classifier.around(network)
     generator, curves = generator_for("hardening", seed), Curves()
     image = augment and len(classifier.domain.shape) == 3
-    with classifier.frozen():
+    teacher = classifier if teacher is None else teacher
+    with classifier.frozen(), teacher.frozen():
         pursuit = Pursuit(classifier, samples, perturbations, generator)
         with trainable(network) as weights:
             original = [weight.detach().clone() for weight in weights]
@@ -89,7 +93,7 @@ def hardening(
                 if image:
                     inputs = _moved(inputs, generator)
                 with torch.no_grad():
-                    wanted = classifier(inputs)
+                    wanted = teacher(inputs)
                 with repaired.frozen():
                     parts = [inputs, *pursuit.perturbed(repaired, inputs)]
                 clean, *fooled = (
@@ -116,7 +120,7 @@ def hardening(
             if not extent:
                 raise NotMitigated("no weights but the original ones kept the accuracy asked for")
             reached(extent)
-            outcome = pursuit.outcome(classifier, repaired, samples)
+            outcome = pursuit.outcome(teacher, repaired, samples)
     settings = {
         "accuracy": accuracy, "lr": lr, "steps": steps, "batch": batch, "against": against,
         "perturbations": perturbations, "augment": augment, "extent": extent,

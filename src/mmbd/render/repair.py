@@ -5,19 +5,17 @@ The words claim no more than was measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.text import Text
 
 from mmbd.fixing import Repair
+from mmbd.mitigators import Record
+from mmbd.mitigators.automatic import STANDING
 from mmbd.render import words
 from mmbd.render.text import clean_text, seconds
 from mmbd.report import Report
 
 UNLIMITED = 1e30  # a bound that stands for none
-STANDING = 0.5  # a perturbation that still takes so many samples to its target is not undone
 SHOWN = 5
 
 
@@ -73,20 +71,21 @@ def _attack(outcome: Repair) -> list[str]:
     return [
         "attack success: not measured, as no triggered samples were given; that a trigger no "
         "longer works is not shown by what follows",
-        *_perturbations(outcome.record.perturbations),
+        *_perturbations(outcome.record),
     ]
 
 
-def _perturbations(found: tuple[Mapping[str, Any], ...]) -> list[str]:
-    worst = sorted(found, key=lambda one: -one["before"])[:SHOWN]
+def _perturbations(record: Record) -> list[str]:
+    worst = sorted(record.perturbations, key=lambda one: -one["before"])[:SHOWN]
     said = [
         f"a small {'change' if one['kind'] == 'added' else 'warp'} found for class "
         f"{one['target']}: took {one['before']:.0%} of the other classes' samples there before, "
         f"takes {one['after']:.0%} after, having adapted"
         for one in worst
     ]
-    if any(one["after"] > STANDING for one in worst):
-        said.append("some of these still work: more clean samples, or --method hardening, may help")
+    if any(one["after"] >= STANDING for one in worst):
+        other = "" if record.weights_changed else ", or --method hardening,"
+        said.append(f"some of these still work: more clean samples{other} may help")
     return said
 
 

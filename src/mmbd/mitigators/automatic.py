@@ -1,0 +1,134 @@
+"""Bounds where they are enough, and hardening where a universal perturbation still works.
+
+Bounds stop a trigger that drives some activation high, and change no weight. A warp drives none
+high, and a pattern that moves every activation a little may leave none to bound; hardening stops
+those, for many times the time and for other weights. Which of the two a network needs shows
+without any trigger: after the bounds a universal perturbation (`universal`), an added one that
+has adapted to them or a flow, takes most clean samples to one class, or none does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mmbd.classifier import Classifier
+from mmbd.domain import generator_for
+from mmbd.mitigators import universal
+from mmbd.mitigators.hardening import hardening
+from mmbd.mitigators.learner import Layers
+from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples
+from mmbd.mitigators.tuned import tuned
+
+STANDING = 0.5  # the share of samples that a perturbation which still works takes to its class
+Rows = Sequence[Mapping[str, Any]]
+
+
+def automatic(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    layers: Layers = "all",
+    accuracy: float = 0.97,
+    steps: int = 24,
+    standing: float = STANDING,
+    hardening_steps: int = 150,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Mitigation:
+    """Bound the activations, and harden the bounded network if a perturbation still works on it.
+
+    The bounds are those of `tuned`. They stay, and `hardening` keeps the answers of the unrepaired
+    network, so that it can win back accuracy that the bounds cost. The record's notes say what was
+    chosen and why, its settings `chosen` ("mm-bm" or "mm-bm + hardening") and those of each part;
+    among its perturbations is the flow that was tried on the bounded network.
+
+    Args:
+        classifier: what to repair.
+        samples: clean ones, 20 a class or more.
+        layers: which activations get bounds, see `tuned`.
+        accuracy: the share of the accuracy on the samples to keep, of both parts.
+        steps: of the bounds.
+        standing: the share of other classes' samples that a perturbation has to take to its class,
+            0 to 1, for the bounds not to be enough; above 1 nothing is ever hardened.
+        hardening_steps: of the hardening.
+        seed: of everything random.
+        progress: called by the bounds and then by the hardening, each with its own number of steps.
+
+    Raises:
+        NotMitigated: as `tuned` does. Where hardening cannot keep the accuracy, the bounds are what
+            is returned, and a note says so.
+    """
+    started = time.perf_counter()
+    common: dict[str, Any] = {"accuracy": accuracy, "seed": seed, "progress": progress}
+    first = tuned(classifier, samples, layers=layers, steps=steps, **common)
+    rows = (*first.record.perturbations, *_flow(classifier, first.classifier, samples, seed))
+    left = [row for row in rows if row["after"] >= standing]
+    settings = {
+        "layers": layers, "accuracy": accuracy, "steps": steps, "standing": standing,
+        "hardening_steps": hardening_steps,
+    }  # fmt: skip
+    parts, notes = [first], [_why(rows, left)]
+    if left:
+        kinds = tuple(dict.fromkeys(row["kind"] for row in left))
+        try:
+            second = hardening(
+                first.classifier, samples, teacher=classifier, steps=hardening_steps,
+                perturbations=kinds, **common,
+            )  # fmt: skip
+            parts.append(second)
+            other = [row for row in rows if row["kind"] not in kinds]
+            rows = (*other, *second.record.perturbations)
+        except NotMitigated as error:
+            notes.append(f"hardening did not do, so the bounds are all there is: {error}")
+    records = {made.record.method: made.record for made in parts}
+    record = replace(
+        parts[-1].record,
+        method="auto",
+        settings={"chosen": " + ".join(records), **settings}
+        | {name: own.settings for name, own in records.items()},
+        layers=first.record.layers,
+        curves={
+            f"{name}: {curve}": values
+            for name, own in records.items()
+            for curve, values in own.curves.items()
+        },
+        perturbations=rows,
+        seconds=time.perf_counter() - started,
+        notes=tuple(notes),
+    )
+    return Mitigation(parts[-1].classifier, record)
+
+
+def _flow(
+    classifier: Classifier, bounded: Classifier, samples: Samples, seed: int
+) -> tuple[dict[str, Any], ...]:
+    """What a flow to the easiest class achieves, as a row of a record; none but for images.
+
+    Bounds are not tuned against flows, so it is looked for on the bounded network itself.
+    """
+    if "flow" not in universal.kinds(classifier.domain):
+        return ()
+    with classifier.frozen(), bounded.frozen():
+        generator = generator_for("auto", seed)
+        found = universal.find(bounded, samples, "flow", generator=generator)
+        found = found.only(found.success.argmax().reshape(1))
+        rates = [found.rates(network, samples).tolist() for network in (classifier, bounded)]
+    return tuple(
+        {"kind": "flow", "target": target, "radius": found.radius, "before": before, "after": after}
+        for target, before, after in zip(found.targets.tolist(), *rates, strict=True)
+    )
+
+
+def _why(rows: Rows, left: Rows) -> str:
+    """The choice in words."""
+    if not rows:
+        return "bounds only: no perturbation was tried"
+    worst = max(left or rows, key=lambda row: row["after"])
+    what = "change" if worst["kind"] == "added" else "warp"
+    share = f"{worst['after']:.0%} of the other classes' samples to class {worst['target']}"
+    if not left:
+        return f"bounds are enough: with them no small change or warp takes more than {share}"
+    return f"bounds are not enough: with them a small {what} still takes {share}, so hardened too"

@@ -1,0 +1,162 @@
+"""The automatic choice: bounds where they do, hardening where a perturbation still works."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+
+import torch
+from torch import nn
+
+from mitigators import toys
+from mmbd.classifier import Classifier
+from mmbd.mitigators import mitigate, tuned
+from mmbd.mitigators.automatic import automatic
+from mmbd.mitigators.bounded import Bounded, same_weights
+from mmbd.mitigators.hardening import hardening
+from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Samples, prepare
+
+module = importlib.import_module("mmbd.mitigators.automatic")  # its function has its name
+
+
+def slipping() -> Classifier:
+    """`toys.vectors`, but its trigger drives an activation low, where no upper bound is met."""
+    clf = toys.vectors()
+    first, _, last = clf.model
+    with torch.no_grad():
+        first.weight[-1].neg_()
+        last.weight[2, -1].neg_()
+    return Classifier(nn.Sequential(first, nn.LeakyReLU(1.0), last), input_shape=(64,))
+
+
+def chosen(clf: Classifier, **options) -> Mitigation:
+    with toys.untouched(clf):
+        return automatic(clf, prepare(clf, *toys.vector_samples()), **options)
+
+
+def test_where_bounds_are_enough_nothing_else_is_done():
+    clf = toys.vectors()
+    repaired, record = chosen(clf)
+    alone = tuned(clf, prepare(clf, *toys.vector_samples()))
+    assert record.settings["chosen"] == "mm-bm"
+    assert "hardening" not in record.settings
+    assert record.layers == alone.record.layers
+    assert record.perturbations == alone.record.perturbations
+    assert toys.vector_rates(repaired) == (1, 0)
+    (note,) = record.notes
+    assert "bounds are enough" in note
+    inputs, labels = toys.vector_samples()
+    assert not mitigate(clf, inputs, labels, method="auto").record.weights_changed
+
+
+def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
+    clf = slipping()
+    assert toys.vector_rates(clf) == (1, 1)
+    samples = prepare(clf, *toys.vector_samples())
+    bounds = tuned(clf, samples)
+    assert toys.vector_rates(bounds.classifier) == (1, 1)
+    repaired, record = chosen(clf, hardening_steps=60)
+    assert record.settings["chosen"] == "mm-bm + hardening"
+    (note,) = record.notes
+    (left,) = bounds.record.perturbations
+    assert f"a small change still takes {left['after']:.0%}" in note
+    assert "class 2" in note
+    (row,) = record.perturbations  # of the hardening: what is said is of the network returned
+    assert (row["kind"], row["target"]) == ("added", 2)
+    assert row["after"] < 0.5 < row["before"]
+    assert isinstance(repaired.model, Bounded)
+    assert [layer["upper"] for layer in record.layers] == [
+        limit.upper.tolist() for limit in repaired.model.limits
+    ]
+    assert record.layers == bounds.record.layers
+    assert toys.vector_rates(repaired)[0] == 1
+    assert not same_weights(clf.model, repaired.model)
+    assert {name.partition(":")[0] for name in record.curves} == {"mm-bm", "hardening"}
+    json.dumps(dataclasses.asdict(record), allow_nan=False)
+
+
+def test_how_much_has_to_stand_is_asked_for():
+    assert chosen(slipping(), standing=1.01).record.settings["chosen"] == "mm-bm"
+    anything = chosen(toys.vectors(), standing=0.0, hardening_steps=2)
+    assert anything.record.settings["chosen"] == "mm-bm + hardening"
+
+
+class Column(nn.Module):
+    """Class 1 where the eighth column is bright: a warp's backdoor, through a ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(40.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bright = self.scale * (torch.relu(x[:, 0, :, 7]) - 0.64).mean(1)
+        return torch.stack((torch.zeros_like(bright), bright), dim=1)
+
+
+def warped() -> tuple[Classifier, Samples]:
+    ramp = torch.linspace(0, 1, 12).expand(20, 1, 8, 12)  # 0.636 in that column
+    clf = Classifier(Column(), input_shape=(1, 8, 12))
+    return clf, prepare(clf, ramp * torch.linspace(0.95, 1, 20)[:, None, None, None])
+
+
+def test_flows_are_tried_on_the_bounded_network_which_is_not_tuned_against_them():
+    clf, samples = warped()
+    with toys.untouched(clf):
+        record = automatic(clf, samples, standing=1.01).record
+    kinds = [row["kind"] for row in record.perturbations]
+    assert kinds == ["added", "flow"]
+    flow = record.perturbations[1]
+    assert flow["target"] == 1
+    assert flow["before"] > 0.8
+    assert flow["after"] > 0.8  # the ReLU's bound keeps the column's mean where it was
+    hardened = automatic(clf, samples, hardening_steps=60).record
+    assert {row["kind"] for row in hardened.perturbations} == {"added", "flow"}
+    assert hardened.settings["hardening"]["perturbations"] == ("added", "flow")
+
+
+def test_only_what_still_works_is_hardened_against(monkeypatch):
+    clf, samples = warped()
+    monkeypatch.setattr(module, "_flow", lambda *_: ({"kind": "flow", "target": 0, "radius": 1.0,
+                                                       "before": 0.2, "after": 0.1},))  # fmt: skip
+    record = automatic(clf, samples, hardening_steps=2).record
+    assert record.settings["hardening"]["perturbations"] == ("added",)
+    assert [row["kind"] for row in record.perturbations] == ["flow", "added"]
+    assert record.perturbations[0]["after"] == 0.1
+
+
+def test_where_hardening_does_not_do_the_bounds_are_what_comes_back(monkeypatch):
+    def fails(*_, **__) -> Mitigation:
+        raise NotMitigated("no weights kept the accuracy")
+
+    monkeypatch.setattr(module, "hardening", fails)
+    clf = slipping()
+    repaired, record = chosen(clf)
+    assert record.mitigated
+    assert record.settings["chosen"] == "mm-bm"
+    assert same_weights(clf.model, repaired.model)
+    assert record.notes[1].endswith("the bounds are all there is: no weights kept the accuracy")
+
+
+def test_hardening_keeps_the_answers_of_the_network_as_it_was(monkeypatch):
+    """Not those of the bounded one, which may have lost some."""
+    seen: dict[str, object] = {}
+
+    def watched(classifier: Classifier, samples: Samples, **options) -> Mitigation:
+        seen.update(options, classifier=classifier, samples=samples)
+        return hardening(classifier, samples, **options)
+
+    monkeypatch.setattr(module, "hardening", watched)
+    clf = slipping()
+    samples = prepare(clf, *toys.vector_samples())
+    automatic(clf, samples, hardening_steps=2, accuracy=0.5, seed=3)
+    assert seen["teacher"] is clf
+    assert seen["samples"] is samples
+    assert isinstance(seen["classifier"].model, Bounded)
+    assert (seen["steps"], seen["accuracy"], seen["seed"]) == (2, 0.5, 3)
+
+
+def test_progress_counts_the_bounds_and_then_the_hardening():
+    calls: list[tuple[int, int]] = []
+    chosen(slipping(), steps=3, hardening_steps=2, progress=lambda *at: calls.append(at))
+    assert calls == [(1, 3), (2, 3), (3, 3), (1, 2), (2, 2)]
