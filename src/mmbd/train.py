@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +26,9 @@ class Recipe:
     (left-right); for point clouds "scale" (by 2/3 to 3/2) and "shift" (by up to 0.2), on each axis.
     The learning rate falls from `lr` to zero along a cosine unless `schedule` is "constant".
     `smoothing` is label smoothing; `clip` bounds the norm of the gradient. `precision` "bfloat16"
-    runs the network's heavy operations in bfloat16 and channels-last, two to three times as fast
-    where the processor knows that type; the weights stay float32. `compile` is, on a
+    runs the network's heavy operations in bfloat16 where the processor computes in it, two to
+    three times as fast there; elsewhere, where it would be many times slower, in float32. The
+    weights stay float32. `compile` is, on a
     GPU, "auto" (long trainings, see `compiling.pays`), "always" or "never"; a network that cannot
     be compiled trains as it is.
     """
@@ -100,9 +102,10 @@ def fit(
     batches = math.ceil(len(labels) / recipe.batch)
     steps = recipe.epochs * batches
     scheduler = _scheduler(optimizer, recipe, steps)
-    mixed = _mixed(recipe)
+    mixed = in_bfloat16(recipe, device)
     run = Compiled(network) if pays(recipe.compile, device, steps) else network
-    if mixed:
+    images = inputs.ndim == 4
+    if images:  # the faster layout for convolutions, on the CPU too
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.train()
     for epoch in range(recipe.epochs):
@@ -115,7 +118,7 @@ def fit(
             if on_batch is not None:
                 batch, wanted = on_batch(batch, wanted, generator)
             batch = _augment(batch, recipe, generator)
-            if mixed and batch.ndim == 4:
+            if images:
                 batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=mixed):
                 logits = run(normalise(batch))
@@ -152,10 +155,22 @@ def _order(count: int, weights: Tensor | None, generator: torch.Generator) -> Te
     return torch.multinomial(weights, count, replacement=True, generator=generator)
 
 
-def _mixed(recipe: Recipe) -> bool:
+def in_bfloat16(recipe: Recipe, device: torch.device) -> bool:
+    """Whether the recipe's heavy operations run in bfloat16: it says so, and the device can.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
     if recipe.precision not in ("float32", "bfloat16"):
         raise ValueError(f"unknown precision {recipe.precision!r}; known: float32, bfloat16")
-    return recipe.precision == "bfloat16"
+    return recipe.precision == "bfloat16" and (device.type != "cpu" or _cpu_has_bfloat16())
+
+
+@cache
+def _cpu_has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16; one that emulates it is many times slower."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

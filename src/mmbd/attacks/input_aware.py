@@ -190,7 +190,7 @@ def _distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _precision(recipe: train.Recipe, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=train.in_bfloat16(recipe, device))
 
 
 def _optimizer(
