@@ -12,7 +12,7 @@ from torch import nn
 
 from mitigators import colours
 from mmbd.classifier import Classifier
-from mmbd.mitigators.fine_tuning import counted, steps, tune
+from mmbd.mitigators.fine_tuning import HOLE, counted, cutout, steps, tune
 from mmbd.mitigators.mitigator import NotMitigated
 
 OPTIONS = {
@@ -109,3 +109,34 @@ def test_divergence_and_single_samples_are_refused():
         tuned(nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), lr=1e38, clip=None)
     with pytest.raises(ValueError, match="at least 2"):
         tuned(normed(), batch=1)
+
+
+def test_cutout_blackens_one_square_of_every_image():
+    images = torch.rand(50, 3, 9, 12) + 0.1
+    labels = torch.arange(50)
+    kept = images.clone()
+    made, same = cutout(images, labels, torch.Generator().manual_seed(0))
+    assert torch.equal(images, kept)
+    assert same is labels
+    black = made == 0
+    assert torch.equal(made[~black], images[~black])
+    assert torch.equal(black, black[:, :1].expand_as(black))  # in all channels
+    rows, columns = (black[:, 0].any(axis).sum(1) for axis in (2, 1))
+    assert torch.equal(black[:, 0].sum((1, 2)), rows * columns)  # a rectangle
+    assert int(rows.max()) == int(columns.max()) == HOLE
+    assert int(rows.min()) >= HOLE // 2 + 1  # at the edge
+    assert len({tuple(hole.flatten().tolist()) for hole in black[:, 0]}) > 20
+
+
+def test_cutout_is_an_augmentation_like_others():
+    one, other, plain = normed(), normed(), normed()
+    for model in (one, other):
+        tuned(model, augment=("flip", "cutout"))
+    tuned(plain, augment=("flip",))
+    weights = [model.state_dict()["0.weight"] for model in (one, other, plain)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    clf = Classifier(nn.Linear(4, 3), input_shape=(4,))
+    with pytest.raises(ValueError, match=r"cutout is for images, not for inputs of shape \(4,\)"):
+        tune(clf, clf.model, torch.rand(6, 4), torch.arange(6) % 3,
+             **OPTIONS | {"augment": ("cutout",)})  # fmt: skip

@@ -65,7 +65,7 @@ def distillation(
         clip: see `fine_tuning.tune`. Without, a learning rate of 0.1 left accuracies of 25 to 43 %
             of 61 % with 20 or 100 samples a class; with it, 51 to 56 %.
         weight_decay: of both.
-        augment: see `fine_tuning.tune`; published are crops, flips and cutout.
+        augment: see `fine_tuning.tune`; published are "crop", "flip" and "cutout".
         move_statistics: see `fine_tuning.tune`.
         seed: of the orders and the augmentation.
         progress: called after every step of teacher and student.

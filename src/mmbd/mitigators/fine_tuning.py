@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from mmbd.classifier import Classifier
 from mmbd.mitigators.mitigator import NotMitigated, Progress, trainable
 from mmbd.train import Recipe, fit
+
+HOLE = 3  # pixels: the side of the square that cutout blackens, as NAD's program has it
 
 
 class _Trained(nn.Module):
@@ -67,8 +70,9 @@ def tune(
         lr: the first learning rate.
         batch: the samples of a step, at least 2.
         clip: the largest norm of a step's gradient, if any.
-        augment: see `train.Recipe`. It should be what the classifier was trained with: on networks
-            trained without, shifts and flips cost more accuracy than they saved.
+        augment: see `train.Recipe`; also "cutout", see `cutout`. It should be what the classifier
+            was trained with: on networks trained without, shifts and flips cost more accuracy than
+            they saved.
         move_statistics: normalise by the batch and move BatchNorm's running statistics, as
             published; without, the same learning rates diverge.
         seed: of the order and the augmentation.
@@ -80,22 +84,48 @@ def tune(
         The mean loss of every epoch.
 
     Raises:
-        ValueError: a batch of less than 2, or an unknown augmentation.
+        ValueError: a batch of less than 2, an unknown augmentation, or cutout of what is no image.
         NotMitigated: the loss is no longer finite.
     """
     if batch < 2:
         raise ValueError(f"a batch needs at least 2 samples, got {batch}")
-    recipe = Recipe(epochs, batch, lr, "sgd", weight_decay, augment=tuple(augment), clip=clip)
+    holes = "cutout" in augment
+    if holes and inputs.dim() != 4:
+        raise ValueError(f"cutout is for images, not for inputs of shape {tuple(inputs.shape[1:])}")
+    known = tuple(name for name in augment if name != "cutout")
+    recipe = Recipe(epochs, batch, lr, "sgd", weight_decay, augment=known, clip=clip)
     losses: list[float] = []
     try:
         with trainable(network):
             fit(
                 _Trained(classifier, network, move_statistics), inputs, labels, recipe, seed=seed,
-                penalty=penalty, on_step=on_step, on_epoch=lambda _, loss: losses.append(loss),
+                penalty=penalty, on_batch=cutout if holes else None, on_step=on_step,
+                on_epoch=lambda _, loss: losses.append(loss),
             )  # fmt: skip
     except FloatingPointError as error:
         raise NotMitigated(f"{error}: try a smaller learning rate than {lr:g}") from error
     return losses
+
+
+def cutout(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A batch with a black square of `HOLE` pixels at a random place of every image.
+
+    Its centre lies in the image, so that part of it may not (DeVries and Taylor 2017).
+
+    Args:
+        images: (batch, channels, height, width), left as they are.
+        labels: (batch,), returned as they are.
+        generator: of the places.
+    """
+    count, _, height, width = images.shape
+    device = images.device
+
+    def near(side: int) -> Tensor:
+        centres = torch.randint(side, (count, 1), generator=generator).to(device)
+        return (torch.arange(side, device=device) - centres).abs() <= HOLE // 2
+
+    hole = near(height)[:, :, None] & near(width)[:, None, :]
+    return images.masked_fill(hole[:, None], 0.0), labels
 
 
 def steps(count: int, epochs: int, batch: int) -> int:
