@@ -45,7 +45,7 @@ def test_where_bounds_are_enough_nothing_else_is_done():
     assert record.perturbations == alone.record.perturbations
     assert toys.vector_rates(repaired) == (1, 0)
     (note,) = record.notes
-    assert "bounds are enough" in note
+    assert "bounds only" in note
     inputs, labels = toys.vector_samples()
     assert not mitigate(clf, inputs, labels, method="auto").record.weights_changed
 
@@ -60,7 +60,7 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
     assert record.settings["chosen"] == "mm-bm + hardening"
     (note,) = record.notes
     (left,) = bounds.record.perturbations
-    assert f"a small change still takes {left['after']:.0%}" in note
+    assert f"with bounds alone a small change still takes {left['after']:.0%}" in note
     assert "class 2" in note
     (row,) = record.perturbations  # of the hardening: what is said is of the network returned
     assert (row["kind"], row["target"]) == ("added", 2)
@@ -80,6 +80,20 @@ def test_how_much_has_to_stand_is_asked_for():
     assert chosen(slipping(), standing=1.01).record.settings["chosen"] == "mm-bm"
     anything = chosen(toys.vectors(), standing=0.0, hardening_steps=2)
     assert anything.record.settings["chosen"] == "mm-bm + hardening"
+
+
+def test_what_never_worked_is_no_reason(monkeypatch):
+    """Large changes take some samples of any network to some class."""
+    clf = slipping()
+    nothing = chosen(clf, worked=1.01)
+    assert nothing.record.settings["chosen"] == "mm-bm"
+    assert "no small change or warp was found" in nothing.record.notes[0]
+    row = {"kind": "flow", "target": 1, "radius": 1.0, "before": 1.0}
+    for after, chose in ((0.4, "mm-bm"), (0.6, "mm-bm + hardening")):
+        monkeypatch.setattr(module, "_flow", lambda *_, after=after: (row | {"after": after},))
+        record = chosen(toys.vectors(), hardening_steps=2).record
+        assert record.settings["chosen"] == chose
+        assert ("warp" in record.notes[0]) is (chose != "mm-bm")
 
 
 class Column(nn.Module):

@@ -23,6 +23,9 @@ from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Sample
 from mmbd.mitigators.tuned import tuned
 
 STANDING = 0.5  # the share of samples that a perturbation which still works takes to its class
+# And what an added one took before: even a clean network yielded 54 % to the largest change tried,
+# 74 % with bounds. Of networks with an added backdoor it was 88 % and more.
+WORKED = 0.7
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -34,6 +37,7 @@ def automatic(
     accuracy: float = 0.97,
     steps: int = 24,
     standing: float = STANDING,
+    worked: float = WORKED,
     hardening_steps: int = 150,
     seed: int = 0,
     progress: Progress | None = None,
@@ -53,6 +57,8 @@ def automatic(
         steps: of the bounds.
         standing: the share of other classes' samples that a perturbation has to take to its class,
             0 to 1, for the bounds not to be enough; above 1 nothing is ever hardened.
+        worked: the share that an added one has to have taken there before the bounds. A flow is
+            looked for on the bounded network itself, and clean networks hardly yield to any.
         hardening_steps: of the hardening.
         seed: of everything random.
         progress: called by the bounds and then by the hardening, each with its own number of steps.
@@ -65,12 +71,13 @@ def automatic(
     common: dict[str, Any] = {"accuracy": accuracy, "seed": seed, "progress": progress}
     first = tuned(classifier, samples, layers=layers, steps=steps, **common)
     rows = (*first.record.perturbations, *_flow(classifier, first.classifier, samples, seed))
-    left = [row for row in rows if row["after"] >= standing]
+    telling = [row for row in rows if row["kind"] == "flow" or row["before"] >= worked]
+    left = [row for row in telling if row["after"] >= standing]
     settings = {
         "layers": layers, "accuracy": accuracy, "steps": steps, "standing": standing,
-        "hardening_steps": hardening_steps,
+        "worked": worked, "hardening_steps": hardening_steps,
     }  # fmt: skip
-    parts, notes = [first], [_why(rows, left)]
+    parts, notes = [first], [_why(telling, left)]
     if left:
         kinds = tuple(dict.fromkeys(row["kind"] for row in left))
         try:
@@ -122,13 +129,13 @@ def _flow(
     )
 
 
-def _why(rows: Rows, left: Rows) -> str:
+def _why(tried: Rows, left: Rows) -> str:
     """The choice in words."""
-    if not rows:
-        return "bounds only: no perturbation was tried"
-    worst = max(left or rows, key=lambda row: row["after"])
-    what = "change" if worst["kind"] == "added" else "warp"
-    share = f"{worst['after']:.0%} of the other classes' samples to class {worst['target']}"
+    if not tried:
+        return "bounds only: no small change or warp was found that takes most samples to one class"
+    worst = max(left or tried, key=lambda row: row["after" if left else "before"])
+    what = f"a small {'change' if worst['kind'] == 'added' else 'warp'}"
+    after = f"{worst['after']:.0%} of the other classes' samples to class {worst['target']}"
     if not left:
-        return f"bounds are enough: with them no small change or warp takes more than {share}"
-    return f"bounds are not enough: with them a small {what} still takes {share}, so hardened too"
+        return f"bounds only: with them {what} that took {worst['before']:.0%} takes {after}"
+    return f"hardened too: with bounds alone {what} still takes {after}"
