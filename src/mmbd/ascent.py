@@ -63,17 +63,31 @@ class Ascent:
         """The unscaled step for a gradient (batch, *shape); zero gradients stay zero."""
         if self.rule == "plain":
             return gradient
-        extent = domain.extent.to(gradient)
         if self.rule == "sign":
-            return gradient.sign().mul_(extent)
+            return gradient.sign().mul_(domain.extent.to(gradient))
+        scaled, factor = self._l2(gradient, domain)
+        return scaled * factor
+
+    def follow_(self, velocity: Tensor, gradient: Tensor, domain: Domain) -> Tensor:
+        """The direction with momentum; `velocity`, the last one, is changed in place to it."""
+        if not self.momentum:
+            return self.direction(gradient, domain)
+        velocity.mul_(self.momentum)
+        if self.rule == "l2":
+            return velocity.addcmul_(*self._l2(gradient, domain))
+        return velocity.add_(self.direction(gradient, domain))
+
+    def _l2(self, gradient: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        """Two factors of the direction, the second one small."""
+        extent = domain.extent.to(gradient)
         inner = tuple(range(1, gradient.dim()))  # without flattening, which would copy
         scaled = gradient * extent if extent.numel() > 1 else gradient
         norm = torch.linalg.vector_norm(scaled, dim=inner, keepdim=True)
-        if bool((norm < TINY_NORM).any()):  # squares underflow: scale every row to at most 1 first
+        if float(norm.min()) < TINY_NORM:  # squares underflow: scale rows to at most 1 first
             largest = scaled.abs().amax(inner, keepdim=True)
             scaled = scaled / largest.clamp_min(torch.finfo(scaled.dtype).tiny)
             norm = torch.linalg.vector_norm(scaled, dim=inner, keepdim=True).clamp_min(0.5)
-        return scaled * (math.sqrt(elements(domain)) / norm * extent)
+        return scaled, math.sqrt(elements(domain)) / norm * extent
 
 
 # The paper's section 5.2 and the authors' script, which agree on all of these but the constraint.

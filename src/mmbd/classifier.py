@@ -79,8 +79,12 @@ class Classifier:
             else tuple(str(label) for label in range(self.classes))
         )
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """The logits (batch, classes) of valid inputs (batch, *shape), as float32."""
+    def __call__(self, inputs: Tensor, *, buffer: Tensor | None = None) -> Tensor:
+        """The logits (batch, classes) of valid inputs (batch, *shape), as float32.
+
+        A model may work in place, on its own copy only: where there is one to be made, it goes to
+        `buffer`, a tensor like `inputs`, if given; new memory for every batch takes longer.
+        """
         normalised = inputs.to(self.device)
         if self._mean is not None:
             normalised = normalised - self._mean
@@ -88,7 +92,7 @@ class Classifier:
             normalised = normalised / self._std
         normalised = normalised.to(self.dtype)
         if normalised is inputs:
-            normalised = inputs.clone()  # a model may work in place, on its own copy only
+            normalised = inputs.clone() if buffer is None else buffer.detach().copy_(inputs)
         try:
             output = self.model(normalised)
         except RuntimeError as error:
