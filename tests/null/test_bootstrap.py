@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmbd.null.bootstrap import bootstrap, gap_ratio
+
+module = import_module("mmbd.null.bootstrap")  # the package has a function of this name
+SIMULATE = module._simulate
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -23,24 +28,41 @@ SHAPES: dict[str, Draw] = {
 }
 
 
-def p_values(draw: Draw, count: int, runs: int) -> np.ndarray:
-    generator = np.random.default_rng(count)
-    return np.array(
-        [bootstrap(draw(generator, count).tolist(), draws=2000, seed=run).value
-         for run in range(runs)]
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def p_value():
+    """`bootstrap` as it is called in a scan, with every simulation done once and kept.
+
+    A scan simulates from a fixed seed, so that models with as many classes and a like shape meet
+    the same null; thousands of them need not simulate it again.
+    """
+    simulate = cache(lambda *given: gap_ratio(SIMULATE(*given, np.random.default_rng(0))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_simulate", lambda *given: simulate(*given[:-1]))
+        patch.setattr(module, "gap_ratio", lambda x: x if x.ndim == 1 else gap_ratio(x))
+        yield lambda statistics: bootstrap(statistics.tolist()).value
 
 
-def test_size_at_ten_classes():
-    p = p_values(SHAPES["gamma 25"], 10, 600)
+def test_a_kept_simulation_is_the_same(p_value):
+    statistics = SHAPES["gamma 4"](np.random.default_rng(1), 12)
+    kept = p_value(statistics)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_simulate", SIMULATE)
+        patch.setattr(module, "gap_ratio", gap_ratio)
+        assert bootstrap(statistics.tolist()).value == kept
+
+
+def test_size_at_ten_classes(p_value):
+    generator = np.random.default_rng(10)
+    p = np.array([p_value(SHAPES["gamma 25"](generator, 10)) for _ in range(600)])
     assert 0.03 <= (p <= 0.05).mean() <= 0.07
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [5, 10, 43, 200, 1000])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_size(shape, count):
-    p = p_values(SHAPES[shape], count, 3000 if count <= 200 else 1000)
+def test_size(p_value, shape, count):
+    generator = np.random.default_rng(count)
+    p = np.array([p_value(SHAPES[shape](generator, count)) for _ in range(3000)])
     assert 0.03 <= (p <= 0.05).mean() <= 0.07
     assert 0.004 <= (p <= 0.01).mean() <= 0.02
 
