@@ -2,7 +2,8 @@
 
     python benchmarks/study/measure.py ZOO OUT.jsonl [--settings fast,l2-20,...] [--most-classes 62]
 
-Lines that are there already are skipped, so a run can be killed and continued.
+With "fast" go the universal gains that the joint null needs. Lines that are there already are
+skipped, so a run can be killed and continued.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from mmbd.errors import NotEvaluable
 from mmbd.estimate import maximum_margins
 from mmbd.load import load
+from mmbd.universal import universal_gains
 
 # What was compared before `ascent.FAST` was chosen; sizes are in extents an element.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -92,6 +94,9 @@ def main() -> None:
                 "seconds": round(found.seconds, 3),
                 "statistics": [round(value, 4) for value in found.statistics.tolist()],
             }
+            if name == "fast":
+                gains = universal_gains(classifier).gains.tolist()
+                entry["gains"] = [round(value, 4) for value in gains]
             with options.out.open("a") as file:
                 file.write(json.dumps(entry) + "\n")
 

@@ -1,10 +1,11 @@
-"""The population null: its table, and how it holds on kinds of networks it has not seen.
+"""The population nulls: their tables, and how they hold on kinds of networks they have not seen.
 
-    python benchmarks/study/population.py STATISTICS.jsonl [--ship]
+    python benchmarks/study/population.py STATISTICS.jsonl [--null joint] [--ship]
 
 Reads the clean models of `measure.py` (settings "fast"). The false-positive rate is measured on
 models whose data set, or whose architecture, is not in the table: each kind is left out in turn.
-`--ship` writes the table of all clean models into the package.
+`--ship` writes the table of all clean models into the package. "population" is the null of maximum
+margins alone, "joint" that of margins and universal gains.
 """
 
 from __future__ import annotations
@@ -20,25 +21,40 @@ import torch
 from intervals import rate
 
 from mmbd.ascent import FAST
+from mmbd.null.joint import evidence, made_by
 from mmbd.null.population import fit, population
+from mmbd.universal import Search
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "src" / "mmbd" / "null" / "population.json"
-MADE_BY = json.dumps(["fast", asdict(FAST)], sort_keys=True)
+TABLES = ROOT / "src" / "mmbd" / "null"
+MARGINS_BY = json.dumps(["fast", asdict(FAST)], sort_keys=True)
+MADE_BY = {
+    "population": MARGINS_BY,
+    "joint": made_by(MARGINS_BY, json.dumps(asdict(Search()), sort_keys=True)),
+}
 # The table holds classifiers that fit at least this share of their training data.
 FITTED = 0.7
 FAMILY = {"cifar10-grey": "cifar10", "cifar10-subset": "cifar10", "gtsrb-subset": "gtsrb",
           "glyphs10": "glyphs", "fsdd-image": "fsdd"}  # fmt: skip
 
 
-def clean_models(path: Path) -> list[dict[str, Any]]:
+def values(entry: dict[str, Any], null: str) -> list[float]:
+    """What a null is asked about, one number a class."""
+    if null == "population":
+        return entry["statistics"]
+    statistics, gains = (dict(enumerate(entry[name])) for name in ("statistics", "gains"))
+    return list(evidence(statistics, gains).values())
+
+
+def clean_models(path: Path, null: str) -> list[dict[str, Any]]:
     """All clean models; `group` says which are in the table, and why the others are not."""
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     models = [
         entry for entry in entries if entry["settings"] == "fast" and entry["attack"] is None
-        and entry["classes"] >= 5
+        and entry["classes"] >= 5 and (null == "population" or "gains" in entry)
     ]  # fmt: skip
     for entry in models:
+        entry["values"] = values(entry, null)
         entry["family"] = FAMILY.get(entry["source"], entry["source"])
         entry["group"] = "table"
         if entry["family"] == "glyphs":
@@ -48,14 +64,14 @@ def clean_models(path: Path) -> list[dict[str, Any]]:
     return models
 
 
-def left_out(models: list[dict[str, Any]], kind: str) -> dict[str, list[float]]:
+def left_out(models: list[dict[str, Any]], kind: str, null: str) -> dict[str, list[float]]:
     """p-values of every model under a table without its kind, by kind."""
     p_values: dict[str, list[float]] = {}
     for value in sorted({entry[kind] for entry in models}):
-        others = [entry["statistics"] for entry in models if entry[kind] != value]
-        fitted = fit(others, MADE_BY)
+        others = [entry["values"] for entry in models if entry[kind] != value]
+        fitted = fit(others, MADE_BY[null])
         answers = [
-            population(entry["statistics"], MADE_BY, fitted).value
+            population(entry["values"], MADE_BY[null], fitted).value
             for entry in models
             if entry[kind] == value
         ]
@@ -66,14 +82,16 @@ def left_out(models: list[dict[str, Any]], kind: str) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("statistics", type=Path)
+    parser.add_argument("--null", choices=("population", "joint"), default="population")
     parser.add_argument("--ship", action="store_true")
     options = parser.parse_args()
-    everything = clean_models(options.statistics)
+    null = options.null
+    everything = clean_models(options.statistics, null)
     models = [entry for entry in everything if entry["group"] == "table"]
-    fitted = fit([entry["statistics"] for entry in models], MADE_BY)
+    fitted = fit([entry["values"] for entry in models], MADE_BY[null])
     validation: dict[str, Any] = {}
     for kind in ("family", "arch"):
-        by_kind = left_out(models, kind)
+        by_kind = left_out(models, kind, null)
         pooled = [p for values in by_kind.values() for p in values]
         validation[f"leave one {kind} out"] = {
             "all": {f"p <= {level}": rate([p <= level for p in pooled]) for level in (0.05, 0.01)},
@@ -81,7 +99,7 @@ def main() -> None:
         }
     for group in ("one font", "poorly fitted"):
         p_values = [
-            population(entry["statistics"], MADE_BY, fitted).value
+            population(entry["values"], MADE_BY[null], fitted).value
             for entry in everything
             if entry["group"] == group
         ]
@@ -104,7 +122,7 @@ def main() -> None:
             "power": round(fitted.power, 5),
             "gaps": [round(gap, 4) for gap in fitted.gaps],
         }
-        SHIPPED.write_text(json.dumps(content, indent=1) + "\n")
+        (TABLES / f"{null}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def references(
 
     reports: list[tuple[Path, Report]] = []
     wanted = {key: value for key, value in scanning.items() if key not in ("null", "seeds")}
+    wanted["universal"] = False  # references are compared by their margins
     for path in paths:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in inside:

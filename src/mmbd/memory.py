@@ -37,6 +37,16 @@ def bytes_per_search(classifier: Classifier) -> int:
     return growth + 8 * 4 * elements(classifier.domain)
 
 
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory, on whatever device."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "can't allocate memory" in text
+        or "out of memory" in text
+    )
+
+
 def batch_size(classifier: Classifier, limit: int | None, *, most: int) -> int:
     """The number of searches to run at once within `limit` bytes, between 1 and `most`."""
     if limit is None:

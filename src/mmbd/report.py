@@ -15,7 +15,7 @@ from mmbd.writing import whole
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
     from torch import Tensor
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Verdict = Literal["clean", "backdoored", "not evaluable"]
 
@@ -70,7 +70,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Run:
-    """How it was scanned: everything needed to repeat it, and what it took."""
+    """How it was scanned: everything needed to repeat it, and what it took.
+
+    `settings` are of the search for maximum margins, `universal` of the one for universal
+    perturbations, None where there was none; `evaluations` and `seconds` are of both.
+    """
 
     method: str
     settings: Mapping[str, Any]
@@ -85,6 +89,7 @@ class Run:
     device: str
     started: str
     versions: Mapping[str, str]
+    universal: Mapping[str, Any] | None = None
 
     @property
     def made_by(self) -> str:
@@ -112,6 +117,8 @@ class Report:
         model, run: what was scanned, and how.
         caveats: what this scan cannot see, and what went less than smoothly, in sentences.
         curves: the margins along the best search of some classes, the largest statistics first.
+        gains: what one small perturbation of all inputs gains for every class, in logits; None
+            where it was not searched for.
         inputs: the maximising inputs by class; in memory only, not part of the JSON form.
 
     Raises:
@@ -136,6 +143,7 @@ class Report:
     curves: Mapping[int, tuple[float | None, ...]] = field(
         default_factory=dict[int, tuple[float | None, ...]]
     )
+    gains: tuple[float | None, ...] | None = None
     inputs: Mapping[int, Tensor] = field(
         default_factory=dict[int, "Tensor"], compare=False, repr=False
     )
@@ -158,6 +166,8 @@ class Report:
             raise ValueError(f"{len(self.class_names)} class names for {classes} statistics")
         if self.class_p_values is not None and len(self.class_p_values) != classes:
             raise ValueError(f"{len(self.class_p_values)} class p-values for {classes} statistics")
+        if self.gains is not None and len(self.gains) != classes:
+            raise ValueError(f"{len(self.gains)} gains for {classes} statistics")
         if (self.verdict == "backdoored") != bool(self.targets):
             raise ValueError(f"the verdict is {self.verdict!r} with targets {self.targets}")
         if (self.verdict == "not evaluable") != (self.reason is not None):
@@ -220,6 +230,7 @@ class Report:
             run=run and Run(**run),
             caveats=tuple(raw["caveats"]),
             curves={int(label): tuple(curve) for label, curve in raw["curves"].items()},
+            gains=_tuple(raw["gains"]),
         )
 
     def save(self, path: str | Path) -> None:

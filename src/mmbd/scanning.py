@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
-import platform
-from collections import Counter
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from mmbd import __version__
 from mmbd import null as nulls
 from mmbd.classifier import Classifier
+from mmbd.describing import describe, mishaps, run_of, valid
 from mmbd.errors import NotEvaluable
 from mmbd.estimate import MaximumMargins, Method, Progress, maximum_margins
 from mmbd.load import Loaded
-from mmbd.null import References
-from mmbd.report import Model, Report, Run, Stability
+from mmbd.null import Gains, References
+from mmbd.report import Model, Report, Stability
+from mmbd.universal import UniversalGains, universal_gains
 
 CURVES_KEPT = 24
 BLIND_SPOTS = (
@@ -33,6 +34,7 @@ def scan(
     classifier: Classifier | Loaded,
     *,
     method: Method = "fast",
+    universal: bool | None = None,
     null: str | None = None,
     level: float = 0.05,
     seed: int = 0,
@@ -49,9 +51,12 @@ def scan(
     Args:
         classifier: the model under inspection, or what `load` returned; left exactly as it was.
         method: "fast", or "paper" for the procedure of the paper (about 100 times slower).
-        null: which p-value decides: "population", "bootstrap", "paper", "authors" or
+        universal: whether to search for universal perturbations as well, which the joint null
+            needs; by default with the fast method only. It takes about as long again.
+        null: which p-value decides: "joint", "population", "bootstrap", "paper", "authors" or
             "reference". By default "reference" where references are given and numerous enough
-            for the level, else "population" ("bootstrap" with settings it was not made for).
+            for the level, else "joint"; without universal perturbations "population", and
+            "bootstrap" with settings that these tables were not made for.
         level: the false-positive rate asked for, in (0, 1).
         seed: of the random starts; everything follows from it.
         seeds: repeat the scan with seed, seed + 1, ... and report how stable it is. The verdict
@@ -77,9 +82,9 @@ def scan(
     if isinstance(classifier, Loaded):
         loaded, classifier = classifier, classifier.classifier
         report = scan(
-            classifier, method=method, null=null, level=level, seed=seed, seeds=seeds,
-            references=references, model=model or loaded.model, progress=progress, batch=batch,
-            memory_limit=memory_limit, **settings,
+            classifier, method=method, universal=universal, null=null, level=level, seed=seed,
+            seeds=seeds, references=references, model=model or loaded.model, progress=progress,
+            batch=batch, memory_limit=memory_limit, **settings,
         )  # fmt: skip
         return replace(report, caveats=(*loaded.notes, *report.caveats))
     _require_classifier(classifier)
@@ -91,23 +96,36 @@ def scan(
         raise ValueError(f"unknown null {null!r}; known: {', '.join(nulls.NAMES)}")
     if null == "reference" and references is None:
         raise ValueError("null='reference' needs reference models")
+    universal = method == "fast" if universal is None else universal
+    if null == "joint" and not universal:
+        raise ValueError("null='joint' needs universal=True")
     model = model or describe(classifier)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     found: list[MaximumMargins] = []
+    gained: list[UniversalGains | None] = []
+    limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
     try:
-        for number in range(seeds):
+        for number in range(seed, seed + seeds):
             margins = maximum_margins(
-                classifier, method=method, seed=seed + number, batch=batch,
-                memory_limit=memory_limit, progress=progress, **settings,
-            )  # fmt: skip
+                classifier, method=method, seed=number, progress=progress, **limits, **settings
+            )
             found.append(margins)
+            told = _further(progress, margins, classifier.classes)
+            gained.append(
+                universal_gains(classifier, seed=number, progress=told, **limits)
+                if universal
+                else None
+            )
     except NotEvaluable as error:
         return unevaluable(str(error), model=model, level=level, names=classifier.class_names)
     first = found[0]
-    run = _run(found, method=method, seed=seed, started=started, device=str(classifier.device))
-    statistics = _valid(first)
+    run = run_of(
+        found, gained, method=method, seed=seed, started=started, device=str(classifier.device)
+    )
+    statistics = valid(first)
+    gains = _gains(gained[0])
     judge = partial(nulls.judge, made_by=run.made_by, level=level, null=null, references=references)
-    judged = judge(statistics)
+    judged = judge(statistics, gains=gains)
     order = _order(first)
     return Report(
         verdict=judged.verdict,
@@ -123,11 +141,12 @@ def scan(
         else _by_class(judged.class_p_values, classifier.classes),
         class_names=classifier.class_names,
         ratio=_ratio(statistics),
-        stability=_stability(found, seed, judge) if seeds > 1 else None,
+        stability=_stability(found, gained, seed, judge) if seeds > 1 else None,
         model=model,
         run=run,
-        caveats=(*_mishaps(first), *BLIND_SPOTS[references is not None :]),
+        caveats=(*mishaps(first), *BLIND_SPOTS[references is not None :]),
         curves={label: first.curves[label] for label in order[:CURVES_KEPT]},
+        gains=None if gains is None else _by_class(gains.by_class, classifier.classes),
         inputs=first.inputs,
     )
 
@@ -140,21 +159,6 @@ def _require_classifier(given: object) -> None:
         )
 
 
-def describe(classifier: Classifier) -> Model:
-    """What can be said of a model that came from memory."""
-    from torch import nn
-
-    network = classifier.model
-    name = type(network).__name__ if isinstance(network, nn.Module) else repr(network)
-    parameters = classifier.parameter_count
-    return Model(
-        name=name, file=None, sha256=None, bytes=None, format=None, architecture=name,
-        parameters=parameters, domain=repr(classifier.domain),
-        input_shape=classifier.domain.shape, bounds=classifier.domain.bounds,
-        mean=classifier.mean, std=classifier.std,
-    )  # fmt: skip
-
-
 def unevaluable(reason: str, *, model: Model, level: float, names: Sequence[str] = ()) -> Report:
     """A report without statistics."""
     return Report(
@@ -164,13 +168,33 @@ def unevaluable(reason: str, *, model: Model, level: float, names: Sequence[str]
     )  # fmt: skip
 
 
-def _valid(found: MaximumMargins) -> dict[int, float]:
-    """The statistics that count, by class."""
-    return {
-        label: value
-        for label, value in enumerate(found.statistics.tolist())
-        if found.valid[label] and math.isfinite(value)
+def _gains(found: UniversalGains | None) -> Gains | None:
+    """The gains that count, by class; None where nothing was searched for."""
+    if found is None:
+        return None
+    by_class = {
+        label: gain for label, gain in enumerate(found.gains.tolist()) if math.isfinite(gain)
     }
+    return Gains(by_class, json.dumps(asdict(found.search), sort_keys=True))
+
+
+def _further(
+    progress: Callable[[Progress], None] | None, margins: MaximumMargins, classes: int
+) -> Callable[[int, int], None]:
+    """Goes on reporting where the search for maximum margins ended."""
+    start = time.perf_counter()
+
+    def told(done: int, evaluations: int) -> None:
+        if progress is not None:
+            progress(Progress(
+                searches_done=margins.margins.numel(), searches=margins.margins.numel(),
+                classes_done=done, classes=classes,
+                evaluations=margins.evaluations + evaluations,
+                evaluations_expected=margins.evaluations + evaluations * classes // max(done, 1),
+                seconds=margins.seconds + time.perf_counter() - start,
+            ))  # fmt: skip
+
+    return told
 
 
 def _order(found: MaximumMargins) -> list[int]:
@@ -191,61 +215,17 @@ def _ratio(statistics: Mapping[int, float]) -> float | None:
 
 
 def _stability(
-    found: list[MaximumMargins], seed: int, judge: Callable[[Mapping[int, float]], nulls.Judgement]
+    found: list[MaximumMargins],
+    gained: list[UniversalGains | None],
+    seed: int,
+    judge: Callable[..., nulls.Judgement],
 ) -> Stability:
-    each = [_valid(margins) for margins in found]
+    each = [valid(margins) for margins in found]
+    judged = [
+        judge(values, gains=_gains(gains)) for values, gains in zip(each, gained, strict=True)
+    ]
     return Stability(
         seeds=tuple(range(seed, seed + len(found))),
         winners=tuple(max(values, key=lambda label: values[label], default=0) for values in each),
-        p_values=tuple(judge(values).p_value for values in each),
+        p_values=tuple(answer.p_value for answer in judged),
     )
-
-
-def _run(found: list[MaximumMargins], *, method: str, seed: int, started: str, device: str) -> Run:
-    import torch
-
-    first = found[0]
-    return Run(
-        method=method,
-        settings=asdict(first.ascent),
-        seed=seed,
-        evaluations=sum(margins.evaluations for margins in found),
-        seconds=sum(margins.seconds for margins in found),
-        batch=first.batch,
-        retreats=sum(margins.retreats for margins in found),
-        converged=int(first.converged.sum()),
-        searches=first.margins.numel(),
-        dead=int(first.dead.sum()),
-        device=device,
-        started=started,
-        versions={
-            "mmbd": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    )
-
-
-def _mishaps(found: MaximumMargins) -> list[str]:
-    """What went less than smoothly, in sentences."""
-    sentences: list[str] = []
-    invalid = [label for label, valid in enumerate(found.valid.tolist()) if not valid]
-    if invalid:
-        sentences.append(
-            f"{len(invalid)} of {len(found.valid)} classes could not be searched: the gradient was "
-            f"zero at every start. They are left out."
-        )
-    stuck = sum(value <= 0 for value in _valid(found).values())
-    if stuck:
-        sentences.append(
-            f"{stuck} classes never won a single input: their searches may have got stuck."
-        )
-    if found.retreats:
-        sentences.append(
-            f"Memory ran out {found.retreats} times; the batch was cut to {found.batch}."
-        )
-    counts = Counter(found.dead.sum(1).tolist())
-    partly = sum(count for dead, count in counts.items() if 0 < dead < found.dead.shape[1])
-    if partly:
-        sentences.append(f"In {partly} classes some of the searches had no gradient to start from.")
-    return sentences

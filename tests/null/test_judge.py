@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mmbd.errors import Failed
-from mmbd.null import References, judge
+from mmbd.null import Gains, References, judge
 from mmbd.null.population import shipped
 
 MADE_BY = shipped().made_by
+GAINED_BY = json.loads(shipped("joint").made_by)[1]
 CLEAN = dict(enumerate([30.0, 31, 33, 29, 30, 32, 31, 30, 33, 34]))
 ATTACKED = CLEAN | {4: 200.0}
 
@@ -22,10 +25,45 @@ def test_population_decides_by_default():
     assert (found.verdict, found.targets, found.null) == ("backdoored", (4,), "population")
     assert found.p_value <= 0.05
     assert [answer.null for answer in found.p_values] == [
-        "population", "bootstrap", "paper", "authors",
+        "joint", "population", "bootstrap", "paper", "authors",
     ]  # fmt: skip
+    assert "not searched for" in found.p_values[0].reason
     clean = judge(CLEAN, made_by=MADE_BY, level=0.05)
     assert (clean.verdict, clean.targets) == ("clean", ())
+
+
+def gains(**changes: float) -> Gains:
+    given = dict.fromkeys(CLEAN, 2.0) | {int(label[1:]): value for label, value in changes.items()}
+    return Gains(given, GAINED_BY)
+
+
+def test_the_joint_null_decides_where_gains_are_given():
+    found = judge(ATTACKED, made_by=MADE_BY, level=0.05, gains=gains(_4=20.0))
+    assert (found.verdict, found.targets, found.null) == ("backdoored", (4,), "joint")
+    # Neither a slightly larger margin nor a slightly larger gain is enough by itself.
+    both = judge(CLEAN | {4: 50.0}, made_by=MADE_BY, level=0.05, gains=gains(_4=20.0))
+    assert (both.null, both.targets) == ("joint", (4,))
+    apart = judge(CLEAN | {4: 41.0}, made_by=MADE_BY, level=0.05, gains=gains(_5=2.4))
+    assert apart.verdict == "clean"
+
+
+def test_what_margins_alone_do_not_see_the_gains_may():
+    found = judge(CLEAN, made_by=MADE_BY, level=0.05, gains=gains(_3=30.0))
+    assert (found.null, found.targets) == ("joint", (3,))
+    assert judge(CLEAN, made_by=MADE_BY, level=0.05).verdict == "clean"
+
+
+def test_gains_of_other_settings_do_not_compare():
+    other = Gains(gains().by_class, "other")
+    found = judge(ATTACKED, made_by=MADE_BY, level=0.05, gains=other)
+    assert "settings" in found.p_values[0].reason
+    assert found.null == "population"
+
+
+def test_the_joint_null_steps_down_too():
+    two = CLEAN | {4: 200.0, 7: 190.0}
+    found = judge(two, made_by=MADE_BY, level=0.05, gains=gains(_4=20.0, _7=20.0))
+    assert (found.null, found.targets) == ("joint", (4, 7))
 
 
 def test_bootstrap_decides_for_other_settings():

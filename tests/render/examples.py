@@ -60,6 +60,18 @@ def clean() -> Report:
     )
 
 
+def universal() -> Report:
+    """With universal gains; one of them is not there."""
+    gains = (2.0, 1.5, 1.75, 9.1, None, 0.5, 3.0, 2.5, 1.25, 0.25)
+    return replace(
+        backdoored(),
+        null="joint",
+        p_values=(p_value("joint", 0.0021, statistic=2.1, usual=0.2), *p_values(0.03)),
+        gains=gains,
+        run=run(universal={"inputs": 10, "steps": 8}),
+    )
+
+
 def backdoored() -> Report:
     statistics = (*CLEAN_STATISTICS[:3], 41.7, *CLEAN_STATISTICS[4:])
     return replace(

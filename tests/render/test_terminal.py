@@ -69,14 +69,24 @@ def test_every_null_is_listed_and_one_decides():
 
 def test_what_was_run_and_what_it_cannot_see():
     text = plain(examples.backdoored())
-    assert "method                fast, 4 restarts x 20 steps at most\n" in text
-    assert "gradient evaluations  800\n" in text
-    assert "time                  1.4 s on cpu\n" in text
-    assert "seed                  0\n" in text
+    assert "method                   fast, 4 restarts x 20 steps at most\n" in text
+    assert "gradient evaluations     800\n" in text
+    assert "time                     1.4 s on cpu\n" in text
+    assert "seed                     0\n" in text
     assert f"\nSHA-256 {examples.model().sha256}\n" in text
     assert 'class 3 "cat" wins 4, class 6 "frog" wins 1; p from 0.0019 to 0.20, within' in text
     for caveat in examples.CAVEATS:
         assert f"  - {caveat}\n" in text
+
+
+def test_universal_gains_stand_beside_the_margins():
+    text = plain(examples.universal())
+    assert ", largest first, and what a small universal perturbation gains\n" in text
+    assert ">      3  cat        41.70     +9.100  ####" in text
+    assert "universal perturbations  inputs 10, steps 8\n" in text
+    without = plain(examples.backdoored())
+    assert "universal perturbations  not searched for\n" in without
+    assert "+" not in without.split("p-value of")[0]
 
 
 def test_class_p_values_of_reference_models():

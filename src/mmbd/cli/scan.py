@@ -23,7 +23,9 @@ def scan(
     *,
     loading: Loading = UNSAID,
     method: Literal["fast", "paper"] = "fast",
-    null: Literal["population", "bootstrap", "paper", "authors", "reference"] | None = None,
+    universal: bool | None = None,
+    null: Literal["joint", "population", "bootstrap", "paper", "authors", "reference"]
+    | None = None,
     level: float = 0.05,
     reference: Annotated[list[Path] | None, Plain] = None,
     seed: int = 0,
@@ -46,7 +48,8 @@ def scan(
         models: Model files: safetensors, or PyTorch state dicts.
         loading: What the files do not say.
         method: The fast search, or the procedure of the paper.
-        null: Which p-value decides (default: population; reference where references are given).
+        universal: Search for universal perturbations too (default: with the fast method).
+        null: Which p-value decides (default: joint; reference where references are given).
         level: The false-positive rate asked for.
         reference: Clean models of the same domain, or JSON reports on them: a file or a folder;
             may be repeated.
@@ -67,7 +70,10 @@ def scan(
     scanning: dict[str, Any] = {
         "method": method, "null": null, "level": level, "seed": seed, "seeds": seeds,
     }  # fmt: skip
-    overrides = {"restarts": restarts, "steps": steps, "constraint": constraint, "batch": batch}
+    overrides = {
+        "universal": universal, "restarts": restarts, "steps": steps, "constraint": constraint,
+        "batch": batch,
+    }  # fmt: skip
     scanning |= {name: value for name, value in overrides.items() if value is not None}
     known = loading.options()
     if reference:

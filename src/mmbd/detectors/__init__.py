@@ -9,6 +9,7 @@ from mmbd.detectors.margins import margins
 
 DETECTORS: dict[str, Detector] = {
     "mm-bd": margins,
+    "mm-bd-population": partial(margins, universal=False),
     "mm-bd-bootstrap": partial(margins, null="bootstrap"),
     "mm-bd-paper": partial(margins, method="paper", null="paper"),
     "mm-bd-authors": partial(margins, method="paper", null="authors", constraint="clamp"),

@@ -30,7 +30,10 @@ def margins(
         statistics=report.statistics,
         reason=report.reason,
         seconds=0.0 if report.run is None else report.run.seconds,
-        details={"p_values": {entry.null: entry.value for entry in report.p_values}},
+        details={
+            "p_values": {entry.null: entry.value for entry in report.p_values},
+            "gains": report.gains,
+        },
     )
 
 

@@ -9,22 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmbd.null import joint as joining
 from mmbd.null.bootstrap import MIN_CLASSES, bootstrap
+from mmbd.null.joint import joint
 from mmbd.null.paper import authors, paper
 from mmbd.null.population import population
 from mmbd.null.reference import References
 from mmbd.report import PValue, Verdict
 
-__all__ = ["MIN_CLASSES", "NAMES", "Judgement", "References", "judge"]
+__all__ = ["MIN_CLASSES", "NAMES", "Gains", "Judgement", "References", "judge"]
 
-# Every null takes the statistics and what they were made by, which only the population needs.
+# Every null takes one number a class and what they were made by, which only populations need.
 NULLS: dict[str, Callable[[Sequence[float], str], PValue]] = {
+    "joint": joint,
     "population": population,
     "bootstrap": lambda statistics, _: bootstrap(statistics),
     "paper": lambda statistics, _: paper(statistics),
     "authors": lambda statistics, _: authors(statistics),
 }
 NAMES = (*NULLS, "reference")
+
+
+@dataclass(frozen=True)
+class Gains:
+    """The universal gains of the classes that have one, and the settings they were made by."""
+
+    by_class: Mapping[int, float]
+    made_by: str
 
 
 @dataclass(frozen=True)
@@ -47,23 +58,32 @@ def judge(
     level: float,
     null: str | None = None,
     references: References | None = None,
+    gains: Gains | None = None,
 ) -> Judgement:
     """Ask every null and let one decide.
 
     Args:
         statistics: the maximum margin of every class that has a valid one, by class.
-        made_by: the method and settings behind them (`Ascent.key`); the population table and
+        made_by: the method and settings behind them (`Run.made_by`); population tables and
             references hold for their own only.
         level: reject at p <= level.
         null: which one decides; see `scan.scan` for the default.
         references: of clean models; None without.
+        gains: what universal perturbations gain, for the joint null; None without.
     """
-    values = list(statistics.values())
-    answers = {name: _ask(name, values, made_by) for name in NULLS}
+    asked = {name: _Question(name, statistics, made_by) for name in NULLS}
+    if gains is not None:
+        both = joining.evidence(statistics, gains.by_class)
+        asked["joint"] = _Question("joint", both, joining.made_by(made_by, gains.made_by))
+    answers = {name: question.answer() for name, question in asked.items()}
+    if gains is None:
+        reason = "universal perturbations were not searched for"
+        answers["joint"] = PValue("joint", value=None, log10=None, reason=reason)
     if references is not None:
+        values = list(statistics.values())
         answers["reference"] = references.model_p_value(values, made_by, level)
     applying = [name for name, answer in answers.items() if answer.value is not None]
-    preferred = (name for name in ("reference", "population") if name in applying)
+    preferred = (name for name in ("reference", "joint", "population") if name in applying)
     decisive = null or next(preferred, "bootstrap")
     answer = answers[decisive]
     targets: tuple[int, ...] = ()
@@ -72,7 +92,7 @@ def judge(
             assert references is not None
             targets = references.exceeding(statistics, level)
         else:
-            targets = _step_down(statistics, answer, made_by, level)
+            targets = asked[decisive].step_down(answer, level)
     verdict: Verdict = "backdoored" if targets else "clean"
     return Judgement(
         verdict="not evaluable" if answer.value is None else verdict,
@@ -85,30 +105,37 @@ def judge(
     )
 
 
-def _ask(name: str, values: Sequence[float], made_by: str) -> PValue:
-    if len(values) < MIN_CLASSES:
-        reason = (
-            f"{len(values)} classes with a valid statistic; a null needs at least {MIN_CLASSES}. "
-            f"Reference models of the same domain can take its place"
-        )
-        return PValue(name, value=None, log10=None, reason=reason)
-    return NULLS[name](values, made_by)
+@dataclass(frozen=True)
+class _Question:
+    """What one null is asked: numbers by class, and what they were made by."""
 
+    null: str
+    values: Mapping[int, float]
+    made_by: str
 
-def _step_down(
-    statistics: Mapping[int, float], answer: PValue, made_by: str, level: float
-) -> tuple[int, ...]:
-    """Test the largest statistic, set it aside, test the next (paper, section 5.2, repeated).
+    def answer(self, but: Sequence[int] = ()) -> PValue:
+        """The null's p-value for all classes but some."""
+        values = [value for label, value in self.values.items() if label not in but]
+        if len(values) < MIN_CLASSES:
+            reason = (
+                f"{len(values)} classes with a valid statistic; a null needs at least "
+                f"{MIN_CLASSES}. Reference models of the same domain can take its place"
+            )
+            return PValue(self.null, value=None, log10=None, reason=reason)
+        return NULLS[self.null](values, self.made_by)
 
-    `answer` is about all of them. At most half of the classes can be targets: beyond that nothing
-    is left to compare with.
-    """
-    order = sorted(statistics, key=lambda label: -statistics[label])
-    targets: list[int] = []
-    while answer.value is not None and answer.value <= level:
-        outliers = int(answer.parameters.get("outliers") or 1)
-        targets = order[: len(targets) + outliers]
-        if len(targets) >= len(order) // 2:
-            break
-        answer = _ask(answer.null, [statistics[label] for label in order[len(targets) :]], made_by)
-    return tuple(targets)
+    def step_down(self, answer: PValue, level: float) -> tuple[int, ...]:
+        """Test the largest, set it aside, test the next (paper, section 5.2, repeated).
+
+        `answer` is about all of them. At most half of the classes can be targets: beyond that
+        nothing is left to compare with.
+        """
+        order = sorted(self.values, key=lambda label: -self.values[label])
+        targets: list[int] = []
+        while answer.value is not None and answer.value <= level:
+            outliers = int(answer.parameters.get("outliers") or 1)
+            targets = order[: len(targets) + outliers]
+            if len(targets) >= len(order) // 2:
+                break
+            answer = self.answer(but=targets)
+        return tuple(targets)

@@ -27,6 +27,8 @@ from mmbd.report import PValue
 # Below this many classes, the third largest statistic is too low in the order to compare with.
 MASKING_CLASSES = 8
 BODY = 0.8
+# The steepest power of the number of classes: few models of many classes must not extrapolate.
+STEEPEST = 0.5
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def fit(models: Iterable[Sequence[float]], made_by: str) -> Population:
         logs = math.fsum(math.log(classes) for classes, _ in pairs) / len(pairs)
         return math.log(scale(power)) - power * logs
 
-    found: Any = optimize.minimize_scalar(loss, bounds=(0.0, 2.0), method="bounded")
+    found: Any = optimize.minimize_scalar(loss, bounds=(0.0, STEEPEST), method="bounded")
     power = float(found.x)
     usual = scale(power)
     gaps = sorted(gap / (usual * classes**-power) for classes, gap in pairs)
@@ -103,14 +105,18 @@ def fit(models: Iterable[Sequence[float]], made_by: str) -> Population:
 
 
 @cache
-def shipped() -> Population:
-    """The table that comes with the package."""
-    raw = json.loads(files("mmbd.null").joinpath("population.json").read_text(encoding="utf-8"))
+def shipped(null: str = "population") -> Population:
+    """The table that comes with the package for this null."""
+    raw = json.loads(files("mmbd.null").joinpath(f"{null}.json").read_text(encoding="utf-8"))
     return Population(raw["scale"], raw["power"], tuple(raw["gaps"]), raw["made_by"])
 
 
 def population(
-    statistics: Sequence[float], made_by: str, table: Population | None = None
+    statistics: Sequence[float],
+    made_by: str,
+    table: Population | None = None,
+    *,
+    null: str = "population",
 ) -> PValue:
     """How rarely a clean network shows a top gap like this one's.
 
@@ -118,6 +124,7 @@ def population(
         statistics: one finite maximum margin a class, at least five.
         made_by: the method and settings behind them; another population's do not compare.
         table: instead of the shipped one.
+        null: the name that the answer goes by.
 
     Returns:
         The p-value with the gap (`statistic`), the `usual` gap at this number of classes and how
@@ -125,20 +132,20 @@ def population(
     """
     table = table or shipped()
     if made_by != table.made_by:
-        return _none("the population was measured with other settings than this scan's")
+        return _none(null, "the population was measured with other settings than this scan's")
     ordered = sorted(statistics, reverse=True)
     if ordered[len(ordered) // 2] <= 0:
-        return _none("half of the statistics are not positive: the searches got stuck")
+        return _none(null, "half of the statistics are not positive: the searches got stuck")
     gap, outliers = top_gap(statistics)
     usual = table.usual(len(statistics))
     p = table.tail(gap / usual)
     return PValue(
-        "population",
+        null,
         value=p,
         log10=math.log10(p),
         parameters={"statistic": gap, "usual": usual, "outliers": float(outliers)},
     )
 
 
-def _none(reason: str) -> PValue:
-    return PValue("population", value=None, log10=None, reason=reason)
+def _none(null: str, reason: str) -> PValue:
+    return PValue(null, value=None, log10=None, reason=reason)

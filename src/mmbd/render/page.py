@@ -28,6 +28,7 @@ class Row:
     name: str
     value: str
     bar: Markup
+    gain: str
     p_value: str
     target: bool
 
@@ -105,13 +106,14 @@ def _both(draw: plots.Draw, report: Report) -> tuple[Markup, Markup]:
 
 def _rows(report: Report, order: list[int]) -> list[Row]:
     top = max((report.statistics[order[0]] or 0.0) if order else 0.0, 0.0)
-    by_class, margins = report.class_p_values, words.margins(report)
+    by_class, margins, gains = report.class_p_values, words.margins(report), words.gains(report)
     return [
         Row(
             label=label,
             name=words.class_name(report, label),
             value=margins[label],
             bar=_bar(max(report.statistics[label] or 0.0, 0.0) / top if top else 0.0),
+            gain=gains[label] if gains else "",
             p_value=probability(by_class[label]) if by_class is not None else "",
             target=label in report.targets,
         )

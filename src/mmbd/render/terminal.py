@@ -61,7 +61,9 @@ def _classes(report: Report, console: Console) -> None:
     order = words.ranking(report)
     if not order:
         return
-    _head(console, "Maximum margin of every class, in logits, largest first")
+    gains = words.gains(report)
+    also = ", and what a small universal perturbation gains" if gains else ""
+    _head(console, f"Maximum margin of every class, in logits, largest first{also}")
     shown = order if len(order) <= SHOWN + 2 else order[:SHOWN]
     rest = [label for label in order[len(shown) :] if label not in report.targets]
     shown = shown + [label for label in order[len(shown) :] if label in report.targets][:SHOWN]
@@ -75,6 +77,8 @@ def _classes(report: Report, console: Console) -> None:
         filled = round(BAR * max(value, 0.0) / top) if top else 0
         name = names[label] + " " * (name_width - cell_len(names[label]))
         cells = [">" if target else " ", f"{label:>5}", name, f"{margins[label]:>9}"]
+        if gains:
+            cells.append(f"{gains[label]:>9}")
         if report.class_p_values is not None:
             cells.append(f"p {probability(report.class_p_values[label]):>7}")
         cells.append(_bar(console, filled) + ("  target" if target else ""))

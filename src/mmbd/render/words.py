@@ -6,7 +6,7 @@ Everything returned here is clean text (see `text.clean_text`), ready to be esca
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 from mmbd.render.text import brief, clean_text, count, number, probability, seconds, size
@@ -14,6 +14,7 @@ from mmbd.report import Model, PValue, Report
 
 # Each null by its short name: how it is called, and what it compares the model with.
 NULLS = {
+    "joint": ("joint", "clean networks of many kinds, by margin and universal gain together"),
     "population": ("population", "clean networks of many kinds"),
     "bootstrap": ("bootstrap", "simulated statistics without an outlier"),
     "paper": ("paper (eq. 7)", "a Gamma fitted to the other classes; not calibrated"),
@@ -46,13 +47,21 @@ def is_number(value: float | None) -> TypeGuard[float]:
 
 def margins(report: Report) -> list[str]:
     """Every class's statistic in print, all with as many decimals; "-" where it is not valid."""
-    top = max((abs(value) for value in report.statistics if is_number(value)), default=0.0)
+    return _alike(report.statistics)
+
+
+def gains(report: Report) -> list[str]:
+    """Every class's universal gain in print, as margins are; empty if there was no search."""
+    texts = _alike(report.gains or ())
+    return [text if text == "-" else f"+{text}" for text in texts]
+
+
+def _alike(values: Sequence[float | None]) -> list[str]:
+    top = max((abs(value) for value in values if is_number(value)), default=0.0)
     if not 1e-3 <= top < 1e6:
-        return [number(value) for value in report.statistics]
+        return [number(value) for value in values]
     digits = 3 - math.floor(math.log10(top))
-    return [
-        f"{value:.{max(digits, 0)}f}" if is_number(value) else "-" for value in report.statistics
-    ]
+    return [f"{value:.{max(digits, 0)}f}" if is_number(value) else "-" for value in values]
 
 
 def class_name(report: Report, label: int, limit: int = 40) -> str:
@@ -134,6 +143,7 @@ def run_facts(report: Report) -> list[tuple[str, str]]:
         ("seed", str(run.seed)),
         ("started", clean_text(run.started)),
         ("settings", settings(run.settings)),
+        ("universal perturbations", settings(run.universal or {}) or "not searched for"),
         ("versions", settings(run.versions)),
     ]
 

@@ -1,0 +1,242 @@
+"""How far one small perturbation, the same for all inputs, lifts every class; no data needed.
+
+A trigger works on any input it is put into. So beside the height that a class's margin can reach
+somewhere (`estimate`), a backdoor shows in how much of it one and the same small change buys
+everywhere: a universal perturbation (Moosavi-Dezfooli et al. 2017), found by gradient ascent and
+bounded to about 8/255 of the domain's extent. The inputs that it is to work on are made up: smooth
+random ones, each moved just far enough to be put into a class of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmbd import memory, pool
+from mmbd.ascent import Ascent
+from mmbd.classifier import Classifier
+from mmbd.domain import Box, Domain, generator_for
+from mmbd.errors import Failed
+
+# Smooth inputs have one random value in so many elements along each axis but the first.
+GRAIN = 8
+SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of the search for universal perturbations.
+
+    Args:
+        inputs: made-up inputs that a perturbation is to work on.
+        steps: gradient evaluations of each of them, a class.
+        size: root mean square of a perturbation, in extents an element.
+        momentum: the share of the earlier directions that is kept.
+        settling: the most steps by which an input is moved into its class.
+        stride: the root mean square of such a step, in extents an element.
+    """
+
+    inputs: int = 10
+    steps: int = 8
+    size: float = 0.03
+    momentum: float = 0.8
+    settling: int = 20
+    stride: float = 0.01
+
+    def __post_init__(self) -> None:
+        if min(self.inputs, self.steps, self.settling) < 1:
+            raise ValueError("inputs, steps and settling must be at least 1")
+        if not (self.size > 0 and self.stride > 0 and 0 <= self.momentum < 1):
+            raise ValueError("size and stride must be positive, momentum in [0, 1)")
+
+
+@dataclass(frozen=True)
+class UniversalGains:
+    """What small universal perturbations gain for each class.
+
+    Attributes:
+        gains: how far the best one lifts the mean margin over the inputs of other classes, in
+            logits, (classes,) float64; at least 0.
+        moved: the share of those inputs that it takes to the class, (classes,) float64.
+        search: the settings used.
+        evaluations: gradient evaluations in all.
+        retreats: how often memory ran out and the batch was halved.
+        seconds: wall time.
+    """
+
+    gains: Tensor
+    moved: Tensor
+    search: Search
+    evaluations: int
+    retreats: int
+    seconds: float
+
+
+def universal_gains(
+    classifier: Classifier,
+    *,
+    seed: int = 0,
+    batch: int | None = None,
+    memory_limit: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, evaluations: None,
+    **settings: Any,
+) -> UniversalGains:
+    """Search for one small perturbation a class that takes made-up inputs there.
+
+    A class's result depends neither on the batch nor, beyond the made-up inputs, on other classes.
+
+    Args:
+        classifier: the model; frozen for the duration.
+        seed: of the made-up inputs.
+        batch: the most inputs at a time; by default as many as `memory_limit` holds.
+        memory_limit: bytes for activations; by default a share of what is free.
+        progress: called with the classes done and the gradient evaluations so far.
+        settings: fields of `Search` to override, such as inputs=20.
+
+    Raises:
+        Failed: not even one input fits into memory.
+    """
+    start = time.perf_counter()
+    search = replace(Search(), **settings)
+    if batch is not None and batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
+        most = classifier.classes * search.inputs
+        slots = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
+        work = _Work(classifier, search, slots)
+        inputs = work.settled(seed)
+        gains: list[Tensor] = []
+        moved: list[Tensor] = []
+        done = 0
+        while done < classifier.classes:
+            labels = torch.arange(done, min(done + work.together, classifier.classes))
+            try:
+                found = work.climb(inputs, labels.to(inputs.device))
+            except (MemoryError, RuntimeError) as error:
+                work.retreat(error)
+                continue
+            gains.append(found[0])
+            moved.append(found[1])
+            done += len(labels)
+            progress(done, work.evaluations)
+    return UniversalGains(
+        torch.cat(gains).double().cpu(), torch.cat(moved).double().cpu(), search,
+        work.evaluations, work.retreats, time.perf_counter() - start,
+    )  # fmt: skip
+
+
+class _Work:
+    """The classifier, how many inputs it takes at a time, and what has been spent on it."""
+
+    def __init__(self, classifier: Classifier, search: Search, slots: int) -> None:
+        self.classifier, self.search, self.slots = classifier, search, slots
+        self.rule = Ascent(restarts=1, steps=search.steps, rule="l2", size=search.size)
+        self.evaluations = self.retreats = 0
+
+    @property
+    def together(self) -> int:
+        """Classes that are searched side by side."""
+        return max(1, self.slots // self.search.inputs)
+
+    def retreat(self, error: BaseException) -> None:
+        """Halve the batch where memory ran out; raises anything else again."""
+        if not memory.ran_out(error):
+            raise error
+        if self.slots == 1:
+            raise Failed("not enough memory for a single input") from error
+        self.slots, self.retreats = self.slots // 2, self.retreats + 1
+
+    def gradients(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins (batch,) of the labels, and their gradients at `x` (batch, *shape)."""
+        found: list[Tensor] = []
+        ascents: list[Tensor] = []
+        for part, wanted in zip(x.split(self.slots), labels.split(self.slots), strict=True):
+            point = part.detach().requires_grad_()
+            margin = pool.margins(self.classifier(point), wanted)
+            (gradient,) = torch.autograd.grad(margin.sum(), point)
+            found.append(margin.detach())
+            ascents.append(gradient)
+        self.evaluations += len(x)
+        return torch.cat(found), torch.cat(ascents)
+
+    def settled(self, seed: int) -> Tensor:
+        """Made-up inputs (inputs, *shape), as many classes among them as go."""
+        domain, count, classes = self.classifier.domain, self.search.inputs, self.classifier.classes
+        device = self.classifier.device
+        numbers = torch.arange(count)
+        labels = (numbers * classes // count if count < classes else numbers % classes).to(device)
+        starts = [smooth(domain, generator_for("universal", seed, row)) for row in range(count)]
+        x = torch.stack(starts).to(device)
+        best, highest = x.clone(), torch.full((count,), -torch.inf, device=device)
+        for _ in range(self.search.settling):
+            try:
+                margins, gradient = self.gradients(x, labels)
+            except (MemoryError, RuntimeError) as error:
+                self.retreat(error)
+                continue
+            better = margins > highest
+            highest = torch.where(better, margins, highest)
+            best[better] = x[better]
+            restless = highest <= 0
+            if not bool(restless.any()):
+                break
+            step = self.search.stride * self.rule.direction(gradient, domain)
+            x = domain.project_(x + step * _spread(restless.to(x), domain))
+        return best
+
+    def climb(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Gains and shares of moved inputs (labels,) of the best perturbations on the way."""
+        domain, count, rows = self.classifier.domain, len(labels), len(inputs)
+        before = self.evaluations
+        velocity = inputs.new_zeros((count, *inputs.shape[1:]))
+        shift = torch.zeros_like(velocity)
+        wanted = labels.repeat_interleave(rows)
+        counted = share = base = best = inputs.new_zeros(count)
+        try:
+            for step in range(self.search.steps + 1):
+                x = domain.project_((inputs[None] + shift[:, None]).flatten(0, 1))
+                margins, gradient = self.gradients(x, wanted)
+                margins = margins.view(count, rows)
+                if step == 0:
+                    # Inputs that are in the class already say nothing, unless all of them are.
+                    counted = (margins <= 0).to(margins)
+                    counted = torch.where(counted.any(1, keepdim=True), counted, 1.0)
+                mean = (margins * counted).sum(1) / counted.sum(1)
+                reached = ((margins > 0) * counted).sum(1) / counted.sum(1)
+                base = mean if step == 0 else base
+                higher = (mean > best) | (step == 0)
+                best, share = torch.where(higher, mean, best), torch.where(higher, reached, share)
+                # The projection's own gradient: none where an element left the domain.
+                gradient = gradient * (x == (inputs[None] + shift[:, None]).flatten(0, 1))
+                ascent = (gradient.unflatten(0, (count, rows)) * _spread(counted, domain)).sum(1)
+                velocity = self.search.momentum * velocity + self.rule.direction(ascent, domain)
+                shift = self.search.size * self.rule.direction(velocity, domain)
+        except BaseException:
+            self.evaluations = before
+            raise
+        return best - base, share
+
+
+def smooth(domain: Domain, generator: torch.Generator) -> Tensor:
+    """A random input that varies slowly along the axes of a picture or a sound.
+
+    Other inputs (flat vectors, point clouds) have no such axes and are drawn as the domain does.
+    """
+    drawn = domain.sample(generator)
+    lengths = drawn.shape[1:]
+    if not isinstance(domain, Box) or len(lengths) not in SMOOTH:
+        return drawn
+    coarse = drawn[(slice(None), *(slice(max(2, length // GRAIN)) for length in lengths))]
+    fine = F.interpolate(coarse[None], lengths, mode=SMOOTH[len(lengths)], align_corners=False)
+    return domain.project_(fine)[0]
+
+
+def _spread(values: Tensor, domain: Domain) -> Tensor:
+    """`values` with an axis for each of an input's, to multiply inputs with."""
+    return values.reshape(*values.shape, *[1] * len(domain.shape))

@@ -1,0 +1,55 @@
+"""Margins and universal gains together: the evidence by hand, and the table that ships."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmbd.ascent import FAST
+from mmbd.null.joint import LEAST_SHARE, evidence, joint, made_by
+from mmbd.null.population import Population, population, shipped
+from mmbd.universal import Search
+
+positive = st.floats(0.01, 1000)
+
+
+def test_evidence_by_hand():
+    found = evidence({0: 10.0, 1: 20.0, 2: 5.0, 4: 8.0}, {0: 1.0, 1: 4.0, 2: 0.0, 3: 9.0})
+    # Class 3 has no margin and class 4 no gain; a gain counts as a twentieth of the largest.
+    assert found == {0: 10.0, 1: 80.0, 2: 5.0 * 9.0 * LEAST_SHARE}
+
+
+@given(st.lists(st.tuples(positive, positive), min_size=5, max_size=30), positive, positive)
+def test_the_units_of_margins_and_gains_do_not_matter(pairs, margin_unit, gain_unit):
+    margins = {label: margin for label, (margin, _) in enumerate(pairs)}
+    gains = {label: gain for label, (_, gain) in enumerate(pairs)}
+    one = joint(list(evidence(margins, gains).values()), shipped("joint").made_by)
+    scaled = evidence(
+        {label: margin * margin_unit for label, margin in margins.items()},
+        {label: gain * gain_unit for label, gain in gains.items()},
+    )
+    other = joint(list(scaled.values()), shipped("joint").made_by)
+    assert one.parameters["statistic"] == pytest.approx(
+        other.parameters["statistic"], rel=1e-6, abs=1e-9
+    )
+
+
+def test_its_table_is_its_own():
+    table = Population(1.0, 0.0, (0.1, 0.2, 0.3), "someone")
+    values = [1.0, 1.0, 1.0, 1.0, math.exp(0.25)]
+    answer = joint(values, "someone", table)
+    assert (answer.null, answer.value) == ("joint", population(values, "someone", table).value)
+    assert answer.value == 2 / 4
+    assert joint(values, "another", table).value is None
+
+
+def test_the_shipped_table_belongs_to_the_default_settings():
+    margins_by = json.dumps(["fast", asdict(FAST)], sort_keys=True)
+    gains_by = json.dumps(asdict(Search()), sort_keys=True)
+    assert shipped("joint").made_by == made_by(margins_by, gains_by)
+    assert len(shipped("joint").gaps) >= 50
