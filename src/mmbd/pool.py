@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mmbd.ascent import Ascent
 from mmbd.classifier import Classifier
 from mmbd.errors import Failed
+from mmbd.memory import ran_out
 from mmbd.slots import Finished, Slots, rivals
 
 __all__ = ["Finished", "Tally", "margins", "run"]
@@ -72,7 +72,7 @@ def run(
             slots = _fill(classifier, slots, queue, ascent, start, batch)
             done = slots.advance(classifier, ascent)
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not ran_out(error):
                 raise
             if batch == 1:
                 raise Failed("not enough memory for a single search") from error
@@ -107,12 +107,3 @@ def _fill(
         for _ in fresh:
             queue.popleft()
     return slots
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or "can't allocate memory" in text
-        or "out of memory" in text
-    )
