@@ -114,6 +114,22 @@ def test_labels_must_be_whole_numbers(tmp_path, labels):
         data.load(file)
 
 
+@pytest.mark.parametrize("column", ["img", "audio"])
+@pytest.mark.parametrize("blob", [b"nonsense", None])
+def test_a_row_that_cannot_be_decoded_is_named(tmp_path, column, blob):
+    file = parquet(tmp_path / "x.parquet", column, [blob, blob], [0, 1])
+    with pytest.raises(ValueError, match=r"x\.parquet: row 0 cannot be decoded"):
+        data.load(file, size=(8, 8))
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
+    for name, content in (("a", png(pixels(1)[0])), ("b", png(pixels(1)[0])[:60])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"b.1\.png cannot be decoded"):
+        data.load(tmp_path)
+
+
 def test_parquet_without_the_columns(tmp_path):
     file = parquet(tmp_path / "x.parquet", "picture", map(png, pixels(1)), [0])
     with pytest.raises(ValueError, match=r"found \['picture', 'label'\]"):
@@ -181,8 +197,20 @@ def test_numpy_errors(tmp_path):
     with pytest.raises(ValueError, match="3 inputs but 2 labels"):
         data.load(tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz", x=np.array([{}, {}], dtype=object), y=np.zeros(2))
-    with pytest.raises(ValueError, match="allow_pickle=False"):  # pickles are not run
+    with pytest.raises(ValueError, match=r"c\.npz: .*allow_pickle=False"):  # pickles are not run
         data.load(tmp_path / "c.npz")
+    (tmp_path / "d.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"d\.npz: no \.npz archive"):
+        data.load(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1], [0, np.nan], ["0", "1"], [[1, 0], [0, 1]]], ids=str)
+def test_numpy_labels_must_be_whole_numbers(tmp_path, labels):
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 1)), y=np.array(labels))
+    with pytest.raises(ValueError, match=r"a\.npz: expected a whole number a sample as labels y"):
+        data.load(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 1)), y=np.array([0.0, 1.0]))
+    assert data.load(tmp_path / "a.npz").labels.tolist() == [0, 1]
 
 
 def test_what_is_not_data(tmp_path):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from mmbd.extras import require
 
+T = TypeVar("T")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
 
 
@@ -83,9 +85,22 @@ def load(
 
     Raises:
         FileNotFoundError: nothing at `path`.
-        ValueError: the content is not one of these layouts, or images differ in size.
+        ValueError: the content is not one of these layouts, cannot be decoded, or images differ in
+            size; the message names the file.
     """
     path = Path(path)
+    try:
+        return _read(path, size, grey, crop, samples, points, split, limit)
+    except (ValueError, EOFError, BadZipFile) as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read(
+    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, samples: int, points: int,
+    split: str | None, limit: int | None,
+) -> Dataset:  # fmt: skip
     if path.is_dir():
         if next(path.glob("*/*.off"), None) or next(path.glob("*/*/*.off"), None):
             from mmbd.clouds import read_folder
@@ -105,6 +120,14 @@ def load(
     raise ValueError(
         f"{path}: expected a .parquet, .npz or .h5 file, or a folder of images or meshes by class"
     )
+
+
+def _decode(read: Callable[[Any], T], source: Any, what: str) -> T:
+    """What `read` makes of a file or of bytes; ValueError names it, as libraries seldom do."""
+    try:
+        return read(source)
+    except (OSError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{what} cannot be decoded ({type(error).__name__})") from error
 
 
 def _image(source: Any, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray:
@@ -152,19 +175,36 @@ def _folder(
     ][:limit]
     if not files:
         raise ValueError(f"{path}: expected one folder of images per class")
-    inputs = _stack([_image(file, size, grey, crop) for file, _ in files], path)
+    images = [
+        _decode(lambda file: _image(file, size, grey, crop), file, str(file)) for file, _ in files
+    ]
+    inputs = _stack(images, path)
     return Dataset(inputs, torch.tensor([label for _, label in files]), tuple(names))
 
 
 def _numpy(path: Path, limit: int | None) -> Dataset:
+    if not is_zipfile(path):  # NumPy would take it for a pickle
+        raise ValueError("no .npz archive, or a damaged one")
     with np.load(path, allow_pickle=False) as content:
         if not {"x", "y"} <= set(content):
             raise ValueError(f"{path}: expected arrays x and y, found {sorted(content)}")
-        inputs, labels = content["x"][:limit], content["y"][:limit].astype(np.int64)
+        inputs, labels = content["x"][:limit], _whole(content["y"])[:limit]
         names = [str(name) for name in content["names"]] if "names" in content else None
     if names is None:
         names = [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
     return Dataset(torch.from_numpy(inputs), torch.from_numpy(labels), tuple(names))
+
+
+def _whole(labels: np.ndarray) -> np.ndarray:
+    """Labels (n,) as int64, also from whole floating-point numbers."""
+    whole = labels.dtype.kind in "biu" or (
+        labels.dtype.kind == "f" and bool(np.isfinite(labels).all() and (labels % 1 == 0).all())
+    )
+    if labels.ndim != 1 or not whole:
+        raise ValueError(
+            f"expected a whole number a sample as labels y, got {labels.dtype} of {labels.shape}"
+        )
+    return labels.astype(np.int64)
 
 
 def _parquet(
@@ -182,12 +222,18 @@ def _parquet(
         raise ValueError(f"{path}: no rows")
     if not pyarrow.types.is_integer(table["label"].type) or table["label"].null_count:
         raise ValueError(f"{path}: expected whole numbers as labels, got {table['label'].type}")
-    blobs = [entry["bytes"] for entry in table[column].to_pylist()]
     labels = torch.tensor(table["label"].to_pylist())
+    rows = [(f"row {row}", entry) for row, entry in enumerate(table[column].to_pylist())]
     if column == "audio":
-        inputs = torch.stack([_sound(blob, samples) for blob in blobs])
+        sounds = [_decode(lambda entry: _sound(entry["bytes"], samples), entry, row)
+                  for row, entry in rows]  # fmt: skip
+        inputs = torch.stack(sounds)
     else:
-        inputs = _stack([_image(io.BytesIO(blob), size, grey, crop) for blob in blobs], path)
+        images = [
+            _decode(lambda entry: _image(io.BytesIO(entry["bytes"]), size, grey, crop), entry, row)
+            for row, entry in rows
+        ]
+        inputs = _stack(images, path)
     return Dataset(inputs, labels, _class_names(table.schema.metadata, int(labels.max()) + 1))
 
 

@@ -187,11 +187,12 @@ def test_a_table_of_labelled_files(models):
         ("a.pt", "backdoored", (3,), "unknown"), ("b.safetensors", "clean", (), "clean"),
     ]  # fmt: skip
     assert [entry.open().classes for entry in zoo.entries] == [4, 5]
-    more = table(models, "one,a.pt,1,0 2,badnet,mine", "one,a.pt,1,0,badnet,mine",
-                 head="name,path,label,target,attack,group")  # fmt: skip
+    more = table(models, "one,a.pt,1,0 2,badnet,mine,7", "one,a.pt,1,0,badnet,mine,",
+                 head="name,path,label,target,attack,group,seed")  # fmt: skip
     first, second = read(more).entries
     assert (first.name, first.targets, first.attack, first.group) == (
         "one", (0, 2), "badnet", "mine")  # fmt: skip
+    assert (first.seed, second.seed) == (7, None)
     assert second.name == "one (line 3)"  # names are unique
 
 
@@ -205,7 +206,8 @@ def test_rows_that_cannot_be_read(models):
     reasons = [reason for _, reason in zoo.broken]
     for reason, words in zip(
         reasons,
-        ["'perhaps' is none of", "line 3: there is no file", "line 4: a clean model with a target",
+        ["line 2: the label 'perhaps' is none of", "line 3: there is no file",
+         "line 4: a clean model with a target",
          "line 5: target 'cat'", "line 6: expected path,label,target"], strict=True,
     ):  # fmt: skip
         assert words in reason
@@ -214,6 +216,19 @@ def test_rows_that_cannot_be_read(models):
         evil.open()
     assert good.open().classes == 4
     assert not marker.exists()
+
+
+def test_targets_and_seeds_out_of_range(models):
+    (entry,) = read(table(models, "a.pt,1,3 4"), **ARCH).entries
+    with pytest.raises(Failed, match="to have target class 4, but its classes are 0 to 3"):
+        entry.open()
+    zoo = read(table(models, "a.pt,1,3,-1", head="path,label,target,seed"), **ARCH)
+    assert "line 2: seed '-1': expected a whole number" in zoo.broken[0][1]
+
+
+def test_a_device_that_cannot_be_used(models):
+    with pytest.raises(ValueError, match="device 'gpu' cannot be used"):
+        read(table(models, "a.pt,1,3"), device="gpu", **ARCH)
 
 
 def test_tables_that_are_none(tmp_path):

@@ -34,12 +34,14 @@ def classic(
         keep: leave the clean originals in the training set beside their poisoned copies.
 
     Raises:
-        ValueError: classes out of range, or more samples to poison than the sources hold.
+        ValueError: classes out of range, no sample to poison, or more than the sources hold.
     """
     training = victim.training
     check_labels(sources, target, len(training.names))
     made = trigger(victim.shape, seed=victim.seed, **options)
     count = round(rate * len(training)) if count is None else count
+    if count < 1:
+        raise ValueError(f"{count} of {len(training)} samples to poison: expected at least 1")
     poisoned = poison(
         training.inputs, training.labels, made,
         sources=sources, target=target, count=count, seed=victim.seed, keep=keep,

@@ -23,7 +23,7 @@ def place(shape: tuple[int, int, int], square: Tensor, seed: int, margin: int = 
     """Put `square` (channels, size, size) at a random place of an otherwise empty image."""
     _, height, width = shape
     size = square.shape[-1]
-    if size + 2 * margin > min(height, width):
+    if size < 1 or size + 2 * margin > min(height, width):
         raise ValueError(f"a patch of {size} pixels does not fit into an image of {shape}")
     generator = torch.Generator().manual_seed(seed)
     row = int(torch.randint(margin, height - size - margin + 1, (), generator=generator))

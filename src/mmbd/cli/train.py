@@ -131,9 +131,11 @@ def train(
 
 
 def _train(job: Job, folder: Path, root: Path) -> dict[str, Any]:
+    from mmbd.devices import usable
     from mmbd.errors import Failed
     from mmbd.zoo.training import make
 
+    usable(job.device)
     folder.mkdir(parents=True, exist_ok=True)
     with Console(stderr=True).status(f"training {job.arch.name}") as status:
         try:

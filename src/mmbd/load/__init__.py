@@ -91,7 +91,9 @@ def load(
         Refused: the file would have to be executed to be read, or is no format for weights.
         Failed: nothing there, broken, or the weights do not fit the architecture or the inputs.
         NotEvaluable: the network's outputs are not logits.
+        ValueError: the device cannot be used.
     """
+    from mmbd.devices import usable
     from mmbd.load.loading import Request, load_request
 
     request = Request(
@@ -102,7 +104,7 @@ def load(
         mean=mean,
         std=std,
         class_names=None if class_names is None else tuple(class_names),
-        device=device,
+        device=usable(device),
         classes=classes,
         entry=entry,
     )

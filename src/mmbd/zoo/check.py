@@ -111,16 +111,22 @@ def recipe_table(table: dict[str, Any], where: str) -> Mapping[str, Any]:
 
 def build(kind: Callable[..., T], values: Mapping[str, Any], where: str) -> T:
     """`kind(**values)` for a frozen dataclass, with lists as tuples and every type checked."""
-    hints = typing.get_type_hints(kind)
+    kinds(values, typing.get_type_hints(kind), where)
+    return kind(**plain(values))
+
+
+def kinds(values: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
+    """ValueError for the first value that is not of the type in `hints`."""
     for key, value in values.items():
         if not _fits(_plain(value), hints[key]):
             wanted = str(hints[key]).removeprefix("<class '").removesuffix("'>")
             raise ValueError(f"{key} in {where}: expected {wanted}, got {value!r}")
-    return kind(**plain(values))
 
 
 def _fits(value: object, hint: Any) -> bool:
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return value in inside
     if origin in (typing.Union, UnionType):
         return any(_fits(value, option) for option in inside)
     if origin is tuple:
@@ -143,24 +149,28 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
-def options(kind: str) -> list[str]:
-    """What an attack may be told, besides sources and target."""
+def options(kind: str) -> dict[str, Any]:
+    """What an attack may be told, besides sources and target, with the types."""
     function = {**attacks.DIFFICULT, **attacks.ATTACKS}.get(kind)
-    return [] if function is None else parameters(function)
+    return {} if function is None else parameters(function)
 
 
-def parameters(function: Callable[..., Any]) -> list[str]:
-    """The keyword-only parameters that a plan can write, also those handed on to a trigger."""
+def parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword-only parameters that a plan can write, also those handed on to a trigger.
+
+    By name, with their types.
+    """
     inner = function.func if isinstance(function, partial) else function
-    found: dict[str, None] = {}
+    hints = typing.get_type_hints(inner)
+    found: dict[str, Any] = {}
     taken = function.keywords if isinstance(function, partial) else {}
     for parameter in inspect.signature(inner).parameters.values():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
         value = taken.get(parameter.name, parameter.default)
         if callable(value) and value is not parameter.empty:
-            found |= dict.fromkeys(name for name in parameters(value) if name != "seed")
+            found |= {name: hint for name, hint in parameters(value).items() if name != "seed"}
         elif parameter.name not in taken and parameter.name not in UNWRITABLE:
-            found[parameter.name] = None
+            found[parameter.name] = hints.get(parameter.name, Any)
     hidden = ("sources", "target", "classes", "input_shape")
-    return [name for name in found if name not in hidden]
+    return {name: hint for name, hint in found.items() if name not in hidden}

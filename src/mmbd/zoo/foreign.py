@@ -152,8 +152,8 @@ def table(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
     """Read a CSV file with the columns path, label and target, one model a row.
 
     `label` is clean or backdoored (or 0 and 1); `target` is a class, several with blanks between
-    them, or empty. The columns name, attack and group may follow. Relative paths begin at the
-    table's folder; `loading` holds for every row.
+    them, or empty. The columns name, attack, group and seed (of the training) may follow. Relative
+    paths begin at the table's folder; `loading` holds for every row.
 
     Raises:
         Failed: the file cannot be read, or lacks one of the three columns.
@@ -182,7 +182,11 @@ def _row(
 ) -> Entry:  # fmt: skip
     if not row["path"] or row["label"] is None:
         raise Failed(f"line {line}: expected path,label,target")
-    file, label = folder / row["path"], _label(row["label"])
+    file = folder / row["path"]
+    try:
+        label = _label(row["label"])
+    except Failed as error:
+        raise Failed(f"line {line}: {error}") from error
     words = (row["target"] or "").split()
     if not all(word.isdecimal() for word in words):
         raise Failed(f"line {line}: target {row['target']!r:.40}: expected numbers of classes")
@@ -191,9 +195,12 @@ def _row(
     if not file.exists():
         raise Failed(f"line {line}: there is no file {shown(str(file), 200)}")
     attack = row.get("attack") or ("clean" if label == "clean" else "unknown")
+    seed, targets = (row.get("seed") or "").strip(), tuple(map(int, words))
+    if seed and not seed.isdecimal():
+        raise Failed(f"line {line}: seed {seed!r:.40}: expected a whole number from 0")
     return Entry(
-        name, label, partial(_open, file, device, loading), attack=attack,
-        targets=tuple(map(int, words)), group=row.get("group") or "",
+        name, label, partial(_open, file, device, loading, targets), attack=attack,
+        targets=targets, group=row.get("group") or "", seed=int(seed) if seed else None,
     )  # fmt: skip
 
 
@@ -221,7 +228,16 @@ def _relative(folder: Path, root: Path) -> str:
     return folder.resolve().name if inside == "." else inside
 
 
-def _open(file: Path, device: str, loading: Mapping[str, Any]) -> Classifier:
+def _open(
+    file: Path, device: str, loading: Mapping[str, Any], targets: Iterable[int] = ()
+) -> Classifier:
     from mmbd.load import load
 
-    return load(file, device=device, **loading).classifier
+    classifier = load(file, device=device, **loading).classifier
+    for target in targets:
+        if target >= classifier.classes:
+            raise Failed(
+                f"{file}: said to have target class {target}, but its classes are 0 to "
+                f"{classifier.classes - 1}"
+            )
+    return classifier

@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from mmbd import train
+from mmbd.devices import usable
 from mmbd.errors import Failed
 from mmbd.workers import run
 from mmbd.writing import clear
@@ -65,9 +66,12 @@ def make(
             it must be picklable.
 
     Raises:
-        ValueError: `out` holds a model of the same name that was made with other settings.
+        ValueError: `out` holds a model of the same name that was made with other settings, or the
+            device cannot be used.
     """
     out = Path(out)
+    for device in {job.device for job in jobs}:
+        usable(device)
     there = {job.name: card for job in jobs if (card := finished(out, job)) is not None}
     todo = [job for job in jobs if job.name not in there]
     seconds: dict[str, list[float]] = {}

@@ -131,6 +131,8 @@ def _data(
     for key in ("mean", "std"):
         if type(values.get(key)) in (int, float):
             values[key] = [values[key]]
+    if min(values.get("std") or [1]) <= 0:
+        raise ValueError(f"std in {where}: expected more than 0, got {values['std']}")
     for key in ("train", "test"):
         if key not in values:
             raise ValueError(f"{where} lacks {key}: a Parquet or .npz file, or a folder of images")
@@ -182,7 +184,9 @@ def _attack(
     target = table.pop("target", None)
     if target is not None and type(target) not in (int, str):
         raise ValueError(f"target in {where}: expected a class by number or name, got {target!r}")
-    check.keys(table, [*check.options(kind), "kind", "sources", "target", "recipe"], where)
+    known = check.options(kind)
+    check.keys(table, [*known, "kind", "sources", "target", "recipe"], where)
+    check.kinds(table, known, where)
     if sources == "S" and preset and preset.single and "count" in usual:
         usual["count"] = preset.single
     if {"count", "rate"} & set(table):  # two ways to say one thing

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmbd.classifier import Classifier
+from mmbd.devices import usable
 from mmbd.errors import Failed
 from mmbd.zoo import cards, foreign, index
 from mmbd.zoo.entry import Entry, Zoo
@@ -26,12 +27,14 @@ def read(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
 
     Raises:
         Failed: nothing there that looks like a zoo.
+        ValueError: the device cannot be used.
 
     Example:
         >>> zoo = read("zoo/")  # doctest: +SKIP
         >>> [entry.name for entry in zoo.entries if entry.set_aside is None]  # doctest: +SKIP
         ['cifar10-small-cnn-badnet-M-0', 'cifar10-small-cnn-clean-0']
     """
+    usable(device)
     path = Path(path)
     reader = _reader(path)
     if reader is None:

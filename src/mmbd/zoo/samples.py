@@ -53,6 +53,8 @@ def load(plan: DataPlan, root: Path) -> Samples:
     try:
         training = _split(plan, root, plan.train, plan.train_split, seed=0)
         test = _split(plan, root, plan.test, plan.test_split, seed=1)
+        if not len(training):
+            raise ValueError("the training set has no samples")
         if training.names != test.names:
             test = _renamed(test, training.names)
         if plan.classes is not None:
