@@ -53,6 +53,11 @@ def nap(seconds: float) -> int:
     return os.getpid()
 
 
+def linger(file: Path) -> None:
+    file.write_text(str(os.getpid()))
+    time.sleep(600)
+
+
 def alive(process: int) -> bool:
     try:
         return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
@@ -65,6 +70,21 @@ def gone(process: int, seconds: float = 20) -> bool:
     while alive(process) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not alive(process)
+
+
+def test_a_task_over_the_limit_is_a_failure_and_its_process_ends(tmp_path):
+    (outcome,) = run(linger, [tmp_path / "process"], workers=1, limit=8)
+    assert (outcome.result, outcome.failure) == (None, "took longer than 8 s")
+    if (tmp_path / "process").exists():  # not where even the start took that long
+        assert not alive(int((tmp_path / "process").read_text()))
+    (outcome,) = run(nap, [0.0], workers=1, limit=600)
+    assert outcome.failure is None
+
+
+@pytest.mark.parametrize(("workers", "limit"), [(0, 5), (1, 0), (1, -1)])
+def test_a_limit_needs_a_process_to_end(workers, limit):
+    with pytest.raises(ValueError, match="expected more than 0, and at least one worker"):
+        next(run(nap, [0.0], workers=workers, limit=limit))
 
 
 def test_closing_ends_the_workers():

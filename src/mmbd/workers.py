@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -34,7 +35,11 @@ class Outcome(Generic[Task, Result]):
 
 
 def run(
-    work: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int = 0
+    work: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    *,
+    workers: int = 0,
+    limit: float | None = None,
 ) -> Generator[Outcome[Task, Result]]:
     """Do `work` on every task.
 
@@ -43,6 +48,8 @@ def run(
             worker once, so that it may keep what it has opened for the next task.
         tasks: in the order in which they are to begin.
         workers: how many processes; 0 for this one.
+        limit: the seconds that a task may take, the start of its process included; one that takes
+            longer is a failure, and its process is ended. This process cannot be ended.
 
     Yields:
         One outcome a task, in the order in which they finish. An exception in `work` is a failure
@@ -50,8 +57,10 @@ def run(
     """
     if workers < 0:
         raise ValueError(f"expected 0 workers (this process) or more, got {workers}")
+    if limit is not None and not (workers and limit > 0):
+        raise ValueError(f"a limit of {limit:g} s: expected more than 0, and at least one worker")
     if workers:
-        yield from _side_by_side(work, deque(tasks), workers)
+        yield from _side_by_side(work, deque(tasks), workers, limit)
         return
     for task in tasks:
         yield Outcome(task, *_attempt(work, task))
@@ -62,17 +71,24 @@ class _Worker:
     process: SpawnProcess
     pipe: connection.Connection[Any, Any]
     task: Any
+    since: float = 0.0  # by time.monotonic, when it got the task
 
 
 def _side_by_side(
-    work: Callable[[Task], Result], waiting: deque[Task], workers: int
+    work: Callable[[Task], Result], waiting: deque[Task], workers: int, limit: float | None
 ) -> Generator[Outcome[Task, Result]]:
     busy: list[_Worker] = []
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
                 busy.append(_start(work, waiting.popleft()))
-            ready = connection.wait([worker.pipe for worker in busy])
+            rest = None if limit is None else max(0.0, limit - _longest(busy))
+            ready = connection.wait([worker.pipe for worker in busy], rest)
+            for worker in [] if limit is None else busy.copy():
+                if worker.pipe not in ready and time.monotonic() - worker.since >= limit:
+                    busy.remove(worker)
+                    _end([worker])
+                    yield Outcome[Task, Result](worker.task, None, f"took longer than {limit:g} s")
             for worker in [worker for worker in busy if worker.pipe in ready]:
                 task = worker.task
                 try:
@@ -90,14 +106,23 @@ def _side_by_side(
                         worker.process.join(GRACE)
                 yield outcome
     finally:
-        for worker in busy:
-            worker.process.terminate()
-        for worker in busy:
-            worker.process.join(GRACE)
-            if worker.process.exitcode is None:
-                worker.process.kill()
-                worker.process.join()
-            worker.pipe.close()
+        _end(busy)
+
+
+def _longest(busy: list[_Worker]) -> float:
+    """How long the slowest has been at its task."""
+    return time.monotonic() - min(worker.since for worker in busy)
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(GRACE)
+        if worker.process.exitcode is None:
+            worker.process.kill()
+            worker.process.join()
+        worker.pipe.close()
 
 
 def _start(work: Callable[[Any], Any], task: Any) -> _Worker:
@@ -113,6 +138,7 @@ def _start(work: Callable[[Any], Any], task: Any) -> _Worker:
 
 
 def _send(worker: _Worker) -> None:
+    worker.since = time.monotonic()
     with suppress(OSError):  # it has died just now: the next read will tell
         worker.pipe.send(worker.task)
 

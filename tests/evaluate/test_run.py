@@ -32,6 +32,16 @@ def test_a_run_in_this_process():
     assert again.tables.overall[0].auc == listens.auc
 
 
+def test_a_detector_over_the_limit_has_no_answer(tmp_path):
+    # No process has even started in that time.
+    found = evaluate(zoos.small(), LISTENS, workers=2, limit=0.01, results=tmp_path)
+    assert [result.error for result in found.results] == ["took longer than 0.01 s"] * 6
+    assert found.tables.overall[0].unanswered == (3, 3)
+    assert list(tmp_path.rglob("*.json")) == []
+    with pytest.raises(ValueError, match="at least one worker"):
+        evaluate(zoos.small(), LISTENS, limit=5)
+
+
 def test_models_set_aside_are_not_run(tmp_path):
     aside = replace(zoos.small().entries[0], set_aside="attack success rate 41 %")
     broken = (("z", "the file is empty"),)

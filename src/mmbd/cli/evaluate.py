@@ -32,6 +32,7 @@ def evaluate(
     half: Literal["even", "odd"] | None = None,
     attack: Names = None,
     workers: int | None = None,
+    limit: float | None = None,
     results: Path | None = None,
     markdown: Annotated[str | None, Output] = None,
     csv: Annotated[str | None, Output] = None,
@@ -60,6 +61,7 @@ def evaluate(
         attack: Only these attacks and kinds of difficult clean models.
         workers: Processes side by side, with one thread each; 0 for this process (default: one a
             processor).
+        limit: The seconds that a detector may take for a model; needs workers.
         results: The folder that keeps the answers (default: NAME-results here, for a zoo NAME).
         markdown: Write the tables as Markdown: a file, or - to print them.
         csv: Write all figures as CSV: a file, or - to print them.
@@ -88,7 +90,7 @@ def evaluate(
     with _watching() as progress:
         evaluation = run(
             zoo, detector or ["mm-bd"], level=level, seed=seed, half=half, attacks=attack or (),
-            workers=_processors() if workers is None else workers, results=kept,
+            workers=_processors() if workers is None else workers, limit=limit, results=kept,
             progress=progress, **loading,
         )  # fmt: skip
     for file in files:

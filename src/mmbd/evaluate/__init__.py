@@ -30,6 +30,7 @@ def evaluate(
     half: Half | None = None,
     attacks: Sequence[str] = (),
     workers: int = 0,
+    limit: float | None = None,
     results: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     **loading: Any,
@@ -50,6 +51,8 @@ def evaluate(
             always stay in. All by default.
         workers: processes to run side by side, one torch thread each; 0 for this process. A zoo
             in memory has to be picklable for that, entries and all.
+        limit: the seconds that a detector may take for a model, the start of a process included;
+            one that takes longer has no answer, and is asked again by the next run. Needs workers.
         results: a folder that keeps every answer as soon as there is one. Answers that are there
             for the same weights, detector, options and code are not computed again.
         progress: called after every answer.
@@ -66,7 +69,7 @@ def evaluate(
 
     return run(
         zoo, detectors, level=level, seed=seed, half=half, attacks=attacks, workers=workers,
-        results=results, progress=progress, loading=loading,
+        limit=limit, results=results, progress=progress, loading=loading,
     )  # fmt: skip
 
 

@@ -98,6 +98,7 @@ def run(
     half: Half | None,
     attacks: Sequence[str],
     workers: int,
+    limit: float | None,
     results: str | Path | None,
     progress: Callable[[Progress], None] | None,
     loading: Mapping[str, Any],
@@ -134,7 +135,8 @@ def run(
         raise Failed(f"nothing to evaluate: all {len(selected)} models are set aside")
     found: dict[tuple[str, str], Answer] = {}
     started = time.monotonic()
-    with closing(side_by_side(judge, tasks, workers=min(workers, len(tasks)))) as outcomes:
+    outcomes = side_by_side(judge, tasks, workers=min(workers, len(tasks)), limit=limit)
+    with closing(outcomes):
         for outcome in outcomes:
             model, name = outcome.task
             answer = outcome.result or Answer.failed(name, outcome.failure or "no reason given")
