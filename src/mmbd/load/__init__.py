@@ -89,13 +89,17 @@ def load(
 
     Raises:
         Refused: the file would have to be executed to be read, or is no format for weights.
-        Failed: nothing there, broken, or the weights do not fit the architecture or the inputs.
+        Failed: nothing there, broken, the weights do not fit the architecture or the inputs, or the
+            device cannot be used.
         NotEvaluable: the network's outputs are not logits.
-        ValueError: the device cannot be used.
     """
     from mmbd.devices import usable
     from mmbd.load.loading import Request, load_request
 
+    try:
+        place = usable(device)
+    except ValueError as error:
+        raise Failed(f"{shown(str(path), 400)}: {error}") from error
     request = Request(
         arch=arch,
         arch_args=dict(arch_args or {}),
@@ -104,7 +108,7 @@ def load(
         mean=mean,
         std=std,
         class_names=None if class_names is None else tuple(class_names),
-        device=usable(device),
+        device=place,
         classes=classes,
         entry=entry,
     )
