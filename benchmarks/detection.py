@@ -4,9 +4,11 @@
 
 Reads what `study/measure.py` wrote, for the models that have both settings, "fast" and "paper". A
 detection is a flagged model with the right target class; attacks below 80 % success are not in the
-set. The population null is fitted without the models it is applied to, on the other half of the
-recipes (even numbers for odd ones and the other way round). Rates carry exact 95 % intervals, AUCs
-bootstrap ones; a backdoored model whose target is not the largest class scores lowest of all.
+set. The population nulls are fitted without the models they are applied to, on the other half of
+the recipes (even numbers for odd ones and the other way round). Rates carry exact 95 % intervals,
+AUCs bootstrap ones; a backdoored model whose target is not the largest class scores lowest of all.
+The joint null needs universal gains: it, and the population beside it, are shown on the models
+that have them.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "study"))
 
 from intervals import auc_interval, rate
+from population import values
 
 from mmbd.evaluate.metrics import auc
 from mmbd.null.bootstrap import bootstrap
@@ -31,7 +35,7 @@ LEVEL = 0.05
 Test = Callable[[list[float]], float | None]
 
 
-def tables(entries: list[dict[str, Any]]) -> dict[int, Population]:
+def tables(entries: list[dict[str, Any]], null: str) -> dict[int, Population]:
     """For each parity of a recipe's number, a population of the other parity."""
     clean = [
         entry
@@ -41,16 +45,19 @@ def tables(entries: list[dict[str, Any]]) -> dict[int, Population]:
         and entry["classes"] >= 5
         and entry["train_accuracy"] >= 0.7
         and not entry["source"].startswith("glyphs")
+        and (null == "population" or "gains" in entry)
     ]
     return {
         parity: fit(
-            [entry["statistics"] for entry in clean if entry["number"] % 2 != parity], "study"
+            [values(entry, null) for entry in clean if entry["number"] % 2 != parity], "study"
         )
         for parity in (0, 1)
     }
 
 
-def judge(entries: list[dict[str, Any]], test: Callable[[dict[str, Any]], float | None]) -> Any:
+def judge(
+    entries: list[dict[str, Any]], test: Callable[[dict[str, Any]], float | None], null: str
+) -> Any:
     """Detection rate, false-positive rate and AUC of one p-value over some models."""
     flagged, alarms, positives, negatives = [], [], [], []
     for entry in entries:
@@ -60,7 +67,8 @@ def judge(entries: list[dict[str, Any]], test: Callable[[dict[str, Any]], float 
             alarms.append(p is not None and p <= LEVEL)
             negatives.append(score)
         else:
-            largest = max(range(entry["classes"]), key=lambda label: entry["statistics"][label])
+            asked = values(entry, "joint" if null == "joint" else "population")
+            largest = max(range(entry["classes"]), key=asked.__getitem__)
             right = largest == entry["target"]
             flagged.append(p is not None and p <= LEVEL and right)
             positives.append(score if right else -1.0)
@@ -78,36 +86,49 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     entries = [json.loads(line) for line in options.statistics.read_text().splitlines()]
-    fitted = tables(entries)
+    fitted = {null: tables(entries, null) for null in ("population", "joint")}
     usable = [entry for entry in entries if entry["classes"] >= 5]
     both = {e["number"] for e in usable if e["settings"] == "paper"} & {
         e["number"] for e in usable if e["settings"] == "fast"
     }
 
-    def population_of(entry: dict[str, Any]) -> float | None:
-        return population(entry["statistics"], "study", fitted[entry["number"] % 2]).value
+    @cache  # the groups overlap, and a bootstrap takes a while
+    def bootstrapped(statistics: tuple[float, ...]) -> float | None:
+        return bootstrap(statistics).value
+
+    def among(null: str) -> Callable[[dict[str, Any]], float | None]:
+        return lambda entry: (
+            population(values(entry, null), "study", fitted[null][entry["number"] % 2]).value
+        )
 
     tests: dict[str, Callable[[dict[str, Any]], float | None]] = {
         "authors": lambda entry: authors(entry["statistics"]).value,
         "paper": lambda entry: paper(entry["statistics"]).value,
-        "bootstrap": lambda entry: bootstrap(entry["statistics"]).value,
-        "population": population_of,
+        "bootstrap": lambda entry: bootstrapped(tuple(entry["statistics"])),
+        "population": among("population"),
+        "joint": among("joint"),
     }
     result: dict[str, Any] = {"level": LEVEL}
     groups = {
         "both methods": [entry for entry in usable if entry["number"] in both],
         "all, well fitted": [e for e in usable if e["train_accuracy"] >= 0.9],
         "all": usable,
+        "with gains": [e for e in usable if "gains" in e],
+        "with gains, well fitted": [
+            e for e in usable if "gains" in e and e["train_accuracy"] >= 0.9
+        ],
     }
     for group, members in groups.items():
         for method in ("paper", "fast") if group == "both methods" else ("fast",):
             chosen = [entry for entry in members if entry["settings"] == method]
             for name, test in tests.items():
-                if name == "population" and method == "paper":
-                    continue  # its table belongs to the fast search
-                figures = judge(chosen, test)
+                if name in fitted and method == "paper":
+                    continue  # the tables belong to the fast search
+                if name == "joint" and not group.startswith("with gains"):
+                    continue
+                figures = judge(chosen, test, name)
                 result[f"{group} / {method} / {name}"] = figures
-                print(f"{group:18}{method:7}{name:11}", *figures.values(), sep="  ")
+                print(f"{group:26}{method:7}{name:11}", *figures.values(), sep="  ")
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 

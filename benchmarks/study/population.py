@@ -33,7 +33,7 @@ MADE_BY = {
     "joint": made_by(MARGINS_BY, json.dumps(asdict(Search()), sort_keys=True)),
 }
 # The table holds classifiers that fit at least this share of their training data.
-FITTED = 0.7
+FITTED = 0.9
 FAMILY = {"cifar10-grey": "cifar10", "cifar10-subset": "cifar10", "gtsrb-subset": "gtsrb",
           "glyphs10": "glyphs", "fsdd-image": "fsdd"}  # fmt: skip
 

@@ -27,6 +27,7 @@ BLIND_SPOTS = (
     "A trainer who knew this test and fought it can pass it.",
     "A backdoor that seldom works (attack success rate below about 80 %) may not stand out.",
     "Strong class imbalance in training can make a clean model's largest class stand out.",
+    "A clean model that fits its training data poorly (below about 90 %) is flagged more often.",
 )
 
 
