@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mmbd.classifier import Classifier
+from mmbd.domain import Box
 from mmbd.errors import Failed, NotEvaluable
 from pools import CLIMB, HILLS, armed, run, searches
 
@@ -72,6 +73,25 @@ def test_out_of_memory_later_on_loses_nothing():
     assert {key: search.steps for key, search in found.items()} == {
         key: search.steps for key, search in reference.items()
     }
+
+
+def test_out_of_memory_in_the_middle_of_a_step_changes_no_result():
+    class Tight(Box):
+        calls = 0
+
+        def project_(self, inputs):
+            self.calls += 1
+            if self.calls == 9:  # points have moved, and are not yet back in the box
+                raise MemoryError
+            return super().project_(inputs)
+
+    found, tally = run(Classifier(HILLS, domain=Tight((6,))), searches(3, 8), CLIMB, batch=16)
+    reference, _ = run(Classifier(HILLS, input_shape=(6,)), searches(3, 8), CLIMB)
+    assert tally.retreats == 1
+    for key, search in reference.items():
+        assert found[key].steps == search.steps
+        torch.testing.assert_close(found[key].curve, search.curve)
+        torch.testing.assert_close(found[key].input, search.input)
 
 
 def test_out_of_memory_while_searches_begin_loses_none():
