@@ -84,8 +84,10 @@ def _side_by_side(
                 busy.append(_start(work, waiting.popleft()))
             rest = None if limit is None else max(0.0, limit - _longest(busy))
             ready = connection.wait([worker.pipe for worker in busy], rest)
-            for worker in [] if limit is None else busy.copy():
-                if worker.pipe not in ready and time.monotonic() - worker.since >= limit:
+            for worker in busy.copy():
+                if limit is None or worker.pipe in ready:
+                    continue
+                if time.monotonic() - worker.since >= limit:
                     busy.remove(worker)
                     _end([worker])
                     yield Outcome[Task, Result](worker.task, None, f"took longer than {limit:g} s")
