@@ -136,7 +136,7 @@ def fix(
     samples: Dataset,
     held_out: Dataset | None = None,
     *,
-    method: str = "auto",
+    method: str = "mm-bm",
     labelled: bool = True,
     backdoor: Backdoor | None = None,
     triggered: tuple[Tensor, int] | None = None,

@@ -50,17 +50,30 @@ def test_where_bounds_are_enough_nothing_else_is_done():
     assert not mitigate(clf, inputs, labels, method="auto").record.weights_changed
 
 
-def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
+def test_what_no_bound_stops_is_hardened_without_bounds():
+    clf = slipping()
+    repaired, record = chosen(clf, hardening_steps=60)
+    assert record.settings["chosen"] == "hardening"
+    assert record.notes[0].endswith("the bounds were dropped")
+    assert record.layers == ()
+    assert type(repaired.model) is type(clf.model)
+    assert not same_weights(clf.model, repaired.model)
+    (row,) = record.perturbations
+    assert row["after"] < 0.5 < row["before"]
+    assert toys.vector_rates(repaired)[0] == 1
+
+
+def test_bounds_stay_where_they_are_asked_for():
     clf = slipping()
     assert toys.vector_rates(clf) == (1, 1)
     samples = prepare(clf, *toys.vector_samples())
     bounds = tuned(clf, samples)
     assert toys.vector_rates(bounds.classifier) == (1, 1)
-    repaired, record = chosen(clf, hardening_steps=60)
+    repaired, record = chosen(clf, hardening_steps=60, keep_bounds=True)
     assert record.settings["chosen"] == "mm-bm + hardening"
     (note,) = record.notes
     (left,) = bounds.record.perturbations
-    assert f"with bounds alone a small change still takes {left['after']:.0%}" in note
+    assert f"with bounds a small change still takes {left['after']:.0%}" in note
     assert "class 2" in note
     (row,) = record.perturbations  # of the hardening: what is said is of the network returned
     assert (row["kind"], row["target"]) == ("added", 2)
@@ -79,7 +92,7 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
 def test_how_much_has_to_stand_is_asked_for():
     assert chosen(slipping(), standing=1.01).record.settings["chosen"] == "mm-bm"
     anything = chosen(toys.vectors(), standing=0.0, hardening_steps=2)
-    assert anything.record.settings["chosen"] == "mm-bm + hardening"
+    assert anything.record.settings["chosen"] == "hardening"
 
 
 def test_what_never_worked_is_no_reason(monkeypatch):
@@ -89,7 +102,7 @@ def test_what_never_worked_is_no_reason(monkeypatch):
     assert nothing.record.settings["chosen"] == "mm-bm"
     assert "no small change or warp was found" in nothing.record.notes[0]
     row = {"kind": "flow", "target": 1, "radius": 1.0, "before": 1.0}
-    for after, chose in ((0.4, "mm-bm"), (0.6, "mm-bm + hardening")):
+    for after, chose in ((0.4, "mm-bm"), (0.6, "hardening")):
         monkeypatch.setattr(module, "_flow", lambda *_, after=after: (row | {"after": after},))
         record = chosen(toys.vectors(), hardening_steps=2).record
         assert record.settings["chosen"] == chose
@@ -163,7 +176,7 @@ def test_hardening_keeps_the_answers_of_the_network_as_it_was(monkeypatch):
     monkeypatch.setattr(module, "hardening", watched)
     clf = slipping()
     samples = prepare(clf, *toys.vector_samples())
-    automatic(clf, samples, hardening_steps=2, accuracy=0.5, seed=3)
+    automatic(clf, samples, hardening_steps=2, accuracy=0.5, seed=3, keep_bounds=True)
     assert seen["teacher"] is clf
     assert seen["samples"] is samples
     assert isinstance(seen["classifier"].model, Bounded)

@@ -133,8 +133,8 @@ def test_short_names_are_those_of_mm_bm():
     for name in ("paper", "script"):
         record = mitigate(clf, inputs, method=name, **SHORT[f"mm-bm-{name}"]).record
         assert record.method == f"mm-bm-{name}"
-    default = mitigate(clf, inputs, **SHORT["auto"])
-    assert default.record.method == "auto"
+    default = mitigate(clf, inputs, **SHORT["mm-bm"])
+    assert default.record.method == "mm-bm"
     assert isinstance(default.classifier.model, Bounded)
 
 

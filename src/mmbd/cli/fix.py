@@ -34,7 +34,7 @@ def fix(
     data: Path,
     loading: Loading = UNSAID,
     out: Annotated[list[Path] | None, Plain] = None,
-    method: str = "auto",
+    method: str = "mm-bm",
     option: Annotated[list[str] | None, Plain] = None,
     per_class: int = 20,
     held_out: Path | None = None,
@@ -61,7 +61,7 @@ def fix(
         data: Clean samples: a folder of images by class, or a Parquet or .npz file.
         out: What to write: .safetensors for mmbd, .onnx, .pt2 (torch.export) or .pt (a pickled
             module of plain PyTorch); may be repeated (default: MODEL.repaired.safetensors).
-        method: How: auto (mm-bm, and hardening where that is not enough), mm-bm, paper, script,
+        method: How: mm-bm, auto (hardening where mm-bm is not enough), paper, script,
             margin-clipping, hardening, fine-pruning, distillation.
         option: An option of the method, key=value; may be repeated.
         per_class: How many samples of each class to repair with; the others measure.

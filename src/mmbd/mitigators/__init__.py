@@ -63,16 +63,16 @@ def mitigate(
     images: Any,
     labels: Any = None,
     *,
-    method: str = "auto",
+    method: str = "mm-bm",
     seed: int = 0,
     progress: Progress | None = None,
     **options: Any,
 ) -> Mitigation:
     """Take a backdoor out of a classifier, from a few clean samples of every class.
 
-    The classifier given is left as it is, bit for bit. By default upper bounds are learnt for the
-    activations of a copy, one a channel (MM-BM), and its weights change only where a universal
-    perturbation still works then; method "mm-bm" never changes any.
+    The classifier given is left as it is, bit for bit. By default (MM-BM) no weight of the copy
+    changes either: upper bounds are learnt for its activations, one a channel. Method "auto"
+    hardens the weights where a universal perturbation still works on the bounded network.
 
     Args:
         classifier: what to repair, or what `load` returned.

@@ -1,4 +1,4 @@
-"""Bounds where they are enough, and hardening where a universal perturbation still works.
+"""Bounds where they are enough, and hardening where a universal perturbation still works on them.
 
 Bounds stop a trigger that drives some activation high, and change no weight. A warp drives none
 high, and a pattern that moves every activation a little may leave none to bound; hardening stops
@@ -38,16 +38,18 @@ def automatic(
     steps: int = 24,
     standing: float = STANDING,
     worked: float = WORKED,
+    keep_bounds: bool = False,
     hardening_steps: int = 150,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Mitigation:
-    """Bound the activations, and harden the bounded network if a perturbation still works on it.
+    """Bound the activations, or harden the network if a perturbation still works on the bounds.
 
-    The bounds are those of `tuned`. They stay, and `hardening` keeps the answers of the unrepaired
-    network, so that it can win back accuracy that the bounds cost. The record's notes say what was
-    chosen and why, its settings `chosen` ("mm-bm" or "mm-bm + hardening") and those of each part;
-    among its perturbations is the flow that was tried on the bounded network.
+    The bounds are those of `tuned`. Where they are not enough they are dropped, with what accuracy
+    they cost, unless told otherwise, and the unrepaired network is hardened against the kinds of
+    perturbations that still work. The record's notes say what was chosen and why, its settings
+    `chosen` ("mm-bm", "hardening", or "mm-bm + hardening" if bounds are kept) and those of each
+    part; among its perturbations is the flow that was tried on the bounded network.
 
     Args:
         classifier: what to repair.
@@ -59,6 +61,8 @@ def automatic(
             0 to 1, for the bounds not to be enough; above 1 nothing is ever hardened.
         worked: the share that an added one has to have taken there before the bounds. A flow is
             looked for on the bounded network itself, and clean networks hardly yield to any.
+        keep_bounds: harden the bounded network, towards the answers of the unrepaired one, instead
+            of the unrepaired network itself.
         hardening_steps: of the hardening.
         seed: of everything random.
         progress: called by the bounds and then by the hardening, each with its own number of steps.
@@ -75,28 +79,31 @@ def automatic(
     left = [row for row in telling if row["after"] >= standing]
     settings = {
         "layers": layers, "accuracy": accuracy, "steps": steps, "standing": standing,
-        "worked": worked, "hardening_steps": hardening_steps,
+        "worked": worked, "keep_bounds": keep_bounds,
+        "hardening_steps": hardening_steps,
     }  # fmt: skip
     parts, notes = [first], [_why(telling, left)]
     if left:
         kinds = tuple(dict.fromkeys(row["kind"] for row in left))
         try:
             second = hardening(
-                first.classifier, samples, teacher=classifier, steps=hardening_steps,
-                perturbations=kinds, **common,
+                first.classifier if keep_bounds else classifier, samples, teacher=classifier,
+                steps=hardening_steps, perturbations=kinds, **common,
             )  # fmt: skip
+            notes[0] += "" if keep_bounds else "; the bounds were dropped"
             parts.append(second)
             other = [row for row in rows if row["kind"] not in kinds]
             rows = (*other, *second.record.perturbations)
         except NotMitigated as error:
             notes.append(f"hardening did not do, so the bounds are all there is: {error}")
     records = {made.record.method: made.record for made in parts}
+    bounded = keep_bounds or len(parts) == 1
     record = replace(
         parts[-1].record,
         method="auto",
-        settings={"chosen": " + ".join(records), **settings}
+        settings={"chosen": " + ".join(records) if bounded else "hardening", **settings}
         | {name: own.settings for name, own in records.items()},
-        layers=first.record.layers,
+        layers=first.record.layers if bounded else (),
         curves={
             f"{name}: {curve}": values
             for name, own in records.items()
@@ -138,4 +145,4 @@ def _why(tried: Rows, left: Rows) -> str:
     after = f"{worst['after']:.0%} of the other classes' samples to class {worst['target']}"
     if not left:
         return f"bounds only: with them {what} that took {worst['before']:.0%} takes {after}"
-    return f"hardened too: with bounds alone {what} still takes {after}"
+    return f"hardened: with bounds {what} still takes {after}"

@@ -84,7 +84,7 @@ def _perturbations(record: Record) -> list[str]:
         for one in worst
     ]
     if any(one["after"] >= STANDING for one in worst):
-        other = "" if record.weights_changed else ", or --method hardening,"
+        other = "" if record.weights_changed else ", or --method hardening or auto,"
         said.append(f"some of these still work: more clean samples{other} may help")
     return said
 
