@@ -135,6 +135,8 @@ def _fits(value: object, hint: Any) -> bool:
         if inside[-1] is Ellipsis:
             return all(_fits(item, inside[0]) for item in value)
         return len(value) == len(inside) and all(map(_fits, value, inside))
+    if hint is Any:
+        return True
     if hint is float:
         return type(value) in (int, float)
     return type(value) is (NoneType if hint is None else hint)
