@@ -170,6 +170,14 @@ def test_seeds_and_settings_are_reported(files):
     assert report.null == "bootstrap"  # the population was measured with other settings
 
 
+def test_without_universal_perturbations(files):
+    done = mmbd("scan", files["backdoored"], "--no-universal", "--json", "-")
+    alone = Report.from_json(done.stdout)
+    assert (done.returncode, alone.null, alone.gains) == (1, "population", None)
+    both = Report.from_json(mmbd("scan", files["backdoored"], "--json", "-").stdout)
+    assert (both.null, both.targets, len(both.gains)) == ("joint", (2,), 8)
+
+
 def test_own_architecture_and_class_names(files, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n"

@@ -158,9 +158,14 @@ class _Record:
         self.steps = np.zeros(shape, dtype=np.int64)
         self.converged = np.zeros(shape, dtype=np.bool_)
         self.dead = np.ones(shape, dtype=np.bool_)
-        self.best: dict[int, pool.Finished] = {}
-        self.inputs: dict[int, Tensor] = {}
-        self.kept = max(1, KEPT_BYTES // (4 * elements(classifier.domain)))
+        # Of each class's best search: its margin, minus its restart, and its steps.
+        self.best: dict[int, tuple[float, int, int]] = {}
+        # One block for all curves and one for all inputs: many small ones between a batch's large
+        # ones would keep the memory of every batch from being used again.
+        self.curves = torch.full((classifier.classes, ascent.steps), torch.nan)
+        kept = min(len(chosen), max(1, KEPT_BYTES // (4 * elements(classifier.domain))))
+        self.inputs = torch.empty((kept, *classifier.domain.shape))
+        self.rows: dict[int, int] = {}
         self.left = dict.fromkeys(chosen, ascent.restarts)
         self.ascent, self.start, self.progress = ascent, start, progress
         self.done = 0
@@ -175,13 +180,23 @@ class _Record:
         self.done += 1
         self.expected -= self.ascent.steps - search.steps
         self.left[search.label] -= 1
-        best = self.best.get(search.label)
         # The lower restart wins a tie, so that the order of finishing does not matter.
-        if best is None or (search.margin, -search.restart) > (best.margin, -best.restart):
-            self.inputs[search.label] = search.input
-            self.best[search.label] = replace(search, input=torch.empty(0))
-            if len(self.inputs) > self.kept:
-                del self.inputs[min(self.inputs, key=lambda label: self.best[label].margin)]
+        found = (search.margin, -search.restart, search.steps)
+        if search.label not in self.best or found > self.best[search.label]:
+            self.best[search.label] = found
+            self.curves[search.label, : search.steps] = search.curve
+            self.keep(search.label, search.input)
+
+    def keep(self, label: int, found: Tensor) -> None:
+        """Keep an input in its class's row, or in place of the least one that is kept."""
+        if label not in self.rows and len(self.rows) < len(self.inputs):
+            self.rows[label] = len(self.rows)
+        elif label not in self.rows:
+            least = min(self.rows, key=lambda label: self.best[label][0])
+            if self.best[least][0] >= self.best[label][0]:
+                return
+            self.rows[label] = self.rows.pop(least)
+        self.inputs[self.rows[label]] = found
 
     def step(self, evaluations: int) -> None:
         if self.progress is not None:
@@ -208,9 +223,10 @@ class _Record:
             steps=torch.from_numpy(self.steps),
             converged=torch.from_numpy(self.converged),
             dead=dead & ~margins.isnan(),
-            inputs=dict(sorted(self.inputs.items())),
+            inputs={label: self.inputs[row] for label, row in sorted(self.rows.items())},
             curves={
-                label: tuple(found.curve.tolist()) for label, found in sorted(self.best.items())
+                label: tuple(self.curves[label, :steps].tolist())
+                for label, (_, _, steps) in sorted(self.best.items())
             },
             ascent=self.ascent,
             evaluations=tally.evaluations,
