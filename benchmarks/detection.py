@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent / "study"))
 
 from intervals import auc_interval, rate
-from population import values
+from population import FITTED, values
 
 from mmbd.evaluate.metrics import auc
 from mmbd.null.bootstrap import bootstrap
@@ -43,7 +43,7 @@ def tables(entries: list[dict[str, Any]], null: str) -> dict[int, Population]:
         if entry["settings"] == "fast"
         and entry["attack"] is None
         and entry["classes"] >= 5
-        and entry["train_accuracy"] >= 0.7
+        and entry["train_accuracy"] >= FITTED
         and not entry["source"].startswith("glyphs")
         and (null == "population" or "gains" in entry)
     ]

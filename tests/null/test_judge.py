@@ -86,6 +86,14 @@ def test_step_down_finds_two_targets():
     assert judge(apart, made_by=MADE_BY, level=0.05).targets == (4, 7)
 
 
+def test_a_shadow_of_a_strong_target_is_none():
+    """Class 7 stands out among the rest, but is far below the target."""
+    shadowed = CLEAN | {4: 3000.0, 7: 90.0}
+    assert judge(shadowed, made_by=MADE_BY, level=0.05).targets == (4,)
+    nearer = CLEAN | {4: 200.0, 7: 90.0}
+    assert judge(nearer, made_by=MADE_BY, level=0.05).targets == (4, 7)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_few_classes_are_not_evaluable(count):
     found = judge(dict(enumerate([5.0] * count)), made_by=MADE_BY, level=0.05)

@@ -6,6 +6,7 @@ target classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,10 @@ NULLS: dict[str, Callable[[Sequence[float], str], PValue]] = {
     "authors": lambda statistics, _: authors(statistics),
 }
 NAMES = (*NULLS, "reference")
+
+
+# A further target's gap to the rest is at least this share of its gap to the targets above it.
+SHADOW = 0.5
 
 
 @dataclass(frozen=True)
@@ -128,14 +133,25 @@ class _Question:
         """Test the largest, set it aside, test the next (paper, section 5.2, repeated).
 
         `answer` is about all of them. At most half of the classes can be targets: beyond that
-        nothing is left to compare with.
+        nothing is left to compare with. A class that is much farther below the targets than above
+        the rest is taken for their shadow: what a strong trigger does to similar classes.
         """
         order = sorted(self.values, key=lambda label: -self.values[label])
         targets: list[int] = []
         while answer.value is not None and answer.value <= level:
-            outliers = int(answer.parameters.get("outliers") or 1)
-            targets = order[: len(targets) + outliers]
-            if len(targets) >= len(order) // 2:
+            found = len(targets) + int(answer.parameters.get("outliers") or 1)
+            if targets and self._shadow(order[len(targets) - 1 : found + 1]):
+                break
+            targets = order[:found]
+            if found >= len(order) // 2:
                 break
             answer = self.answer(but=targets)
         return tuple(targets)
+
+    def _shadow(self, labels: Sequence[int]) -> bool:
+        """Whether classes between the last target and the next other one are that target's."""
+        values = [self.values[label] for label in labels]
+        if values[-1] <= 0:
+            return False
+        above, below = math.log(values[0] / values[1]), math.log(values[-2] / values[-1])
+        return below < SHADOW * above
