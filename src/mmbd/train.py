@@ -104,8 +104,7 @@ def fit(
     scheduler = _scheduler(optimizer, recipe, steps)
     mixed = in_bfloat16(recipe, device)
     run = Compiled(network) if pays(recipe.compile, device, steps) else network
-    images = inputs.ndim == 4
-    if images:  # the faster layout for convolutions, on the CPU too
+    if mixed:
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.train()
     for epoch in range(recipe.epochs):
@@ -118,7 +117,7 @@ def fit(
             if on_batch is not None:
                 batch, wanted = on_batch(batch, wanted, generator)
             batch = _augment(batch, recipe, generator)
-            if images:
+            if mixed and batch.ndim == 4:
                 batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=mixed):
                 logits = run(normalise(batch))
