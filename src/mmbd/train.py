@@ -117,8 +117,13 @@ def fit(
             if on_batch is not None:
                 batch, wanted = on_batch(batch, wanted, generator)
             batch = _augment(batch, recipe, generator)
-            if mixed and batch.ndim == 4:
-                batch = batch.contiguous(memory_format=torch.channels_last)
+            # In float32 never channels-last, as some ways to cut and load images leave them: on
+            # processors with AVX2 alone, torch 2.13's gradients of weights then wrote beyond their
+            # memory.
+            layout = mixed and batch.ndim == 4
+            batch = batch.contiguous(
+                memory_format=torch.channels_last if layout else torch.contiguous_format
+            )
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=mixed):
                 logits = run(normalise(batch))
             loss = F.cross_entropy(logits.float(), wanted, label_smoothing=recipe.smoothing)

@@ -50,9 +50,9 @@ def test_where_bounds_are_enough_nothing_else_is_done():
     assert not mitigate(clf, inputs, labels, method="auto").record.weights_changed
 
 
-def test_what_no_bound_stops_is_hardened_without_bounds():
+def test_what_no_bound_stops_is_hardened_without_bounds_where_that_is_asked_for():
     clf = slipping()
-    repaired, record = chosen(clf, hardening_steps=60)
+    repaired, record = chosen(clf, hardening_steps=60, keep_bounds=False)
     assert record.settings["chosen"] == "hardening"
     assert record.notes[0].endswith("the bounds were dropped")
     assert record.layers == ()
@@ -63,13 +63,13 @@ def test_what_no_bound_stops_is_hardened_without_bounds():
     assert toys.vector_rates(repaired)[0] == 1
 
 
-def test_bounds_stay_where_they_are_asked_for():
+def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
     clf = slipping()
     assert toys.vector_rates(clf) == (1, 1)
     samples = prepare(clf, *toys.vector_samples())
     bounds = tuned(clf, samples)
     assert toys.vector_rates(bounds.classifier) == (1, 1)
-    repaired, record = chosen(clf, hardening_steps=60, keep_bounds=True)
+    repaired, record = chosen(clf, hardening_steps=60)
     assert record.settings["chosen"] == "mm-bm + hardening"
     (note,) = record.notes
     (left,) = bounds.record.perturbations
@@ -92,7 +92,7 @@ def test_bounds_stay_where_they_are_asked_for():
 def test_how_much_has_to_stand_is_asked_for():
     assert chosen(slipping(), standing=1.01).record.settings["chosen"] == "mm-bm"
     anything = chosen(toys.vectors(), standing=0.0, hardening_steps=2)
-    assert anything.record.settings["chosen"] == "hardening"
+    assert anything.record.settings["chosen"] == "mm-bm + hardening"
 
 
 def test_what_never_worked_is_no_reason(monkeypatch):
@@ -102,7 +102,7 @@ def test_what_never_worked_is_no_reason(monkeypatch):
     assert nothing.record.settings["chosen"] == "mm-bm"
     assert "no small change or warp was found" in nothing.record.notes[0]
     row = {"kind": "flow", "target": 1, "radius": 1.0, "before": 1.0}
-    for after, chose in ((0.4, "mm-bm"), (0.6, "hardening")):
+    for after, chose in ((0.4, "mm-bm"), (0.6, "mm-bm + hardening")):
         monkeypatch.setattr(module, "_flow", lambda *_, after=after: (row | {"after": after},))
         record = chosen(toys.vectors(), hardening_steps=2).record
         assert record.settings["chosen"] == chose

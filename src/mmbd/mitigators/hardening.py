@@ -98,7 +98,7 @@ def hardening(
                     parts = [inputs, *pursuit.perturbed(repaired, inputs)]
                 clean, *fooled = (
                     disagreement(part, wanted)
-                    for part in repaired(torch.cat(parts)).split(len(inputs))
+                    for part in repaired(torch.cat(parts).contiguous()).split(len(inputs))
                 )
                 missed = sum(fooled, torch.zeros(()))
                 optimizer.zero_grad()
