@@ -46,9 +46,10 @@ def automatic(
     """Bound the activations, or harden the network if a perturbation still works on the bounds.
 
     The bounds are those of `tuned`. Where they are not enough, the bounded network is hardened
-    against the kinds of perturbations that still work, towards the answers of the unrepaired one. The record's notes say what was chosen and why, its settings
-    `chosen` ("mm-bm", "hardening", or "mm-bm + hardening" if bounds are kept) and those of each
-    part; among its perturbations is the flow that was tried on the bounded network.
+    against the kinds of perturbations that still work, towards the answers of the unrepaired one.
+    The record's notes say what was chosen and why, its settings `chosen` ("mm-bm", "mm-bm +
+    hardening", or "hardening" if the bounds are dropped) and those of each part; among its
+    perturbations is the flow that was tried on the bounded network.
 
     Args:
         classifier: what to repair.
