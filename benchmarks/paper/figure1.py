@@ -10,12 +10,12 @@ paper prints neither its mixtures nor its network. Here each class has a third o
 chessboard, one Gaussian a field, and some of its points lie on other classes' fields; the spot is
 the middle of a field that no class has.
 
-Over six seeds (`benchmarks/results/paper/figure1.json`), with 100 backdoor samples the target has the
-largest margin in all six, 1.36 times the larger other (median), and at the spot in five; with 10, in
-four and never at the spot; the clean networks' largest is class 3's in five. The accuracy is 0.85 to
-0.86 (paper: 0.91). In trials of other layouts (six seeds each), ReLU with wider Gaussians had the peak at
-the spot in four and the largest in none, and mixtures at random places never had it at the spot:
-about as many points share each natural place as share the trigger's.
+Over six seeds (`benchmarks/results/paper/figure1.json`), with 100 backdoor samples the target has
+the largest margin in all six, 1.36 times the larger other (median), and at the spot in five; with
+10, in four and never at the spot; the clean networks' largest is class 3's in five. The accuracy is
+0.85 to 0.86 (paper: 0.91). In trials of other layouts (six seeds each), ReLU with wider Gaussians
+had the peak at the spot in four and the largest in none, and mixtures at random places never had it
+at the spot: about as many points share each natural place as share the trigger's.
 """
 
 from __future__ import annotations
