@@ -97,7 +97,7 @@ def test_a_preset_supplies_what_is_not_given(run, tmp_path):
 
 
 def test_a_failed_attack_is_marked(run, tmp_path):
-    code, said, _ = train(run, "--attack", "badnet", "--attack-arg", "count=0", "--out",
+    code, said, _ = train(run, "--attack", "badnet", "--attack-arg", "count=1", "--out",
                           tmp_path / "m.safetensors")  # fmt: skip
     assert code == 0
     assert "attack failed: ASR" in said
