@@ -200,7 +200,8 @@ class _Work:
         counted = share = base = best = inputs.new_zeros(count)
         try:
             for step in range(self.search.steps + 1):
-                x = domain.project_((inputs[None] + shift[:, None]).flatten(0, 1))
+                shifted = (inputs[None] + shift[:, None]).flatten(0, 1)
+                x = domain.project_(shifted.clone())
                 margins, gradient = self.gradients(x, wanted)
                 margins = margins.view(count, rows)
                 if step == 0:
@@ -213,7 +214,7 @@ class _Work:
                 higher = (mean > best) | (step == 0)
                 best, share = torch.where(higher, mean, best), torch.where(higher, reached, share)
                 # The projection's own gradient: none where an element left the domain.
-                gradient = gradient * (x == (inputs[None] + shift[:, None]).flatten(0, 1))
+                gradient = gradient * (x == shifted)
                 ascent = (gradient.unflatten(0, (count, rows)) * _spread(counted, domain)).sum(1)
                 velocity = self.search.momentum * velocity + self.rule.direction(ascent, domain)
                 shift = self.search.size * self.rule.direction(velocity, domain)
