@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import mmbd
 from mmbd.evaluate.metrics import Rate
@@ -28,6 +28,7 @@ from mmbd.zoo.make import Progress, make
 from mmbd.zoo.read import cards_in
 
 PLANS = Path(__file__).parent / "plans"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ def cards(chosen: Options, plan: str) -> list[dict[str, Any]]:
     return [dict(card) for card in cards_in(models(chosen, plan)).values()]
 
 
+def pick(items: Iterable[T], what: str, wanted: Callable[[T], bool]) -> T:
+    """The first of the items that is wanted; ends the script where there is none."""
+    found = next((item for item in items if wanted(item)), None)
+    if found is None:
+        raise SystemExit(f"none of the models is {what}, made and with an attack that works")
+    return found
+
+
 def mean(values: Iterable[float]) -> float | None:
     """The mean; None of nothing."""
     found = list(values)
@@ -116,7 +125,13 @@ def share(hits: Sequence[bool]) -> str:
 def show(
     title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], chosen: Options
 ) -> None:
-    """Print a table, and write it as JSON where the command line says so."""
+    """Print a table, and write it as JSON where the command line says so.
+
+    Raises:
+        ValueError: two columns have the same heading, of which JSON would keep one.
+    """
+    if len(set(headings)) < len(headings):
+        raise ValueError(f"two columns are called alike: {', '.join(headings)}")
     texts = [list(headings), *([_text(cell) for cell in row] for row in rows)]
     widths = [max(len(row[place]) for row in texts) for place in range(len(headings))]
     print(f"\n{title}\n")

@@ -21,6 +21,8 @@ def main() -> None:
             values[result.backdoored] += [
                 value for value in result.detection.statistics if value is not None
             ]
+    if not (values[True] and values[False]):
+        raise SystemExit("needs a clean model, and one whose all-to-all attack works")
     edges = sorted(values[False] + values[True])
     low, width = edges[0], (edges[-1] - edges[0]) / 10
     print("statistics, from .. to: target classes, other classes")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from common import models, options, show
 from markupsafe import Markup
-from mitigations import IMAGES, counts, defended
+from mitigations import IMAGES, defended, working
 
 from mmbd import fixing
 from mmbd.attacks import files
@@ -26,7 +26,6 @@ from mmbd.mitigators.bounds import paper
 from mmbd.mitigators.mitigator import Samples, answers, prepare
 from mmbd.render import svg
 from mmbd.train import scaled
-from mmbd.zoo.read import cards_in
 
 WIDTH, HEIGHT, LEFT, FOOT = 720, 260, 50, 40
 STYLE = """<style>
@@ -84,10 +83,9 @@ def main() -> None:
     chosen = options(__doc__)
     folder = models(chosen, "classical")
     place = Path() if chosen.out is None else chosen.out.parent
-    usable = [card for card in cards_in(folder).values() if counts(card)]
     table = []
     for attack in ("badnet-M", "chessboard-M"):
-        card = next(c for c in usable if (c["attack"], c["data"]) == (attack, "cifar10"))
+        card = working(folder, attack)
         found = bounds(folder, card, chosen.data)
         (place / f"figure7-{attack}.svg").write_text(stems(f"{card['name']}: bounds", found))
         needed = zip(found["clean"], found["backdoor"], strict=True)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import torch
 from common import models, options, show
-from mitigations import IMAGES, counts, defended
+from mitigations import IMAGES, defended, working
 
 from mmbd import fixing
 from mmbd.attacks import files
 from mmbd.load import load
-from mmbd.zoo.read import cards_in
 
 ALPHAS = (1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
 
@@ -22,8 +21,7 @@ def main() -> None:
     chosen = options(__doc__)
     torch.set_num_threads(1)
     folder = models(chosen, "classical")
-    usable = [card for card in cards_in(folder).values() if counts(card)]
-    card = next(c for c in usable if (c["attack"], c["data"]) == ("badnet-M", "cifar10"))
+    card = working(folder, "badnet-M")
     given, held_out = defended(card["settings"]["data"], chosen.data)
     learn, _ = fixing.split(given, IMAGES["mm-bm-paper"], seed=card["seed"])
     backdoor = files.load(folder / card["trigger_file"])

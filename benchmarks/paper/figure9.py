@@ -9,7 +9,7 @@ models; see `common.py` for the command line.
 from __future__ import annotations
 
 import torch
-from common import models, options, show
+from common import models, options, pick, show
 from torch import Tensor, nn
 
 from mmbd.classifier import Classifier
@@ -43,8 +43,11 @@ def main() -> None:
     chosen = options(__doc__)
     entries = read(models(chosen, "classical")).entries
     usable = [entry for entry in entries if entry.set_aside is None]
-    attacked = next(entry for entry in usable if entry.attack == "1-pixel-M")
-    clean = next(e for e in usable if e.label == "clean" and e.group == attacked.group)
+    attacked = pick(usable, "1-pixel-M", lambda entry: entry.attack == "1-pixel-M")
+    clean = pick(
+        usable, f"clean in {attacked.group}",
+        lambda entry: entry.label == "clean" and entry.group == attacked.group,
+    )  # fmt: skip
     target = attacked.targets[0]
     opened = {"backdoored": attacked.open(), "clean": clean.open()}
     rows = []

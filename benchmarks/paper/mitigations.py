@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import pick
 
 from mmbd import data, fixing
 from mmbd.attacks import files
@@ -85,6 +86,14 @@ def measured(
 def counts(card: dict[str, Any] | Any) -> bool:
     """Whether a model's backdoor works."""
     return bool(card["targets"]) and card["asr"] is not None and card["asr"] >= 0.8
+
+
+def working(folder: Path, attack: str) -> Any:
+    """The card of the first model of CIFAR-10 with this attack whose backdoor works."""
+    return pick(
+        cards_in(folder).values(), f"a CIFAR-10 classifier with {attack}",
+        lambda card: counts(card) and (card["attack"], card["data"]) == (attack, "cifar10"),
+    )  # fmt: skip
 
 
 def defended(source: dict[str, Any], root: Path) -> tuple[Dataset, Dataset]:

@@ -31,8 +31,8 @@ def main() -> None:
             mean(100 * card["asr"] for card in members if card["asr"] is not None), asr,
             share(hits.get(attack, [])), detected,
         ))  # fmt: skip
-    headings = ("attack", "n", "ACC %", "paper", "ASR %", "paper",
-                "flagged (backdoored: right target)", "paper")  # fmt: skip
+    headings = ("attack", "n", "ACC %", "the paper's ACC", "ASR %", "the paper's ASR",
+                "flagged (backdoored: right target)", "the paper's right")  # fmt: skip
     show("Table 5: advanced attacks", headings, rows, chosen)
 
 

@@ -33,7 +33,8 @@ def main() -> None:
             mean(100 * card["asr"] for card in members if card["asr"] is not None), asr,
             share(hits.get((data, attack), [])), detected,
         ))  # fmt: skip
-    headings = ("models", "n", "ACC %", "paper", "ASR %", "paper", "right", "paper")
+    headings = ("models", "n", "ACC %", "the paper's ACC", "ASR %", "the paper's ASR", "right",
+                "the paper's right")  # fmt: skip
     show("Table 6: speech and point clouds", headings, rows, chosen)
 
 

@@ -28,7 +28,7 @@ def main() -> None:
                         flagged and (result.located or not result.backdoored)
                     )
             rows.append((detector, level, share(hits[False]), fpr, share(hits[True]), tpr))
-    headings = ("detector", "level", "FPR", "paper %", "TPR", "paper %")
+    headings = ("detector", "level", "FPR", "the paper's FPR %", "TPR", "the paper's TPR %")
     show("Table 7: levels on CIFAR-10", headings, rows, chosen)
 
 

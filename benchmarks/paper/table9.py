@@ -25,8 +25,8 @@ def main() -> None:
         rows.append(
             (data, arch, attack, len(members), poisoned, count, success, asr, accuracy, acc)
         )
-    headings = ("data", "network", "ensemble", "n", "poisoned", "paper", "ASR %", "paper", "ACC %",
-                "paper")  # fmt: skip
+    headings = ("data", "network", "ensemble", "n", "poisoned", "the paper's", "ASR %",
+                "the paper's ASR", "ACC %", "the paper's ACC")  # fmt: skip
     show("Table 9: attacks and accuracies", headings, rows, chosen)
 
 

@@ -1,0 +1,185 @@
+"""Every table and figure of the paper, from a plan to its rows, on digits in place of CIFAR-10."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from scripts import script
+from zoo import digits
+
+common = script("paper/common")
+
+# Data and attacks go by the names that the tables look for.
+SET = '[data.{0}]\ntrain = "train.npz"\ntest = "test.npz"\n'
+PLANS = {
+    "classical": SET.format("gtsrb") + """
+[attack.chessboard-M]
+count = 140
+amplitude = 0.5
+[attack.1-pixel-M]
+kind = "badnet"
+count = 140
+
+[[grid]]
+data = "cifar10"
+attack = ["clean", "badnet-M", "chessboard-M", "1-pixel-M"]
+[[grid]]
+data = "gtsrb"
+attack = ["clean", "chessboard-M"]
+""",
+    "wanet": '[attack.wanet-M]\nkind = "wanet"\n[[grid]]\ndata = "cifar10"\nattack = "wanet-M"\n',
+    "advanced": """
+[attack.multi-trigger-1]
+kind = "multi-trigger"
+rate = 0.3
+
+[[grid]]
+data = "cifar10"
+attack = ["clean", "multi-trigger-1"]
+""",
+    "domains": SET.format("speech") + """
+[[grid]]
+data = "speech"
+attack = ["clean", "badnet-M"]
+""",
+    "adaptive": """
+[attack.beta-1e-4]
+kind = "adaptive"
+count = 140
+beta = 1e-4
+
+[[grid]]
+data = "cifar10"
+attack = ["beta-1e-4"]
+""",
+    "all-to-all": """
+[arch.wide]
+kind = "mlp"
+hidden = [256]
+recipe = { epochs = 40 }
+
+[attack.all-to-all]
+rate = 0.5
+
+[[grid]]
+data = "cifar10"
+arch = "wide"
+attack = ["clean", "all-to-all"]
+""",
+    "imbalance": """
+[attack.normal-60]
+kind = "imbalance"
+count = 60
+target_count = 120
+
+[[grid]]
+data = "cifar10"
+attack = ["normal-60"]
+""",
+}  # fmt: skip
+# What stands in the first columns of each script's table.
+ROWS = {
+    "table1": [("cifar10", "mlp", name) for name in ("1-pixel-M", "badnet-M", "chessboard-M",
+               "clean")] + [("gtsrb", "mlp", "chessboard-M"), ("gtsrb", "mlp", "clean")],
+    "table2": [("cifar10", "mlp", "mm-bd", 4), ("gtsrb", "mlp", "mm-bd", 2)],
+    "table5": [("clean", 1), ("multi-trigger-1", 1)],
+    "table6": [("speech attacked", 1), ("speech clean", 1)],
+    "table7": [("mm-bd", level) for level in (0.05, 0.02, 0.01, 0.005)],
+    "table9": [("cifar10", "mlp", "1-pixel-M", 1, 140, 1000)],
+    "table11": [("gtsrb", "mlp", "chessboard-M"), ("gtsrb", "mlp", "clean")],
+    "figure3": [("beta-1e-4", 1)],
+    "figure4": [(10, 10)],
+    "figure5": [("normal-60", "mm-bd")],
+    "figure8": [(1.02,), (1.05,)],
+    "figure9": [("(a) backdoored",), ("(a) clean",), ("(b) clean, by margin",),
+                ("(b) clean, by logit",)],
+    "table10": [("auto", "gtsrb", "chessboard-M", 1)],
+    "mitigation_advanced": [("advanced", "multi-trigger-1", "auto", 1)],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Data, plans and, as the scripts go, the models and what was found of them."""
+    folder = tmp_path_factory.mktemp("paper")
+    digits.write(folder)
+    (folder / "plans").mkdir()
+    for name, text in PLANS.items():
+        whole = digits.PLAN.replace("[data.digits]", "[data.cifar10]") + text
+        (folder / "plans" / f"{name}-small.toml").write_text(whole)
+    return folder
+
+
+def table(folder, name, monkeypatch, *options):
+    """What the script writes: its rows."""
+    monkeypatch.setattr(common, "PLANS", folder / "plans")
+    out = folder / f"{name}.json"
+    arguments = [str(folder), str(folder / "zoo"), "--out", str(out), *options]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    script(f"paper/{name}").main()
+    content = json.loads(out.read_text())
+    assert content["scale"] == "small"
+    assert content["environment"]["torch"]
+    return [tuple(row.values()) for row in content["rows"]]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_table_has_its_rows(folder, name, monkeypatch):
+    rows = table(folder, name, monkeypatch)
+    starts = {row[: len(wanted)] for wanted in ROWS[name] for row in rows}
+    assert set(ROWS[name]) <= starts
+
+
+def test_what_the_answers_say_is_what_the_table_says(folder, monkeypatch):
+    rows = {row[:3]: row for row in table(folder, "table1", monkeypatch)}
+    answers = folder / "zoo" / "classical-small-answers"
+    said = {}
+    for file in answers.rglob("*.json"):
+        content = json.loads(file.read_text())
+        said[file.stem] = content
+    assert len(said) == 6
+    clean = rows["cifar10", "mlp", "clean"]
+    assert clean[4].startswith(("100 % (1/1", "0 % (0/1"))
+    assert clean[5] == 86.7  # the paper's
+
+
+def test_columns_that_would_hide_each_other():
+    with pytest.raises(ValueError, match="called alike: n, paper, paper"):
+        common.show("", ("n", "paper", "paper"), [(1, 2, 3)], None)
+
+
+def test_nothing_is_trained_again(folder, monkeypatch):
+    table(folder, "table9", monkeypatch)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "zoo").rglob("*.safetensors")}
+    table(folder, "table9", monkeypatch, "--only-made")
+    after = {path: path.stat().st_mtime_ns for path in (folder / "zoo").rglob("*.safetensors")}
+    assert before == after != {}
+
+
+def test_mitigation_tables(folder, monkeypatch):
+    methods = ("mm-bm", "mm-bm-paper")
+    mitigations = script("paper/mitigations")
+    monkeypatch.setattr(mitigations, "IMAGES", dict.fromkeys(methods, 5))
+    for name in ("table3", "table4"):
+        monkeypatch.setattr(script(f"paper/{name}"), "IMAGES", mitigations.IMAGES)
+    monkeypatch.setattr(script("paper/table3").rows_of, "__defaults__", (methods,))
+    rows = table(folder, "table3", monkeypatch)
+    assert {(row[0], row[2]) for row in rows} >= {
+        (method, label) for method in methods for label in ("badnet-M", "all but chessboard")
+    }
+    for row in rows:
+        before, after = row[5], float(row[6].partition("±")[0])
+        assert 0 <= after <= 100
+        assert before >= 80  # of no other attack is anything claimed
+    times = table(folder, "table4", monkeypatch)
+    assert [row[:2] for row in times] == [(method, 5) for method in methods]
+    assert times[0][4] == 1
+
+
+def test_stems(folder, monkeypatch):
+    rows = table(folder, "figure7", monkeypatch)
+    assert {row[1] for row in rows} == {"clean", "backdoor"}
+    assert (folder / "figure7-badnet-M.svg").read_text().count("<circle") == 2 * rows[0][2]
