@@ -6,7 +6,8 @@ Every recipe follows from its number alone: data set, classes, architecture, tra
 every third recipe, an attack. Finished models are skipped, so a run can be killed and continued.
 Settings of the detector are chosen on the even recipes and reported on the odd ones. Recipes
 from 1000 on are the quick series: fewer images and steps, and no deep network. Those from 2000 on
-are the fitted series: real data only, and trained until they fit it. Those from 3000 on are the
+are the fitted series: real data only, and trained until they fit it; those from 4000 on the same
+with fewer images and no augmentation, so that nearly all of them do. Those from 3000 on are the
 pooled series: clean convolutional networks that end in global pooling, with at least ten classes
 and longer training, as published models are.
 """
@@ -34,7 +35,7 @@ CLEAN_SETS = ("cifar10", "cifar10-grey", "cifar10-subset", "gtsrb", "gtsrb-subse
 ATTACKED_SETS = ("cifar10", "cifar10", "cifar10-grey", "gtsrb", "gtsrb-subset", "glyphs",
                  "glyphs10", "digits", "tiny")  # fmt: skip
 # Seconds an image of training on one core, measured roughly once; they only set the epochs.
-QUICK, FITTED, POOLED = 1000, 2000, 3000
+QUICK, FITTED, POOLED, FEW = 1000, 2000, 3000, 4000
 REAL = ("cifar10", "cifar10-grey", "cifar10", "cifar10-subset", "gtsrb", "gtsrb-subset", "tiny",
         "digits", "digits", "fsdd-image", "fsdd", "commands")  # fmt: skip
 POOLED_SETS = ("cifar10",) * 5 + ("gtsrb", "gtsrb-subset", "tiny")
@@ -62,7 +63,7 @@ class Plan:
 
 def plan(number: int) -> Plan:
     """The recipe with this number."""
-    if number >= POOLED:
+    if POOLED <= number < FEW:
         return _pooled(number)
     draw = random.Random(f"mmbd study {number}")
     attacked = number % 3 == 2
@@ -78,6 +79,9 @@ def plan(number: int) -> Plan:
         images, budget = draw.choice((2000, 3000, 5000)), budget / 4
     if fitted:
         images, budget = draw.choice((2000, 3000, 4000)), draw.choice((10, 15, 25))
+    few = number >= FEW
+    if few:
+        images, budget = images // 2, 2 * budget
     epochs = round(budget / (COST[arch] * images))
     low, high = (15, 60) if fitted else (10, 40) if attacked else (3, 40)
     sgd = draw.random() < 0.35
@@ -90,7 +94,7 @@ def plan(number: int) -> Plan:
         weight_decay=draw.choice((0.0, 1e-4, 5e-4)),
         schedule=draw.choice(("cosine", "cosine", "constant")),
         augment=()
-        if draw.random() < (0.8 if attacked or fitted else 0.6) or arch == "m5"
+        if draw.random() < (0.8 if attacked or fitted else 0.6) or arch == "m5" or few
         else (("crop", "flip") if colour_flip else ("crop",)),
         pad=draw.choice((2, 4)),
         smoothing=0.1 if draw.random() < 0.08 else 0.0,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, NoReturn
 
 from mmbd.errors import Failed, Refused
@@ -34,6 +35,13 @@ DTYPES = {
         "bool", "complex64", "complex128",
     )
 }  # fmt: skip
+# Bytes of the NumPy numbers that training loops leave beside the weights (a best accuracy, say).
+NUMPY_BYTES = {
+    kind: int(kind[1])
+    for kind in ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+}
+# The one state that NumPy gives such a type, but for the order of its bytes.
+NUMPY_STATES = tuple((3, order, None, None, None, -1, -1, 0) for order in "<|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,18 @@ class Storage:
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """Stands for a tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumpyType:
+    """Stands for the type of a NumPy number."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumpyNumber:
+    """Stands for a NumPy number; nothing is done with it."""
 
 
 @dataclass
@@ -208,6 +228,36 @@ def _parameter(arguments: tuple[Any, ...], storages: Storages) -> Tensor:
     return arguments[0]
 
 
+def _numpy_type(arguments: tuple[Any, ...], storages: Storages) -> NumpyType:
+    """numpy.dtype(kind, align, copy): with a copy, as its state is set afterwards."""
+    if len(arguments) != 3 or arguments[1] is not False or arguments[2] is not True:
+        _odd("numpy.dtype")
+    if type(arguments[0]) is not str or arguments[0] not in NUMPY_BYTES:
+        _odd("numpy.dtype")
+    return NumpyType(arguments[0])
+
+
+def _numpy_number(arguments: tuple[Any, ...], storages: Storages) -> NumpyNumber:
+    """scalar(type, its bytes); one of Python objects would be a pickle of its own."""
+    if len(arguments) != 2 or type(arguments[0]) is not NumpyType:
+        _odd("NumPy's scalar")
+    if type(arguments[1]) is not bytes or len(arguments[1]) != NUMPY_BYTES[arguments[0].kind]:
+        _odd("NumPy's scalar")
+    return NumpyNumber()
+
+
+def set_state(target: Any, state: Any) -> None:
+    """What BUILD may do: hang the modules' versions on a state dict, complete a NumPy type."""
+    if type(target) is NumpyType:
+        plain = type(state) is tuple and all(type(part) in (int, str, NoneType) for part in state)
+        if not plain or state not in NUMPY_STATES:
+            _odd("numpy.dtype.__setstate__")
+    elif type(target) is not OrderedDict or type(state) is not dict or set(state) - {"_metadata"}:
+        raise Refused("the pickle sets attributes: that is not on the allow list for weights")
+
+
+# NumPy 1 and 2 have different homes for it.
+NUMPY_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 CALLS: dict[str, Callable[[tuple[Any, ...], Storages], Any]] = {
     "collections.OrderedDict": _ordered_dict,
     "collections.Counter": _counter,
@@ -217,5 +267,7 @@ CALLS: dict[str, Callable[[tuple[Any, ...], Storages], Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
+    "numpy.dtype": _numpy_type,
+    **dict.fromkeys(NUMPY_SCALARS, _numpy_number),
 }
 ALLOWED = frozenset(ELEMENT_BYTES) | DTYPES | frozenset(CALLS)

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmbd.errors import Failed, Refused
 from mmbd.load import archives, formats, pickles
-from mmbd.load.allowed import ALLOWED, Storages
+from mmbd.load.allowed import ALLOWED, NUMPY_BYTES, NUMPY_SCALARS, Storages
 from mmbd.load.spec import METADATA_KEY
 from mmbd.load.text import listed, shown
 from mmbd.load.vet import vet
@@ -134,12 +134,22 @@ def _torch_load(data: bytes, name: str) -> Any:
     import torch
 
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True, mmap=False)
+        with torch.serialization.safe_globals(_numpy()):
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True, mmap=False)
     except pickle.UnpicklingError as error:
         reason = f"torch's restricted reader refuses it too: {shown(str(error), 200)}"
         raise _refusal(name, reason, []) from None
     except Exception as error:  # hostile bytes in somebody else's parser: anything may come
         raise Failed(f"torch cannot read the checkpoint: {shown(str(error), 200)}") from None
+
+
+def _numpy() -> list[Any]:
+    """What torch's reader needs to make the NumPy numbers that have passed our allow list."""
+    import numpy as np
+
+    scalar = np.float64(0).__reduce__()[0]
+    types = {type(np.dtype(kind)) for kind in NUMPY_BYTES}
+    return [*((scalar, name) for name in NUMPY_SCALARS), np.dtype, *types]
 
 
 def _refusal(what: str, reason: str, sources: Iterable[bytes]) -> Refused:

@@ -9,11 +9,10 @@ reader can be reached through an odd call, a false size or a shared object, what
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
 from typing import Any
 
 from mmbd.errors import Failed, Refused
-from mmbd.load.allowed import ALLOWED, CALLS, Global, Storages, set_items, storage
+from mmbd.load.allowed import ALLOWED, CALLS, Global, Storages, set_items, set_state, storage
 from mmbd.load.pickles import operations
 from mmbd.load.text import shown
 
@@ -95,7 +94,8 @@ def _run(stream: io.BytesIO, storages: Storages) -> Any:
                 items, stack = stack, below.pop()
                 _extend(stack[-1], items)
             case "BUILD":
-                _metadata(stack.pop(), stack[-1])
+                state = stack.pop()
+                set_state(stack[-1], state)
             case "SHORT_BINSTRING" if argument.isascii():
                 stack.append(argument)
             case "PROTO" if argument == 2:
@@ -128,9 +128,3 @@ def _extend(target: Any, items: list[Any]) -> None:
     if type(target) is not list:
         raise Refused("the pickle appends to something that is no list")
     target.extend(items)
-
-
-def _metadata(state: Any, target: Any) -> None:
-    """The versions of the modules, which torch hangs on a state dict; they are not used."""
-    if type(target) is not OrderedDict or type(state) is not dict or set(state) - {"_metadata"}:
-        raise Refused("the pickle sets attributes: that is not on the allow list for weights")
