@@ -45,7 +45,7 @@ def tables(entries: list[dict[str, Any]], null: str) -> dict[int, Population]:
         and entry["classes"] >= 5
         and entry["train_accuracy"] >= FITTED
         and not entry["source"].startswith("glyphs")
-        and (null == "population" or "gains" in entry)
+        and (null == "population" or "sparse" in entry)
     ]
     return {
         parity: fit(
@@ -113,9 +113,9 @@ def main() -> None:
         "both methods": [entry for entry in usable if entry["number"] in both],
         "all, well fitted": [e for e in usable if e["train_accuracy"] >= 0.9],
         "all": usable,
-        "with gains": [e for e in usable if "gains" in e],
+        "with gains": [e for e in usable if "sparse" in e],
         "with gains, well fitted": [
-            e for e in usable if "gains" in e and e["train_accuracy"] >= 0.9
+            e for e in usable if "sparse" in e and e["train_accuracy"] >= 0.9
         ],
     }
     for group, members in groups.items():

@@ -12,7 +12,7 @@ import mmbd
 from mmbd.domain import Box, generator_for
 from mmbd.errors import Failed
 from mmbd.points import Points
-from mmbd.universal import Search, smooth, universal_gains
+from mmbd.universal import LEAST_PLACES, Search, smooth, universal_gains
 
 
 class Patterns(nn.Module):
@@ -44,7 +44,39 @@ def test_the_gain_of_a_linear_model_is_the_norm_of_its_difference():
     weight = net[1].weight.detach()
     found = universal_gains(clf, size=1e-4)
     expected = 1e-4 * 100 * math.sqrt(48) * float((weight[0] - weight[1]).norm())
-    assert found.gains.tolist() == pytest.approx([expected, expected], rel=1e-3)
+    assert found.faint.tolist() == pytest.approx([expected, expected], rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 10, 20), (1, 200), (200,)])
+def test_the_sparse_gain_of_a_linear_model_is_that_of_its_best_places(shape):
+    """Two classes: the places whose way to the better end of the box is worth most."""
+    generator = torch.Generator().manual_seed(2)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 2))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.randn(net[1].weight.shape, generator=generator))
+    low, high = torch.full(shape, -1.0), torch.full(shape, 1.0)
+    low.flatten()[::2] = -3.0  # what an element can do counts, and not its weight alone
+    domain = Box(shape, low, high)
+    clf = mmbd.Classifier(net, domain=domain)
+    found = universal_gains(clf, inputs=1, settling=1, attempts=1)
+    start = _only_input(clf)
+    slope = (net[1].weight[0] - net[1].weight[1]).detach().view(shape)
+    for sign, gain in zip((1, -1), found.sparse.tolist(), strict=True):
+        worth = (sign * slope * domain.extent).abs()
+        places = worth.sum(0).flatten() if len(shape) > 1 else worth
+        best = places.topk(max(LEAST_PLACES, len(places) // 100)).indices
+        ends = torch.where(sign * slope > 0, high, low)
+        each = sign * slope * (ends - start)
+        each = each.sum(0).flatten() if len(shape) > 1 else each
+        assert gain == pytest.approx(float(each[best].sum()), rel=1e-3)
+
+
+def _only_input(clf: mmbd.Classifier) -> torch.Tensor:
+    """The input that a search with one input, moved once at most, works on."""
+    seen: list[torch.Tensor] = []
+    spy = mmbd.Classifier(lambda x: (seen.append(x.detach()), clf(x))[1], domain=clf.domain)
+    universal_gains(spy, inputs=1, settling=1, attempts=1)
+    return seen[-2 * 6][0]  # six steps of either kind
 
 
 def test_a_planted_trigger_stands_out_and_a_clean_model_has_none():
@@ -66,7 +98,7 @@ def test_neither_batch_nor_memory_changes_the_result():
         part = universal_gains(clf, batch=batch)
         torch.testing.assert_close(part.gains, whole.gains, rtol=1e-4, atol=1e-6)
         assert part.evaluations == whole.evaluations
-    assert whole.evaluations <= 6 * 10 * 9 + 10 * 20
+    assert whole.evaluations <= 2 * (2 * 6 * 10 * 6 + 10 * 20)
 
 
 def test_the_model_is_left_as_it_was():
@@ -168,7 +200,8 @@ def test_sounds_and_flat_vectors(shape):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"inputs": 0}, {"steps": 0}, {"size": 0.0}, {"momentum": 1.0}, {"stride": -1.0}]
+    "wrong", [{"inputs": 0}, {"steps": 0}, {"size": 0.0}, {"momentum": 1.0}, {"stride": -1.0},
+     {"share": 0.0}, {"share": 1.5}],
 )
 def test_bad_settings(wrong):
     with pytest.raises(ValueError, match="must be"):

@@ -95,8 +95,9 @@ def main() -> None:
                 "statistics": [round(value, 4) for value in found.statistics.tolist()],
             }
             if name == "fast":
-                gains = universal_gains(classifier).gains.tolist()
-                entry["gains"] = [round(value, 4) for value in gains]
+                gained = universal_gains(classifier)
+                for kind, gains in (("faint", gained.faint), ("sparse", gained.sparse)):
+                    entry[kind] = [round(gain, 4) for gain in gains.tolist()]
             with options.out.open("a") as file:
                 file.write(json.dumps(entry) + "\n")
 

@@ -23,7 +23,7 @@ from intervals import rate
 from mmbd.ascent import FAST
 from mmbd.null.joint import evidence, made_by
 from mmbd.null.population import fit, population
-from mmbd.universal import Search
+from mmbd.universal import Search, together
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "src" / "mmbd" / "null"
@@ -42,8 +42,9 @@ def values(entry: dict[str, Any], null: str) -> list[float]:
     """What a null is asked about, one number a class."""
     if null == "population":
         return entry["statistics"]
-    statistics, gains = (dict(enumerate(entry[name])) for name in ("statistics", "gains"))
-    return list(evidence(statistics, gains).values())
+    gains = together(torch.tensor(entry["faint"]), torch.tensor(entry["sparse"])).tolist()
+    statistics = dict(enumerate(entry["statistics"]))
+    return list(evidence(statistics, dict(enumerate(gains))).values())
 
 
 def clean_models(path: Path, null: str) -> list[dict[str, Any]]:
@@ -51,7 +52,7 @@ def clean_models(path: Path, null: str) -> list[dict[str, Any]]:
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     models = [
         entry for entry in entries if entry["settings"] == "fast" and entry["attack"] is None
-        and entry["classes"] >= 5 and (null == "population" or "gains" in entry)
+        and entry["classes"] >= 5 and (null == "population" or "sparse" in entry)
     ]  # fmt: skip
     for entry in models:
         entry["values"] = values(entry, null)

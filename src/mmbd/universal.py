@@ -1,16 +1,19 @@
-"""How far one small perturbation, the same for all inputs, lifts every class; no data needed.
+"""How far one and the same perturbation of all inputs lifts every class; no data needed.
 
 A trigger works on any input it is put into. So beside the height that a class's margin can reach
-somewhere (`estimate`), a backdoor shows in how much of it one and the same small change buys
-everywhere: a universal perturbation (Moosavi-Dezfooli et al. 2017), found by gradient ascent and
-bounded to about 8/255 of the domain's extent. The inputs that it is to work on are made up: smooth
-random ones, each moved just far enough to be put into a class of its own.
+somewhere (`estimate`), a backdoor shows in how much of it one change buys everywhere: a universal
+perturbation (Moosavi-Dezfooli et al. 2017), found by gradient ascent. Triggers are faint or small,
+so two kinds are searched for: a faint change of everything, bounded to about 8/255 of the domain's
+extent, and a sparse one, of a hundredth of the places but as far as the domain goes. The inputs
+that they are to work on are made up: smooth random ones, each moved just far enough to be put into
+a class of its own. Ascent may miss a trigger from some inputs and find it from others, so there are
+two sets of them, and the better one counts, as among restarts.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +30,11 @@ from mmbd.errors import Failed
 # Smooth inputs have one random value in so many elements along each axis but the first.
 GRAIN = 8
 SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
+# A gain counts as at least this share of the largest: next to nothing is not infinitely less.
+LEAST_SHARE = 0.05
+# A sparse perturbation has this many places at least: one alone may be one that training never
+# used, such as a corner of every digit, where a clean network can do anything.
+LEAST_PLACES = 4
 
 
 @dataclass(frozen=True)
@@ -34,48 +42,69 @@ class Search:
     """Settings of the search for universal perturbations.
 
     Args:
-        inputs: made-up inputs that a perturbation is to work on.
-        steps: gradient evaluations of each of them, a class.
-        size: root mean square of a perturbation, in extents an element.
+        attempts: sets of made-up inputs; the best one counts.
+        inputs: made-up inputs of a set, all of which a perturbation is to work on.
+        steps: of each of the two searches for a class, on all inputs at once.
+        size: root mean square of a faint perturbation, in extents an element.
+        share: of the places (pixels, samples of a sound, points) that a sparse perturbation
+            changes, in (0, 1]; at least four of them.
         momentum: the share of the earlier directions that is kept.
         settling: the most steps by which an input is moved into its class.
         stride: the root mean square of such a step, in extents an element.
     """
 
+    attempts: int = 2
     inputs: int = 10
-    steps: int = 8
+    steps: int = 5
     size: float = 0.03
+    share: float = 0.01
     momentum: float = 0.8
     settling: int = 20
     stride: float = 0.01
 
     def __post_init__(self) -> None:
-        if min(self.inputs, self.steps, self.settling) < 1:
-            raise ValueError("inputs, steps and settling must be at least 1")
+        if min(self.attempts, self.inputs, self.steps, self.settling) < 1:
+            raise ValueError("attempts, inputs, steps and settling must be at least 1")
         if not (self.size > 0 and self.stride > 0 and 0 <= self.momentum < 1):
             raise ValueError("size and stride must be positive, momentum in [0, 1)")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be in (0, 1], got {self.share}")
 
 
 @dataclass(frozen=True)
 class UniversalGains:
-    """What small universal perturbations gain for each class.
+    """What universal perturbations gain for each class.
 
     Attributes:
-        gains: how far the best one lifts the mean margin over the inputs of other classes, in
-            logits, (classes,) float64; at least 0.
-        moved: the share of those inputs that it takes to the class, (classes,) float64.
+        faint: how far the best faint one lifts the mean margin over the inputs of other classes,
+            in logits, (classes,) float64; at least 0.
+        sparse: the same for sparse ones.
+        moved: the largest share of those inputs that one of them takes to the class, (classes,)
+            float64.
         search: the settings used.
         evaluations: gradient evaluations in all.
         retreats: how often memory ran out and the batch was halved.
         seconds: wall time.
     """
 
-    gains: Tensor
+    faint: Tensor
+    sparse: Tensor
     moved: Tensor
     search: Search
     evaluations: int
     retreats: int
     seconds: float
+
+    @property
+    def gains(self) -> Tensor:
+        """The gain of every class, see `together`, (classes,) float64."""
+        return together(self.faint, self.sparse)
+
+
+def together(faint: Tensor, sparse: Tensor) -> Tensor:
+    """The geometric means (classes,) of both kinds of gain (classes,), in logits."""
+    kinds = [kind.clamp_min(LEAST_SHARE * float(kind.max())) for kind in (faint, sparse)]
+    return (kinds[0] * kinds[1]).sqrt()
 
 
 def universal_gains(
@@ -87,7 +116,7 @@ def universal_gains(
     progress: Callable[[int, int], None] = lambda done, evaluations: None,
     **settings: Any,
 ) -> UniversalGains:
-    """Search for one small perturbation a class that takes made-up inputs there.
+    """Search for the perturbations that take made-up inputs to a class, for every class.
 
     A class's result depends neither on the batch nor, beyond the made-up inputs, on other classes.
 
@@ -110,25 +139,22 @@ def universal_gains(
         most = classifier.classes * search.inputs
         slots = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
         work = _Work(classifier, search, slots)
-        inputs = work.settled(seed)
-        gains: list[Tensor] = []
-        moved: list[Tensor] = []
+        sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
+        found: list[Tensor] = []
         done = 0
         while done < classifier.classes:
             labels = torch.arange(done, min(done + work.together, classifier.classes))
             try:
-                found = work.climb(inputs, labels.to(inputs.device))
+                found.append(work.best(sets, labels.to(classifier.device)))
             except (MemoryError, RuntimeError) as error:
                 work.retreat(error)
                 continue
-            gains.append(found[0])
-            moved.append(found[1])
             done += len(labels)
             progress(done, work.evaluations)
+    faint, sparse, moved = torch.cat(found, dim=1).double().cpu()
     return UniversalGains(
-        torch.cat(gains).double().cpu(), torch.cat(moved).double().cpu(), search,
-        work.evaluations, work.retreats, time.perf_counter() - start,
-    )  # fmt: skip
+        faint, sparse, moved, search, work.evaluations, work.retreats, time.perf_counter() - start
+    )
 
 
 class _Work:
@@ -165,13 +191,14 @@ class _Work:
         self.evaluations += len(x)
         return torch.cat(found), torch.cat(ascents)
 
-    def settled(self, seed: int) -> Tensor:
-        """Made-up inputs (inputs, *shape), as many classes among them as go."""
+    def settled(self, seed: int, attempt: int) -> Tensor:
+        """One set of made-up inputs (inputs, *shape), as many classes among them as go."""
         domain, count, classes = self.classifier.domain, self.search.inputs, self.classifier.classes
         device = self.classifier.device
         numbers = torch.arange(count)
         labels = (numbers * classes // count if count < classes else numbers % classes).to(device)
-        starts = [smooth(domain, generator_for("universal", seed, row)) for row in range(count)]
+        rows = range(attempt * count, (attempt + 1) * count)
+        starts = [smooth(domain, generator_for("universal", seed, row)) for row in rows]
         x = torch.stack(starts).to(device)
         best, highest = x.clone(), torch.full((count,), -torch.inf, device=device)
         for _ in range(self.search.settling):
@@ -190,37 +217,74 @@ class _Work:
             x = domain.project_(x + step * _spread(restless.to(x), domain))
         return best
 
-    def climb(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Gains and shares of moved inputs (labels,) of the best perturbations on the way."""
-        domain, count, rows = self.classifier.domain, len(labels), len(inputs)
+    def best(self, sets: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Gains of faint and of sparse perturbations, and shares moved, (3, labels): best sets'."""
         before = self.evaluations
+        try:
+            each = [self.both(inputs, labels) for inputs in sets]
+        except BaseException:
+            self.evaluations = before
+            raise
+        return torch.stack(each).amax(0)
+
+    def both(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The same for one set of made-up inputs."""
+        faint, moved = self.climb(inputs, labels, self.faint, leave=False)
+        sparse, also = self.climb(inputs, labels, self.sparse, leave=True)
+        return torch.stack((faint, sparse, torch.maximum(moved, also)))
+
+    def faint(self, velocity: Tensor) -> Tensor:
+        """The perturbation of that direction whose root mean square is the search's size."""
+        return self.search.size * self.rule.direction(velocity, self.classifier.domain)
+
+    def sparse(self, velocity: Tensor) -> Tensor:
+        """As far as the domain goes in the places where the velocity is largest."""
+        extent = self.classifier.domain.extent.to(velocity)
+        weight = (velocity * extent).abs()
+        if velocity.dim() > 2:  # a place has all the channels, or coordinates
+            weight = weight.sum(1, keepdim=True)
+        flat = weight.flatten(1)
+        count = max(LEAST_PLACES, round(self.search.share * flat.shape[1]))
+        chosen = torch.zeros_like(flat).scatter_(1, flat.topk(min(count, flat.shape[1])).indices, 1.0)
+        return velocity.sign() * extent * chosen.view_as(weight)
+
+    def climb(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        perturbation: Callable[[Tensor], Tensor],
+        *,
+        leave: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Gains and shares of moved inputs (labels,) of the best perturbations on the way.
+
+        `perturbation` makes one of a velocity. Where perturbed elements `leave` the domain, as
+        sparse ones always do, their gradients count: they tell whether the place is well chosen.
+        """
+        domain, count, rows = self.classifier.domain, len(labels), len(inputs)
         velocity = inputs.new_zeros((count, *inputs.shape[1:]))
         shift = torch.zeros_like(velocity)
         wanted = labels.repeat_interleave(rows)
         counted = share = base = best = inputs.new_zeros(count)
-        try:
-            for step in range(self.search.steps + 1):
-                shifted = (inputs[None] + shift[:, None]).flatten(0, 1)
-                x = domain.project_(shifted.clone())
-                margins, gradient = self.gradients(x, wanted)
-                margins = margins.view(count, rows)
-                if step == 0:
-                    # Inputs that are in the class already say nothing, unless all of them are.
-                    counted = (margins <= 0).to(margins)
-                    counted = torch.where(counted.any(1, keepdim=True), counted, 1.0)
-                mean = (margins * counted).sum(1) / counted.sum(1)
-                reached = ((margins > 0) * counted).sum(1) / counted.sum(1)
-                base = mean if step == 0 else base
-                higher = (mean > best) | (step == 0)
-                best, share = torch.where(higher, mean, best), torch.where(higher, reached, share)
-                # The projection's own gradient: none where an element left the domain.
+        for step in range(self.search.steps + 1):
+            shifted = (inputs[None] + shift[:, None]).flatten(0, 1)
+            x = domain.project_(shifted.clone())
+            margins, gradient = self.gradients(x, wanted)
+            margins = margins.view(count, rows)
+            if step == 0:
+                # Inputs that are in the class already say nothing, unless all of them are.
+                counted = (margins <= 0).to(margins)
+                counted = torch.where(counted.any(1, keepdim=True), counted, 1.0)
+            mean = (margins * counted).sum(1) / counted.sum(1)
+            reached = ((margins > 0) * counted).sum(1) / counted.sum(1)
+            base = mean if step == 0 else base
+            higher = (mean > best) | (step == 0)
+            best, share = torch.where(higher, mean, best), torch.where(higher, reached, share)
+            if not leave:  # the projection's own gradient
                 gradient = gradient * (x == shifted)
-                ascent = (gradient.unflatten(0, (count, rows)) * _spread(counted, domain)).sum(1)
-                velocity = self.search.momentum * velocity + self.rule.direction(ascent, domain)
-                shift = self.search.size * self.rule.direction(velocity, domain)
-        except BaseException:
-            self.evaluations = before
-            raise
+            ascent = (gradient.unflatten(0, (count, rows)) * _spread(counted, domain)).sum(1)
+            velocity = self.search.momentum * velocity + self.rule.direction(ascent, domain)
+            shift = perturbation(velocity)
         return best - base, share
 
 

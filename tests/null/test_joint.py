@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmbd.ascent import FAST
-from mmbd.null.joint import LEAST_SHARE, evidence, joint, made_by
+from mmbd.null.joint import evidence, joint, made_by
 from mmbd.null.population import Population, population, shipped
 from mmbd.universal import Search
 
@@ -19,9 +19,8 @@ positive = st.floats(0.01, 1000)
 
 
 def test_evidence_by_hand():
-    found = evidence({0: 10.0, 1: 20.0, 2: 5.0, 4: 8.0}, {0: 1.0, 1: 4.0, 2: 0.0, 3: 9.0})
-    # Class 3 has no margin and class 4 no gain; a gain counts as a twentieth of the largest.
-    assert found == {0: 10.0, 1: 40.0, 2: 5.0 * math.sqrt(9.0 * LEAST_SHARE)}
+    found = evidence({0: 10.0, 1: 20.0, 2: -5.0, 4: 8.0}, {0: 1.0, 1: 4.0, 2: 0.5, 3: 9.0})
+    assert found == {0: 10.0, 1: 80.0, 2: -2.5}  # class 3 has no margin, class 4 no gain
 
 
 @given(st.lists(st.tuples(positive, positive), min_size=5, max_size=30), positive, positive)

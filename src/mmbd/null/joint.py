@@ -1,12 +1,11 @@
 """A p-value from two kinds of evidence at once: how high a class's margin goes, and how easily.
 
 A backdoor's target class has the largest margin somewhere in the domain, and it is the class that
-one small change reaches from everywhere (`mmbd.universal`). In a clean network the two seldom point
-at the same class by as much. The evidence of a class is its maximum margin times the root of its
-universal gain, the noisier of the two; how far the largest stands out is compared with a population
-of clean networks, as for the margins alone (`population`). The table ships as `joint.json`; how it
-was made and how it holds on kinds of networks that are not in it is in
-`benchmarks/study/population.py`.
+one faint and one sparse change reach from everywhere (`mmbd.universal`). In a clean network these
+seldom point at the same class by as much. The evidence of a class is its maximum margin times its
+universal gain; how far the largest stands out is compared with a population of clean networks, as
+for the margins alone (`population`). The table ships as `joint.json`; how it was made and how it
+holds on kinds of networks that are not in it is in `benchmarks/study/population.py`.
 """
 
 from __future__ import annotations
@@ -17,20 +16,10 @@ from collections.abc import Mapping, Sequence
 from mmbd.null.population import Population, population, shipped
 from mmbd.report import PValue
 
-# A gain counts as at least this share of the largest: next to nothing is not infinitely less.
-LEAST_SHARE = 0.05
-# The power of the gain. Over the study's models the area under the curve is highest here, and flat.
-POWER = 0.5
-
 
 def evidence(statistics: Mapping[int, float], gains: Mapping[int, float]) -> dict[int, float]:
-    """Maximum margin times the root of the universal gain of every class with both, by class."""
-    least = LEAST_SHARE * max(gains.values(), default=0.0)
-    return {
-        label: value * max(gains[label], least) ** POWER
-        for label, value in statistics.items()
-        if label in gains
-    }
+    """Maximum margin times universal gain of every class with both, by class."""
+    return {label: value * gains[label] for label, value in statistics.items() if label in gains}
 
 
 def made_by(margins_by: str, gains_by: str) -> str:
