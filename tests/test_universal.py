@@ -200,8 +200,16 @@ def test_sounds_and_flat_vectors(shape):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"inputs": 0}, {"steps": 0}, {"size": 0.0}, {"momentum": 1.0}, {"stride": -1.0},
-     {"share": 0.0}, {"share": 1.5}],
+    "wrong",
+    [
+        {"inputs": 0},
+        {"steps": 0},
+        {"size": 0.0},
+        {"momentum": 1.0},
+        {"stride": -1.0},
+        {"share": 0.0},
+        {"share": 1.5},
+    ],
 )
 def test_bad_settings(wrong):
     with pytest.raises(ValueError, match="must be"):

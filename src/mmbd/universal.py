@@ -12,6 +12,7 @@ two sets of them, and the better one counts, as among restarts.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -239,14 +240,10 @@ class _Work:
 
     def sparse(self, velocity: Tensor) -> Tensor:
         """As far as the domain goes in the places where the velocity is largest."""
-        extent = self.classifier.domain.extent.to(velocity)
-        weight = (velocity * extent).abs()
-        if velocity.dim() > 2:  # a place has all the channels, or coordinates
-            weight = weight.sum(1, keepdim=True)
-        flat = weight.flatten(1)
-        count = max(LEAST_PLACES, round(self.search.share * flat.shape[1]))
-        chosen = torch.zeros_like(flat).scatter_(1, flat.topk(min(count, flat.shape[1])).indices, 1.0)
-        return velocity.sign() * extent * chosen.view_as(weight)
+        domain = self.classifier.domain
+        return sparse(
+            velocity, domain, max(LEAST_PLACES, round(self.search.share * places(domain)))
+        )
 
     def climb(
         self,
@@ -286,6 +283,29 @@ class _Work:
             velocity = self.search.momentum * velocity + self.rule.direction(ascent, domain)
             shift = perturbation(velocity)
         return best - base, share
+
+
+def places(domain: Domain) -> int:
+    """How many places an input has: pixels, samples of a sound, points, or elements of a vector."""
+    shape = domain.shape
+    return math.prod(shape[1:] if len(shape) > 1 else shape)
+
+
+def sparse(directions: Tensor, domain: Domain, count: int) -> Tensor:
+    """Perturbations (batch, *shape) as far as the domain goes, in the places of most worth.
+
+    Args:
+        directions: which way to go, and how much an element is worth there, (batch, *shape).
+        domain: of the inputs; after adding, project.
+        count: of places that change, all where there are not so many.
+    """
+    extent = domain.extent.to(directions)
+    worth = (directions * extent).abs()
+    if directions.dim() > 2:  # a place has all the channels, or coordinates
+        worth = worth.sum(1, keepdim=True)
+    flat = worth.flatten(1)
+    best = flat.topk(min(count, flat.shape[1])).indices
+    return directions.sign() * extent * torch.zeros_like(flat).scatter_(1, best, 1).view_as(worth)
 
 
 def smooth(domain: Domain, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from mmbd.mitigators import mitigate, tuned
 from mmbd.mitigators.automatic import automatic
 from mmbd.mitigators.bounded import Bounded, same_weights
 from mmbd.mitigators.hardening import hardening
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Samples, prepare
+from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Record, Samples, prepare
 
 module = importlib.import_module("mmbd.mitigators.automatic")  # its function has its name
 
@@ -33,6 +33,12 @@ def slipping() -> Classifier:
 def chosen(clf: Classifier, **options) -> Mitigation:
     with toys.untouched(clf):
         return automatic(clf, prepare(clf, *toys.vector_samples()), **options)
+
+
+def of_kind(record: Record, kind: str):
+    """What became of the one perturbation of a kind."""
+    (row,) = (row for row in record.perturbations if row["kind"] == kind)
+    return row
 
 
 def test_where_bounds_are_enough_nothing_else_is_done():
@@ -58,7 +64,7 @@ def test_what_no_bound_stops_is_hardened_without_bounds_where_that_is_asked_for(
     assert record.layers == ()
     assert type(repaired.model) is type(clf.model)
     assert not same_weights(clf.model, repaired.model)
-    (row,) = record.perturbations
+    row = of_kind(record, "added")
     assert row["after"] < 0.5 < row["before"]
     assert toys.vector_rates(repaired)[0] == 1
 
@@ -72,11 +78,11 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
     repaired, record = chosen(clf, hardening_steps=60)
     assert record.settings["chosen"] == "mm-bm + hardening"
     (note,) = record.notes
-    (left,) = bounds.record.perturbations
+    left = of_kind(bounds.record, "added")
     assert f"with bounds a small change still takes {left['after']:.0%}" in note
     assert "class 2" in note
-    (row,) = record.perturbations  # of the hardening: what is said is of the network returned
-    assert (row["kind"], row["target"]) == ("added", 2)
+    row = of_kind(record, "added")  # of the hardening: what is said is of the network returned
+    assert row["target"] == 2
     assert row["after"] < 0.5 < row["before"]
     assert isinstance(repaired.model, Bounded)
     assert [layer["upper"] for layer in record.layers] == [
@@ -132,13 +138,13 @@ def test_flows_are_tried_on_the_bounded_network_which_is_not_tuned_against_them(
     with toys.untouched(clf):
         record = automatic(clf, samples, standing=1.01).record
     kinds = [row["kind"] for row in record.perturbations]
-    assert kinds == ["added", "flow"]
-    flow = record.perturbations[1]
+    assert kinds == ["added", "sparse", "flow"]
+    flow = record.perturbations[2]
     assert flow["target"] == 1
     assert flow["before"] > 0.8
     assert flow["after"] > 0.8  # the ReLU's bound keeps the column's mean where it was
     hardened = automatic(clf, samples, hardening_steps=60).record
-    assert {row["kind"] for row in hardened.perturbations} == {"added", "flow"}
+    assert {row["kind"] for row in hardened.perturbations} == {"added", "sparse", "flow"}
     assert hardened.settings["hardening"]["perturbations"] == ("added", "flow")
 
 
@@ -148,8 +154,8 @@ def test_only_what_still_works_is_hardened_against(monkeypatch):
                                                        "before": 0.2, "after": 0.1},))  # fmt: skip
     record = automatic(clf, samples, hardening_steps=2).record
     assert record.settings["hardening"]["perturbations"] == ("added",)
-    assert [row["kind"] for row in record.perturbations] == ["flow", "added"]
-    assert record.perturbations[0]["after"] == 0.1
+    assert [row["kind"] for row in record.perturbations] == ["sparse", "flow", "added"]
+    assert of_kind(record, "flow")["after"] == 0.1
 
 
 def test_where_hardening_does_not_do_the_bounds_are_what_comes_back(monkeypatch):

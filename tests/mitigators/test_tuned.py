@@ -84,8 +84,9 @@ def test_folding_stops_what_clipping_lets_pass():
 
 def test_the_record_says_what_the_perturbations_did():
     made = vectors()
-    (row,) = made.record.perturbations
+    row, *others = made.record.perturbations
     assert (row["kind"], row["target"]) == ("added", 2)
+    assert {other["kind"] for other in others} == {"sparse"}
     assert row["before"] > 0.9
     assert row["after"] < 0.1
     assert 0 < row["radius"] < 1.2 * 2 * math.sqrt(64 / 3072)

@@ -96,15 +96,31 @@ def test_flowed_images_stay_within_their_range():
     assert not torch.allclose(moved, inputs, atol=0.1)
 
 
-@pytest.mark.parametrize("kind", ["added", "flow"])
+@pytest.mark.parametrize("domain", [IMAGES, Box((2, 40), -1, 3), Box((30,))], ids=str)
+def test_a_sparse_perturbation_goes_to_the_ends_of_the_domain_in_the_places_of_most_worth(domain):
+    worth = noise((2, *domain.shape))
+    inputs, which = valid(domain, 4), torch.tensor([0, 1, 1, 0])
+    moved = universal(domain, worth, kind="sparse", radius=5.0)(inputs, which)
+    changed = (moved != inputs) if inputs.dim() == 2 else (moved != inputs).any(1)
+    total = (worth * domain.extent).abs()
+    total = total if inputs.dim() == 2 else total.sum(1)
+    for row, one in enumerate(which.tolist()):
+        best = total[one].flatten().topk(5).indices.tolist()
+        assert set(changed[row].flatten().nonzero().flatten().tolist()) <= set(best)
+        ends = torch.where(worth[one] > 0, domain.high, domain.low).expand(domain.shape)
+        at = (moved[row] == ends).flatten(-1 if inputs.dim() == 2 else 1)
+        assert bool((at if inputs.dim() == 2 else at.all(0))[best].all())
+
+
+@pytest.mark.parametrize("kind", ["added", "sparse", "flow"])
 def test_gradients_reach_every_perturbation(kind):
-    shape = IMAGES.shape if kind == "added" else (2, 4, 4)
-    values = (20 * noise((2, *shape)) if kind == "added" else noise((2, *shape))).requires_grad_()
+    shape = (2, 4, 4) if kind == "flow" else IMAGES.shape
+    values = (noise((2, *shape)) if kind == "flow" else 20 * noise((2, *shape))).requires_grad_()
     moved = universal(IMAGES, values, kind=kind)(valid(IMAGES, 2), torch.tensor([0, 1]))
     weights = noise(moved.shape, 1)
     (moved * weights).sum().backward()
     assert bool((values.grad.flatten(1).abs().amax(1) > 0).all())
-    if kind == "added":  # as if nothing had been projected, though most of it was
+    if kind != "flow":  # as if nothing had been projected or left out, though most of it was
         torch.testing.assert_close(values.grad, weights)
 
 
@@ -259,9 +275,10 @@ def test_suspects_are_what_comes_close_to_the_easiest():
 @pytest.mark.parametrize(
     ("domain", "expected"),
     [
-        (Box((3, 8, 8)), ("added", "flow")), (Box((1, 8, 30)), ("added", "flow")),
-        (Box((3, 7, 30)), ("added",)), (Box((64,)), ("added",)), (Box((1, 100)), ("added",)),
-        (Points(20), ("added",)),
+        (Box((3, 8, 8)), ("added", "sparse", "flow")),
+        (Box((1, 8, 30)), ("added", "sparse", "flow")),
+        (Box((3, 7, 30)), ("added", "sparse")), (Box((64,)), ("added", "sparse")),
+        (Box((1, 100)), ("added", "sparse")), (Points(20), ("added", "sparse")),
     ],
     ids=str,
 )  # fmt: skip

@@ -47,7 +47,7 @@ def tuned(
     batch: int = 100,
     against: float = 0.2,
     norm: float = 0.02,
-    perturbations: tuple[str, ...] = ("added",),
+    perturbations: tuple[str, ...] = ("added", "sparse"),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Mitigation:

@@ -5,7 +5,8 @@ is large (Moosavi-Dezfooli et al. 2017 describe the general kind). Starting smal
 the easiest class gives way, `find` therefore meets something close to the trigger first, whatever
 the trigger is; what it finds is what the bounds and the weights are then tuned against.
 
-Two kinds: `added` to the input, and, for images, a `flow` that moves pixels (warping triggers).
+Three kinds: `added` to the input, `sparse` in few places but as far as the domain goes (patches),
+and, for images, a `flow` that moves pixels (warping triggers).
 """
 
 from __future__ import annotations
@@ -23,20 +24,24 @@ from mmbd.classifier import Classifier
 from mmbd.domain import Domain
 from mmbd.mitigators.mitigator import Samples
 from mmbd.pool import margins
+from mmbd.universal import LEAST_PLACES, places, sparse
 
 GRID = 4  # a flow is given at 4x4 points and is smooth between them
+KEPT = 0.8  # of the earlier directions of a sparse perturbation, a step
 Network = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Universal:
-    """One perturbation for each of some classes, (classes, ...), all of norm <= `radius`.
+    """One perturbation for each of some classes, (classes, ...), all of size <= `radius`.
 
     Args:
-        kind: "added" or "flow".
+        kind: "added", "sparse" or "flow".
         targets: (classes,) the class that each takes inputs to.
-        values: (classes, *shape) in the inputs' units, or (classes, 2, 4, 4) in pixels.
-        radius: L2 norm of `values` in units of the domain's extent, or in pixels.
+        values: (classes, *shape) in the inputs' units; (classes, 2, 4, 4) in pixels for a flow; for
+            a sparse one what every element is worth, by sign and size, (classes, *shape).
+        radius: L2 norm of `values` in units of the domain's extent, or in pixels; the number of
+            places that a sparse one changes.
         success: (classes,) the share of samples of other classes that each was seen to take there.
     """
 
@@ -50,7 +55,9 @@ class Universal:
     def __call__(self, inputs: Tensor, which: Tensor, values: Tensor | None = None) -> Tensor:
         """`inputs` (batch, *shape), each with the perturbation at `which` (batch,) of `values`."""
         chosen = (self.values if values is None else values)[which]
-        moved = inputs + chosen if self.kind == "added" else _flowed(inputs, chosen)
+        if self.kind == "sparse":  # the gradient is as if all of the values were added
+            chosen = chosen + (sparse(chosen, self.domain, round(self.radius)) - chosen).detach()
+        moved = _flowed(inputs, chosen) if self.kind == "flow" else inputs + chosen
         valid = self.domain.project_(moved.detach().clone())
         return moved + (valid - moved).detach()  # the gradient passes the projection
 
@@ -64,6 +71,8 @@ class Universal:
         gains = -F.softplus(-margins(logits, self.targets[which])).sum()
         (gradient,) = torch.autograd.grad(gains, values)
         norms = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
+        if self.kind == "sparse":
+            return replace(self, values=KEPT * self.values + gradient / _like(norms, gradient))
         moved = self.values + step * self.radius * self._scale() * gradient / _like(norms, gradient)
         return replace(self, values=_shrunk(moved / self._scale(), self.radius) * self._scale())
 
@@ -97,7 +106,7 @@ def kinds(domain: Domain) -> tuple[str, ...]:
     """Which perturbations inputs of this domain can have."""
     shape = domain.shape
     image = len(shape) == 3 and min(shape[1:]) >= 2 * GRID
-    return ("added", "flow") if image else ("added",)
+    return ("added", "sparse", "flow") if image else ("added", "sparse")
 
 
 def find(
@@ -127,9 +136,9 @@ def find(
         kind: one of `kinds`.
         generator: of the random starts and the order of the samples.
         targets: the classes to try; all by default.
-        start: the first radius, in units of the domain's extent, or pixels. By default what suits
-            3x32x32 images, 0.15, times the root of the number of elements over 3072; for a flow
-            0.025 of the image's side.
+        start: the first radius, in units of the domain's extent, pixels or places. By default what
+            suits 3x32x32 images, 0.15, times the root of the number of elements over 3072; for a
+            flow 0.025 of the image's side; for a sparse one 0.4 % of the places, at least 4.
         growth: of the radius, a step.
         largest: the last radius; by default about ten times the first.
         enough: the success of the easiest class that ends the growth.
@@ -143,7 +152,7 @@ def find(
     count = len(labels)
     least, most = _radii(domain, kind)
     radius, most = least if start is None else start, most if largest is None else largest
-    shape = domain.shape if kind == "added" else (2, GRID, GRID)
+    shape = (2, GRID, GRID) if kind == "flow" else domain.shape
     drawn = torch.randn(count, *shape, generator=generator)
     unit = domain.extent if kind == "added" else torch.ones(())
     values = _shrunk(drawn * 1e6, 0.2 * radius) * unit  # on the sphere
@@ -242,6 +251,8 @@ def _radii(domain: Domain, kind: str) -> tuple[float, float]:
     if kind == "added":
         size = math.sqrt(math.prod(domain.shape) / 3072)
         return 0.15 * size, 2.0 * size
+    if kind == "sparse":
+        return tuple(max(LEAST_PLACES, share * places(domain)) for share in (0.004, 0.03))
     side = min(domain.shape[1:])
     return 0.025 * side, 0.25 * side
 
