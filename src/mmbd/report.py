@@ -117,8 +117,8 @@ class Report:
         model, run: what was scanned, and how.
         caveats: what this scan cannot see, and what went less than smoothly, in sentences.
         curves: the margins along the best search of some classes, the largest statistics first.
-        gains: what one small perturbation of all inputs gains for every class, in logits; None
-            where it was not searched for.
+        gains: what one perturbation of all inputs, faint or sparse, gains for every class, in
+            logits (`universal.UniversalGains.gains`); None where it was not searched for.
         inputs: the maximising inputs by class; in memory only, not part of the JSON form.
 
     Raises:

@@ -81,7 +81,7 @@ def test_what_was_run_and_what_it_cannot_see():
 
 def test_universal_gains_stand_beside_the_margins():
     text = plain(examples.universal())
-    assert ", largest first, and what a small universal perturbation gains\n" in text
+    assert ", largest first, and what one perturbation of all inputs gains\n" in text
     assert ">      3  cat        41.70     +9.100  ####" in text
     assert "universal perturbations  inputs 10, steps 8\n" in text
     without = plain(examples.backdoored())

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmbd.classifier import Classifier
 from mmbd.detectors.detector import Detection
+from mmbd.null.joint import evidence
+from mmbd.report import Report
 from mmbd.scanning import scan
 
 
@@ -24,7 +26,7 @@ def margins(
     evaluable = report.verdict != "not evaluable"
     return Detection(
         flagged=report.verdict == "backdoored" if evaluable else None,
-        targets=report.targets or _largest(report.statistics),
+        targets=report.targets or _largest(report),
         score=-log10 if evaluable and log10 is not None else None,
         p_value=report.p_value,
         statistics=report.statistics,
@@ -37,6 +39,13 @@ def margins(
     )
 
 
-def _largest(statistics: Sequence[float | None]) -> tuple[int, ...]:
-    valid = {label: value for label, value in enumerate(statistics) if value is not None}
-    return (max(valid, key=valid.__getitem__),) if valid else ()
+def _largest(report: Report) -> tuple[int, ...]:
+    """The class with the largest margin or, where the joint null decides, evidence."""
+    values = _valid(report.statistics)
+    if report.null == "joint":
+        values = evidence(values, _valid(report.gains or ()))
+    return (max(values, key=values.__getitem__),) if values else ()
+
+
+def _valid(values: Sequence[float | None]) -> dict[int, float]:
+    return {label: value for label, value in enumerate(values) if value is not None}

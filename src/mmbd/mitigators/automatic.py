@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mmbd.classifier import Classifier
@@ -64,7 +65,8 @@ def automatic(
             looked for on the bounded network itself, and clean networks hardly yield to any.
         keep_bounds: False drops the bounds, with what accuracy they cost, and hardens the
             unrepaired network. What the bounds stop may then work again: on a BadNet of one source
-            class they left 3 % of its success, and hardening without them 80 %.
+            class they left 3 % of its success, and hardening without them 80 %. Bounds that leave
+            no accuracy to spend on hardening are dropped too.
         hardening_steps: of the hardening.
         seed: of everything random.
         progress: called by the bounds and then by the hardening, each with its own number of steps.
@@ -91,15 +93,21 @@ def automatic(
     parts, notes = [first], [_why(telling, left)]
     if left:
         kinds = tuple(dict.fromkeys(row["kind"] for row in left))
+        harden = partial(
+            hardening, samples=samples, teacher=classifier, steps=hardening_steps,
+            perturbations=kinds, **common,
+        )  # fmt: skip
         try:
-            second = hardening(
-                first.classifier if keep_bounds else classifier, samples, teacher=classifier,
-                steps=hardening_steps, perturbations=kinds, **common,
-            )  # fmt: skip
-            notes[0] += "" if keep_bounds else "; the bounds were dropped"
-            parts.append(second)
+            if keep_bounds:
+                try:
+                    parts.append(harden(first.classifier))
+                except NotMitigated:  # they cost all the accuracy there was to spend, for nothing
+                    keep_bounds = False
+            if not keep_bounds:
+                parts.append(harden(classifier))
+                notes[0] += "; the bounds were dropped"
             other = [row for row in rows if row["kind"] not in kinds]
-            rows = (*other, *second.record.perturbations)
+            rows = (*other, *parts[1].record.perturbations)
         except NotMitigated as error:
             notes.append(f"hardening did not do, so the bounds are all there is: {error}")
     records = {made.record.method: made.record for made in parts}

@@ -9,6 +9,7 @@ such perturbations too, by implicit gradients and with one perturbation for all 
 
 from __future__ import annotations
 
+import operator
 import time
 
 import torch
@@ -45,6 +46,7 @@ def hardening(
     steps: int = 150,
     batch: int = 100,
     against: float = 0.15,
+    against_flows: float = 0.6,
     perturbations: tuple[str, ...] = ("added", "flow"),
     augment: bool = True,
     teacher: Classifier | None = None,
@@ -54,9 +56,10 @@ def hardening(
     """Fine-tune all weights against universal perturbations, with the network as its own teacher.
 
     The loss is the disagreement with the unrepaired network on clean samples, plus `against` times
-    that on perturbed ones. BatchNorm keeps its statistics. If the accuracy on the samples ends
-    below `accuracy` of what it was, the weights go back on the straight line to where they were
-    until it does not. On a network with bounds these stay as they are.
+    that on perturbed ones, or `against_flows` times where a flow perturbs them. BatchNorm keeps its
+    statistics. If the accuracy on the samples ends below `accuracy` of what it was, the weights go
+    back on the straight line to where they were until it does not. On a network with bounds these
+    stay as they are.
 
     Args:
         classifier: what to repair.
@@ -66,6 +69,8 @@ def hardening(
         steps: of the optimiser.
         batch: samples a step.
         against: the weight of the loss on perturbed samples.
+        against_flows: the same for flows. They cost little accuracy and are far from any one
+            trigger, so that they have to be stopped well for a warp to be stopped at all.
         perturbations: the kinds to train against, of `universal.kinds`.
         augment: mirror and shift images at random.
         teacher: whose answers on clean samples the weights are to keep; by default those of
@@ -84,6 +89,7 @@ def hardening(
     teacher = classifier if teacher is None else teacher
     with classifier.frozen(), teacher.frozen():
         pursuit = Pursuit(classifier, samples, perturbations, generator)
+        weighed = [against_flows if row.kind == "flow" else against for row in pursuit.first]
         with trainable(network) as weights:
             original = [weight.detach().clone() for weight in weights]
             optimizer = torch.optim.Adam(weights, lr=lr)
@@ -100,9 +106,9 @@ def hardening(
                     disagreement(part, wanted)
                     for part in repaired(torch.cat(parts).contiguous()).split(len(inputs))
                 )
-                missed = sum(fooled, torch.zeros(()))
+                missed = sum(map(operator.mul, weighed, fooled), torch.zeros(()))
                 optimizer.zero_grad()
-                (clean + against * missed).backward()
+                (clean + missed).backward()
                 optimizer.step()
                 scheduler.step()
                 curves.add(clean=clean, fooled=missed)
@@ -123,7 +129,8 @@ def hardening(
             outcome = pursuit.outcome(teacher, repaired, samples)
     settings = {
         "accuracy": accuracy, "lr": lr, "steps": steps, "batch": batch, "against": against,
-        "perturbations": perturbations, "augment": augment, "extent": extent,
+        "against_flows": against_flows, "perturbations": perturbations, "augment": augment,
+        "extent": extent,
     }  # fmt: skip
     record = Record(
         "hardening", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome)

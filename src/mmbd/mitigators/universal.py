@@ -27,6 +27,9 @@ from mmbd.pool import margins
 from mmbd.universal import LEAST_PLACES, places, sparse
 
 GRID = 4  # a flow is given at 4x4 points and is smooth between them
+# How much more room the suspects get: a flow that takes samples to a warp's target may be a much
+# smaller one than the warp.
+WIDER = {"added": 1.2, "sparse": 1.2, "flow": 1.5}
 KEPT = 0.8  # of the earlier directions of a sparse perturbation, a step
 Network = Callable[[Tensor], Tensor]
 
@@ -183,13 +186,13 @@ def find(
     return found
 
 
-def suspects(found: Universal, share: float = 0.5, wider: float = 1.2) -> Universal:
+def suspects(found: Universal, share: float = 0.5) -> Universal:
     """Those classes whose success is at least `share` of the easiest one's.
 
-    Their radius grows by `wider`, so that the next steps have room.
+    Their radius grows, by `WIDER`, so that the next steps have room.
     """
     chosen = found.only((found.success >= share * found.success.max()).nonzero().flatten())
-    return replace(chosen, radius=wider * chosen.radius)
+    return replace(chosen, radius=WIDER[chosen.kind] * chosen.radius)
 
 
 class Pursuit:
@@ -252,7 +255,8 @@ def _radii(domain: Domain, kind: str) -> tuple[float, float]:
         size = math.sqrt(math.prod(domain.shape) / 3072)
         return 0.15 * size, 2.0 * size
     if kind == "sparse":
-        return tuple(max(LEAST_PLACES, share * places(domain)) for share in (0.004, 0.03))
+        count = places(domain)
+        return max(LEAST_PLACES, 0.004 * count), max(LEAST_PLACES, 0.03 * count)
     side = min(domain.shape[1:])
     return 0.025 * side, 0.25 * side
 

@@ -62,7 +62,7 @@ def _classes(report: Report, console: Console) -> None:
     if not order:
         return
     gains = words.gains(report)
-    also = ", and what a small universal perturbation gains" if gains else ""
+    also = ", and what one perturbation of all inputs gains" if gains else ""
     _head(console, f"Maximum margin of every class, in logits, largest first{also}")
     shown = order if len(order) <= SHOWN + 2 else order[:SHOWN]
     rest = [label for label in order[len(shown) :] if label not in report.targets]
