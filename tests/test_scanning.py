@@ -40,7 +40,7 @@ MISSED = "warp-cnn"
 
 
 def test_the_known_miss_is_a_near_miss():
-    """By the margins alone it is farther away; the universal gains agree on the target."""
+    """Its target has the largest margin and the largest gain, and neither by enough."""
     card = next(card for card in CARDS if card["name"] == MISSED)
     model, target = mmbd.load(EXAMPLES / card["file"]), card["attack"]["target"]
     both = mmbd.scan(model)
@@ -49,7 +49,7 @@ def test_the_known_miss_is_a_near_miss():
     assert both.statistics == alone.statistics
     for found in (both.statistics, both.gains):
         assert max(range(10), key=lambda label: found[label]) == target
-    assert 0.05 < both.p_value < alone.p_value < 0.3
+    assert all(0.05 < report.p_value < 0.3 for report in (both, alone))
     assert both.run.evaluations > alone.run.evaluations
     assert Report.from_json(both.to_json()).gains == both.gains
 
