@@ -1,136 +1,113 @@
 """Detection and false alarms: the paper's procedure next to the fast one, on the same models.
 
-    python benchmarks/detection.py STATISTICS.jsonl [--out FILE.json]
+    python benchmarks/detection.py ZOO [--half odd] [--answers DIR] [--workers 2] [--out FILE.json]
 
-Reads what `study/measure.py` wrote, for the models that have both settings, "fast" and "paper". A
-detection is a flagged model with the right target class; attacks below 80 % success are not in the
-set. The population nulls are fitted without the models they are applied to, on the other half of
-the recipes (even numbers for odd ones and the other way round). Rates carry exact 95 % intervals,
-AUCs bootstrap ones; a backdoored model whose target is not the largest class scores lowest of all.
-The joint null needs universal gains: it, and the population beside it, are shown on the models
-that have them.
+ZOO is a folder that `mmbd zoo make` wrote. Every model is scanned twice: by the default scan, and
+by the paper's search as the authors' script has it (30 restarts of at most 300 plain steps). A line
+is one null's p-value after one of the searches. Models whose attack failed do not count. Detected
+means p <= 0.05 and the right class: of the largest evidence for the joint null, of the largest
+margin for the others. Rates and AUCs carry 95 % intervals. Answers are kept, so a run can be killed
+and continued; the paper's search takes most of the time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent / "study"))
-
-from intervals import auc_interval, rate
-from population import FITTED, values
-
-from mmbd.evaluate.metrics import auc
-from mmbd.null.bootstrap import bootstrap
-from mmbd.null.paper import authors, paper
-from mmbd.null.population import Population, fit, population
+import mmbd
+from mmbd.evaluate.environment import environment
+from mmbd.evaluate.metrics import Rate, auc, auc_interval
+from mmbd.evaluate.tables import Result
+from mmbd.null.joint import evidence
 
 LEVEL = 0.05
-Test = Callable[[list[float]], float | None]
+SEARCHES = {"fast": "mm-bd", "paper": "mm-bd-authors"}
+NULLS = ("joint", "population", "bootstrap", "authors", "paper")
 
 
-def tables(entries: list[dict[str, Any]], null: str) -> dict[int, Population]:
-    """For each parity of a recipe's number, a population of the other parity."""
-    clean = [
-        entry
-        for entry in entries
-        if entry["settings"] == "fast"
-        and entry["attack"] is None
-        and entry["classes"] >= 5
-        and entry["train_accuracy"] >= FITTED
-        and not entry["source"].startswith("glyphs")
-        and (null == "population" or "sparse" in entry)
-    ]
-    return {
-        parity: fit(
-            [values(entry, null) for entry in clean if entry["number"] % 2 != parity], "study"
-        )
-        for parity in (0, 1)
+def largest(result: Result, null: str) -> int:
+    """The class that a null speaks of."""
+    answer = result.answer
+    assert answer is not None
+    values = {
+        label: value for label, value in enumerate(answer.statistics or ()) if value is not None
     }
+    if null == "joint":
+        gains = answer.details["gains"]
+        values = evidence(values, {label: gains[label] for label in values})
+    return max(values, key=values.__getitem__)
 
 
-def judge(
-    entries: list[dict[str, Any]], test: Callable[[dict[str, Any]], float | None], null: str
-) -> Any:
-    """Detection rate, false-positive rate and AUC of one p-value over some models."""
-    flagged, alarms, positives, negatives = [], [], [], []
-    for entry in entries:
-        p = test(entry)
-        score = -1.0 if p is None else 1 - p
-        if entry["attack"] is None:
-            alarms.append(p is not None and p <= LEVEL)
-            negatives.append(score)
+def figures(results: Sequence[Result], null: str) -> dict[str, Any] | None:
+    """Detection rate, false-positive rate and AUC of one null; None where it gave no p-value."""
+    hits: list[bool] = []
+    alarms: list[bool] = []
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for result in results:
+        p = None if result.answer is None else result.answer.details["p_values"].get(null)
+        flagged = p is not None and p <= LEVEL
+        scores[result.backdoored].append(-2.0 if p is None else -p)
+        if result.backdoored:
+            hits.append(flagged and largest(result, null) in result.true_targets)
         else:
-            asked = values(entry, "joint" if null == "joint" else "population")
-            largest = max(range(entry["classes"]), key=asked.__getitem__)
-            right = largest == entry["target"]
-            flagged.append(p is not None and p <= LEVEL and right)
-            positives.append(score if right else -1.0)
-    low, high = auc_interval(positives, negatives)
-    return {
-        "detection": rate(flagged),
-        "false positives": rate(alarms),
-        "AUC": f"{auc(positives, negatives):.3f} ({low:.3f}-{high:.3f})",
-    }
+            alarms.append(flagged)
+    if max(scores[True] + scores[False], default=-2.0) == -2.0:
+        return None
+    found: dict[str, Any] = {"detection": _rate(hits), "false positives": _rate(alarms)}
+    if hits and alarms:
+        area = auc(scores[True], scores[False])
+        low, high = auc_interval(area, len(hits), len(alarms))
+        found["AUC"] = f"{area:.3f} ({low:.3f}-{high:.3f})"
+    return found
+
+
+def _rate(hits: Sequence[bool]) -> str:
+    found = Rate.of(sum(hits), len(hits))
+    if found.share is None:
+        return "-"
+    return f"{found.share:.3f} ({found.hits}/{found.n}; {found.low:.3f}-{found.high:.3f})"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("statistics", type=Path)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("zoo", type=Path)
+    parser.add_argument("--half", choices=("even", "odd"), help="only models with such seeds")
+    parser.add_argument("--attacks", nargs="+", default=[], help="only these, and clean models")
+    parser.add_argument("--answers", type=Path, help="where answers are kept")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    entries = [json.loads(line) for line in options.statistics.read_text().splitlines()]
-    fitted = {null: tables(entries, null) for null in ("population", "joint")}
-    usable = [entry for entry in entries if entry["classes"] >= 5]
-    both = {e["number"] for e in usable if e["settings"] == "paper"} & {
-        e["number"] for e in usable if e["settings"] == "fast"
-    }
-
-    @cache  # the groups overlap, and a bootstrap takes a while
-    def bootstrapped(statistics: tuple[float, ...]) -> float | None:
-        return bootstrap(statistics).value
-
-    def among(null: str) -> Callable[[dict[str, Any]], float | None]:
-        return lambda entry: (
-            population(values(entry, null), "study", fitted[null][entry["number"] % 2]).value
+    given = parser.parse_args()
+    judged = mmbd.evaluate(
+        given.zoo, list(SEARCHES.values()), half=given.half, attacks=given.attacks,
+        workers=given.workers, results=given.answers,
+    )  # fmt: skip
+    rows: dict[str, Any] = {}
+    for search, detector in SEARCHES.items():
+        results = [result for result in judged.results if result.detector == detector]
+        groups = {"all": results} | {
+            group: [result for result in results if result.group == group]
+            for group in sorted({result.group for result in results})
+        }
+        for group, members in groups.items():
+            for null in NULLS:
+                found = figures(members, null)
+                if found is not None:
+                    rows[f"{group} / {search} / {null}"] = found
+                    print(f"{group:20}  {search:6} {null:11}", *found.values(), sep="  ")
+        rows[f"{search}, mean seconds"] = fmean(
+            result.answer.seconds for result in results if result.answer is not None
         )
-
-    tests: dict[str, Callable[[dict[str, Any]], float | None]] = {
-        "authors": lambda entry: authors(entry["statistics"]).value,
-        "paper": lambda entry: paper(entry["statistics"]).value,
-        "bootstrap": lambda entry: bootstrapped(tuple(entry["statistics"])),
-        "population": among("population"),
-        "joint": among("joint"),
-    }
-    result: dict[str, Any] = {"level": LEVEL}
-    groups = {
-        "both methods": [entry for entry in usable if entry["number"] in both],
-        "all, well fitted": [e for e in usable if e["train_accuracy"] >= 0.9],
-        "all": usable,
-        "with gains": [e for e in usable if "sparse" in e],
-        "with gains, well fitted": [
-            e for e in usable if "sparse" in e and e["train_accuracy"] >= 0.9
-        ],
-    }
-    for group, members in groups.items():
-        for method in ("paper", "fast") if group == "both methods" else ("fast",):
-            chosen = [entry for entry in members if entry["settings"] == method]
-            for name, test in tests.items():
-                if name in fitted and method == "paper":
-                    continue  # the tables belong to the fast search
-                if name == "joint" and not group.startswith("with gains"):
-                    continue
-                figures = judge(chosen, test, name)
-                result[f"{group} / {method} / {name}"] = figures
-                print(f"{group:26}{method:7}{name:11}", *figures.values(), sep="  ")
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    if given.out is not None:
+        content = {
+            "level": LEVEL, "half": given.half, "set aside": dict(judged.set_aside),
+            "environment": dict(environment()), "rows": rows,
+        }  # fmt: skip
+        given.out.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

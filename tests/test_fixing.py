@@ -132,6 +132,13 @@ def test_words_claim_nothing_that_was_not_measured():
     assert "99.0% before, 2.0% after" in text
     assert "not measured" not in text
     assert "\x1b" not in text
+    assert "without a trigger" not in text
+    known = replace(told, untriggered=(0.011, 0.024))
+    assert "without a trigger, 1.1% and 2.4% go to the target" in "\n".join(lines(known))
+    sparse = ({"kind": "sparse", "target": 3, "radius": 9.0, "before": 0.9, "after": 0.8},)
+    few = "\n".join(lines(fixing.Repair(Record("mm-bm", True, perturbations=sparse))))
+    assert "a small change in few places found for class 3" in few
+    assert "--method hardening" not in few  # they move clean networks too
     nothing = "\n".join(lines(fixing.Repair(Record("mm-bm", False, "no activations"))))
     assert nothing.splitlines() == ["NOT MITIGATED  no activations", "The model is unchanged."]
 
@@ -149,6 +156,7 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
     assert found["triggered"] == 160
     assert found["attack_success"]["before"] > 0.8
     assert found["attack_success"]["after"] < found["attack_success"]["before"]
+    assert found["untriggered"]["after"] <= found["attack_success"]["after"]
     assert found["accuracy"]["after"] > found["accuracy"]["before"] - 0.1
     assert found["record"]["layers"]
     assert found["scans"]["before"]["verdict"] in ("backdoored", "clean")
@@ -162,6 +170,8 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
     sources = fixing.split(samples, 20)[1].labels != 0
     hits = fixing.predict(loaded, triggered)[sources] == 0
     assert float(hits.double().mean()) == pytest.approx(found["attack_success"]["after"])
+    idle = fixing.predict(loaded, fixing.split(samples, 20)[1].inputs)[sources] == 0
+    assert float(idle.double().mean()) == pytest.approx(found["untriggered"]["after"])
     inputs = torch.rand(4, *SHAPE)
     with torch.no_grad():
         torch.testing.assert_close(plain(inputs), loaded(inputs), rtol=0, atol=1e-5)

@@ -38,6 +38,9 @@ class Repair:
         classes: name, samples, accuracy before and after, of every class with such samples.
         triggered: how many triggered samples the attack success rate is of.
         attack_success: before and after; None without a trigger set.
+        untriggered: the share of the same samples without their trigger that go to the target,
+            before and after: what is left of the attack when nothing is. None where the trigger is
+            not known.
         scans: the report on the model before and after; None where it was not scanned.
     """
 
@@ -47,6 +50,7 @@ class Repair:
     classes: tuple[tuple[str, int, float, float], ...] = ()
     triggered: int = 0
     attack_success: Share | None = None
+    untriggered: Share | None = None
     scans: tuple[Report, Report] | None = None
 
     @property
@@ -81,6 +85,7 @@ class Repair:
             ],
             "triggered": self.triggered,
             "attack_success": _pair(self.attack_success),
+            "untriggered": _pair(self.untriggered),
             "fidelity": self.fidelity,
             "scans": scans and dict(zip(("before", "after"), scans, strict=True)),
         }
@@ -180,9 +185,18 @@ def fix(
                 backdoor.success(lambda inputs, network=network: predict(network, inputs), held_out)
                 for network in networks
             ]
-            sources = torch.tensor(sorted(backdoor.triggers))
-            count = int(torch.isin(held_out.labels, sources).sum())
-            fields |= {"triggered": count, "attack_success": tuple(rates)}
+            targets = torch.full((len(classifier.class_names),), -1)  # of each source class
+            for source in backdoor.triggers:
+                targets[source] = backdoor.targets[source]
+            there = targets[held_out.labels]
+            attacked = there >= 0
+            fields |= {
+                "triggered": int(attacked.sum()),
+                "attack_success": tuple(rates),
+                "untriggered": tuple(
+                    float((answer == there)[attacked].double().mean()) for answer in predictions
+                ),
+            }
     if triggered is not None:
         inputs, target = triggered
         rates = [float((predict(net, inputs) == target).double().mean()) for net in networks]

@@ -17,6 +17,7 @@ from mmbd.report import Report
 
 UNLIMITED = 1e30  # a bound that stands for none
 SHOWN = 5
+CHANGES = {"added": "change", "sparse": "change in few places", "flow": "warp"}
 
 
 def repair(outcome: Repair, console: Console) -> None:
@@ -65,6 +66,11 @@ def _attack(outcome: Repair) -> list[str]:
         before, after = outcome.attack_success
         said = [f"attack success on {outcome.triggered} triggered samples: {before:.1%} before, "
                 f"{after:.1%} after"]  # fmt: skip
+        if outcome.untriggered is not None:
+            was, now = outcome.untriggered
+            said.append(
+                f"of the same samples without a trigger, {was:.1%} and {now:.1%} go to the target"
+            )
         if outcome.fidelity is not None:
             said.append(f"fidelity: {outcome.fidelity:.2f} (1: attack gone, accuracy kept)")
         return said
@@ -78,12 +84,12 @@ def _attack(outcome: Repair) -> list[str]:
 def _perturbations(record: Record) -> list[str]:
     worst = sorted(record.perturbations, key=lambda one: -one["before"])[:SHOWN]
     said = [
-        f"a small {'change' if one['kind'] == 'added' else 'warp'} found for class "
+        f"a small {CHANGES[one['kind']]} found for class "
         f"{one['target']}: took {one['before']:.0%} of the other classes' samples there before, "
         f"takes {one['after']:.0%} after, having adapted"
         for one in worst
     ]
-    if any(one["after"] >= STANDING for one in worst):
+    if any(one["after"] >= STANDING and one["kind"] != "sparse" for one in worst):
         other = "" if record.weights_changed else ", or --method hardening or auto,"
         said.append(f"some of these still work: more clean samples{other} may help")
     return said
