@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.domain import Box, generator_for
+from mmbd.domain import Box, generator_for, smooth
 from mmbd.errors import Failed
 from mmbd.points import Points
-from mmbd.universal import LEAST_PLACES, Search, smooth, universal_gains
+from mmbd.sparse import LEAST_PLACES
+from mmbd.universal import Search, universal_gains
 
 
 class Patterns(nn.Module):

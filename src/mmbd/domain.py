@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Bound = float | Sequence[float] | Tensor
+# Smooth inputs have one random value in so many elements along each axis but the first.
+GRAIN = 8
+SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def generator_for(*key: int | str) -> torch.Generator:
@@ -123,3 +127,17 @@ def _brief(bound: Tensor) -> str:
 def elements(domain: Domain) -> int:
     """How many numbers one input holds."""
     return math.prod(domain.shape)
+
+
+def smooth(domain: Domain, generator: torch.Generator) -> Tensor:
+    """A random input that varies slowly along the axes of a picture or a sound.
+
+    Other inputs (flat vectors, point clouds) have no such axes and are drawn as the domain does.
+    """
+    drawn = domain.sample(generator)
+    lengths = drawn.shape[1:]
+    if not isinstance(domain, Box) or len(lengths) not in SMOOTH:
+        return drawn
+    coarse = drawn[(slice(None), *(slice(max(2, length // GRAIN)) for length in lengths))]
+    fine = F.interpolate(coarse[None], lengths, mode=SMOOTH[len(lengths)], align_corners=False)
+    return domain.project_(fine)[0]

@@ -12,30 +12,23 @@ two sets of them, and the better one counts, as among restarts.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmbd import memory, pool
 from mmbd.ascent import Ascent
 from mmbd.classifier import Classifier
-from mmbd.domain import Box, Domain, generator_for
+from mmbd.domain import Domain, generator_for, smooth
 from mmbd.errors import Failed
+from mmbd.sparse import LEAST_PLACES, places, sparse
 
-# Smooth inputs have one random value in so many elements along each axis but the first.
-GRAIN = 8
-SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 # A gain counts as at least this share of the largest: next to nothing is not infinitely less.
 LEAST_SHARE = 0.05
-# A sparse perturbation has this many places at least: one alone may be one that training never
-# used, such as a corner of every digit, where a clean network can do anything.
-LEAST_PLACES = 4
 
 
 @dataclass(frozen=True)
@@ -192,6 +185,12 @@ class _Work:
         self.evaluations += len(x)
         return torch.cat(found), torch.cat(ascents)
 
+    def margins(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Margins (batch,) of the labels at `x` (batch, *shape)."""
+        pairs = zip(x.split(self.slots), labels.split(self.slots), strict=True)
+        with torch.no_grad():
+            return torch.cat([pool.margins(self.classifier(part), some) for part, some in pairs])
+
     def settled(self, seed: int, attempt: int) -> Tensor:
         """One set of made-up inputs (inputs, *shape), as many classes among them as go."""
         domain, count, classes = self.classifier.domain, self.search.inputs, self.classifier.classes
@@ -230,8 +229,11 @@ class _Work:
 
     def both(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """The same for one set of made-up inputs."""
-        faint, moved = self.climb(inputs, labels, self.faint, leave=False)
-        sparse, also = self.climb(inputs, labels, self.sparse, leave=True)
+        every = inputs.repeat(len(labels), *[1] * (inputs.dim() - 1))
+        wanted = labels.repeat_interleave(len(inputs))
+        start = self.gradients(every, wanted)
+        faint, moved = self.climb(inputs, wanted, start, self.faint, leave=False)
+        sparse, also = self.climb(inputs, wanted, start, self.sparse, leave=True)
         return torch.stack((faint, sparse, torch.maximum(moved, also)))
 
     def faint(self, velocity: Tensor) -> Tensor:
@@ -248,78 +250,49 @@ class _Work:
     def climb(
         self,
         inputs: Tensor,
-        labels: Tensor,
+        wanted: Tensor,
+        start: tuple[Tensor, Tensor],
         perturbation: Callable[[Tensor], Tensor],
         *,
         leave: bool,
     ) -> tuple[Tensor, Tensor]:
         """Gains and shares of moved inputs (labels,) of the best perturbations on the way.
 
-        `perturbation` makes one of a velocity. Where perturbed elements `leave` the domain, as
-        sparse ones always do, their gradients count: they tell whether the place is well chosen.
+        `wanted` is the label of each pair of a label and an input, and `start` the margins and
+        gradients there. `perturbation` makes one of a velocity. Where perturbed elements `leave`
+        the domain, as sparse ones always do, their gradients count: they tell whether the place is
+        well chosen.
         """
-        domain, count, rows = self.classifier.domain, len(labels), len(inputs)
-        velocity = inputs.new_zeros((count, *inputs.shape[1:]))
-        shift = torch.zeros_like(velocity)
-        wanted = labels.repeat_interleave(rows)
-        counted = share = base = best = inputs.new_zeros(count)
-        for step in range(self.search.steps + 1):
-            shifted = (inputs[None] + shift[:, None]).flatten(0, 1)
-            x = domain.project_(shifted.clone())
-            margins, gradient = self.gradients(x, wanted)
-            margins = margins.view(count, rows)
-            if step == 0:
-                # Inputs that are in the class already say nothing, unless all of them are.
-                counted = (margins <= 0).to(margins)
-                counted = torch.where(counted.any(1, keepdim=True), counted, 1.0)
-            mean = (margins * counted).sum(1) / counted.sum(1)
-            reached = ((margins > 0) * counted).sum(1) / counted.sum(1)
-            base = mean if step == 0 else base
-            higher = (mean > best) | (step == 0)
-            best, share = torch.where(higher, mean, best), torch.where(higher, reached, share)
-            if not leave:  # the projection's own gradient
-                gradient = gradient * (x == shifted)
-            ascent = (gradient.unflatten(0, (count, rows)) * _spread(counted, domain)).sum(1)
+        domain, rows = self.classifier.domain, len(inputs)
+        margins, gradient = start[0].view(-1, rows), start[1]
+        # Inputs that are in the class already say nothing, unless all of them are.
+        counted = (margins <= 0).to(margins)
+        counted = torch.where(counted.any(1, keepdim=True), counted, 1.0)
+        velocity = inputs.new_zeros((len(margins), *inputs.shape[1:]))
+        base = best = _mean(margins, counted)
+        share = _mean((margins > 0).to(margins), counted)
+        for step in range(1, self.search.steps + 1):
+            ascent = (gradient.unflatten(0, (-1, rows)) * _spread(counted, domain)).sum(1)
             velocity = self.search.momentum * velocity + self.rule.direction(ascent, domain)
-            shift = perturbation(velocity)
+            shifted = (inputs[None] + perturbation(velocity)[:, None]).flatten(0, 1)
+            x = domain.project_(shifted.clone())
+            if step < self.search.steps:
+                margins, gradient = self.gradients(x, wanted)
+                if not leave:  # the projection's own gradient
+                    gradient = gradient * (x == shifted)
+            else:
+                margins = self.margins(x, wanted)
+            margins = margins.view(-1, rows)
+            mean = _mean(margins, counted)
+            higher = mean > best
+            best = torch.where(higher, mean, best)
+            share = torch.where(higher, _mean((margins > 0).to(margins), counted), share)
         return best - base, share
 
 
-def places(domain: Domain) -> int:
-    """How many places an input has: pixels, samples of a sound, points, or elements of a vector."""
-    shape = domain.shape
-    return math.prod(shape[1:] if len(shape) > 1 else shape)
-
-
-def sparse(directions: Tensor, domain: Domain, count: int) -> Tensor:
-    """Perturbations (batch, *shape) as far as the domain goes, in the places of most worth.
-
-    Args:
-        directions: which way to go, and how much an element is worth there, (batch, *shape).
-        domain: of the inputs; after adding, project.
-        count: of places that change, all where there are not so many.
-    """
-    extent = domain.extent.to(directions)
-    worth = (directions * extent).abs()
-    if directions.dim() > 2:  # a place has all the channels, or coordinates
-        worth = worth.sum(1, keepdim=True)
-    flat = worth.flatten(1)
-    best = flat.topk(min(count, flat.shape[1])).indices
-    return directions.sign() * extent * torch.zeros_like(flat).scatter_(1, best, 1).view_as(worth)
-
-
-def smooth(domain: Domain, generator: torch.Generator) -> Tensor:
-    """A random input that varies slowly along the axes of a picture or a sound.
-
-    Other inputs (flat vectors, point clouds) have no such axes and are drawn as the domain does.
-    """
-    drawn = domain.sample(generator)
-    lengths = drawn.shape[1:]
-    if not isinstance(domain, Box) or len(lengths) not in SMOOTH:
-        return drawn
-    coarse = drawn[(slice(None), *(slice(max(2, length // GRAIN)) for length in lengths))]
-    fine = F.interpolate(coarse[None], lengths, mode=SMOOTH[len(lengths)], align_corners=False)
-    return domain.project_(fine)[0]
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted means (labels,) of values (labels, inputs)."""
+    return (values * weights).sum(1) / weights.sum(1)
 
 
 def _spread(values: Tensor, domain: Domain) -> Tensor:

@@ -24,7 +24,7 @@ from mmbd.classifier import Classifier
 from mmbd.domain import Domain
 from mmbd.mitigators.mitigator import Samples
 from mmbd.pool import margins
-from mmbd.universal import LEAST_PLACES, places, sparse
+from mmbd.sparse import LEAST_PLACES, places, sparse
 
 GRID = 4  # a flow is given at 4x4 points and is smooth between them
 # How much more room the suspects get: a flow that takes samples to a warp's target may be a much
