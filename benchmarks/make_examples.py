@@ -261,7 +261,7 @@ classes that go to the target class; both with 95 % Wilson intervals.
   detector said. The seed draws the weights, the batches, the target class and the trigger's place,
   colours or field; the sources are all other classes.
 - **What the scan says of them.** `mmbd scan` judges five of the six rightly at its default level.
-  It misses `warp-cnn` narrowly (p = 0.055): its target has the largest margin and the largest
+  It misses `warp-cnn` (p = 0.10): its target has the largest margin and the largest
   universal gain, but not by an uncommon gap. The model stays in the list, which was fixed before
   any scan.
 - **Rungs that fell short.** The badnet began with the paper's 1 % of the images, the fainter

@@ -8,7 +8,8 @@ run. Both sides are repeated in turns and the best of each counts, as other work
 adds. `at_its_batch` is the bare network at the batch that `fast` runs, over the floor: with few
 classes the batch is small, and no search gets below that. `paper` is run once, on a few classes, on
 ResNet-18 with a few restarts only, is set against the usual time of `fast`, and extrapolated to all
-(they are independent and cost the same); the JSON says on how many. Every figure comes from a
+(they are independent and cost the same); the JSON says on how many. `scan` is a whole default scan:
+that search, universal gains, p-values and report. Every figure comes from a
 process of its own, so that peak memory is that figure's alone. Absolute times mean nothing
 elsewhere: read the ratios.
 """
@@ -33,6 +34,7 @@ from mmbd import nets
 from mmbd.ascent import PAPER
 from mmbd.classifier import Classifier
 from mmbd.estimate import maximum_margins
+from mmbd.scanning import scan
 
 SHAPE = (3, 32, 32)
 # name: (architecture, its arguments, classes and restarts of `paper` that are run)
@@ -110,6 +112,21 @@ def search(
     }
 
 
+def whole(name: str, classes: int, repeats: int) -> dict[str, Any]:
+    """The usual seconds of a default scan, and its gradient evaluations."""
+    classifier = Classifier(network(name, classes), input_shape=SHAPE)
+    begun, seconds, evaluations = time.perf_counter(), list[float](), 0
+    while len(seconds) <= repeats:
+        start = time.perf_counter()
+        run = scan(classifier).run
+        if evaluations:  # the first builds kernels
+            seconds.append(time.perf_counter() - start)
+        evaluations = 0 if run is None else run.evaluations
+        if seconds and time.perf_counter() - begun > LONG:
+            break
+    return {"usual": median(seconds), "evaluations": evaluations}
+
+
 def apart(task: str, **arguments: Any) -> dict[str, Any]:
     """Run a task in a process of its own; its figures and its peak memory in MiB."""
     command = [sys.executable, __file__, "--task", json.dumps([task, arguments])]
@@ -131,6 +148,7 @@ def measure(name: str, repeats: int) -> dict[str, Any]:
         "search", name=name, classes=10, method="paper", subset=subset,
         settings={"restarts": restarts},
     )  # fmt: skip
+    scanned = apart("whole", name=name, classes=10, repeats=repeats)
     by_batch = {
         batch: min(figure["by_batch"][str(batch)] for figure in floors) for batch in BATCHES
     }
@@ -147,7 +165,10 @@ def measure(name: str, repeats: int) -> dict[str, Any]:
         "paper": paper
         | {"classes_run": subset, "restarts_run": restarts, "seconds_all_classes": paper_seconds},
         "floor": best,
+        "scan": scanned,
         "paper_over_fast": paper_seconds / usual,
+        "paper_over_scan": paper_seconds / scanned["usual"],
+        "scan_over_floor": scanned["usual"] / (scanned["evaluations"] * best["seconds"]),
         "at_its_batch": by_batch[its_batch] / best["seconds"],
         "fast_over_floor": quickest["seconds"] / (quickest["evaluations"] * best["seconds"]),
         "paper_over_floor": paper["seconds"] / (paper["evaluations"] * best["seconds"]),
@@ -174,13 +195,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.task:
         task, arguments = json.loads(options.task)
-        result = {"floor": floor, "search": search}[task](**arguments)
+        result = {"floor": floor, "search": search, "whole": whole}[task](**arguments)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(result | {"peak_mib": round(peak)}))
         return
     rows = []
     heads = f"{'fast s':>9}{'evals':>7}{'paper s':>10}{'paper/fast':>12}{'fast/floor':>12}"
-    print(f"{'model':14}{heads}{'bare':>6}{'peak MiB':>10}")
+    print(f"{'model':14}{heads}{'bare':>6}{'paper/scan':>12}{'scan/floor':>12}{'peak MiB':>10}")
     for name in options.models.split(","):
         row = measure(name, options.repeats)
         rows.append(row)
@@ -189,6 +210,7 @@ def main() -> None:
             f"{name:14}{row['fast']['seconds']:9.2f}{row['fast']['evaluations']:7}"
             f"{row['paper']['seconds_all_classes']:9.0f}{extrapolated or ' '}"
             f"{row['paper_over_fast']:12.0f}{row['fast_over_floor']:12.2f}{row['at_its_batch']:6.2f}"
+            f"{row['paper_over_scan']:12.0f}{row['scan_over_floor']:12.2f}"
             f"{row['fast']['peak_mib']:10}",
             flush=True,
         )

@@ -96,7 +96,7 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
 
 
 def test_how_much_has_to_stand_is_asked_for():
-    assert chosen(slipping(), standing=1.01).record.settings["chosen"] == "mm-bm"
+    assert chosen(slipping(), standing=1.01, flowing=0.0).record.settings["chosen"] == "mm-bm"
     anything = chosen(toys.vectors(), standing=0.0, hardening_steps=2)
     assert anything.record.settings["chosen"] == "mm-bm + hardening"
 
@@ -108,7 +108,7 @@ def test_what_never_worked_is_no_reason(monkeypatch):
     assert nothing.record.settings["chosen"] == "mm-bm"
     assert "no small change or warp was found" in nothing.record.notes[0]
     row = {"kind": "flow", "target": 1, "radius": 1.0, "before": 1.0}
-    for after, chose in ((0.4, "mm-bm"), (0.6, "mm-bm + hardening")):
+    for after, chose in ((0.3, "mm-bm"), (0.4, "mm-bm + hardening")):
         monkeypatch.setattr(module, "_flow", lambda *_, after=after: (row | {"after": after},))
         record = chosen(toys.vectors(), hardening_steps=2).record
         assert record.settings["chosen"] == chose
@@ -136,7 +136,7 @@ def warped() -> tuple[Classifier, Samples]:
 def test_flows_are_tried_on_the_bounded_network_which_is_not_tuned_against_them():
     clf, samples = warped()
     with toys.untouched(clf):
-        record = automatic(clf, samples, standing=1.01).record
+        record = automatic(clf, samples, standing=1.01, flowing=1.01).record
     kinds = [row["kind"] for row in record.perturbations]
     assert kinds == ["added", "sparse", "flow"]
     flow = record.perturbations[2]

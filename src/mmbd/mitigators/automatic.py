@@ -24,7 +24,10 @@ from mmbd.mitigators.learner import Layers
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples
 from mmbd.mitigators.tuned import tuned
 
-STANDING = 0.5  # the share of samples that a perturbation which still works takes to its class
+# The share of samples that a perturbation which still works takes to its class. Added ones took up
+# to 62 % with bounds that had undone a patch, and 79 % and more with bounds that had not undone a
+# pattern; flows up to 25 % on networks without a warp, and 45 % and more on ones with a warp.
+STANDING, FLOWING = 0.7, 0.35
 # And what an added one took before: even a clean network yielded 54 % to the largest change tried,
 # 74 % with bounds. Of networks with an added backdoor it was 88 % and more.
 WORKED = 0.7
@@ -39,6 +42,7 @@ def automatic(
     accuracy: float = 0.97,
     steps: int = 24,
     standing: float = STANDING,
+    flowing: float = FLOWING,
     worked: float = WORKED,
     keep_bounds: bool = True,
     hardening_steps: int = 150,
@@ -59,8 +63,9 @@ def automatic(
         layers: which activations get bounds, see `tuned`.
         accuracy: the share of the accuracy on the samples to keep, of both parts.
         steps: of the bounds.
-        standing: the share of other classes' samples that a perturbation has to take to its class,
-            0 to 1, for the bounds not to be enough; above 1 nothing is ever hardened.
+        standing: the share of other classes' samples, 0 to 1, that an added perturbation has to
+            take to its class for the bounds not to be enough; above 1 nothing is hardened for it.
+        flowing: the same for a flow.
         worked: the share that an added one has to have taken there before the bounds. A flow is
             looked for on the bounded network itself, and clean networks hardly yield to any.
         keep_bounds: False drops the bounds, with what accuracy they cost, and hardens the
@@ -79,15 +84,16 @@ def automatic(
     common: dict[str, Any] = {"accuracy": accuracy, "seed": seed, "progress": progress}
     first = tuned(classifier, samples, layers=layers, steps=steps, **common)
     rows = (*first.record.perturbations, *_flow(classifier, first.classifier, samples, seed))
+    enough = {"added": standing, "flow": flowing}
     telling = [
         row
         for row in rows
-        if row["kind"] == "flow" or (row["kind"] == "added" and row["before"] >= worked)
+        if row["kind"] in enough and (row["kind"] != "added" or row["before"] >= worked)
     ]
-    left = [row for row in telling if row["after"] >= standing]
+    left = [row for row in telling if row["after"] >= enough[row["kind"]]]
     settings = {
         "layers": layers, "accuracy": accuracy, "steps": steps, "standing": standing,
-        "worked": worked, "keep_bounds": keep_bounds,
+        "flowing": flowing, "worked": worked, "keep_bounds": keep_bounds,
         "hardening_steps": hardening_steps,
     }  # fmt: skip
     parts, notes = [first], [_why(telling, left)]
