@@ -24,10 +24,10 @@ from mmbd.mitigators.learner import Layers
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples
 from mmbd.mitigators.tuned import tuned
 
-# The share of samples that a perturbation which still works takes to its class. Of bounds that left
-# half a chessboard's success or more, added ones still took 53 % and more; some bounds that undid a
-# patch are above that too, up to 62 %, and are hardened for little. Flows took up to 25 % on networks
-# without a warp, and 45 % and more on ones with a warp.
+# The share of samples that a perturbation which still works takes to its class. Where bounds had
+# left half a chessboard's success or more, added ones still took 53 % and more; after some that had
+# undone a patch they take up to 62 % too, and those are hardened for little. Flows took up to 25 %
+# on networks without a warp, and 45 % and more on ones with a warp.
 STANDING, FLOWING = 0.5, 0.35
 # And what an added one took before: even a clean network yielded 54 % to the largest change tried,
 # 74 % with bounds. Of networks with an added backdoor it was 88 % and more.
