@@ -14,33 +14,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import mmbd
+from mmbd.detectors.margins import largest
+from mmbd.evaluate import formats
 from mmbd.evaluate.environment import environment
-from mmbd.evaluate.metrics import Rate, auc, auc_interval
+from mmbd.evaluate.metrics import Estimate, Rate, auc, auc_interval
 from mmbd.evaluate.tables import Result
-from mmbd.null.joint import evidence
 
 LEVEL = 0.05
 SEARCHES = {"fast": "mm-bd", "paper": "mm-bd-authors"}
 NULLS = ("joint", "population", "bootstrap", "authors", "paper")
-
-
-def largest(result: Result, null: str) -> int:
-    """The class that a null speaks of."""
-    answer = result.answer
-    assert answer is not None
-    values = {
-        label: value for label, value in enumerate(answer.statistics or ()) if value is not None
-    }
-    if null == "joint":
-        gains = answer.details["gains"]
-        values = evidence(values, {label: gains[label] for label in values})
-    return max(values, key=values.__getitem__)
 
 
 def figures(results: Sequence[Result], null: str) -> dict[str, Any] | None:
@@ -49,28 +38,28 @@ def figures(results: Sequence[Result], null: str) -> dict[str, Any] | None:
     alarms: list[bool] = []
     scores: dict[bool, list[float]] = {True: [], False: []}
     for result in results:
-        p = None if result.answer is None else result.answer.details["p_values"].get(null)
+        answer = result.answer
+        p = None if answer is None else answer.details["p_values"].get(null)
+        scores[result.backdoored].append(-math.inf if p is None else -p)
         flagged = p is not None and p <= LEVEL
-        scores[result.backdoored].append(-2.0 if p is None else -p)
-        if result.backdoored:
-            hits.append(flagged and largest(result, null) in result.true_targets)
-        else:
+        if not result.backdoored:
             alarms.append(flagged)
-    if max(scores[True] + scores[False], default=-2.0) == -2.0:
+        elif answer is not None and flagged:
+            top = largest(answer.statistics, answer.details["gains"], null)
+            hits.append(top in result.true_targets)
+        else:
+            hits.append(False)
+    if max(scores[True] + scores[False], default=-math.inf) == -math.inf:
         return None
-    found: dict[str, Any] = {"detection": _rate(hits), "false positives": _rate(alarms)}
+    found: dict[str, Any] = {
+        "detection": str(formats.rate(Rate.of(sum(hits), len(hits)))),
+        "false positives": str(formats.rate(Rate.of(sum(alarms), len(alarms)))),
+    }
     if hits and alarms:
         area = auc(scores[True], scores[False])
-        low, high = auc_interval(area, len(hits), len(alarms))
-        found["AUC"] = f"{area:.3f} ({low:.3f}-{high:.3f})"
+        interval = auc_interval(area, len(hits), len(alarms))
+        found["AUC"] = str(formats.estimate(Estimate(area, *interval)))
     return found
-
-
-def _rate(hits: Sequence[bool]) -> str:
-    found = Rate.of(sum(hits), len(hits))
-    if found.share is None:
-        return "-"
-    return f"{found.share:.3f} ({found.hits}/{found.n}; {found.low:.3f}-{found.high:.3f})"
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from mmbd.classifier import Classifier
 from mmbd.detectors.detector import Detection
 from mmbd.null.joint import evidence
-from mmbd.report import Report
 from mmbd.scanning import scan
 
 
@@ -24,9 +23,10 @@ def margins(
     decided = next((entry for entry in report.p_values if entry.null == report.null), None)
     log10 = None if decided is None else decided.log10
     evaluable = report.verdict != "not evaluable"
+    top = largest(report.statistics, report.gains, report.null)
     return Detection(
         flagged=report.verdict == "backdoored" if evaluable else None,
-        targets=report.targets or _largest(report),
+        targets=report.targets or (() if top is None else (top,)),
         score=-log10 if evaluable and log10 is not None else None,
         p_value=report.p_value,
         statistics=report.statistics,
@@ -39,12 +39,14 @@ def margins(
     )
 
 
-def _largest(report: Report) -> tuple[int, ...]:
-    """The class with the largest margin or, where the joint null decides, evidence."""
-    values = _valid(report.statistics)
-    if report.null == "joint":
-        values = evidence(values, _valid(report.gains or ()))
-    return (max(values, key=values.__getitem__),) if values else ()
+def largest(
+    statistics: Sequence[float | None], gains: Sequence[float | None] | None, null: str | None
+) -> int | None:
+    """The class that a null speaks of: of the largest evidence for "joint", else margin."""
+    values = _valid(statistics)
+    if null == "joint":
+        values = evidence(values, _valid(gains or ()))
+    return max(values, key=values.__getitem__, default=None)
 
 
 def _valid(values: Sequence[float | None]) -> dict[int, float]:

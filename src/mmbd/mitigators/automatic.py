@@ -10,6 +10,7 @@ nothing of it: bounds stop them, and a thirtieth of the pixels moves a clean net
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -85,13 +86,12 @@ def automatic(
     common: dict[str, Any] = {"accuracy": accuracy, "seed": seed, "progress": progress}
     first = tuned(classifier, samples, layers=layers, steps=steps, **common)
     rows = (*first.record.perturbations, *_flow(classifier, first.classifier, samples, seed))
-    enough = {"added": standing, "flow": flowing}
     telling = [
         row
         for row in rows
-        if row["kind"] in enough and (row["kind"] != "added" or row["before"] >= worked)
+        if row["kind"] == "flow" or (row["kind"] == "added" and row["before"] >= worked)
     ]
-    left = [row for row in telling if row["after"] >= enough[row["kind"]]]
+    left = [row for row in telling if stands(row, standing, flowing)]
     settings = {
         "layers": layers, "accuracy": accuracy, "steps": steps, "standing": standing,
         "flowing": flowing, "worked": worked, "keep_bounds": keep_bounds,
@@ -135,6 +135,12 @@ def automatic(
         notes=tuple(notes),
     )
     return Mitigation(parts[-1].classifier, record)
+
+
+def stands(row: Mapping[str, Any], standing: float = STANDING, flowing: float = FLOWING) -> bool:
+    """Whether the perturbation of a record's row still works; nobody can tell of a sparse one."""
+    least = {"added": standing, "flow": flowing}.get(row["kind"], math.inf)
+    return row["after"] >= least
 
 
 def _flow(
