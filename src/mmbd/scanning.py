@@ -123,11 +123,14 @@ def scan(
     run = run_of(
         found, gained, method=method, seed=seed, started=started, device=str(classifier.device)
     )
-    statistics = valid(first)
-    gains = _gains(gained[0])
-    judge = partial(nulls.judge, made_by=run.made_by, level=level, null=null, references=references)
-    judged = judge(statistics, gains=gains)
-    order = _order(first)
+    statistics = [valid(margins) for margins in found]
+    gains = [_gains(gain) for gain in gained]
+    judge = partial(
+        nulls.judge, made_by=run.made_by, level=level, null=null, references=references,
+        classes=classifier.classes,
+    )  # fmt: skip
+    judgements = [judge(values, gains=gain) for values, gain in zip(statistics, gains, strict=True)]
+    judged, order = judgements[0], _order(first)
     return Report(
         verdict=judged.verdict,
         reason=judged.reason,
@@ -136,18 +139,18 @@ def scan(
         level=level,
         null=judged.null,
         p_values=judged.p_values,
-        statistics=_by_class(statistics, classifier.classes),
+        statistics=_by_class(statistics[0], classifier.classes),
         class_p_values=None
         if judged.class_p_values is None
         else _by_class(judged.class_p_values, classifier.classes),
         class_names=classifier.class_names,
-        ratio=_ratio(statistics),
-        stability=_stability(found, gained, seed, judge) if seeds > 1 else None,
+        ratio=_ratio(statistics[0]),
+        stability=_stability(statistics, judgements, seed) if seeds > 1 else None,
         model=model,
         run=run,
         caveats=(*mishaps(first), *BLIND_SPOTS[references is not None :]),
         curves={label: first.curves[label] for label in order[:CURVES_KEPT]},
-        gains=None if gains is None else _by_class(gains.by_class, classifier.classes),
+        gains=None if gains[0] is None else _by_class(gains[0].by_class, classifier.classes),
         inputs=first.inputs,
     )
 
@@ -216,17 +219,12 @@ def _ratio(statistics: Mapping[int, float]) -> float | None:
 
 
 def _stability(
-    found: list[MaximumMargins],
-    gained: list[UniversalGains | None],
-    seed: int,
-    judge: Callable[..., nulls.Judgement],
+    statistics: Sequence[Mapping[int, float]], judgements: Sequence[nulls.Judgement], seed: int
 ) -> Stability:
-    each = [valid(margins) for margins in found]
-    judged = [
-        judge(values, gains=_gains(gains)) for values, gains in zip(each, gained, strict=True)
-    ]
     return Stability(
-        seeds=tuple(range(seed, seed + len(found))),
-        winners=tuple(max(values, key=lambda label: values[label], default=0) for values in each),
-        p_values=tuple(answer.p_value for answer in judged),
+        seeds=tuple(range(seed, seed + len(statistics))),
+        winners=tuple(
+            max(values, key=lambda label: values[label], default=0) for values in statistics
+        ),
+        p_values=tuple(judged.p_value for judged in judgements),
     )

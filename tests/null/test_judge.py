@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -132,7 +133,61 @@ def test_references_with_other_settings_do_not_compare():
 
 def test_class_p_values_by_hand():
     given = References(((1.0, 2.0), (3.0, 4.0)), MADE_BY)
-    assert given.class_p_values({7: 3.0, 8: 5.0, 9: 0.0}) == {7: 3 / 5, 8: 1 / 5, 9: 1.0}
+    compared = given.beside({7: 3.0, 8: 5.0, 9: 0.0})
+    assert not compared.by_class
+    assert compared.class_p_values() == {7: 3 / 5, 8: 1 / 5, 9: 1.0}
+
+
+def test_standings_by_class_by_hand():
+    given = References(((1.0, 100.0), (2.0, 100.0), (3.0, 400.0)), MADE_BY)
+    compared = given.beside({0: 4.0, 1: 200.0}, classes=2)
+    assert compared.by_class
+    # 4 beside 1, 2, 3: mean 2, deviation 1; 200 beside 100, 100, 400: mean 200.
+    assert compared.own == pytest.approx({0: 2.0, 1: 0.0})
+    # 1 beside 4, 2, 3, and 100 beside 200, 100, 400: means 3 and 233.3, deviations 1 and 152.8.
+    assert compared.references[0] == pytest.approx((-2.0, -0.8729), abs=1e-4)
+    assert compared.class_p_values() == pytest.approx({0: 2 / 7, 1: 3 / 7})
+
+
+def noisy(count: int, classes: int = 10) -> list[tuple[float, ...]]:
+    """Clean models of one task: every class has a margin of its own, 5 to 500."""
+    draw = random.Random(0).gauss
+    return [
+        tuple(5 * 1.67**label * (1 + 0.1 * draw(0, 1)) for label in range(classes))
+        for _ in range(count)
+    ]
+
+
+def test_a_class_with_small_margins_is_seen_by_references_with_the_same_classes():
+    *theirs, own = noisy(20)
+    given = References(tuple(theirs), MADE_BY)
+    asked = {"made_by": MADE_BY, "level": 0.05, "references": given, "classes": 10}
+    clean = dict(enumerate(own))
+    assert judge(clean, **asked).verdict == "clean"
+    found = judge(clean | {1: 3 * own[1]}, **asked)
+    assert (found.null, found.targets, found.p_value) == ("reference", (1,), 0.05)
+    assert found.p_values[-1].parameters["by_class"] == 1.0
+    # As one class among all it is far from the largest.
+    assert judge(clean | {1: 3 * own[1]}, **asked | {"classes": 11}).verdict == "clean"
+
+
+def test_p_values_by_class_are_uniform_on_exchangeable_models():
+    models = noisy(20)
+    ranks = sorted(
+        References(tuple(models[:place] + models[place + 1 :]), MADE_BY)
+        .model_p_value(dict(enumerate(models[place])), MADE_BY, 0.05, classes=10)
+        .value
+        for place in range(20)
+    )
+    assert ranks == pytest.approx([(place + 1) / 20 for place in range(20)])
+
+
+def test_equal_references_and_a_class_without_statistic():
+    given = References(((1.0, 2.0),) * 19, MADE_BY)
+    same = judge({0: 1.0}, made_by=MADE_BY, level=0.05, references=given, classes=2)
+    assert (same.verdict, same.p_value) == ("clean", 1.0)
+    more = judge({1: 2.1}, made_by=MADE_BY, level=0.05, references=given, classes=2)
+    assert more.targets == (1,)
 
 
 def test_no_references():

@@ -64,6 +64,7 @@ def judge(
     null: str | None = None,
     references: References | None = None,
     gains: Gains | None = None,
+    classes: int | None = None,
 ) -> Judgement:
     """Ask every null and let one decide.
 
@@ -75,6 +76,7 @@ def judge(
         null: which one decides; see `scan.scan` for the default.
         references: of clean models; None without.
         gains: what universal perturbations gain, for the joint null; None without.
+        classes: how many the model has, with those without a valid statistic; for references.
     """
     asked = {name: _Question(name, statistics, made_by) for name in NULLS}
     if gains is not None:
@@ -85,8 +87,7 @@ def judge(
         reason = "universal perturbations were not searched for"
         answers["joint"] = PValue("joint", value=None, log10=None, reason=reason)
     if references is not None:
-        values = list(statistics.values())
-        answers["reference"] = references.model_p_value(values, made_by, level)
+        answers["reference"] = references.model_p_value(statistics, made_by, level, classes)
     applying = [name for name, answer in answers.items() if answer.value is not None]
     preferred = (name for name in ("reference", "joint", "population") if name in applying)
     decisive = null or next(preferred, "bootstrap")
@@ -95,7 +96,7 @@ def judge(
     if answer.value is not None and answer.value <= level:
         if decisive == "reference":
             assert references is not None
-            targets = references.exceeding(statistics, level)
+            targets = references.beside(statistics, classes).exceeding(level)
         else:
             targets = asked[decisive].step_down(answer, level)
     verdict: Verdict = "backdoored" if targets else "clean"
@@ -106,7 +107,9 @@ def judge(
         p_value=answer.value,
         null=decisive,
         p_values=tuple(answers.values()),
-        class_p_values=None if references is None else references.class_p_values(statistics),
+        class_p_values=None
+        if references is None
+        else references.beside(statistics, classes).class_p_values(),
     )
 
 

@@ -3,17 +3,25 @@
 No distribution is assumed: if the model under test and the references are exchangeable, the rank
 of its statistic among theirs is uniform. This also sees all-to-all attacks, where every class is a
 target and a model's own statistics hold no null (paper, section 7.1).
+
+Clean models of one task differ less than their classes do: a class may have ten times another's
+margin in every model. Where references have the same classes, each is therefore compared with
+itself.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, stdev
 
 from mmbd.errors import Failed
 from mmbd.report import PValue, Report
+
+FEWEST = 3  # references, for a standard deviation
 
 
 @dataclass(frozen=True)
@@ -46,30 +54,45 @@ class References:
             raise Failed(f"references were made with different settings: {sorted(made_by)}")
         return cls(tuple(models), next(iter(made_by), ""))
 
-    def class_p_values(self, statistics: Mapping[int, float]) -> dict[int, float]:
-        """Per class, (1 + references' statistics at least as large) / (1 + all of them).
+    def beside(self, statistics: Mapping[int, float], classes: int | None = None) -> Comparison:
+        """A model's `statistics`, by class, beside those of the references.
 
-        The classes of all references are pooled, as in section 7.1 of the paper.
+        Args:
+            statistics: of the classes that have a valid one.
+            classes: how many the model has. Where every reference has as many, they are taken to
+                be the same ones in the same order, and standardised class by class. Were they
+                not, the p-values would still hold, and find less.
         """
-        pooled = sorted(value for model in self.statistics for value in model)
-        return {
-            label: (1 + len(pooled) - bisect_left(pooled, value)) / (1 + len(pooled))
+        counts = {len(model) for model in self.statistics}
+        if len(self.statistics) < FEWEST or counts != {classes}:
+            return Comparison(dict(statistics), self.statistics, by_class=False)
+        scores = {
+            label: _standings([value, *(model[label] for model in self.statistics)])
             for label, value in statistics.items()
         }
+        theirs = tuple(zip(*(scores[label][1:] for label in scores), strict=True))
+        return Comparison({label: scores[label][0] for label in scores}, theirs, by_class=True)
 
-    def model_p_value(self, values: Sequence[float], made_by: str, level: float) -> PValue:
-        """The rank of the largest statistic among the references' largest.
+    def model_p_value(
+        self,
+        statistics: Mapping[int, float],
+        made_by: str,
+        level: float,
+        classes: int | None = None,
+    ) -> PValue:
+        """The rank of the largest statistic, or standing, among the references' largest.
 
         With n references the smallest possible p-value is 1 / (n + 1), so a level needs
-        n >= 1 / level - 1 of them.
+        n >= 1 / level - 1 of them. `made_by` is what the statistics were made by.
         """
         count = len(self.statistics)
         needed = math.ceil(1 / level - 1 - 1e-9)
         if made_by != self.made_by:
             return _none("the reference statistics were made with other settings than this scan's")
-        if not values:
+        if not statistics:
             return _none("no class has a valid statistic")
-        p = self._rank(max(values))
+        compared = self.beside(statistics, classes)
+        p = compared.rank(max(compared.own.values()))
         if count < needed:
             return _none(
                 f"{count} reference models are too few: a level of {level:g} needs {needed} "
@@ -79,17 +102,60 @@ class References:
             "reference",
             value=p,
             log10=math.log10(p),
-            parameters={"references": float(count)},
+            parameters={"references": float(count), "by_class": float(compared.by_class)},
         )
 
-    def exceeding(self, statistics: Mapping[int, float], level: float) -> tuple[int, ...]:
-        """The classes whose own statistic is that rare among the references' largest."""
-        order = sorted(statistics, key=lambda label: -statistics[label])
-        return tuple(label for label in order if self._rank(statistics[label]) <= level)
 
-    def _rank(self, value: float) -> float:
-        at_least = sum(max(model) >= value for model in self.statistics)
-        return (1 + at_least) / (1 + len(self.statistics))
+@dataclass(frozen=True)
+class Comparison:
+    """Numbers of a model and of references that rank: statistics, or standings by class.
+
+    Args:
+        own: by class of the model.
+        references: of all classes of each reference.
+        by_class: whether they are standings: by how many standard deviations a model's statistic
+            is above the mean of all others' in the same class.
+    """
+
+    own: Mapping[int, float]
+    references: tuple[tuple[float, ...], ...]
+    by_class: bool
+
+    def rank(self, value: float) -> float:
+        """(1 + references whose largest is at least `value`) / (1 + all of them)."""
+        at_least = sum(largest >= value for largest in self._largest)
+        return (1 + at_least) / (1 + len(self._largest))
+
+    def exceeding(self, level: float) -> tuple[int, ...]:
+        """The classes whose own number is that rare among the references' largest."""
+        order = sorted(self.own, key=lambda label: -self.own[label])
+        return tuple(label for label in order if self.rank(self.own[label]) <= level)
+
+    def class_p_values(self) -> dict[int, float]:
+        """Per class, (1 + references' numbers at least as large) / (1 + all of them).
+
+        The classes of all references are pooled, as in section 7.1 of the paper.
+        """
+        pooled = sorted(value for model in self.references for value in model)
+        return {
+            label: (1 + len(pooled) - bisect_left(pooled, value)) / (1 + len(pooled))
+            for label, value in self.own.items()
+        }
+
+    @cached_property
+    def _largest(self) -> tuple[float, ...]:
+        return tuple(max(model) for model in self.references)
+
+
+def _standings(values: list[float]) -> list[float]:
+    """By how many standard deviations each is above the mean, both of all the others."""
+    found: list[float] = []
+    for place, value in enumerate(values):
+        others = values[:place] + values[place + 1 :]
+        centre = fmean(others)
+        spread = max(stdev(others), 1e-6 * abs(centre), 1e-12)  # of equal ones it is none
+        found.append((value - centre) / spread)
+    return found
 
 
 def _none(reason: str) -> PValue:
