@@ -108,11 +108,27 @@ def test_what_never_worked_is_no_reason(monkeypatch):
     assert nothing.record.settings["chosen"] == "mm-bm"
     assert "no small change or warp was found" in nothing.record.notes[0]
     row = {"kind": "flow", "target": 1, "radius": 1.0, "before": 1.0}
-    for after, chose in ((0.3, "mm-bm"), (0.4, "mm-bm + hardening")):
+    for after, chose in ((0.3, "mm-bm"), (0.4, "hardening")):
         monkeypatch.setattr(module, "_flow", lambda *_, after=after: (row | {"after": after},))
         record = chosen(toys.vectors(), hardening_steps=2).record
         assert record.settings["chosen"] == chose
         assert ("warp" in record.notes[0]) is (chose != "mm-bm")
+
+
+def test_bounds_stay_under_hardening_unless_a_flow_is_all_that_works(monkeypatch):
+    row = {"kind": "flow", "target": 1, "radius": 1.0, "before": 0.9, "after": 0.9}
+    monkeypatch.setattr(module, "_flow", lambda *_: (row,))
+    repaired, record = chosen(toys.vectors(), hardening_steps=2)
+    assert record.settings["chosen"] == "hardening"
+    assert record.notes[0].endswith("the bounds were dropped")
+    assert not isinstance(repaired.model, Bounded)
+    assert record.layers == ()
+    # What the added and the sparse one achieve on bounds is not said of a network without.
+    assert record.perturbations == ()
+    both = chosen(slipping(), hardening_steps=2).record
+    assert both.settings["chosen"] == "mm-bm + hardening"
+    kept = chosen(toys.vectors(), hardening_steps=2, keep_bounds=True).record
+    assert kept.settings["chosen"] == "mm-bm + hardening"
 
 
 class Column(nn.Module):

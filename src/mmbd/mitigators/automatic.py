@@ -46,7 +46,7 @@ def automatic(
     standing: float = STANDING,
     flowing: float = FLOWING,
     worked: float = WORKED,
-    keep_bounds: bool = True,
+    keep_bounds: bool | None = None,
     hardening_steps: int = 150,
     seed: int = 0,
     progress: Progress | None = None,
@@ -70,10 +70,12 @@ def automatic(
         flowing: the same for a flow.
         worked: the share that an added one has to have taken there before the bounds. A flow is
             looked for on the bounded network itself, and clean networks hardly yield to any.
-        keep_bounds: False drops the bounds, with what accuracy they cost, and hardens the
-            unrepaired network. What the bounds stop may then work again: on a BadNet of one source
-            class they left 3 % of its success, and hardening without them 80 %. Bounds that leave
-            no accuracy to spend on hardening are dropped too.
+        keep_bounds: whether bounds stay on a hardened network; False drops them, with what accuracy
+            they cost, and hardens the unrepaired one. By default they stay unless a flow is all
+            that works: warps are then undone for less accuracy and further. For other triggers
+            they do matter: on a BadNet of one source class they left 3 % of its success, and
+            hardening without them 80 %. Bounds that leave no accuracy to spend on hardening are
+            dropped too.
         hardening_steps: of the hardening.
         seed: of everything random.
         progress: called by the bounds and then by the hardening, each with its own number of steps.
@@ -97,28 +99,30 @@ def automatic(
         "flowing": flowing, "worked": worked, "keep_bounds": keep_bounds,
         "hardening_steps": hardening_steps,
     }  # fmt: skip
-    parts, notes = [first], [_why(telling, left)]
+    parts, notes, bounded = [first], [_why(telling, left)], True
     if left:
         kinds = tuple(dict.fromkeys(row["kind"] for row in left))
+        bounded = kinds != ("flow",) if keep_bounds is None else keep_bounds
         harden = partial(
             hardening, samples=samples, teacher=classifier, steps=hardening_steps,
             perturbations=kinds, **common,
         )  # fmt: skip
         try:
-            if keep_bounds:
+            if bounded:
                 try:
                     parts.append(harden(first.classifier))
                 except NotMitigated:  # they cost all the accuracy there was to spend, for nothing
-                    keep_bounds = False
-            if not keep_bounds:
+                    bounded = False
+            if not bounded:
                 parts.append(harden(classifier))
                 notes[0] += "; the bounds were dropped"
-            other = [row for row in rows if row["kind"] not in kinds]
+            # What was tried on bounds says nothing of a network without.
+            other = [row for row in rows if bounded and row["kind"] not in kinds]
             rows = (*other, *parts[1].record.perturbations)
         except NotMitigated as error:
+            bounded = True
             notes.append(f"hardening did not do, so the bounds are all there is: {error}")
     records = {made.record.method: made.record for made in parts}
-    bounded = keep_bounds or len(parts) == 1
     record = replace(
         parts[-1].record,
         method="auto",
