@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from mmbd.detectors.detector import Detection
+from mmbd.evaluate.tables import Result
 from scripts import script
 from zoo import digits
 
@@ -131,6 +133,26 @@ def test_the_table_has_its_rows(folder, name, monkeypatch):
     rows = table(folder, name, monkeypatch)
     starts = {row[: len(wanted)] for wanted in ROWS[name] for row in rows}
     assert set(ROWS[name]) <= starts
+
+
+def test_references_of_the_same_classes_decide_in_table_6():
+    """A class's margins lie within a tenth of its own; the attacked model's low class trebles."""
+
+    def result(seed: int, target: int | None = None) -> Result:
+        numbers = [scale * (1 + 0.01 * (seed * 7 % 20) / 2) for scale in (1.0, 10.0, 100.0)]
+        if target is not None:
+            numbers[target] *= 3
+        return Result(
+            f"{seed}", target is not None, "clean" if target is None else "sound",
+            () if target is None else (target,), "speech m5", seed, "mm-bd",
+            Detection(flagged=False, statistics=tuple(numbers)),
+        )  # fmt: skip
+
+    compared = script("paper/table6").with_references
+    clean = [result(seed) for seed in range(21)]
+    attacked = [result(3, 0), result(4, 1)]
+    assert compared([*clean, *attacked]) == {"clean": [True, True], "sound": [True, True]}
+    assert compared([*clean[:-1], *attacked]) == {}  # 18 are too few
 
 
 def test_what_the_answers_say_is_what_the_table_says(folder, monkeypatch):
