@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from common import pick
 
-from mmbd import data, fixing
+from mmbd import fixing
 from mmbd.attacks import files
 from mmbd.attacks.attack import Backdoor
 from mmbd.classifier import Classifier
@@ -27,6 +28,8 @@ from mmbd.data import Dataset
 from mmbd.domain import generator_for
 from mmbd.load import load
 from mmbd.report import write
+from mmbd.zoo import samples
+from mmbd.zoo.job import DataPlan
 from mmbd.zoo.read import cards_in
 
 # Clean images a class: Table 3's.
@@ -42,6 +45,7 @@ IMAGES = {
     "distillation": 250,
 }
 EVALUATED = 5000
+CLOUDS = 80  # a class, where a plan has its clouds generated
 
 
 def measured(
@@ -98,8 +102,12 @@ def working(folder: Path, attack: str) -> Any:
 
 def defended(source: dict[str, Any], root: Path) -> tuple[Dataset, Dataset]:
     """The defender's half of a card's test set, and the half for measuring."""
-    size = source["size"] and tuple(source["size"])
-    test = data.load(root / source["test"], size=size, grey=source["grey"], crop=source["crop"])
+    given = {key: tuple(value) if isinstance(value, list) else value
+             for key, value in source.items()}  # fmt: skip
+    plan = replace(DataPlan(**given), test_limit=None)
+    if plan.test.startswith(samples.GENERATED):  # as many as one likes
+        plan = replace(plan, test=f"{samples.GENERATED}{CLOUDS}")
+    test = samples.load(plan, root).test
     order = torch.randperm(len(test), generator=generator_for("mitigation halves"))
     middle = len(test) // 2
     return test.take(order[:middle]), test.take(order[middle:][:EVALUATED])

@@ -3,7 +3,8 @@
 See `common.py` for the command line; `mitigations.py` does the work and keeps its results. WaNet's
 models, which the paper's table does not have, come from a plan of their own. "without trigger" is
 the share of the same samples that the repaired network takes to the target when no trigger is on
-them: networks that are often wrong are sometimes wrong that way.
+them: networks that are often wrong are sometimes wrong that way. "fidelity" is TrojAI's figure, the
+share of the attack that is gone times that of the accuracy that is kept, 0 to 1.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from published import MITIGATION, MITIGATION_ENSEMBLES
 
 Row = dict[str, Any]
 HEADINGS = ("method", "images a class", "ensemble", "n", "hardened", "ASR before", "ASR",
-            "without trigger", "ACC before", "ACC", "drop", "the paper's ASR",
+            "without trigger", "ACC before", "ACC", "drop", "fidelity", "the paper's ASR",
             "its ACC")  # fmt: skip
 # The patterns that bounds are meant for.
 LOCAL = ("badnet", "unicolor", "1-pixel", "blend", "wanet")
@@ -48,7 +49,7 @@ def summary(label: str, method: str, rows: Sequence[Row]) -> list[Any]:
         method, rows[0]["images_a_class"], label, len(rows), sum(map(hardened, rows)),
         fmean(asr[0]), _spread(asr[1]), fmean(100 * row["untriggered"][1] for row in rows),
         fmean(acc[0]), _spread(acc[1]),
-        fmean(acc[0]) - fmean(acc[1]), *theirs,
+        fmean(acc[0]) - fmean(acc[1]), fmean(row["fidelity"] for row in rows), *theirs,
     ]  # fmt: skip
 
 
