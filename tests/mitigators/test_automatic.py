@@ -56,19 +56,6 @@ def test_where_bounds_are_enough_nothing_else_is_done():
     assert not mitigate(clf, inputs, labels, method="auto").record.weights_changed
 
 
-def test_what_no_bound_stops_is_hardened_without_bounds_where_that_is_asked_for():
-    clf = slipping()
-    repaired, record = chosen(clf, hardening_steps=60, keep_bounds=False)
-    assert record.settings["chosen"] == "hardening"
-    assert record.notes[0].endswith("the bounds were dropped")
-    assert record.layers == ()
-    assert type(repaired.model) is type(clf.model)
-    assert not same_weights(clf.model, repaired.model)
-    row = of_kind(record, "added")
-    assert row["after"] < 0.5 < row["before"]
-    assert toys.vector_rates(repaired)[0] == 1
-
-
 def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
     clf = slipping()
     assert toys.vector_rates(clf) == (1, 1)
@@ -107,28 +94,6 @@ def test_what_never_worked_is_no_reason(monkeypatch):
     nothing = chosen(clf, worked=1.01)
     assert nothing.record.settings["chosen"] == "mm-bm"
     assert "no small change or warp was found" in nothing.record.notes[0]
-    row = {"kind": "flow", "target": 1, "radius": 1.0, "before": 1.0}
-    for after, chose in ((0.3, "mm-bm"), (0.4, "hardening")):
-        monkeypatch.setattr(module, "_flow", lambda *_, after=after: (row | {"after": after},))
-        record = chosen(toys.vectors(), hardening_steps=2).record
-        assert record.settings["chosen"] == chose
-        assert ("warp" in record.notes[0]) is (chose != "mm-bm")
-
-
-def test_bounds_stay_under_hardening_unless_a_flow_is_all_that_works(monkeypatch):
-    row = {"kind": "flow", "target": 1, "radius": 1.0, "before": 0.9, "after": 0.9}
-    monkeypatch.setattr(module, "_flow", lambda *_: (row,))
-    repaired, record = chosen(toys.vectors(), hardening_steps=2)
-    assert record.settings["chosen"] == "hardening"
-    assert record.notes[0].endswith("the bounds were dropped")
-    assert not isinstance(repaired.model, Bounded)
-    assert record.layers == ()
-    # What the added and the sparse one achieve on bounds is not said of a network without.
-    assert record.perturbations == ()
-    both = chosen(slipping(), hardening_steps=2).record
-    assert both.settings["chosen"] == "mm-bm + hardening"
-    kept = chosen(toys.vectors(), hardening_steps=2, keep_bounds=True).record
-    assert kept.settings["chosen"] == "mm-bm + hardening"
 
 
 class Column(nn.Module):
@@ -149,29 +114,53 @@ def warped() -> tuple[Classifier, Samples]:
     return clf, prepare(clf, ramp * torch.linspace(0.95, 1, 20)[:, None, None, None])
 
 
-def test_flows_are_tried_on_the_bounded_network_which_is_not_tuned_against_them():
+def test_a_network_that_yields_to_a_flow_is_hardened_against_flows_without_bounds():
     clf, samples = warped()
     with toys.untouched(clf):
-        record = automatic(clf, samples, standing=1.01, flowing=1.01).record
-    kinds = [row["kind"] for row in record.perturbations]
-    assert kinds == ["added", "sparse", "flow"]
-    flow = record.perturbations[2]
+        repaired, record = automatic(clf, samples, hardening_steps=60)
+    assert record.settings["chosen"] == "hardening"
+    assert record.settings["hardening"]["perturbations"] == ("flow",)
+    assert "mm-bm" not in record.settings
+    assert record.layers == ()
+    assert type(repaired.model) is Column
+    (note,) = record.notes
+    assert note.startswith("hardened, without bounds: a small warp takes ")
+    assert note.endswith("to class 1")
+    row = of_kind(record, "flow")
+    assert row["after"] < 0.5 < row["before"]
+
+
+def test_a_flow_that_does_not_work_is_told_of_beside_the_bounds():
+    clf, samples = warped()
+    record = automatic(clf, samples, standing=1.01, flowing=1.01).record
+    assert record.settings["chosen"] == "mm-bm"
+    assert [row["kind"] for row in record.perturbations] == ["added", "sparse", "flow"]
+    flow = of_kind(record, "flow")
     assert flow["target"] == 1
     assert flow["before"] > 0.8
     assert flow["after"] > 0.8  # the ReLU's bound keeps the column's mean where it was
-    hardened = automatic(clf, samples, hardening_steps=60).record
-    assert {row["kind"] for row in hardened.perturbations} == {"added", "sparse", "flow"}
-    assert hardened.settings["hardening"]["perturbations"] == ("added", "flow")
+    hardened = automatic(clf, samples, flowing=1.01, hardening_steps=2).record
+    assert hardened.settings["chosen"] == "mm-bm + hardening"
+    assert hardened.settings["hardening"]["perturbations"] == ("added",)
+    assert [row["kind"] for row in hardened.perturbations] == ["sparse", "flow", "added"]
 
 
-def test_only_what_still_works_is_hardened_against(monkeypatch):
-    clf, samples = warped()
-    monkeypatch.setattr(module, "_flow", lambda *_: ({"kind": "flow", "target": 0, "radius": 1.0,
-                                                       "before": 0.2, "after": 0.1},))  # fmt: skip
-    record = automatic(clf, samples, hardening_steps=2).record
-    assert record.settings["hardening"]["perturbations"] == ("added",)
-    assert [row["kind"] for row in record.perturbations] == ["sparse", "flow", "added"]
-    assert of_kind(record, "flow")["after"] == 0.1
+def test_where_the_bounds_leave_nothing_to_spend_they_are_dropped(monkeypatch):
+    clf = slipping()
+
+    def only_the_original(classifier: Classifier, samples: Samples, **options) -> Mitigation:
+        if classifier is not clf:
+            raise NotMitigated("no weights kept the accuracy")
+        return hardening(classifier, samples, **options)
+
+    monkeypatch.setattr(module, "hardening", only_the_original)
+    repaired, record = chosen(clf, hardening_steps=60)
+    assert record.settings["chosen"] == "hardening"
+    assert record.notes[0].endswith("the bounds were dropped")
+    assert record.layers == ()
+    assert type(repaired.model) is type(clf.model)
+    # What was achieved on bounds is not said of a network without.
+    assert {row["kind"] for row in record.perturbations} == {"added"}
 
 
 def test_where_hardening_does_not_do_the_bounds_are_what_comes_back(monkeypatch):
@@ -185,6 +174,12 @@ def test_where_hardening_does_not_do_the_bounds_are_what_comes_back(monkeypatch)
     assert record.settings["chosen"] == "mm-bm"
     assert same_weights(clf.model, repaired.model)
     assert record.notes[1].endswith("the bounds are all there is: no weights kept the accuracy")
+    clf, samples = warped()
+    record = automatic(clf, samples, standing=1.01).record
+    assert record.settings["chosen"] == "mm-bm"
+    assert record.notes[0].startswith("hardened, without bounds")
+    assert record.notes[1].endswith("the bounds are all there is: no weights kept the accuracy")
+    assert of_kind(record, "flow")["after"] > 0.8
 
 
 def test_hardening_keeps_the_answers_of_the_network_as_it_was(monkeypatch):
@@ -198,7 +193,7 @@ def test_hardening_keeps_the_answers_of_the_network_as_it_was(monkeypatch):
     monkeypatch.setattr(module, "hardening", watched)
     clf = slipping()
     samples = prepare(clf, *toys.vector_samples())
-    automatic(clf, samples, hardening_steps=2, accuracy=0.5, seed=3, keep_bounds=True)
+    automatic(clf, samples, hardening_steps=2, accuracy=0.5, seed=3)
     assert seen["teacher"] is clf
     assert seen["samples"] is samples
     assert isinstance(seen["classifier"].model, Bounded)

@@ -45,7 +45,7 @@ def tuned(
     lr: float = 0.1,
     steps: int = 24,
     batch: int = 100,
-    against: float = 0.4,
+    against: float = 0.2,
     norm: float = 0.02,
     perturbations: tuple[str, ...] = ("added", "sparse"),
     seed: int = 0,
