@@ -57,7 +57,8 @@ def scan(
         null: which p-value decides: "joint", "population", "bootstrap", "paper", "authors" or
             "reference". By default "reference" where references are given and numerous enough
             for the level, else "joint"; without universal perturbations "population", and
-            "bootstrap" with settings that these tables were not made for.
+            "bootstrap" with settings that these tables were not made for, or for inputs that are
+            no images.
         level: the false-positive rate asked for, in (0, 1).
         seed: of the random starts; everything follows from it.
         seeds: repeat the scan with seed, seed + 1, ... and report how stable it is. The verdict
@@ -127,7 +128,7 @@ def scan(
     gains = [_gains(gain) for gain in gained]
     judge = partial(
         nulls.judge, made_by=run.made_by, level=level, null=null, references=references,
-        classes=classifier.classes,
+        classes=classifier.classes, images=len(classifier.domain.shape) == 3,
     )  # fmt: skip
     judgements = [judge(values, gains=gain) for values, gain in zip(statistics, gains, strict=True)]
     judged, order = judgements[0], _order(first)

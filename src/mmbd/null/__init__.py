@@ -31,6 +31,11 @@ NULLS: dict[str, Callable[[Sequence[float], str], PValue]] = {
 NAMES = (*NULLS, "reference")
 
 
+# Of 21 clean networks for raw sounds, the tables of image classifiers flagged 8 and 13.
+ONLY_IMAGES = (
+    "it compares with clean classifiers of images, and these inputs are none. Reference models of "
+    "the same domain can take its place"
+)
 # A further target's gap to the rest is at least this share of its gap to the targets above it.
 SHADOW = 0.5
 
@@ -65,6 +70,7 @@ def judge(
     references: References | None = None,
     gains: Gains | None = None,
     classes: int | None = None,
+    images: bool = True,
 ) -> Judgement:
     """Ask every null and let one decide.
 
@@ -77,6 +83,7 @@ def judge(
         references: of clean models; None without.
         gains: what universal perturbations gain, for the joint null; None without.
         classes: how many the model has, with those without a valid statistic; for references.
+        images: whether its inputs are images, of which the tables of populations are.
     """
     asked = {name: _Question(name, statistics, made_by) for name in NULLS}
     if gains is not None:
@@ -84,8 +91,9 @@ def judge(
         asked["joint"] = _Question("joint", both, joining.made_by(made_by, gains.made_by))
     answers = {name: question.answer() for name, question in asked.items()}
     if gains is None:
-        reason = "universal perturbations were not searched for"
-        answers["joint"] = PValue("joint", value=None, log10=None, reason=reason)
+        answers["joint"] = _none("joint", "universal perturbations were not searched for")
+    if not images:
+        answers |= {name: _none(name, ONLY_IMAGES) for name in ("joint", "population")}
     if references is not None:
         answers["reference"] = references.model_p_value(statistics, made_by, level, classes)
     applying = [name for name, answer in answers.items() if answer.value is not None]
@@ -113,6 +121,10 @@ def judge(
     )
 
 
+def _none(null: str, reason: str) -> PValue:
+    return PValue(null, value=None, log10=None, reason=reason)
+
+
 @dataclass(frozen=True)
 class _Question:
     """What one null is asked: numbers by class, and what they were made by."""
@@ -129,7 +141,7 @@ class _Question:
                 f"{len(values)} classes with a valid statistic; a null needs at least "
                 f"{MIN_CLASSES}. Reference models of the same domain can take its place"
             )
-            return PValue(self.null, value=None, log10=None, reason=reason)
+            return _none(self.null, reason)
         return NULLS[self.null](values, self.made_by)
 
     def step_down(self, answer: PValue, level: float) -> tuple[int, ...]:
