@@ -68,6 +68,18 @@ def test_bundled_models(card):
     assert len(report.gains) == 10
 
 
+def test_sounds_are_not_judged_by_tables_of_image_classifiers():
+    sound = mmbd.Classifier(Tilted(gain=4.0), input_shape=(1, 16))
+    report = mmbd.scan(sound)
+    assert (report.null, report.gains) == ("bootstrap", None)
+    assert "are no images" in report.caveats[-1]
+    asked = mmbd.scan(sound, null="joint")
+    assert asked.verdict == "not evaluable"
+    assert "classifiers of images" in asked.reason
+    assert mmbd.scan(sound, universal=True).gains is not None
+    assert not any("are no images" in caveat for caveat in mmbd.scan(classifier()).caveats)
+
+
 def test_the_joint_null_needs_universal_perturbations():
     with pytest.raises(ValueError, match="universal"):
         mmbd.scan(classifier(), null="joint", universal=False)

@@ -30,6 +30,11 @@ BLIND_SPOTS = (
     "A clean model that fits its training data poorly (below about 90 %) is flagged more often.",
 )
 
+NO_IMAGES = (
+    "The inputs are no images, of which the tables of clean classifiers are: without reference "
+    "models the model's own statistics judge it, and with ten classes they find little."
+)
+
 
 def scan(
     classifier: Classifier | Loaded,
@@ -53,7 +58,8 @@ def scan(
         classifier: the model under inspection, or what `load` returned; left exactly as it was.
         method: "fast", or "paper" for the procedure of the paper (about 100 times slower).
         universal: whether to search for universal perturbations as well, which the joint null
-            needs; by default with the fast method only. It takes about as long again.
+            needs; by default with the fast method only, and for images. It takes about as long
+            again.
         null: which p-value decides: "joint", "population", "bootstrap", "paper", "authors" or
             "reference". By default "reference" where references are given and numerous enough
             for the level, else "joint"; without universal perturbations "population", and
@@ -98,8 +104,9 @@ def scan(
         raise ValueError(f"unknown null {null!r}; known: {', '.join(nulls.NAMES)}")
     if null == "reference" and references is None:
         raise ValueError("null='reference' needs reference models")
-    universal = method == "fast" if universal is None else universal
-    if null == "joint" and not universal:
+    images = len(classifier.domain.shape) == 3
+    universal = method == "fast" and images if universal is None else universal
+    if null == "joint" and images and not universal:
         raise ValueError("null='joint' needs universal=True")
     model = model or describe(classifier)
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -128,7 +135,7 @@ def scan(
     gains = [_gains(gain) for gain in gained]
     judge = partial(
         nulls.judge, made_by=run.made_by, level=level, null=null, references=references,
-        classes=classifier.classes, images=len(classifier.domain.shape) == 3,
+        classes=classifier.classes, images=images,
     )  # fmt: skip
     judgements = [judge(values, gains=gain) for values, gain in zip(statistics, gains, strict=True)]
     judged, order = judgements[0], _order(first)
@@ -149,11 +156,16 @@ def scan(
         stability=_stability(statistics, judgements, seed) if seeds > 1 else None,
         model=model,
         run=run,
-        caveats=(*mishaps(first), *BLIND_SPOTS[references is not None :]),
+        caveats=_caveats(first, images=images, references=references is not None),
         curves={label: first.curves[label] for label in order[:CURVES_KEPT]},
         gains=None if gains[0] is None else _by_class(gains[0].by_class, classifier.classes),
         inputs=first.inputs,
     )
+
+
+def _caveats(found: MaximumMargins, *, images: bool, references: bool) -> tuple[str, ...]:
+    own = () if images or references else (NO_IMAGES,)
+    return (*mishaps(found), *BLIND_SPOTS[references:], *own)
 
 
 def _require_classifier(given: object) -> None:

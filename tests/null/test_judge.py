@@ -103,6 +103,17 @@ def test_few_classes_are_not_evaluable(count):
     assert found.targets == ()
 
 
+def test_tables_of_image_classifiers_judge_no_others():
+    found = judge(ATTACKED, made_by=MADE_BY, level=0.05, gains=gains(_4=20.0), images=False)
+    assert found.null == "bootstrap"
+    for answer in found.p_values[:2]:
+        assert answer.value is None
+        assert "classifiers of images" in answer.reason
+    asked = judge(ATTACKED, made_by=MADE_BY, level=0.05, null="population", images=False)
+    assert asked.verdict == "not evaluable"
+    assert "Reference models" in asked.reason
+
+
 def test_references_decide_where_they_suffice():
     three = {0: 20.0, 1: 25.0, 2: 39.0}
     clean = judge(three, made_by=MADE_BY, level=0.05, references=references(19))

@@ -48,8 +48,10 @@ def scan(
         models: Model files: safetensors, or PyTorch state dicts.
         loading: What the files do not say.
         method: The fast search, or the procedure of the paper.
-        universal: Search for universal perturbations too (default: with the fast method).
-        null: Which p-value decides (default: joint; reference where references are given).
+        universal: Search for universal perturbations too (default: with the fast method, for
+            images).
+        null: Which p-value decides (default: reference where references are given, else joint; for
+            other inputs than images bootstrap).
         level: The false-positive rate asked for.
         reference: Clean models of the same domain, or JSON reports on them: a file or a folder;
             may be repeated.
