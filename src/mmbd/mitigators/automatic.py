@@ -86,10 +86,10 @@ def automatic(
         "flowing": flowing, "worked": worked, "hardening_steps": hardening_steps,
     }  # fmt: skip
 
-    def harden(start: Classifier, kind: str) -> Mitigation:
+    def harden(start: Classifier, kind: str, targets: tuple[int, ...] | None = None) -> Mitigation:
         return hardening(
             start, samples, teacher=classifier, steps=hardening_steps, perturbations=(kind,),
-            **common,
+            targets=targets, **common,
         )  # fmt: skip
 
     parts: list[Mitigation] = []
@@ -100,7 +100,7 @@ def automatic(
     if any(stands(row, standing, flowing) for row in yields):
         notes.append(f"hardened, without bounds: {_words(yields[0])}")
         try:
-            parts = [harden(classifier, "flow")]
+            parts = [harden(classifier, "flow", (yields[0]["target"],))]
             rows = parts[0].record.perturbations
         except NotMitigated as error:
             notes.append(f"hardening did not do, so the bounds are all there is: {error}")
