@@ -35,6 +35,7 @@ STANDING, FLOWING = 0.5, 0.3
 # And what an added one took before: even a clean network yielded 54 % to the largest change tried,
 # 74 % with bounds. Of networks with an added backdoor it was 88 % and more.
 WORKED = 0.7
+BOUNDS_ONLY = "hardening did not do, so the bounds are all there is"
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -92,55 +93,55 @@ def automatic(
             targets=targets, **common,
         )  # fmt: skip
 
-    parts: list[Mitigation] = []
-    rows: Rows = ()
+    def whole(parts: list[Mitigation], rows: Rows) -> Mitigation:
+        records = {made.record.method: made.record for made in parts}
+        record = replace(
+            parts[-1].record,
+            method="auto",
+            settings={"chosen": " + ".join(records), **settings}
+            | {name: own.settings for name, own in records.items()},
+            layers=parts[0].record.layers,
+            curves={
+                f"{name}: {curve}": values
+                for name, own in records.items()
+                for curve, values in own.curves.items()
+            },
+            perturbations=tuple(rows),
+            seconds=time.perf_counter() - started,
+            notes=tuple(notes),
+        )
+        return Mitigation(parts[-1].classifier, record)
+
     notes: list[str] = []
     flow = _flow(classifier, samples, seed)
     yields = _rows(flow, classifier, classifier, samples)
     if any(stands(row, standing, flowing) for row in yields):
         notes.append(f"hardened, without bounds: {_words(yields[0])}")
         try:
-            parts = [harden(classifier, "flow", (yields[0]["target"],))]
-            rows = parts[0].record.perturbations
+            hardened = harden(classifier, "flow", (yields[0]["target"],))
+            return whole([hardened], hardened.record.perturbations)
         except NotMitigated as error:
-            notes.append(f"hardening did not do, so the bounds are all there is: {error}")
-    if not parts:
-        first = tuned(classifier, samples, layers=layers, steps=steps, **common)
-        parts = [first]
-        rows = (*first.record.perturbations, *_rows(flow, classifier, first.classifier, samples))
-        added = [row for row in rows if row["kind"] == "added" and row["before"] >= worked]
-        left = [row for row in added if stands(row, standing, flowing)]
-        notes.append(_why(added, left))
-        try:
-            if left:
-                parts = [first, harden(first.classifier, "added")]
-        except NotMitigated:  # the bounds cost all the accuracy there was to spend, for nothing
-            try:
-                parts = [harden(classifier, "added")]
-                notes[-1] += "; the bounds were dropped"
-            except NotMitigated as error:
-                notes.append(f"hardening did not do, so the bounds are all there is: {error}")
-        if parts[-1] is not first:
-            # What was tried on bounds says nothing of a network without.
-            other = [row for row in rows if parts[0] is first and row["kind"] != "added"]
-            rows = (*other, *parts[-1].record.perturbations)
-    records = {made.record.method: made.record for made in parts}
-    record = replace(
-        parts[-1].record,
-        method="auto",
-        settings={"chosen": " + ".join(records), **settings}
-        | {name: own.settings for name, own in records.items()},
-        layers=parts[0].record.layers,
-        curves={
-            f"{name}: {curve}": values
-            for name, own in records.items()
-            for curve, values in own.curves.items()
-        },
-        perturbations=tuple(rows),
-        seconds=time.perf_counter() - started,
-        notes=tuple(notes),
-    )
-    return Mitigation(parts[-1].classifier, record)
+            notes.append(f"{BOUNDS_ONLY}: {error}")
+    bounded = tuned(classifier, samples, layers=layers, steps=steps, **common)
+    rows = (*bounded.record.perturbations, *_rows(flow, classifier, bounded.classifier, samples))
+    added = [row for row in rows if row["kind"] == "added" and row["before"] >= worked]
+    left = [row for row in added if stands(row, standing, flowing)]
+    notes.append(_why(added, left))
+    if not left:
+        return whole([bounded], rows)
+    try:
+        hardened = harden(bounded.classifier, "added")
+        others = (row for row in rows if row["kind"] != "added")
+        return whole([bounded, hardened], (*others, *hardened.record.perturbations))
+    except NotMitigated:
+        pass  # the bounds cost all the accuracy there was to spend, for nothing
+    try:
+        hardened = harden(classifier, "added")
+        notes[-1] += "; the bounds were dropped"
+        return whole([hardened], hardened.record.perturbations)
+    except NotMitigated as error:
+        notes.append(f"{BOUNDS_ONLY}: {error}")
+        return whole([bounded], rows)
 
 
 def stands(row: Mapping[str, Any], standing: float = STANDING, flowing: float = FLOWING) -> bool:

@@ -16,7 +16,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, stdev
+
+import numpy as np
 
 from mmbd.errors import Failed
 from mmbd.report import PValue, Report
@@ -66,12 +67,11 @@ class References:
         counts = {len(model) for model in self.statistics}
         if len(self.statistics) < FEWEST or counts != {classes}:
             return Comparison(dict(statistics), self.statistics, by_class=False)
-        scores = {
-            label: _standings([value, *(model[label] for model in self.statistics)])
-            for label, value in statistics.items()
-        }
-        theirs = tuple(zip(*(scores[label][1:] for label in scores), strict=True))
-        return Comparison({label: scores[label][0] for label in scores}, theirs, by_class=True)
+        labels = list(statistics)
+        theirs = np.array(self.statistics)[:, labels]
+        standings = _standings(np.vstack([list(statistics.values()), theirs]))
+        own, *others = (tuple(row) for row in standings.tolist())
+        return Comparison(dict(zip(labels, own, strict=True)), tuple(others), by_class=True)
 
     def model_p_value(
         self,
@@ -147,15 +147,18 @@ class Comparison:
         return tuple(max(model) for model in self.references)
 
 
-def _standings(values: list[float]) -> list[float]:
-    """By how many standard deviations each is above the mean, both of all the others."""
-    found: list[float] = []
-    for place, value in enumerate(values):
-        others = values[:place] + values[place + 1 :]
-        centre = fmean(others)
-        spread = max(stdev(others), 1e-6 * abs(centre), 1e-12)  # of equal ones it is none
-        found.append((value - centre) / spread)
-    return found
+def _standings(values: np.ndarray) -> np.ndarray:
+    """By how many standard deviations each of the rows' values is above the mean of its column.
+
+    Mean and deviation are those of all other rows.
+    """
+    others = len(values) - 1
+    above = values - values.mean(0)
+    centre = -above / others  # of the others, as seen from the mean of all
+    squares = (above**2).sum(0) - above**2 * (1 + 1 / others)
+    deviation = np.sqrt(squares.clip(0) / (others - 1))
+    least = 1e-6 * np.abs(values).max(0) + 1e-12  # where they are equal
+    return (above - centre) / np.maximum(deviation, least)
 
 
 def _none(reason: str) -> PValue:
