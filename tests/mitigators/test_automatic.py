@@ -120,7 +120,6 @@ def test_a_network_that_yields_to_a_flow_is_hardened_against_flows_without_bound
         repaired, record = automatic(clf, samples, hardening_steps=60)
     assert record.settings["chosen"] == "hardening"
     assert record.settings["hardening"]["perturbations"] == ("flow",)
-    assert record.settings["hardening"]["targets"] == (1,)
     assert "mm-bm" not in record.settings
     assert record.layers == ()
     assert type(repaired.model) is Column

@@ -306,11 +306,3 @@ def test_a_pursuit_follows_the_network():
     assert row["before"] > 0.9
     assert row["after"] == 0
     assert Pursuit(clf, samples, (), generator_for("test")).perturbed(clf, samples.inputs) == []
-
-
-def test_a_pursuit_of_given_classes():
-    clf = toys.vectors()
-    samples = prepare(clf, *toys.vector_samples())
-    with clf.frozen():
-        pursuit = Pursuit(clf, samples, ("added",), generator_for("test"), targets=(1,))
-    assert [found.targets.tolist() for found in pursuit.first] == [[1]]

@@ -87,10 +87,10 @@ def automatic(
         "flowing": flowing, "worked": worked, "hardening_steps": hardening_steps,
     }  # fmt: skip
 
-    def harden(start: Classifier, kind: str, targets: tuple[int, ...] | None = None) -> Mitigation:
+    def harden(start: Classifier, kind: str) -> Mitigation:
         return hardening(
             start, samples, teacher=classifier, steps=hardening_steps, perturbations=(kind,),
-            targets=targets, **common,
+            **common,
         )  # fmt: skip
 
     def whole(parts: list[Mitigation], rows: Rows) -> Mitigation:
@@ -118,7 +118,7 @@ def automatic(
     if any(stands(row, standing, flowing) for row in yields):
         notes.append(f"hardened, without bounds: {_words(yields[0])}")
         try:
-            hardened = harden(classifier, "flow", (yields[0]["target"],))
+            hardened = harden(classifier, "flow")
             return whole([hardened], hardened.record.perturbations)
         except NotMitigated as error:
             notes.append(f"{BOUNDS_ONLY}: {error}")

@@ -48,7 +48,6 @@ def hardening(
     against: float = 0.15,
     against_flows: float = 0.6,
     perturbations: tuple[str, ...] = ("added", "flow"),
-    targets: tuple[int, ...] | None = None,
     augment: bool = True,
     teacher: Classifier | None = None,
     seed: int = 0,
@@ -73,7 +72,6 @@ def hardening(
         against_flows: the same for flows. They cost little accuracy and are far from any one
             trigger, so that they have to be stopped well for a warp to be stopped at all.
         perturbations: the kinds to train against, of `universal.kinds`.
-        targets: the classes that perturbations are looked for to; all by default.
         augment: mirror and shift images at random.
         teacher: whose answers on clean samples the weights are to keep; by default those of
             `classifier` as it is given. `samples` hold its answers.
@@ -90,7 +88,7 @@ def hardening(
     image = augment and len(classifier.domain.shape) == 3
     teacher = classifier if teacher is None else teacher
     with classifier.frozen(), teacher.frozen():
-        pursuit = Pursuit(classifier, samples, perturbations, generator, targets=targets)
+        pursuit = Pursuit(classifier, samples, perturbations, generator)
         weighed = [against_flows if row.kind == "flow" else against for row in pursuit.first]
         with trainable(network) as weights:
             original = [weight.detach().clone() for weight in weights]
@@ -131,8 +129,8 @@ def hardening(
             outcome = pursuit.outcome(teacher, repaired, samples)
     settings = {
         "accuracy": accuracy, "lr": lr, "steps": steps, "batch": batch, "against": against,
-        "against_flows": against_flows, "perturbations": perturbations, "targets": targets,
-        "augment": augment, "extent": extent,
+        "against_flows": against_flows, "perturbations": perturbations, "augment": augment,
+        "extent": extent,
     }  # fmt: skip
     record = Record(
         "hardening", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome)

@@ -202,7 +202,6 @@ class Pursuit:
         classifier, samples: the network as it was, frozen, and clean samples.
         perturbations: the kinds, some of `kinds`; those that the inputs cannot have are left out.
         generator: of everything random.
-        targets: the classes to try; all by default.
         step: the length of a step, in units of the radius.
     """
 
@@ -212,14 +211,11 @@ class Pursuit:
         samples: Samples,
         perturbations: Sequence[str],
         generator: torch.Generator,
-        *,
-        targets: Sequence[int] | None = None,
         step: float = 0.3,
     ) -> None:
         possible = [kind for kind in perturbations if kind in kinds(classifier.domain)]
         self.first = [
-            suspects(find(classifier, samples, kind, generator=generator, targets=targets))
-            for kind in possible
+            suspects(find(classifier, samples, kind, generator=generator)) for kind in possible
         ]
         self.now = list(self.first)
         self.step = step
