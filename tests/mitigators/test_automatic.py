@@ -96,6 +96,31 @@ def test_what_never_worked_is_no_reason(monkeypatch):
     assert "no small change or warp was found" in nothing.record.notes[0]
 
 
+def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
+    def with_rows(*rows: tuple[float, float]):
+        def told(*given, **options) -> Mitigation:
+            made = tuned(*given, **options)
+            found = tuple(
+                {"kind": "added", "target": label, "radius": 1.0, "before": before, "after": after}
+                for label, (before, after) in enumerate(rows)
+            )
+            return Mitigation(
+                made.classifier, dataclasses.replace(made.record, perturbations=found)
+            )
+
+        return told
+
+    for rows, choice, words in (
+        (((0.95, 0.6), (0.74, 0.95)), "mm-bm", "that took 95% takes 60%"),
+        (((0.95, 0.7), (0.74, 0.95)), "mm-bm + hardening", "still takes 70%"),
+        (((0.65, 0.9),), "mm-bm", "no small change or warp was found"),
+    ):
+        monkeypatch.setattr(module, "tuned", with_rows(*rows))
+        record = chosen(toys.vectors(), hardening_steps=2).record
+        assert record.settings["chosen"] == choice
+        assert words in record.notes[0]
+
+
 class Column(nn.Module):
     """Class 1 where the eighth column is bright: a warp's backdoor, through a ReLU."""
 

@@ -5,9 +5,10 @@ high, and a pattern that moves every activation a little may leave none to bound
 those, for many times the time and for other weights. Which of the two a network needs shows
 without any trigger, by universal perturbations (`universal`). A flow that takes many clean samples
 to one class is found on networks with a warp only: those are hardened, without bounds, which
-would cost accuracy for nothing. Of the others, those are hardened on which an added perturbation
-that has adapted to the bounds still takes most samples to one class. Sparse ones say nothing of
-it: bounds stop them, and a thirtieth of the pixels moves a clean network too.
+would cost accuracy for nothing. Of the others, those are hardened on which the added perturbation
+that worked best, having adapted to the bounds, still takes most samples to its class. Those to
+other classes say nothing of it, nor do sparse ones: bounds stop them, and a thirtieth of the
+pixels moves a clean network too.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Sample
 from mmbd.mitigators.tuned import tuned
 from mmbd.mitigators.universal import Universal
 
-# The share of samples that a perturbation which still works takes to its class. Where bounds had
-# left half a chessboard's success or more, added ones still took 53 % and more; after some that had
-# undone a patch they take up to 62 % too, and those are hardened for little. Flows took up to 24 %
-# on networks without a warp, and 37 % and more on ones with a warp.
-STANDING, FLOWING = 0.5, 0.3
+# The share of samples that a perturbation which still works takes to its class. Where hardening
+# undid what bounds had left (of a chessboard), an added one still took 91 %; where bounds had
+# undone a patch, up to 62 %. Flows took up to 24 % on networks without a warp, else 37 % and more.
+STANDING, FLOWING = 0.7, 0.3
 # And what an added one took before: even a clean network yielded 54 % to the largest change tried,
 # 74 % with bounds. Of networks with an added backdoor it was 88 % and more.
 WORKED = 0.7
@@ -56,10 +56,10 @@ def automatic(
     """Bound the activations; harden the network instead if it yields to a warp, or on top.
 
     Where a flow works on the network, that is hardened against flows and has no bounds. Else it
-    gets the bounds of `tuned`; where an added perturbation still works, the bounded network is
-    hardened against such ones, towards the answers of the unrepaired one. The record's notes say
-    what was chosen and why, its settings `chosen` ("mm-bm", "mm-bm + hardening" or "hardening") and
-    those of each part; among its perturbations is the flow that was tried.
+    gets the bounds of `tuned`; where the added perturbation that had worked best still works, the
+    bounded network is hardened against such ones, towards the answers of the unrepaired one. The
+    record's notes say what was chosen and why, its settings `chosen` ("mm-bm", "mm-bm + hardening"
+    or "hardening") and those of each part; among its perturbations is the flow that was tried.
 
     Args:
         classifier: what to repair.
@@ -67,8 +67,8 @@ def automatic(
         layers: which activations get bounds, see `tuned`.
         accuracy: the share of the accuracy on the samples to keep, of both parts.
         steps: of the bounds.
-        standing: the share of other classes' samples, 0 to 1, that an added perturbation has to
-            take to its class for the bounds not to be enough; above 1 nothing is hardened for it.
+        standing: the share of other classes' samples, 0 to 1, that this perturbation has to take
+            to its class for the bounds not to be enough; above 1 nothing is hardened for it.
         flowing: the share that a flow has to take there for the network to be hardened against it.
         worked: the share that an added one has to have taken there before the bounds.
         hardening_steps: of the hardening.
@@ -125,9 +125,9 @@ def automatic(
     bounded = tuned(classifier, samples, layers=layers, steps=steps, **common)
     rows = (*bounded.record.perturbations, *_rows(flow, classifier, bounded.classifier, samples))
     added = [row for row in rows if row["kind"] == "added" and row["before"] >= worked]
-    left = [row for row in added if stands(row, standing, flowing)]
-    notes.append(_why(added, left))
-    if not left:
+    most = max(added, key=lambda row: row["before"], default=None)
+    notes.append(_why(most, standing, flowing))
+    if most is None or not stands(most, standing, flowing):
         return whole([bounded], rows)
     try:
         hardened = harden(bounded.classifier, "added")
@@ -173,14 +173,13 @@ def _rows(
     )
 
 
-def _why(tried: Rows, left: Rows) -> str:
+def _why(most: Mapping[str, Any] | None, standing: float, flowing: float) -> str:
     """The choice between bounds and hardening on top of them, in words."""
-    if not tried:
+    if most is None:
         return "bounds only: no small change or warp was found that takes most samples to one class"
-    worst = max(left or tried, key=lambda row: row["after" if left else "before"])
-    if left:
-        return f"hardened: with bounds {_words(worst, still=True)}"
-    return f"bounds only: with them {_words(worst)}"
+    if stands(most, standing, flowing):
+        return f"hardened: with bounds {_words(most, still=True)}"
+    return f"bounds only: with them {_words(most)}"
 
 
 def _words(row: Mapping[str, Any], *, still: bool = False) -> str:
