@@ -100,6 +100,7 @@ ROWS = {
                 ("(b) clean, by logit",)],
     "table10": [("auto", "gtsrb", "chessboard-M", 1)],
     "mitigation_advanced": [("advanced", "multi-trigger-1", "auto", 1)],
+    "warps": [("clean", 3)],
 }  # fmt: skip
 
 

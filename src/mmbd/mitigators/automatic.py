@@ -113,7 +113,7 @@ def automatic(
         return Mitigation(parts[-1].classifier, record)
 
     notes: list[str] = []
-    flow = _flow(classifier, samples, seed)
+    flow = easiest_flow(classifier, samples, seed)
     yields = _rows(flow, classifier, classifier, samples)
     if any(stands(row, standing, flowing) for row in yields):
         notes.append(f"hardened, without bounds: {_words(yields[0])}")
@@ -150,7 +150,7 @@ def stands(row: Mapping[str, Any], standing: float = STANDING, flowing: float = 
     return row["after"] >= least
 
 
-def _flow(classifier: Classifier, samples: Samples, seed: int) -> Universal | None:
+def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Universal | None:
     """The flow to the class that yields most to one; none but for images."""
     if "flow" not in universal.kinds(classifier.domain):
         return None
