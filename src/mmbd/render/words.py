@@ -19,7 +19,7 @@ NULLS = {
     "bootstrap": ("bootstrap", "simulated statistics without an outlier"),
     "paper": ("paper (eq. 7)", "a Gamma fitted to the other classes; not calibrated"),
     "authors": ("authors' variant", "the same with free location, as scripted; not calibrated"),
-    "reference": ("reference", "your own reference models"),
+    "reference": ("reference", "your own reference models, by class where they have the same"),
 }
 FACTS_NAMED = ("shape", "loc", "scale", "statistic", "critical")
 
