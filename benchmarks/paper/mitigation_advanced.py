@@ -56,7 +56,12 @@ def summary(plan: str, attack: str, method: str, rows: Sequence[dict[str, Any]])
 def main() -> None:
     chosen = options(__doc__)
     table = [row for plan in PLANS for row in rows_of(chosen, plan)]
-    show("Mitigation of advanced, adaptive and all-to-all attacks, in %", HEADINGS, table, chosen)
+    show(
+        "Mitigation of advanced, adaptive and all-to-all attacks, in %; fidelity 0 to 1",
+        HEADINGS,
+        table,
+        chosen,
+    )
 
 
 if __name__ == "__main__":

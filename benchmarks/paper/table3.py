@@ -78,7 +78,7 @@ def main() -> None:
         ]
         if local:
             table.append(summary("all but chessboard", method, local))
-    show("Table 3: mitigation on CIFAR-10, in %", HEADINGS, table, chosen)
+    show("Table 3: mitigation on CIFAR-10, in %; fidelity 0 to 1", HEADINGS, table, chosen)
 
 
 if __name__ == "__main__":

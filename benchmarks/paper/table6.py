@@ -31,10 +31,12 @@ def with_references(results: Sequence[Result]) -> dict[str, list[bool]]:
     for result in results:
         if is_reference(result) or not theirs:
             continue
-        given, own = References(tuple(theirs), ""), dict(enumerate(numbers(result)))
-        if given.model_p_value(own, "", LEVEL, len(own)).value is None:
+        own = dict(enumerate(numbers(result)))
+        names = tuple(map(str, own))
+        given = References(tuple(theirs), "", names)
+        if given.model_p_value(own, "", LEVEL, names).value is None:
             continue
-        targets = given.beside(own, len(own)).exceeding(LEVEL)
+        targets = given.beside(own, names).exceeding(LEVEL)
         hit = bool(targets) and targets[0] in result.true_targets
         found.setdefault(result.attack, []).append(hit if result.backdoored else not targets)
     return found

@@ -32,7 +32,7 @@ HEADINGS = (
 
 
 def main() -> None:
-    chosen = options(__doc__ or "")
+    chosen = options(__doc__)
     torch.set_num_threads(1)
     found: dict[str, list[tuple[float, bool]]] = {}
     given: dict[str, Any] = {}
@@ -60,7 +60,8 @@ def main() -> None:
     rows = [
         (
             kind, len(seen), min(taken for taken, _ in seen), max(taken for taken, _ in seen),
-            share([taken >= FLOWING for taken, _ in seen]), share([right for _, right in seen]),
+            share([taken >= FLOWING for taken, _ in seen]),
+            None if kind == "clean" else share([right for _, right in seen]),
         )
         for kind, seen in sorted(found.items())
     ]  # fmt: skip

@@ -135,7 +135,7 @@ def scan(
     gains = [_gains(gain) for gain in gained]
     judge = partial(
         nulls.judge, made_by=run.made_by, level=level, null=null, references=references,
-        classes=classifier.classes, images=images,
+        names=classifier.class_names, images=images,
     )  # fmt: skip
     judgements = [judge(values, gains=gain) for values, gain in zip(statistics, gains, strict=True)]
     judged, order = judgements[0], _order(first)
@@ -156,7 +156,7 @@ def scan(
         stability=_stability(statistics, judgements, seed) if seeds > 1 else None,
         model=model,
         run=run,
-        caveats=_caveats(first, images=images, references=references is not None),
+        caveats=_caveats(first, images=images, references=judged.null == "reference"),
         curves={label: first.curves[label] for label in order[:CURVES_KEPT]},
         gains=None if gains[0] is None else _by_class(gains[0].by_class, classifier.classes),
         inputs=first.inputs,

@@ -93,7 +93,7 @@ def test_what_never_worked_is_no_reason(monkeypatch):
     clf = slipping()
     nothing = chosen(clf, worked=1.01)
     assert nothing.record.settings["chosen"] == "mm-bm"
-    assert "no small change or warp was found" in nothing.record.notes[0]
+    assert "no small change was found" in nothing.record.notes[0]
 
 
 def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
@@ -113,7 +113,7 @@ def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
     for rows, choice, words in (
         (((0.95, 0.6), (0.74, 0.95)), "mm-bm", "that took 95% takes 60%"),
         (((0.95, 0.7), (0.74, 0.95)), "mm-bm + hardening", "still takes 70%"),
-        (((0.65, 0.9),), "mm-bm", "no small change or warp was found"),
+        (((0.65, 0.9),), "mm-bm", "no small change was found"),
     ):
         monkeypatch.setattr(module, "tuned", with_rows(*rows))
         record = chosen(toys.vectors(), hardening_steps=2).record
@@ -202,8 +202,9 @@ def test_where_hardening_does_not_do_the_bounds_are_what_comes_back(monkeypatch)
     clf, samples = warped()
     record = automatic(clf, samples, standing=1.01).record
     assert record.settings["chosen"] == "mm-bm"
-    assert record.notes[0].startswith("hardened, without bounds")
-    assert record.notes[1].endswith("the bounds are all there is: no weights kept the accuracy")
+    assert record.notes[0].startswith("a small warp takes ")
+    assert record.notes[0].endswith("did not do: no weights kept the accuracy")
+    assert record.notes[1].startswith("bounds only: with them a small change")
     assert of_kind(record, "flow")["after"] > 0.8
 
 

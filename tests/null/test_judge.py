@@ -15,6 +15,7 @@ MADE_BY = shipped().made_by
 GAINED_BY = json.loads(shipped("joint").made_by)[1]
 CLEAN = dict(enumerate([30.0, 31, 33, 29, 30, 32, 31, 30, 33, 34]))
 ATTACKED = CLEAN | {4: 200.0}
+NAMES = tuple("abcdefghij")
 
 
 def references(count: int, largest: float = 40.0) -> References:
@@ -150,8 +151,8 @@ def test_class_p_values_by_hand():
 
 
 def test_standings_by_class_by_hand():
-    given = References(((1.0, 100.0), (2.0, 100.0), (3.0, 400.0)), MADE_BY)
-    compared = given.beside({0: 4.0, 1: 200.0}, classes=2)
+    given = References(((1.0, 100.0), (2.0, 100.0), (3.0, 400.0)), MADE_BY, ("a", "b"))
+    compared = given.beside({0: 4.0, 1: 200.0}, ("a", "b"))
     assert compared.by_class
     # 4 beside 1, 2, 3: mean 2, deviation 1; 200 beside 100, 100, 400: mean 200.
     assert compared.own == pytest.approx({0: 2.0, 1: 0.0})
@@ -171,22 +172,32 @@ def noisy(count: int, classes: int = 10) -> list[tuple[float, ...]]:
 
 def test_a_class_with_small_margins_is_seen_by_references_with_the_same_classes():
     *theirs, own = noisy(20)
-    given = References(tuple(theirs), MADE_BY)
-    asked = {"made_by": MADE_BY, "level": 0.05, "references": given, "classes": 10}
+    given = References(tuple(theirs), MADE_BY, NAMES)
+    asked = {"made_by": MADE_BY, "level": 0.05, "references": given, "names": NAMES}
     clean = dict(enumerate(own))
     assert judge(clean, **asked).verdict == "clean"
     found = judge(clean | {1: 3 * own[1]}, **asked)
     assert (found.null, found.targets, found.p_value) == ("reference", (1,), 0.05)
     assert found.p_values[-1].parameters["by_class"] == 1.0
     # As one class among all it is far from the largest.
-    assert judge(clean | {1: 3 * own[1]}, **asked | {"classes": 11}).verdict == "clean"
+    for other in (None, NAMES[:9], NAMES[::-1]):
+        assert judge(clean | {1: 3 * own[1]}, **asked | {"names": other}).verdict == "clean"
+
+
+def test_classes_in_another_order_are_not_compared_one_by_one():
+    *theirs, own = noisy(20)
+    given = References(tuple(theirs), MADE_BY, NAMES)
+    turned = dict(enumerate(own[::-1]))
+    asked = {"made_by": MADE_BY, "level": 0.05, "references": given}
+    assert judge(turned, names=NAMES[::-1], **asked).verdict == "clean"
+    assert judge(turned, names=NAMES, **asked).verdict == "backdoored"  # numbers cannot tell
 
 
 def test_p_values_by_class_are_uniform_on_exchangeable_models():
     models = noisy(20)
     ranks = sorted(
-        References(tuple(models[:place] + models[place + 1 :]), MADE_BY)
-        .model_p_value(dict(enumerate(models[place])), MADE_BY, 0.05, classes=10)
+        References(tuple(models[:place] + models[place + 1 :]), MADE_BY, NAMES)
+        .model_p_value(dict(enumerate(models[place])), MADE_BY, 0.05, NAMES)
         .value
         for place in range(20)
     )
@@ -194,10 +205,10 @@ def test_p_values_by_class_are_uniform_on_exchangeable_models():
 
 
 def test_equal_references_and_a_class_without_statistic():
-    given = References(((1.0, 2.0),) * 19, MADE_BY)
-    same = judge({0: 1.0}, made_by=MADE_BY, level=0.05, references=given, classes=2)
+    given = References(((1.0, 2.0),) * 19, MADE_BY, ("a", "b"))
+    same = judge({0: 1.0}, made_by=MADE_BY, level=0.05, references=given, names=("a", "b"))
     assert (same.verdict, same.p_value) == ("clean", 1.0)
-    more = judge({1: 2.1}, made_by=MADE_BY, level=0.05, references=given, classes=2)
+    more = judge({1: 2.1}, made_by=MADE_BY, level=0.05, references=given, names=("a", "b"))
     assert more.targets == (1,)
 
 

@@ -61,8 +61,8 @@ def fix(
         data: Clean samples: a folder of images by class, or a Parquet or .npz file.
         out: What to write: .safetensors for mmbd, .onnx, .pt2 (torch.export) or .pt (a pickled
             module of plain PyTorch); may be repeated (default: MODEL.repaired.safetensors).
-        method: How: mm-bm, auto (hardening where mm-bm is not enough), paper, script,
-            margin-clipping, hardening, fine-pruning, distillation.
+        method: How: mm-bm, auto (hardening where mm-bm is not enough or a warp works), paper,
+            script, margin-clipping, hardening, fine-pruning, distillation.
         option: An option of the method, key=value; may be repeated.
         per_class: How many samples of each class to repair with; the others measure.
         held_out: Samples to measure on, instead of those left over.

@@ -72,7 +72,8 @@ def mitigate(
 
     The classifier given is left as it is, bit for bit. By default (MM-BM) no weight of the copy
     changes either: upper bounds are learnt for its activations, one a channel. Method "auto"
-    hardens the weights where a universal perturbation still works on the bounded network.
+    hardens the weights where a universal perturbation still works on the bounded network, and,
+    without bounds, where a warp works on the network as it is.
 
     Args:
         classifier: what to repair, or what `load` returned.

@@ -1,4 +1,4 @@
-"""Bounds where they are enough, and hardening where a universal perturbation still works on them.
+"""Bounds where they are enough, and hardening where a universal perturbation shows they are not.
 
 Bounds stop a trigger that drives some activation high, and change no weight. A warp drives none
 high, and a pattern that moves every activation a little may leave none to bound; hardening stops
@@ -13,7 +13,6 @@ pixels moves a clean network too.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -59,7 +58,8 @@ def automatic(
     gets the bounds of `tuned`; where the added perturbation that had worked best still works, the
     bounded network is hardened against such ones, towards the answers of the unrepaired one. The
     record's notes say what was chosen and why, its settings `chosen` ("mm-bm", "mm-bm + hardening"
-    or "hardening") and those of each part; among its perturbations is the flow that was tried.
+    or "hardening") and those of each part. Its perturbations are those of the parts, and a flow
+    that was looked for on the bounded network.
 
     Args:
         classifier: what to repair.
@@ -112,22 +112,24 @@ def automatic(
         )
         return Mitigation(parts[-1].classifier, record)
 
+    limits = {"standing": standing, "flowing": flowing, "worked": worked}
     notes: list[str] = []
     flow = easiest_flow(classifier, samples, seed)
-    yields = _rows(flow, classifier, classifier, samples)
-    if any(stands(row, standing, flowing) for row in yields):
-        notes.append(f"hardened, without bounds: {_words(yields[0])}")
+    for row in still_working(_rows(flow, samples, classifier), **limits):
         try:
             hardened = harden(classifier, "flow")
+            notes.append(f"hardened, without bounds: {_words(row)}")
             return whole([hardened], hardened.record.perturbations)
         except NotMitigated as error:
-            notes.append(f"{BOUNDS_ONLY}: {error}")
+            notes.append(f"{_words(row)}, but hardening against it did not do: {error}")
     bounded = tuned(classifier, samples, layers=layers, steps=steps, **common)
-    rows = (*bounded.record.perturbations, *_rows(flow, classifier, bounded.classifier, samples))
-    added = [row for row in rows if row["kind"] == "added" and row["before"] >= worked]
-    most = max(added, key=lambda row: row["before"], default=None)
-    notes.append(_why(most, standing, flowing))
-    if most is None or not stands(most, standing, flowing):
+    added = [row for row in bounded.record.perturbations if row["kind"] == "added"]
+    adapted = easiest_flow(bounded.classifier, samples, seed)
+    flows = _rows(adapted, samples, classifier, bounded.classifier)
+    rows = (*bounded.record.perturbations, *flows)
+    left = still_working(added, **limits)
+    notes.append(_why(_easiest(added, worked), hardened=bool(left)))
+    if not left:
         return whole([bounded], rows)
     try:
         hardened = harden(bounded.classifier, "added")
@@ -144,10 +146,19 @@ def automatic(
         return whole([bounded], rows)
 
 
-def stands(row: Mapping[str, Any], standing: float = STANDING, flowing: float = FLOWING) -> bool:
-    """Whether the perturbation of a record's row still works; nobody can tell of a sparse one."""
-    least = {"added": standing, "flow": flowing}.get(row["kind"], math.inf)
-    return row["after"] >= least
+def still_working(
+    rows: Rows, *, standing: float = STANDING, flowing: float = FLOWING, worked: float = WORKED
+) -> Rows:
+    """The rows of a record whose perturbations tell that they still work; see `automatic`."""
+    most = _easiest([row for row in rows if row["kind"] == "added"], worked)
+    flows = [row for row in rows if row["kind"] == "flow" and row["after"] >= flowing]
+    return [*flows, *([most] if most is not None and most["after"] >= standing else [])]
+
+
+def _easiest(added: Rows, worked: float) -> Mapping[str, Any] | None:
+    """The added perturbation that took most before, if that was much."""
+    most = max(added, key=lambda row: row["before"], default=None)
+    return most if most is not None and most["before"] >= worked else None
 
 
 def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Universal | None:
@@ -159,27 +170,27 @@ def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Univers
     return found.only(found.success.argmax().reshape(1))
 
 
-def _rows(
-    found: Universal | None, before: Classifier, after: Classifier, samples: Samples
-) -> tuple[dict[str, Any], ...]:
-    """What a perturbation achieves on two networks, as rows of a record."""
+def _rows(found: Universal | None, samples: Samples, *networks: Classifier) -> Rows:
+    """What a perturbation achieves on a network, or before and after, as rows of a record."""
     if found is None:
         return ()
-    with before.frozen(), after.frozen():
-        rates = [found.rates(network, samples).tolist() for network in (before, after)]
+    rates: list[list[float]] = []
+    for network in networks:
+        with network.frozen():
+            rates.append(found.rates(network, samples).tolist())
     return tuple(
         {"kind": found.kind, "target": target, "radius": found.radius, "before": was, "after": now}
-        for target, was, now in zip(found.targets.tolist(), *rates, strict=True)
+        for target, was, now in zip(found.targets.tolist(), rates[0], rates[-1], strict=True)
     )
 
 
-def _why(most: Mapping[str, Any] | None, standing: float, flowing: float) -> str:
+def _why(most: Mapping[str, Any] | None, *, hardened: bool) -> str:
     """The choice between bounds and hardening on top of them, in words."""
     if most is None:
-        return "bounds only: no small change or warp was found that takes most samples to one class"
-    if stands(most, standing, flowing):
-        return f"hardened: with bounds {_words(most, still=True)}"
-    return f"bounds only: with them {_words(most)}"
+        return "bounds only: no small change was found that takes most samples to one class"
+    return f"{'hardened: with bounds' if hardened else 'bounds only: with them'} " + _words(
+        most, still=hardened
+    )
 
 
 def _words(row: Mapping[str, Any], *, still: bool = False) -> str:

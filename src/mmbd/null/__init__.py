@@ -69,7 +69,7 @@ def judge(
     null: str | None = None,
     references: References | None = None,
     gains: Gains | None = None,
-    classes: int | None = None,
+    names: Sequence[str] | None = None,
     images: bool = True,
 ) -> Judgement:
     """Ask every null and let one decide.
@@ -82,7 +82,7 @@ def judge(
         null: which one decides; see `scan.scan` for the default.
         references: of clean models; None without.
         gains: what universal perturbations gain, for the joint null; None without.
-        classes: how many the model has, with those without a valid statistic; for references.
+        names: of all classes of the model, in their order, to compare with the references'.
         images: whether its inputs are images, of which the tables of populations are.
     """
     asked = {name: _Question(name, statistics, made_by) for name in NULLS}
@@ -95,7 +95,7 @@ def judge(
     if not images:
         answers |= {name: _none(name, ONLY_IMAGES) for name in ("joint", "population")}
     if references is not None:
-        answers["reference"] = references.model_p_value(statistics, made_by, level, classes)
+        answers["reference"] = references.model_p_value(statistics, made_by, level, names)
     applying = [name for name, answer in answers.items() if answer.value is not None]
     preferred = (name for name in ("reference", "joint", "population") if name in applying)
     decisive = null or next(preferred, "bootstrap")
@@ -104,7 +104,7 @@ def judge(
     if answer.value is not None and answer.value <= level:
         if decisive == "reference":
             assert references is not None
-            targets = references.beside(statistics, classes).exceeding(level)
+            targets = references.beside(statistics, names).exceeding(level)
         else:
             targets = asked[decisive].step_down(answer, level)
     verdict: Verdict = "backdoored" if targets else "clean"
@@ -117,7 +117,7 @@ def judge(
         p_values=tuple(answers.values()),
         class_p_values=None
         if references is None
-        else references.beside(statistics, classes).class_p_values(),
+        else references.beside(statistics, names).class_p_values(),
     )
 
 

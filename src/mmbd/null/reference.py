@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,10 +27,17 @@ FEWEST = 3  # references, for a standard deviation
 
 @dataclass(frozen=True)
 class References:
-    """The statistics of clean models, one tuple a model, and what they were made by."""
+    """The statistics of clean models.
+
+    Args:
+        statistics: one tuple a model, by class.
+        made_by: the method and settings behind them.
+        names: of the classes, in their order, if all models have the same; else None.
+    """
 
     statistics: tuple[tuple[float, ...], ...]
     made_by: str
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.statistics or not all(self.statistics):
@@ -45,27 +52,32 @@ class References:
         """
         models: list[tuple[float, ...]] = []
         made_by: set[str] = set()
+        names: set[tuple[str, ...]] = set()
         for name, report in reports:
             numbers = tuple(value for value in report.statistics if value is not None)
             if report.run is None or len(numbers) < len(report.statistics):
                 raise Failed(f"reference {name}: {report.reason or 'a class has no statistic'}")
             models.append(numbers)
             made_by.add(report.run.made_by)
+            names.add(tuple(report.class_names))
         if len(made_by) > 1:
             raise Failed(f"references were made with different settings: {sorted(made_by)}")
-        return cls(tuple(models), next(iter(made_by), ""))
+        same = next(iter(names)) if len(names) == 1 else None
+        return cls(tuple(models), next(iter(made_by), ""), same)
 
-    def beside(self, statistics: Mapping[int, float], classes: int | None = None) -> Comparison:
+    def beside(
+        self, statistics: Mapping[int, float], names: Sequence[str] | None = None
+    ) -> Comparison:
         """A model's `statistics`, by class, beside those of the references.
 
         Args:
             statistics: of the classes that have a valid one.
-            classes: how many the model has. Where every reference has as many, they are taken to
-                be the same ones in the same order, and standardised class by class. Were they
-                not, the p-values would still hold, and find less.
+            names: of all classes of the model, in their order. Where the references have the same
+                ones, each is standardised by itself. Models that do not name their classes number
+                them, and are taken to mean the same: references in another order than the model's
+                would make it look like none of them.
         """
-        counts = {len(model) for model in self.statistics}
-        if len(self.statistics) < FEWEST or counts != {classes}:
+        if len(self.statistics) < FEWEST or names is None or self.names != tuple(names):
             return Comparison(dict(statistics), self.statistics, by_class=False)
         labels = list(statistics)
         theirs = np.array(self.statistics)[:, labels]
@@ -78,7 +90,7 @@ class References:
         statistics: Mapping[int, float],
         made_by: str,
         level: float,
-        classes: int | None = None,
+        names: Sequence[str] | None = None,
     ) -> PValue:
         """The rank of the largest statistic, or standing, among the references' largest.
 
@@ -91,7 +103,7 @@ class References:
             return _none("the reference statistics were made with other settings than this scan's")
         if not statistics:
             return _none("no class has a valid statistic")
-        compared = self.beside(statistics, classes)
+        compared = self.beside(statistics, names)
         p = compared.rank(max(compared.own.values()))
         if count < needed:
             return _none(

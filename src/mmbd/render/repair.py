@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mmbd.fixing import Repair
 from mmbd.mitigators import Record
-from mmbd.mitigators.automatic import stands
+from mmbd.mitigators.automatic import still_working
 from mmbd.render import words
 from mmbd.render.text import clean_text, seconds
 from mmbd.report import Report
@@ -89,8 +89,9 @@ def _perturbations(record: Record) -> list[str]:
         f"takes {one['after']:.0%} after, having adapted"
         for one in worst
     ]
-    if any(map(stands, worst)):
-        other = "" if record.weights_changed else ", or --method hardening or auto,"
+    if still_working(record.perturbations):
+        decided = record.weights_changed or record.method == "auto"
+        other = "" if decided else ", or --method hardening or auto,"
         said.append(f"some of these still work: more clean samples{other} may help")
     return said
 
