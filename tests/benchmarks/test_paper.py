@@ -9,6 +9,7 @@ import pytest
 
 from mmbd.detectors.detector import Detection
 from mmbd.evaluate.tables import Result
+from mmbd.zoo.plan import read
 from scripts import script
 from zoo import digits
 
@@ -167,6 +168,11 @@ def test_what_the_answers_say_is_what_the_table_says(folder, monkeypatch):
     clean = rows["cifar10", "mlp", "clean"]
     assert clean[4].startswith(("100 % (1/1", "0 % (0/1"))
     assert clean[5] == 86.7  # the paper's
+
+
+@pytest.mark.parametrize("file", sorted(common.PLANS.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_plan_is_one(file):
+    assert read(file)
 
 
 def test_columns_that_would_hide_each_other():
