@@ -34,9 +34,10 @@ def with_references(results: Sequence[Result]) -> dict[str, list[bool]]:
         own = dict(enumerate(numbers(result)))
         names = tuple(map(str, own))
         given = References(tuple(theirs), "", names)
-        if given.model_p_value(own, "", LEVEL, names).value is None:
+        compared = given.beside(own, names)
+        if given.model_p_value(compared, "", LEVEL).value is None:
             continue
-        targets = given.beside(own, names).exceeding(LEVEL)
+        targets = compared.exceeding(LEVEL)
         hit = bool(targets) and targets[0] in result.true_targets
         found.setdefault(result.attack, []).append(hit if result.backdoored else not targets)
     return found

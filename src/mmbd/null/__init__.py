@@ -94,8 +94,9 @@ def judge(
         answers["joint"] = _none("joint", "universal perturbations were not searched for")
     if not images:
         answers |= {name: _none(name, ONLY_IMAGES) for name in ("joint", "population")}
-    if references is not None:
-        answers["reference"] = references.model_p_value(statistics, made_by, level, names)
+    compared = None if references is None else references.beside(statistics, names)
+    if references is not None and compared is not None:
+        answers["reference"] = references.model_p_value(compared, made_by, level)
     applying = [name for name, answer in answers.items() if answer.value is not None]
     preferred = (name for name in ("reference", "joint", "population") if name in applying)
     decisive = null or next(preferred, "bootstrap")
@@ -103,8 +104,8 @@ def judge(
     targets: tuple[int, ...] = ()
     if answer.value is not None and answer.value <= level:
         if decisive == "reference":
-            assert references is not None
-            targets = references.beside(statistics, names).exceeding(level)
+            assert compared is not None
+            targets = compared.exceeding(level)
         else:
             targets = asked[decisive].step_down(answer, level)
     verdict: Verdict = "backdoored" if targets else "clean"
@@ -115,9 +116,7 @@ def judge(
         p_value=answer.value,
         null=decisive,
         p_values=tuple(answers.values()),
-        class_p_values=None
-        if references is None
-        else references.beside(statistics, names).class_p_values(),
+        class_p_values=None if compared is None else compared.class_p_values(),
     )
 
 

@@ -85,25 +85,18 @@ class References:
         own, *others = (tuple(row) for row in standings.tolist())
         return Comparison(dict(zip(labels, own, strict=True)), tuple(others), by_class=True)
 
-    def model_p_value(
-        self,
-        statistics: Mapping[int, float],
-        made_by: str,
-        level: float,
-        names: Sequence[str] | None = None,
-    ) -> PValue:
-        """The rank of the largest statistic, or standing, among the references' largest.
+    def model_p_value(self, compared: Comparison, made_by: str, level: float) -> PValue:
+        """The rank of the largest of a model's numbers `beside` these among their largest.
 
         With n references the smallest possible p-value is 1 / (n + 1), so a level needs
-        n >= 1 / level - 1 of them. `made_by` is what the statistics were made by.
+        n >= 1 / level - 1 of them. `made_by` is what the model's statistics were made by.
         """
         count = len(self.statistics)
         needed = math.ceil(1 / level - 1 - 1e-9)
         if made_by != self.made_by:
             return _none("the reference statistics were made with other settings than this scan's")
-        if not statistics:
+        if not compared.own:
             return _none("no class has a valid statistic")
-        compared = self.beside(statistics, names)
         p = compared.rank(max(compared.own.values()))
         if count < needed:
             return _none(
