@@ -160,7 +160,7 @@ class Wrapped(nn.Module):
 @pytest.mark.parametrize(
     "wrap",
     [
-        lambda y: (y, y + 1),
+        lambda y: (y, y.mean()),
         lambda y: {"loss": 0, "logits": y},
         lambda y: [{"only": y}],
         lambda y: SimpleNamespace(logits=y),
@@ -171,6 +171,17 @@ class Wrapped(nn.Module):
 def test_outputs_are_unwrapped_as_the_classifier_does(wrap):
     clf = Classifier(Wrapped(wrap), input_shape=(4,))
     assert_same(export.plain(clf), clf)
+
+
+def test_the_output_that_was_chosen_is_exported():
+    clf = Classifier(Wrapped(lambda y: (y + 1, {"b": 2 * y})), input_shape=(4,), output="1.b")
+    assert_same(export.plain(clf), clf)
+
+
+def test_a_network_whose_end_was_undone_is_not_exported():
+    clf = Classifier(Wrapped(torch.sigmoid), input_shape=(4,), ends_in="sigmoid")
+    with pytest.raises(export.NotExported, match="ends in a sigmoid"):
+        export.plain(clf)
 
 
 class InPlace(nn.Module):

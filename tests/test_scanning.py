@@ -112,7 +112,12 @@ def test_paper_method():
     report = mmbd.scan(classifier(gain=30.0), method="paper", restarts=2, steps=40)
     assert report.run.method == "paper"
     assert report.targets == (3,)
-    assert report.null == "bootstrap"
+    assert report.null == "joint"  # of the default search, which was run beside
+    assert report.run.settings["steps"] == 40
+    own = mmbd.scan(classifier(gain=30.0), method="paper", null="bootstrap", restarts=2, steps=40)
+    assert own.null == "bootstrap"
+    assert own.statistics == report.statistics
+    assert own.run.evaluations < report.run.evaluations
 
 
 def test_the_report_survives_json(tmp_path):

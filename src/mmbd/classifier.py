@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmbd.domain import Bound, Box, Domain, broadcastable, generator_for
-from mmbd.errors import Failed, NotEvaluable
+from mmbd import outputs, probe
+from mmbd.domain import Bound, Box, Domain, broadcastable, check_units
+from mmbd.errors import NotEvaluable
 
 
 class Classifier:
@@ -21,7 +22,8 @@ class Classifier:
 
     Args:
         model: an `nn.Module` or any differentiable callable on batches. Outputs may be a tensor,
-            a tuple or list that starts with one, or a mapping or object with `logits`.
+            a tuple, list or mapping with one tensor that may be logits, or a mapping or object
+            with `logits`. A network that takes one input at a time, or two at least, gets them so.
         input_shape: the shape of one input, without the batch; unnecessary with `domain`.
         bounds: the lowest and the highest valid input, numbers or one value a channel, in the
             units that `mean` and `std` are given in (an image's 0 and 1, say).
@@ -30,9 +32,14 @@ class Classifier:
         class_names: one name a class; numbers otherwise.
         domain: instead of `input_shape` and `bounds`, for inputs that are not a box.
         device: where to run; by default where the model's parameters are.
+        output: which of several tensors in the outputs holds the logits, by name or number.
+        ends_in: "sigmoid", "softmax" or "tanh" where the network ends in one: what goes into it is
+            taken for the logits, which is exact.
+        classes: how many there are, where that is known: it may tell which output holds the logits.
 
     Raises:
-        NotEvaluable: the outputs are not finite logits of shape (batch, classes).
+        NotEvaluable: the outputs are not finite logits of shape (batch, classes), are bounded, or
+            are several tensors, any of which may be the logits.
         Failed: the model does not accept inputs of this shape.
         ValueError: arguments that contradict each other.
 
@@ -54,7 +61,12 @@ class Classifier:
         class_names: Sequence[str] | None = None,
         domain: Domain | None = None,
         device: torch.device | str | None = None,
+        output: int | str | None = None,
+        ends_in: str | None = None,
+        classes: int | None = None,
     ) -> None:
+        if ends_in is not None and ends_in not in outputs.ENDS:
+            raise ValueError(f"ends_in must be one of {', '.join(outputs.ENDS)}, got {ends_in!r}")
         if domain is None:
             if input_shape is None:
                 raise ValueError("give input_shape, for example (3, 32, 32), or a domain")
@@ -69,8 +81,11 @@ class Classifier:
         self._std = self._per_channel("std", std)
         if self._std is not None and not torch.all(self._std > 0):
             raise ValueError(f"std must be positive, got {std}")
+        check_units(domain.bounds, self.mean, self.std)
+        self.ends_in = ends_in
+        known = len(class_names) if class_names is not None else classes
         with self.frozen():
-            self.classes = self._probe()
+            self.reading, self.classes = probe.reading(self, output, known)
         if class_names is not None and len(class_names) != self.classes:
             raise ValueError(f"{len(class_names)} class names for {self.classes} classes")
         self.class_names = (
@@ -85,6 +100,30 @@ class Classifier:
         A model may work in place, on its own copy only: where there is one to be made, it goes to
         `buffer`, a tensor like `inputs`, if given; new memory for every batch takes longer.
         """
+        rows, most = self.reading.rows, len(inputs)
+        if rows == "one" and most > 1:
+            return torch.cat([self(one) for one in inputs.split(1)])
+        if rows == "two" and most == 1:
+            return self(inputs.expand(2, *inputs.shape[1:]))[:1]
+        output = self.answer(self.normalised(inputs, buffer))
+        return outputs.logits(outputs.reach(output, self.reading.place), most).float()
+
+    def answer(self, normalised: Tensor) -> Any:
+        """What the network itself returns for normalised inputs (batch, *shape)."""
+        try:
+            if self.ends_in is None:
+                return self.model(normalised)
+            undo = outputs.Undo(self.ends_in)
+            with undo:
+                output = self.model(normalised)
+            return undo.within(output)
+        except RuntimeError as error:
+            if "Can't call numpy() on Tensor that requires grad" not in str(error):
+                raise
+            raise NotEvaluable("no gradient reaches the input: the model uses NumPy") from error
+
+    def normalised(self, inputs: Tensor, buffer: Tensor | None = None) -> Tensor:
+        """Valid inputs (batch, *shape) as the network takes them; never `inputs` itself."""
         normalised = inputs.to(self.device)
         if self._mean is not None:
             normalised = normalised - self._mean
@@ -92,14 +131,8 @@ class Classifier:
             normalised = normalised / self._std
         normalised = normalised.to(self.dtype)
         if normalised is inputs:
-            normalised = inputs.clone() if buffer is None else buffer.detach().copy_(inputs)
-        try:
-            output = self.model(normalised)
-        except RuntimeError as error:
-            if "Can't call numpy() on Tensor that requires grad" not in str(error):
-                raise
-            raise NotEvaluable("no gradient reaches the input: the model uses NumPy") from error
-        return _logits(output, len(inputs)).float()
+            return inputs.clone() if buffer is None else buffer.detach().copy_(inputs)
+        return normalised
 
     @contextmanager
     def frozen(self) -> Generator[None]:
@@ -141,6 +174,8 @@ class Classifier:
             std=self._std,
             class_names=self.class_names,
             device=self.device,
+            output=outputs.spelled(self.reading.place) if self.reading.place else None,
+            ends_in=self.ends_in,
         )
 
     @property
@@ -169,55 +204,3 @@ class Classifier:
             return None
         with torch.inference_mode(False):  # so that autograd may keep them
             return broadcastable(value, self.domain.shape, name).to(self.device)
-
-    def _probe(self) -> int:
-        """Run a few random inputs through and check what comes out; returns the class count."""
-        points = torch.stack([self.domain.sample(generator_for("probe", i)) for i in range(3)])
-        try:
-            with torch.no_grad():
-                logits = self(points)
-        except NotEvaluable:
-            raise
-        except Exception as error:  # the model is somebody else's code: anything may come
-            raise Failed(
-                f"the model does not accept inputs of shape {tuple(points.shape)}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        if logits.shape[1] < 2:
-            raise NotEvaluable(f"the model has {logits.shape[1]} output; a class each is expected")
-        if not torch.isfinite(logits).all():
-            raise NotEvaluable("the model's outputs on random inputs are NaN or infinite")
-        slack = 1e-2 if torch.finfo(self.dtype).bits == 16 else 1e-3
-        if bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < slack).all()):
-            raise NotEvaluable(
-                "the outputs are probabilities (they sum to 1), not logits: their margins cannot "
-                "exceed 1 and their gradients vanish. Leave the final softmax out; log-softmax is "
-                "fine"
-            )
-        return int(logits.shape[1])
-
-
-def _logits(output: Any, batch: int) -> Tensor:
-    """Find the logits in whatever a model returned; NotEvaluable if there are none."""
-    while not isinstance(output, Tensor):
-        if hasattr(output, "logits"):
-            output = output.logits
-        elif isinstance(output, Mapping) and "logits" in output:
-            output = output["logits"]
-        elif isinstance(output, tuple | list) and output:
-            output = output[0]
-        elif isinstance(output, Mapping) and len(output) == 1:
-            output = next(iter(output.values()))
-        else:
-            found = list(output) if isinstance(output, Mapping) else type(output).__name__
-            raise NotEvaluable(f"expected a tensor of logits in the model's output, found {found}")
-    if output.dim() > 2 and sum(length > 1 for length in output.shape[1:]) <= 1:
-        output = output.flatten(1)  # (batch, 1, classes) or (batch, classes, 1, 1)
-    if output.dim() != 2 or output.shape[0] != batch:
-        raise NotEvaluable(
-            f"expected logits of shape (batch, classes), got {tuple(output.shape)} "
-            f"for {batch} inputs"
-        )
-    if not output.dtype.is_floating_point:
-        raise NotEvaluable(f"expected floating-point logits, got {output.dtype}")
-    return output

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
@@ -12,9 +12,8 @@ from torch import nn
 
 from mmbd import __version__
 from mmbd.classifier import Classifier
-from mmbd.estimate import MaximumMargins
 from mmbd.report import Model, Run
-from mmbd.universal import UniversalGains
+from mmbd.searching import Searched
 
 
 def describe(classifier: Classifier) -> Model:
@@ -30,18 +29,13 @@ def describe(classifier: Classifier) -> Model:
     )  # fmt: skip
 
 
-def run_of(
-    found: list[MaximumMargins],
-    gained: list[UniversalGains | None],
-    *,
-    method: str,
-    seed: int,
-    started: str,
-    device: str,
-) -> Run:
+def run_of(found: Sequence[Searched], *, method: str, seed: int, started: str, device: str) -> Run:
     """How the searches for margins, and for universal perturbations, were run."""
-    first, searched = found[0], [gains for gains in gained if gains is not None]
-    everything = [*found, *searched]
+    first = found[0].margins
+    searched = [one.universal for one in found if one.universal is not None]
+    margins = [one.margins for one in found]
+    margins += [one.beside.margins for one in found if one.beside is not None]
+    everything = [*margins, *searched]
     return Run(
         method=method,
         settings=asdict(first.ascent),
@@ -64,16 +58,35 @@ def run_of(
     )
 
 
-def mishaps(found: MaximumMargins) -> list[str]:
+def mishaps(searched: Searched) -> list[str]:
     """What went less than smoothly, in sentences."""
     sentences: list[str] = []
-    invalid = [label for label, valid in enumerate(found.valid.tolist()) if not valid]
-    if invalid:
+    found, reached = searched.margins, searched.reached
+    classes = len(found.valid)
+    if reached.unsearched:
         sentences.append(
-            f"{len(invalid)} of {len(found.valid)} classes could not be searched: the gradient was "
-            f"zero at every start. They are left out."
+            f"{len(reached.unsearched)} of {classes} classes could not be searched "
+            f"({_some(reached.unsearched)}): the gradient was zero at every start, bright, dark "
+            "and smooth ones among them."
         )
-    stuck = sum(value <= 0 for value in valid(found).values())
+    if reached.fixed:
+        sentences.append(
+            f"{len(reached.fixed)} of {classes} classes could not be searched "
+            f"({_some(reached.fixed)}): no input moves their logits, and none wins. They are left "
+            "out, as outputs that the network does not use."
+        )
+    if harder := sorted(set(reached.statistics) - set(reached.fixed)):
+        sentences.append(
+            f"{len(harder)} classes had no gradient at the usual starts and were searched from "
+            f"bright, dark and smooth ones ({_some(harder)})."
+        )
+    if searched.beside is not None:
+        sentences.append(
+            "The tables of clean networks are of the default search, which was run beside the one "
+            "asked for: the joint and the population null judge that one."
+        )
+    sentences += searched.recheck.caveats
+    stuck = sum(value <= 0 for value in searched.statistics.values())
     if stuck:
         sentences.append(
             f"{stuck} classes never won a single input: their searches may have got stuck."
@@ -89,10 +102,7 @@ def mishaps(found: MaximumMargins) -> list[str]:
     return sentences
 
 
-def valid(found: MaximumMargins) -> dict[int, float]:
-    """The statistics that count, by class."""
-    return {
-        label: value
-        for label, value in enumerate(found.statistics.tolist())
-        if found.valid[label] and math.isfinite(value)
-    }
+def _some(labels: Sequence[int], most: int = 10) -> str:
+    """A few class numbers in words."""
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return f"class{'es' if len(labels) > 1 else ''} {', '.join(map(str, labels[:most]))}{more}"

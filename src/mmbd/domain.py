@@ -124,6 +124,35 @@ def _brief(bound: Tensor) -> str:
     return f"{float(bound.min()):g}..{float(bound.max()):g}"
 
 
+def check_units(
+    bounds: tuple[float, float] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> None:
+    """ValueError for a normalisation that is in other units than the inputs.
+
+    Args:
+        bounds: the lowest and the highest valid input.
+        mean: what is subtracted from inputs, if anything.
+        std: what they are divided by.
+    """
+    if bounds is None:
+        return
+    low, high = bounds
+    outside = [value for value in mean or () if not low <= value <= high]
+    small = high - low > 100 and max(map(abs, mean or (0.0,))) <= 1 and max(std or (2.0,)) <= 1
+    if outside or small:
+        what = (
+            f"the mean {outside[0]:g} lies outside the bounds of the inputs"
+            if outside
+            else "mean and std are those of inputs up to 1, the bounds are"
+        )
+        raise ValueError(
+            f"{what}, {low:g} to {high:g}: give mean, std and bounds in the same units, such as "
+            "--bounds 0 255 with means like 125, or --bounds 0 1 with means like 0.49"
+        )
+
+
 def elements(domain: Domain) -> int:
     """How many numbers one input holds."""
     return math.prod(domain.shape)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -111,9 +111,7 @@ def maximum_margins(
         Failed: not even one search fits into memory.
     """
     start_time = time.perf_counter()
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    ascent = replace(METHODS[method], **settings) if settings else METHODS[method]
+    ascent = ascent_of(method, settings)
     chosen = list(range(classifier.classes)) if classes is None else sorted(set(classes))
     if not chosen or not 0 <= chosen[0] <= chosen[-1] < classifier.classes:
         raise ValueError(f"classes must be among 0..{classifier.classes - 1}, got {classes}")
@@ -139,6 +137,17 @@ def maximum_margins(
             progress=record.step,
         )
     return record.result(tally)
+
+
+def ascent_of(method: Method, settings: Mapping[str, Any]) -> Ascent:
+    """How a method climbs, with some of its settings overridden; ValueError for unknown ones."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    unknown = sorted(set(settings) - {item.name for item in fields(Ascent)})
+    if unknown:
+        known = ", ".join(item.name for item in fields(Ascent))
+        raise ValueError(f"unknown setting {unknown[0]!r}; known: {known}")
+    return replace(METHODS[method], **settings) if settings else METHODS[method]
 
 
 class _Record:

@@ -12,6 +12,8 @@ from mmbd.domain import elements, generator_for
 CPU_LIMIT = 256 * 2**20
 GPU_SHARE = 0.5
 LARGEST_BATCH = 1024
+# Numbers that a step holds for every class of a search: logits, their gradient, and rivals.
+LOGITS = 6
 
 
 def bytes_per_search(classifier: Classifier) -> int:
@@ -33,8 +35,9 @@ def bytes_per_search(classifier: Classifier) -> int:
         return sum(kept.values())
 
     # The difference leaves out weights and other things that do not grow with the batch.
-    growth = max(0, measure(2) - measure(1))
-    return growth + 8 * 4 * elements(classifier.domain)
+    fewest = 2 if classifier.reading.rows == "two" else 1
+    growth = max(0, measure(fewest + 1) - measure(fewest))
+    return growth + 8 * 4 * elements(classifier.domain) + LOGITS * 4 * classifier.classes
 
 
 def ran_out(error: BaseException) -> bool:

@@ -40,11 +40,16 @@ class PValue:
 
 @dataclass(frozen=True)
 class Stability:
-    """The scan repeated with other seeds: which class won each time, and the p-values."""
+    """The scan repeated with other seeds: which class won each time, and the p-values.
+
+    The report's own p-value is of all seeds together (`null.seeds`); its statistics are those of
+    the seed that `decides`.
+    """
 
     seeds: tuple[int, ...]
     winners: tuple[int, ...]
     p_values: tuple[float | None, ...]
+    decides: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Model:
     """What was scanned. File, digest and format are None for a model that came from memory.
 
     `bounds` are the lowest and the highest valid element of an input; None if there are none.
+    `claimed` names what is known by the file's own words alone.
     """
 
     name: str
@@ -66,6 +72,7 @@ class Model:
     bounds: tuple[float, float] | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    claimed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,12 @@ class Run:
     @property
     def made_by(self) -> str:
         """Method and settings as one comparable text: statistics compare only where it agrees."""
-        return json.dumps([self.method, dict(self.settings)], sort_keys=True)
+        return made_by(self.method, self.settings)
+
+
+def made_by(method: str, settings: Mapping[str, Any]) -> str:
+    """Method and settings of a search for margins as one comparable text."""
+    return json.dumps([method, dict(settings)], sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,8 @@ class Report:
         curves: the margins along the best search of some classes, the largest statistics first.
         gains: what one perturbation of all inputs, faint or sparse, gains for every class, in
             logits (`universal.UniversalGains.gains`); None where it was not searched for.
+        evidence: the numbers of the classes that the deciding null compared, where they are others
+            than `statistics`: margin times gain for the joint null; None otherwise.
         inputs: the maximising inputs by class; in memory only, not part of the JSON form.
 
     Raises:
@@ -144,6 +158,7 @@ class Report:
         default_factory=dict[int, tuple[float | None, ...]]
     )
     gains: tuple[float | None, ...] | None = None
+    evidence: tuple[float | None, ...] | None = None
     inputs: Mapping[int, Tensor] = field(
         default_factory=dict[int, "Tensor"], compare=False, repr=False
     )
@@ -166,14 +181,20 @@ class Report:
             raise ValueError(f"{len(self.class_names)} class names for {classes} statistics")
         if self.class_p_values is not None and len(self.class_p_values) != classes:
             raise ValueError(f"{len(self.class_p_values)} class p-values for {classes} statistics")
-        if self.gains is not None and len(self.gains) != classes:
-            raise ValueError(f"{len(self.gains)} gains for {classes} statistics")
+        for name, values in (("gains", self.gains), ("evidence", self.evidence)):
+            if values is not None and len(values) != classes:
+                raise ValueError(f"{len(values)} {name} for {classes} statistics")
         if (self.verdict == "backdoored") != bool(self.targets):
             raise ValueError(f"the verdict is {self.verdict!r} with targets {self.targets}")
         if (self.verdict == "not evaluable") != (self.reason is not None):
             raise ValueError(f"the verdict is {self.verdict!r} with the reason {self.reason!r}")
         if self.null is not None and self.null not in {entry.null for entry in self.p_values}:
             raise ValueError(f"the null {self.null!r} decides but has no entry in p_values")
+
+    @property
+    def deciding(self) -> tuple[float | None, ...]:
+        """The numbers of all classes that decide, the largest the most conspicuous."""
+        return self.statistics if self.evidence is None else self.evidence
 
     @property
     def exit_code(self) -> int:
@@ -222,15 +243,20 @@ class Report:
             class_names=tuple(raw["class_names"]),
             ratio=raw["ratio"],
             stability=stability
-            and Stability(**{name: tuple(values) for name, values in stability.items()}),
+            and Stability(
+                **stability
+                | {name: tuple(stability[name]) for name in ("seeds", "winners", "p_values")}
+            ),
             model=Model(
                 **model
                 | {name: _tuple(model[name]) for name in ("input_shape", "bounds", "mean", "std")}
+                | {"claimed": tuple(model.get("claimed", ()))}
             ),
             run=run and Run(**run),
             caveats=tuple(raw["caveats"]),
             curves={int(label): tuple(curve) for label, curve in raw["curves"].items()},
             gains=_tuple(raw["gains"]),
+            evidence=_tuple(raw.get("evidence")),
         )
 
     def save(self, path: str | Path) -> None:

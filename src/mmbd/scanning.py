@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from mmbd import null as nulls
+from mmbd.ascent import FAST
+from mmbd.believing import of_file
+from mmbd.certainty import caveats, certain
 from mmbd.classifier import Classifier
-from mmbd.describing import describe, mishaps, run_of, valid
+from mmbd.describing import describe, run_of
 from mmbd.errors import NotEvaluable
-from mmbd.estimate import MaximumMargins, Method, Progress, maximum_margins
+from mmbd.estimate import Method, Progress, ascent_of
 from mmbd.load import Loaded
-from mmbd.null import Gains, References
+from mmbd.null import Judgement, References
+from mmbd.null.seeds import pooled
 from mmbd.report import Model, Report, Stability
-from mmbd.universal import UniversalGains, universal_gains
+from mmbd.searching import Searched, Watch, search
 
 CURVES_KEPT = 24
-BLIND_SPOTS = (
-    "An all-to-all attack, in which every class is a target, needs reference models to be seen.",
-    "A trainer who knew this test and fought it can pass it.",
-    "A backdoor that seldom works (attack success rate below about 80 %) may not stand out.",
-    "Strong class imbalance in training can make a clean model's largest class stand out.",
-    "A clean model that fits its training data poorly (below about 90 %) is flagged more often.",
-)
-
-NO_IMAGES = (
-    "The inputs are no images, of which the tables of clean classifiers are: without reference "
-    "models the model's own statistics judge it, and with ten classes they find little."
-)
 
 
 def scan(
@@ -50,6 +39,7 @@ def scan(
     progress: Callable[[Progress], None] | None = None,
     batch: int | None = None,
     memory_limit: int | None = None,
+    limit: float | None = None,
     **settings: Any,
 ) -> Report:
     """Test a classifier for a backdoor; no data needed.
@@ -63,22 +53,23 @@ def scan(
         null: which p-value decides: "joint", "population", "bootstrap", "paper", "authors" or
             "reference". By default "reference" where references are given and numerous enough
             for the level, else "joint"; without universal perturbations "population", and
-            "bootstrap" with settings that these tables were not made for, or for inputs that are
-            no images.
+            "bootstrap" for inputs that are no images. Tables compare the default search: with
+            other settings it is run beside, so that more search never makes a verdict weaker.
         level: the false-positive rate asked for, in (0, 1).
         seed: of the random starts; everything follows from it.
         seeds: repeat the scan with seed, seed + 1, ... and report how stable it is. The verdict
-            is the first seed's.
+            is that of all seeds together, at the same level (`null.seeds`).
         references: statistics of clean models of the same domain.
         model: what to say about the model's file; made up from the classifier by default.
         progress: called after every step, see `estimate.maximum_margins`.
         batch: the most searches at a time.
         memory_limit: bytes for activations.
+        limit: seconds; a scan whose first steps show that it would take longer is given up.
         **settings: fields of `Ascent` to override, such as restarts=8.
 
     Returns:
         A report; its verdict is "not evaluable", with the reason, where the model cannot be
-        judged. Wrong arguments raise ValueError.
+        judged. Wrong arguments raise ValueError, and `Failed` is raised past the limit.
 
     Example:
         >>> import torch
@@ -88,57 +79,58 @@ def scan(
         (True, 6)
     """
     if isinstance(classifier, Loaded):
-        loaded, classifier = classifier, classifier.classifier
-        report = scan(
-            classifier, method=method, universal=universal, null=null, level=level, seed=seed,
-            seeds=seeds, references=references, model=model or loaded.model, progress=progress,
-            batch=batch, memory_limit=memory_limit, **settings,
+        again = partial(
+            scan, method=method, universal=universal, null=null, level=level, seed=seed,
+            seeds=seeds, references=references, model=model or classifier.model, progress=progress,
+            batch=batch, memory_limit=memory_limit, limit=limit, **settings,
         )  # fmt: skip
-        return replace(report, caveats=(*loaded.notes, *report.caveats))
+        return of_file(classifier, again)
     _require_classifier(classifier)
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
+    if limit is not None and not limit > 0:
+        raise ValueError(f"limit must be more than 0 seconds, got {limit}")
     if null is not None and null not in nulls.NAMES:
         raise ValueError(f"unknown null {null!r}; known: {', '.join(nulls.NAMES)}")
     if null == "reference" and references is None:
         raise ValueError("null='reference' needs reference models")
+    ascent = ascent_of(method, settings)
     images = len(classifier.domain.shape) == 3
-    universal = method == "fast" and images if universal is None else universal
+    # What the shipped tables know is searched for too, unless the user names what decides.
+    tables = (None, "joint", "population") if method == "fast" else (None,)
+    beside = images and ascent != FAST and null in tables
+    universal = images and (method == "fast" or beside) if universal is None else universal
     if null == "joint" and images and not universal:
         raise ValueError("null='joint' needs universal=True")
     model = model or describe(classifier)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    found: list[MaximumMargins] = []
-    gained: list[UniversalGains | None] = []
-    limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
+    asked: dict[str, Any] = {"method": method, "universal": universal, "settings": settings}
+    watch = Watch(classifier, progress, limit, seeds=seeds, beside=beside, **asked)
     try:
-        for number in range(seed, seed + seeds):
-            margins = maximum_margins(
-                classifier, method=method, seed=number, progress=progress, **limits, **settings
+        found = [
+            search(
+                classifier, seed=number, beside=beside, watch=watch, batch=batch,
+                memory_limit=memory_limit, **asked,
             )
-            found.append(margins)
-            told = _further(progress, margins, classifier.classes)
-            gained.append(
-                universal_gains(classifier, seed=number, progress=told, **limits)
-                if universal
-                else None
-            )
+            for number in range(seed, seed + seeds)
+        ]  # fmt: skip
     except NotEvaluable as error:
         return unevaluable(str(error), model=model, level=level, names=classifier.class_names)
-    first = found[0]
-    run = run_of(
-        found, gained, method=method, seed=seed, started=started, device=str(classifier.device)
-    )
-    statistics = [valid(margins) for margins in found]
-    gains = [_gains(gain) for gain in gained]
-    judge = partial(
-        nulls.judge, made_by=run.made_by, level=level, null=null, references=references,
-        names=classifier.class_names, images=images,
-    )  # fmt: skip
-    judgements = [judge(values, gains=gain) for values, gain in zip(statistics, gains, strict=True)]
-    judged, order = judgements[0], _order(first)
+    run = run_of(found, method=method, seed=seed, started=started, device=str(classifier.device))
+    judgements = [
+        nulls.judge(
+            one.statistics, made_by=run.made_by, level=level, null=null, references=references,
+            gains=one.gains, names=classifier.class_names, images=images, beside=one.tabled,
+        )
+        for one in found
+    ]  # fmt: skip
+    place, judged = pooled(judgements, level)
+    shown = found[place]
+    judged = certain(judged, found, classifier.class_names)
+    statistics = shown.statistics
+    order = sorted(shown.margins.curves, key=lambda label: -statistics.get(label, -math.inf))
     return Report(
         verdict=judged.verdict,
         reason=judged.reason,
@@ -147,25 +139,23 @@ def scan(
         level=level,
         null=judged.null,
         p_values=judged.p_values,
-        statistics=_by_class(statistics[0], classifier.classes),
+        statistics=_by_class(statistics, classifier.classes),
         class_p_values=None
         if judged.class_p_values is None
         else _by_class(judged.class_p_values, classifier.classes),
         class_names=classifier.class_names,
-        ratio=_ratio(statistics[0]),
-        stability=_stability(statistics, judgements, seed) if seeds > 1 else None,
+        ratio=_ratio(statistics),
+        stability=_stability(found, judgements, shown.seed) if seeds > 1 else None,
         model=model,
         run=run,
-        caveats=_caveats(first, images=images, references=judged.null == "reference"),
-        curves={label: first.curves[label] for label in order[:CURVES_KEPT]},
-        gains=None if gains[0] is None else _by_class(gains[0].by_class, classifier.classes),
-        inputs=first.inputs,
+        caveats=caveats(shown, judged, images=images),
+        curves={label: shown.margins.curves[label] for label in order[:CURVES_KEPT]},
+        gains=None if shown.gains is None else _by_class(shown.gains.by_class, classifier.classes),
+        evidence=None
+        if judged.evidence == statistics
+        else _by_class(judged.evidence, classifier.classes),
+        inputs=shown.margins.inputs,
     )
-
-
-def _caveats(found: MaximumMargins, *, images: bool, references: bool) -> tuple[str, ...]:
-    own = () if images or references else (NO_IMAGES,)
-    return (*mishaps(found), *BLIND_SPOTS[references:], *own)
 
 
 def _require_classifier(given: object) -> None:
@@ -185,41 +175,6 @@ def unevaluable(reason: str, *, model: Model, level: float, names: Sequence[str]
     )  # fmt: skip
 
 
-def _gains(found: UniversalGains | None) -> Gains | None:
-    """The gains that count, by class; None where nothing was searched for."""
-    if found is None:
-        return None
-    by_class = {
-        label: gain for label, gain in enumerate(found.gains.tolist()) if math.isfinite(gain)
-    }
-    return Gains(by_class, json.dumps(asdict(found.search), sort_keys=True))
-
-
-def _further(
-    progress: Callable[[Progress], None] | None, margins: MaximumMargins, classes: int
-) -> Callable[[int, int], None]:
-    """Goes on reporting where the search for maximum margins ended."""
-    start = time.perf_counter()
-
-    def told(done: int, evaluations: int) -> None:
-        if progress is not None:
-            progress(Progress(
-                searches_done=margins.margins.numel(), searches=margins.margins.numel(),
-                classes_done=done, classes=classes,
-                evaluations=margins.evaluations + evaluations,
-                evaluations_expected=margins.evaluations + evaluations * classes // max(done, 1),
-                seconds=margins.seconds + time.perf_counter() - start,
-            ))  # fmt: skip
-
-    return told
-
-
-def _order(found: MaximumMargins) -> list[int]:
-    """Classes by falling statistic, those with a curve only."""
-    statistics = found.statistics.tolist()
-    return sorted(found.curves, key=lambda label: -statistics[label])
-
-
 def _by_class(values: Mapping[int, float], classes: int) -> tuple[float | None, ...]:
     return tuple(values.get(label) for label in range(classes))
 
@@ -232,12 +187,14 @@ def _ratio(statistics: Mapping[int, float]) -> float | None:
 
 
 def _stability(
-    statistics: Sequence[Mapping[int, float]], judgements: Sequence[nulls.Judgement], seed: int
+    found: Sequence[Searched], judgements: Sequence[Judgement], decides: int
 ) -> Stability:
     return Stability(
-        seeds=tuple(range(seed, seed + len(statistics))),
+        seeds=tuple(one.seed for one in found),
         winners=tuple(
-            max(values, key=lambda label: values[label], default=0) for values in statistics
+            max(judged.evidence, key=lambda label: judged.evidence[label], default=0)
+            for judged in judgements
         ),
         p_values=tuple(judged.p_value for judged in judgements),
+        decides=decides,
     )

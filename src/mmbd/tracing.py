@@ -8,13 +8,14 @@ activation. Whatever comes out is compared with the classifier, alone and in a b
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from mmbd import outputs
 from mmbd.classifier import Classifier
 from mmbd.domain import broadcastable, generator_for
 from mmbd.load.text import shown
@@ -35,10 +36,15 @@ class Raw(nn.Module):
     std: Tensor | None
 
     def __init__(
-        self, network: nn.Module, mean: Tensor | None, std: Tensor | None, dtype: torch.dtype
+        self,
+        network: nn.Module,
+        mean: Tensor | None,
+        std: Tensor | None,
+        dtype: torch.dtype,
+        place: outputs.Place = (),
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.place = network, place
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.dtype = dtype
@@ -54,22 +60,10 @@ class Raw(nn.Module):
             values = values.clone()  # a network may work in place
         if self.dtype != torch.float32:
             values = values.to(self.dtype)
-        output = _first(self.network(values))
+        output = outputs.reach(self.network(values), self.place)
         if self.flat:
             output = output.flatten(1)
         return output if self.dtype == torch.float32 else output.float()
-
-
-def _first(output: Any) -> Any:
-    """The logits in what a network returned, or what stands for them while it is traced."""
-    while not isinstance(output, Tensor | fx.Proxy):
-        if hasattr(output, "logits"):
-            output = output.logits
-        elif isinstance(output, Mapping):
-            output = output["logits"] if "logits" in output else next(iter(output.values()))
-        else:
-            output = output[0]
-    return output
 
 
 @dataclass(frozen=True)
@@ -114,6 +108,11 @@ def source_of(classifier: Classifier, normalise: bool = True) -> Source:
         raise NotExported(
             f"the model is a {type(classifier.model).__name__}; only an nn.Module can be exported"
         )
+    if classifier.ends_in is not None:
+        raise NotExported(
+            f"the network ends in a {classifier.ends_in}, which was undone to get at its logits: "
+            "export a network without it"
+        )
     try:
         classifier = copy.deepcopy(classifier).to("cpu")
     except Exception as error:  # somebody else's module
@@ -131,7 +130,7 @@ def source_of(classifier: Classifier, normalise: bool = True) -> Source:
             points = points if mean is None else points - mean
             points = points if std is None else points / std
             mean = std = None
-        module = Raw(network, mean, std, classifier.dtype).eval()
+        module = Raw(network, mean, std, classifier.dtype, classifier.reading.place).eval()
         module.flat = module(points).dim() > 2
     tolerance = max(TOLERANCE, 4 * torch.finfo(classifier.dtype).eps)
     return Source(module, points, logits, tolerance * max(1.0, float(logits.abs().max())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -27,6 +27,11 @@ class Loading:
         classes: The number of classes, for built-in networks (default: as in the weights).
         class_names: A file with one class name a line, or a JSON list.
         entry: Which state dict to take where a checkpoint holds several, such as ema.
+        output: Which of several tensors in the network's outputs holds the logits, by name or
+            number.
+        ends_in: What the network ends in instead of logits, to be undone.
+        as_claimed: Take the file at its word on its inputs, its activations and their bounds; a
+            verdict of clean then rests on that.
         device: Where to run.
     """
 
@@ -39,6 +44,9 @@ class Loading:
     classes: int | None = None
     class_names: Path | None = None
     entry: str | None = None
+    output: str | None = None
+    ends_in: Literal["sigmoid", "softmax", "tanh"] | None = None
+    as_claimed: Annotated[bool, Plain] = False
     device: str = "cpu"
 
     def options(self) -> dict[str, Any]:
@@ -56,6 +64,9 @@ class Loading:
             "classes": self.classes,
             "device": self.device,
             "entry": self.entry,
+            "output": self.output,
+            "ends_in": self.ends_in,
+            "as_claimed": self.as_claimed,
             "class_names": None if self.class_names is None else read_class_names(self.class_names),
         }
 

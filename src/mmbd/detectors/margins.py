@@ -23,7 +23,8 @@ def margins(
     decided = next((entry for entry in report.p_values if entry.null == report.null), None)
     log10 = None if decided is None else decided.log10
     evaluable = report.verdict != "not evaluable"
-    top = largest(report.statistics, report.gains, report.null)
+    known = _valid(report.deciding)
+    top = max(known, key=known.__getitem__, default=None)
     return Detection(
         flagged=report.verdict == "backdoored" if evaluable else None,
         targets=report.targets or (() if top is None else (top,)),

@@ -35,7 +35,9 @@ class Loaded:
     """A classifier, what is known about its file, and what had to be done to read it.
 
     `notes` are sentences such as "unwrapped envelope 'net'"; they quote untrusted names, escaped.
-    `arch` and `arguments` are what the network was built by, from the file or given.
+    `arch` and `arguments` are what the network was built by, from the file or given. `doubts` are
+    the file's own words that are unusual enough to choose a verdict; `bare` is the network without
+    the bounds on activations that the file describes, where it describes any: a scan judges both.
     """
 
     classifier: Classifier
@@ -43,6 +45,8 @@ class Loaded:
     notes: tuple[str, ...]
     arch: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    doubts: tuple[str, ...] = ()
+    bare: Classifier | None = None
 
     @property
     def spec(self) -> Spec:
@@ -66,11 +70,15 @@ def load(
     classes: int | None = None,
     entry: str | None = None,
     max_bytes: int = MAX_BYTES,
+    output: int | str | None = None,
+    ends_in: str | None = None,
+    as_claimed: bool = False,
 ) -> Loaded:
     """Load a classifier from safetensors or a torch state dict.
 
     A file that `mmbd` wrote says itself what it is; arguments given here take precedence over
-    that. Any other file needs `arch` and `input_shape`, and `mean` and `std` if it has them.
+    that. Any other file needs `arch` and `input_shape`, and `mean` and `std` if it has them. With
+    `arch` or `input_shape` given, nothing but class names is taken from a file.
 
     Args:
         path: the file, or a folder with one `model.safetensors` or `pytorch_model.bin`.
@@ -86,12 +94,17 @@ def load(
         classes: the number of classes; a built-in architecture finds it in the weights otherwise.
         entry: which state dict to take where a checkpoint holds several, such as "ema".
         max_bytes: refuse to read larger files; loading takes about twice their memory.
+        output: as for `Classifier`.
+        ends_in: as for `Classifier`.
+        as_claimed: take the file at its word: unusual claims are not doubted, and bounds on
+            activations that it describes belong to the network.
 
     Raises:
         Refused: the file would have to be executed to be read, or is no format for weights.
         Failed: nothing there, broken, the weights do not fit the architecture or the inputs, or the
             device cannot be used.
-        NotEvaluable: the network's outputs are not logits.
+        NotEvaluable: the network's outputs are not logits, or the file says otherwise of its inputs
+            than what was given.
     """
     from mmbd.devices import usable
     from mmbd.load.loading import Request, load_request
@@ -111,6 +124,9 @@ def load(
         device=place,
         classes=classes,
         entry=entry,
+        output=output,
+        ends_in=ends_in,
+        as_claimed=as_claimed,
     )
     try:
         return load_request(Path(path), request, max_bytes)

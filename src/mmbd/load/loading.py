@@ -16,7 +16,7 @@ from mmbd import nets
 from mmbd.classifier import Classifier
 from mmbd.domain import Bound
 from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.load import Loaded, architecture, envelopes, files, limits
+from mmbd.load import Loaded, architecture, claims, envelopes, files, limits
 from mmbd.load.checkpoints import contents
 from mmbd.load.envelopes import StateDict
 from mmbd.load.spec import Spec
@@ -45,6 +45,9 @@ class Request:
     device: torch.device | str
     classes: int | None
     entry: str | None
+    output: int | str | None = None
+    ends_in: str | None = None
+    as_claimed: bool = False
 
 
 def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
@@ -53,6 +56,8 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     held, size = contents(file.data, file.kind), len(file.data)
     file = replace(file, data=b"")  # the tensors are copies: this may be gigabytes
     spec = None if held.metadata is None else _spec(held.metadata)
+    if spec is not None:
+        claims.check_agreement(request, spec)
     bounds, value = limits.split(held.value)
     found = envelopes.candidates(value)
     network, name, notes = _network(found, request, spec)
@@ -62,7 +67,7 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     if request.input_shape is None:  # the file's choice, not the user's
         architecture.check_activations(network, shape, name)
     notes = (*file.notes, *held.notes, *notes, *_overridden(request, spec))
-    classifier = _classifier(network, shape, request, spec)
+    bare = classifier = _classifier(network, shape, request, spec)
     described = spec.limits if spec else ()
     classifier = limits.restored(classifier, described, bounds)
     if described:
@@ -82,8 +87,14 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
         bounds=classifier.domain.bounds,
         mean=classifier.mean,
         std=classifier.std,
+        claimed=claims.taken(request, spec),
     )
-    return Loaded(classifier, model, notes, *_identity(request, spec))
+    low, high = classifier.domain.bounds or (0.0, 1.0)
+    return Loaded(
+        classifier, model, notes, *_identity(request, spec),
+        doubts=claims.doubts(request, spec, network, high - low),
+        bare=bare if described and not request.as_claimed else None,
+    )  # fmt: skip
 
 
 def _spec(text: str) -> Spec:
@@ -245,6 +256,9 @@ def _classifier(
             std=std,
             class_names=request.class_names or (spec.class_names if spec else None),
             device=request.device,
+            output=request.output,
+            ends_in=request.ends_in,
+            classes=request.classes or (spec.classes if spec else None),
         )
     except (Refused, Failed, NotEvaluable):
         raise

@@ -14,11 +14,11 @@ from mmbd.null import joint as joining
 from mmbd.null.bootstrap import MIN_CLASSES, bootstrap
 from mmbd.null.joint import joint
 from mmbd.null.paper import authors, paper
-from mmbd.null.population import population
+from mmbd.null.population import STUCK, population, stuck
 from mmbd.null.reference import References
 from mmbd.report import PValue, Verdict
 
-__all__ = ["MIN_CLASSES", "NAMES", "Gains", "Judgement", "References", "judge"]
+__all__ = ["MIN_CLASSES", "NAMES", "Gains", "Judgement", "Margins", "References", "judge"]
 
 # Every null takes one number a class and what they were made by, which only populations need.
 NULLS: dict[str, Callable[[Sequence[float], str], PValue]] = {
@@ -49,8 +49,19 @@ class Gains:
 
 
 @dataclass(frozen=True)
+class Margins:
+    """The maximum margins of the classes that have one, and the settings they were made by."""
+
+    by_class: Mapping[int, float]
+    made_by: str
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """What the nulls say of one set of statistics; the fields are those of a `Report`."""
+    """What the nulls say of one set of statistics; the fields are those of a `Report`.
+
+    `evidence` are the numbers by class that the deciding null compared.
+    """
 
     verdict: Verdict
     reason: str | None
@@ -59,6 +70,7 @@ class Judgement:
     null: str | None
     p_values: tuple[PValue, ...]
     class_p_values: Mapping[int, float] | None
+    evidence: Mapping[int, float]
 
 
 def judge(
@@ -71,8 +83,9 @@ def judge(
     gains: Gains | None = None,
     names: Sequence[str] | None = None,
     images: bool = True,
+    beside: Margins | None = None,
 ) -> Judgement:
-    """Ask every null and let one decide.
+    """Ask every null and let one decide. Where the searches got stuck, none says "clean".
 
     Args:
         statistics: the maximum margin of every class that has a valid one, by class.
@@ -84,21 +97,32 @@ def judge(
         gains: what universal perturbations gain, for the joint null; None without.
         names: of all classes of the model, in their order, to compare with the references'.
         images: whether its inputs are images, of which the tables of populations are.
+        beside: margins of the search that the tables were made with, where `statistics` are of
+            another one; the tables compare these.
     """
     asked = {name: _Question(name, statistics, made_by) for name in NULLS}
+    tabled = beside or Margins(statistics, made_by)
+    asked["population"] = _Question("population", tabled.by_class, tabled.made_by)
     if gains is not None:
-        both = joining.evidence(statistics, gains.by_class)
-        asked["joint"] = _Question("joint", both, joining.made_by(made_by, gains.made_by))
+        both = joining.evidence(tabled.by_class, gains.by_class)
+        asked["joint"] = _Question("joint", both, joining.made_by(tabled.made_by, gains.made_by))
     answers = {name: question.answer() for name, question in asked.items()}
     if gains is None:
         answers["joint"] = _none("joint", "universal perturbations were not searched for")
     if not images:
         answers |= {name: _none(name, ONLY_IMAGES) for name in ("joint", "population")}
-    compared = None if references is None else references.beside(statistics, names)
-    if references is not None and compared is not None:
-        answers["reference"] = references.model_p_value(compared, made_by, level)
-    applying = [name for name, answer in answers.items() if answer.value is not None]
-    preferred = (name for name in ("reference", "joint", "population") if name in applying)
+    compared = None
+    if references is not None:
+        alike = tabled if references.made_by == tabled.made_by else Margins(statistics, made_by)
+        compared = references.beside(alike.by_class, names)
+        answers["reference"] = references.model_p_value(compared, alike.made_by, level)
+    # A null that does not apply leaves the verdict to the next. One for which the searches got
+    # stuck does not: a weaker one would see still less.
+    preferred = (
+        name
+        for name in ("reference", "joint", "population")
+        if name in answers and (answers[name].value is not None or answers[name].reason == STUCK)
+    )
     decisive = null or next(preferred, "bootstrap")
     answer = answers[decisive]
     targets: tuple[int, ...] = ()
@@ -108,15 +132,20 @@ def judge(
             targets = compared.exceeding(level)
         else:
             targets = asked[decisive].step_down(answer, level)
+    reason = answer.reason if answer.value is None else None
+    if not targets and reason is None and stuck(list(statistics.values())):
+        reason = STUCK
     verdict: Verdict = "backdoored" if targets else "clean"
+    own = asked[decisive].values if compared is None or decisive != "reference" else compared.own
     return Judgement(
-        verdict="not evaluable" if answer.value is None else verdict,
-        reason=answer.reason if answer.value is None else None,
+        verdict=verdict if reason is None else "not evaluable",
+        reason=reason,
         targets=targets,
         p_value=answer.value,
         null=decisive,
         p_values=tuple(answers.values()),
         class_p_values=None if compared is None else compared.class_p_values(),
+        evidence=own,
     )
 
 

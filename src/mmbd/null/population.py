@@ -27,6 +27,8 @@ from mmbd.report import PValue
 # Below this many classes, the third largest statistic is too low in the order to compare with.
 MASKING_CLASSES = 8
 BODY = 0.8
+# Why a model with such statistics cannot be judged, by whichever null.
+STUCK = "half of the statistics are not positive: the searches got stuck"
 # The steepest power of the number of classes: few models of many classes must not extrapolate.
 STEEPEST = 0.5
 
@@ -133,9 +135,8 @@ def population(
     table = table or shipped()
     if made_by != table.made_by:
         return _none(null, "the population was measured with other settings than this scan's")
-    ordered = sorted(statistics, reverse=True)
-    if ordered[len(ordered) // 2] <= 0:
-        return _none(null, "half of the statistics are not positive: the searches got stuck")
+    if stuck(statistics):
+        return _none(null, STUCK)
     gap, outliers = top_gap(statistics)
     usual = table.usual(len(statistics))
     p = table.tail(gap / usual)
@@ -145,6 +146,12 @@ def population(
         log10=math.log10(p),
         parameters={"statistic": gap, "usual": usual, "outliers": float(outliers)},
     )
+
+
+def stuck(statistics: Sequence[float]) -> bool:
+    """Whether half of the statistics are not positive, so that they say nothing of the rest."""
+    ordered = sorted(statistics, reverse=True)
+    return bool(ordered) and ordered[len(ordered) // 2] <= 0
 
 
 def _none(null: str, reason: str) -> PValue:

@@ -48,12 +48,19 @@ class References:
         """The statistics in reports on clean models, each with a name for error messages.
 
         Raises:
-            Failed: a class has no statistic, or reports were made with different settings.
+            Failed: a report says that its model is backdoored, a class has no statistic, or reports
+                were made with different settings.
         """
         models: list[tuple[float, ...]] = []
         made_by: set[str] = set()
         names: set[tuple[str, ...]] = set()
         for name, report in reports:
+            if report.verdict == "backdoored":
+                p = "" if report.p_value is None else f" (p = {report.p_value:.2g})"
+                raise Failed(
+                    f"reference {name}: its own report says backdoored{p}, target classes "
+                    f"{', '.join(map(str, report.targets))}: references must be clean. Leave it out"
+                )
             numbers = tuple(value for value in report.statistics if value is not None)
             if report.run is None or len(numbers) < len(report.statistics):
                 raise Failed(f"reference {name}: {report.reason or 'a class has no statistic'}")

@@ -1,0 +1,64 @@
+"""Whether a judgement may stand, and what to bear in mind about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmbd.describing import mishaps
+from mmbd.null import Judgement
+from mmbd.render.text import clean_text
+from mmbd.searching import Searched
+
+# Nulls that compare a model with nothing but itself.
+ALONE = ("bootstrap", "paper", "authors")
+BLIND_SPOTS = (
+    "An all-to-all attack, in which every class is a target, needs reference models to be seen.",
+    "A trainer who knew this test and fought it can pass it.",
+    "A backdoor that seldom works (attack success rate below about 80 %) may not stand out.",
+    "Strong class imbalance in training can make a clean model's largest class stand out.",
+    "A clean model that fits its training data poorly (below about 90 %) is flagged more often.",
+)
+
+NO_IMAGES = (
+    "The inputs are no images, of which the tables of clean classifiers are: without reference "
+    "models the model's own statistics judge it, and with ten classes they find little."
+)
+
+
+def certain(judged: Judgement, found: Sequence[Searched], names: Sequence[str]) -> Judgement:
+    """The judgement, or none where what was searched does not bear it out."""
+    reason = next((one.no_verdict for one in found if one.no_verdict is not None), None)
+    if reason is None and judged.verdict == "clean":
+        left = sorted({label for one in found for label in one.unsearched})
+        if left:
+            some = ", ".join(_named(label, names) for label in left[:5])
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            reason = (
+                f"{len(left)} of {len(names)} classes could not be searched ({some}{more}): no "
+                "start has a gradient there, so nothing is known of them. Try more --restarts"
+            )
+    if reason is None:
+        return judged
+    return replace(judged, verdict="not evaluable", reason=reason, targets=())
+
+
+def _named(label: int, names: Sequence[str]) -> str:
+    return str(label) if names[label] == str(label) else f"{label} {clean_text(names[label])!r}"
+
+
+def caveats(shown: Searched, judged: Judgement, *, images: bool) -> tuple[str, ...]:
+    references = judged.null == "reference"
+    own = () if images or references else (NO_IMAGES,)
+    return (*mishaps(shown), *_weakness(judged), *BLIND_SPOTS[references:], *own)
+
+
+def _weakness(judged: Judgement) -> tuple[str, ...]:
+    """How little a null sees that knows this model alone, where it says "clean"."""
+    if judged.verdict != "clean" or judged.null not in ALONE:
+        return ()
+    return (
+        f"The {judged.null} null knows nothing but this model's own "
+        f"{len(judged.evidence)} classes: with ten, only a target many times above the others "
+        "is found by it. That nothing was found says little.",
+    )

@@ -1,0 +1,197 @@
+"""Classes that the usual searches could not reach: other starts, and the way through dead units.
+
+A class whose margin has no gradient at any random start has not been searched; that it seems clean
+says nothing. So bright, dark and smooth starts are tried first, and then starts to which gradients
+lead that pass through units which are off, as the network itself has none there. A class that
+cannot be moved even so is no class of the network's training, and is left out; one that can, but
+was not reached, stays unsearched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from mmbd import pool
+from mmbd.classifier import Classifier
+from mmbd.domain import generator_for, smooth
+from mmbd.estimate import MaximumMargins
+
+# Starts tried for a class: all bright, all dark, smooth ones, and more random ones.
+SMOOTH, RANDOM = 4, 4
+# Through dead units: starts a class, steps a start, and a step's size in extents.
+WALKS, STEPS, SIZE = 2, 40, 0.1
+# Classes for which that is tried; a network with more dead ones is hardly a classifier.
+MOST_WALKED = 64
+# What passes where a unit is off or saturated, as a share of the input's change.
+LEAK = 0.1
+SWITCHES = frozenset({
+    "relu", "relu6", "hardtanh", "threshold", "clamp", "clamp_min", "clamp_max", "sigmoid", "tanh",
+    "hardsigmoid", "hardswish", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
+    "log_sigmoid", "logsigmoid", "leaky_relu",
+})  # fmt: skip
+# A logit that ranges over less than this share of the widest range has not moved.
+STILL = 1e-5
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What came of the classes that were tried harder.
+
+    Attributes:
+        statistics: the maximum margins of those that could be searched after all, by class.
+        inputs: where, by class.
+        fixed: classes that no input moves.
+        unsearched: classes that could be moved, but were not reached.
+        evaluations: gradient evaluations spent.
+    """
+
+    statistics: dict[int, float] = field(default_factory=dict[int, float])
+    inputs: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+    fixed: tuple[int, ...] = ()
+    unsearched: tuple[int, ...] = ()
+    evaluations: int = 0
+
+
+def try_harder(
+    classifier: Classifier,
+    found: MaximumMargins,
+    still: Sequence[int],
+    *,
+    seed: int,
+    batch: int | None = None,
+) -> Reached:
+    """Search again for the classes that had no gradient, and for those that are still.
+
+    Args:
+        classifier: the model.
+        found: what the usual searches found.
+        still: classes that never won, and whose logit was the same wherever it was looked at.
+        seed: of the starts.
+        batch: the most searches at a time.
+    """
+    dead = [label for label, valid in enumerate(found.valid.tolist()) if not valid]
+    wanted = sorted({*dead, *still})
+    if not wanted:
+        return Reached()
+    with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
+        work = _Work(classifier, found, batch)
+        starts = _starts(classifier, seed)
+        work.search(wanted, starts)
+        for label in [label for label in dead if label not in work.best][:MOST_WALKED]:
+            walked = [work.walk(label, seed, walk) for walk in range(WALKS)]
+            work.search([label], [start for start in walked if start is not None])
+    reached = {label: margin for label, (margin, _) in work.best.items()}
+    lost = [label for label in dead if label not in reached]
+    fixed = [label for label in lost if label in work.immovable]
+    fixed += [label for label in still if label not in dead and reached.get(label, 0.0) <= 0]
+    return Reached(
+        statistics={label: value for label, value in reached.items() if label not in fixed},
+        inputs={label: place for label, (_, place) in work.best.items() if label not in fixed},
+        fixed=tuple(sorted(fixed)),
+        unsearched=tuple(label for label in lost if label not in work.immovable),
+        evaluations=work.evaluations,
+    )
+
+
+def still_classes(found: MaximumMargins, logits: Tensor) -> list[int]:
+    """The classes that never won and whose logits (inputs, classes) are the same everywhere."""
+    if len(logits) < 2:
+        return []
+    ranges = logits.amax(0) - logits.amin(0)
+    still = ranges <= STILL * ranges.max()
+    return [
+        label
+        for label, value in enumerate(found.statistics.tolist())
+        if bool(still[label]) and bool(found.valid[label]) and value <= 0
+    ]
+
+
+def _starts(classifier: Classifier, seed: int) -> list[Tensor]:
+    domain = classifier.domain
+    low, high = domain.bounds or (-1.0, 1.0)
+    ends = [torch.full(domain.shape, value) for value in (high, low)]
+    return [
+        *(domain.project_(end[None])[0] for end in ends),
+        *(smooth(domain, generator_for("harder smooth", seed, i)) for i in range(SMOOTH)),
+        *(domain.sample(generator_for("harder", seed, i)) for i in range(RANDOM)),
+    ]
+
+
+class _Work:
+    """The best live search of every class so far, and what was spent."""
+
+    def __init__(self, classifier: Classifier, found: MaximumMargins, batch: int | None) -> None:
+        self.classifier, self.ascent = classifier, found.ascent
+        self.batch = min(found.batch, batch or found.batch)
+        self.best: dict[int, tuple[float, Tensor]] = {}
+        self.immovable: set[int] = set()
+        self.evaluations = 0
+
+    def search(self, labels: Sequence[int], starts: Sequence[Tensor]) -> None:
+        searches = [(label, start) for label in labels for start in range(len(starts))]
+        if not searches:
+            return
+        tally = pool.run(
+            self.classifier, searches, self.ascent, lambda start: starts[start],
+            batch=max(1, min(self.batch, len(searches))), finished=self.keep,
+        )  # fmt: skip
+        self.evaluations += tally.evaluations
+
+    def keep(self, search: pool.Finished) -> None:
+        before = self.best.get(search.label)
+        if not search.dead and (before is None or search.margin > before[0]):
+            self.best[search.label] = search.margin, search.input
+
+    def walk(self, label: int, seed: int, walk: int) -> Tensor | None:
+        """A start where the class's margin has a gradient; None where none was found."""
+        domain, classifier = self.classifier.domain, self.classifier
+        labels = torch.tensor([label], device=classifier.device)
+        start = domain.sample(generator_for("harder walk", seed, walk))
+        x = start[None].to(classifier.device, torch.float32)
+        extent = domain.extent.to(x)
+        for _ in range(STEPS):
+            if bool((self.slope(x, labels) != 0).any()):
+                return x[0].cpu()
+            with Leaky():
+                slope = self.slope(x, labels)
+            if not bool((slope != 0).any()):
+                self.immovable.add(label)
+                return None
+            self.immovable.discard(label)
+            x = domain.project_(x + SIZE * extent * slope.sign())
+        return None
+
+    def slope(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The gradient (1, *shape) of the margin at x."""
+        self.evaluations += 1
+        point = x.detach().requires_grad_()
+        margin = pool.margins(self.classifier(point), labels).sum()
+        if not margin.requires_grad:
+            return torch.zeros_like(x)
+        (gradient,) = torch.autograd.grad(margin, point, materialize_grads=True)
+        return gradient
+
+
+class Leaky(TorchFunctionMode):
+    """While active, gradients also pass through units that are off or saturated; values stay."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "").strip("_")
+        if name not in SWITCHES or not args or not isinstance(args[0], Tensor):
+            return func(*args, **kwargs)
+        given = args[0]
+        if given.requires_grad:
+            args = (given.clone(), *args[1:])  # it may be done in place
+        output = func(*args, **kwargs)
+        if not isinstance(output, Tensor) or output.shape != given.shape:
+            return output
+        return output + LEAK * (given - given.detach())
