@@ -81,20 +81,21 @@ def try_harder(
         return Reached()
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         work = _Work(classifier, found, batch)
-        starts = _starts(classifier, seed)
-        work.search(wanted, starts)
-        for label in [label for label in dead if label not in work.best][:MOST_WALKED]:
-            walked = [work.walk(label, seed, walk) for walk in range(WALKS)]
+        work.search(wanted, _starts(classifier, seed))
+        won = {label for label, (margin, _) in work.best.items() if margin > 0}
+        left = [label for label in wanted if label not in won]
+        fixed = [label for label in left if not work.movable(label, seed, own=label in still)]
+        lost = [label for label in left if label not in fixed]
+        work.reached -= set(still)
+        for label in [label for label in lost if label not in work.reached][:MOST_WALKED]:
+            walked = [work.walk(label, seed, walk, own=label in still) for walk in range(WALKS)]
             work.search([label], [start for start in walked if start is not None])
-    reached = {label: margin for label, (margin, _) in work.best.items()}
-    lost = [label for label in dead if label not in reached]
-    fixed = [label for label in lost if label in work.immovable]
-    fixed += [label for label in still if label not in dead and reached.get(label, 0.0) <= 0]
+    kept = {label: best for label, best in work.best.items() if label not in fixed}
     return Reached(
-        statistics={label: value for label, value in reached.items() if label not in fixed},
-        inputs={label: place for label, (_, place) in work.best.items() if label not in fixed},
-        fixed=tuple(sorted(fixed)),
-        unsearched=tuple(label for label in lost if label not in work.immovable),
+        statistics={label: margin for label, (margin, _) in kept.items()},
+        inputs={label: place for label, (_, place) in kept.items()},
+        fixed=tuple(fixed),
+        unsearched=tuple(label for label in lost if label not in work.reached),
         evaluations=work.evaluations,
     )
 
@@ -130,7 +131,7 @@ class _Work:
         self.classifier, self.ascent = classifier, found.ascent
         self.batch = min(found.batch, batch or found.batch)
         self.best: dict[int, tuple[float, Tensor]] = {}
-        self.immovable: set[int] = set()
+        self.reached: set[int] = set()
         self.evaluations = 0
 
     def search(self, labels: Sequence[int], starts: Sequence[Tensor]) -> None:
@@ -145,36 +146,49 @@ class _Work:
 
     def keep(self, search: pool.Finished) -> None:
         before = self.best.get(search.label)
-        if not search.dead and (before is None or search.margin > before[0]):
-            self.best[search.label] = search.margin, search.input
+        if not search.dead:
+            self.reached.add(search.label)
+            if before is None or search.margin > before[0]:
+                self.best[search.label] = search.margin, search.input
 
-    def walk(self, label: int, seed: int, walk: int) -> Tensor | None:
-        """A start where the class's margin has a gradient; None where none was found."""
-        domain, classifier = self.classifier.domain, self.classifier
-        labels = torch.tensor([label], device=classifier.device)
-        start = domain.sample(generator_for("harder walk", seed, walk))
-        x = start[None].to(classifier.device, torch.float32)
+    def movable(self, label: int, seed: int, *, own: bool) -> bool:
+        """Whether any way leads from an input to the logit or margin, be it through dead units."""
+        with Leaky():
+            return any(
+                bool((self.slope(self.start(seed, walk), label, own=own) != 0).any())
+                for walk in range(WALKS)
+            )
+
+    def walk(self, label: int, seed: int, walk: int, *, own: bool) -> Tensor | None:
+        """A start where the class's logit, or else its margin, has a gradient; None if not found.
+
+        A logit that is the same everywhere has been searched only where it moves of its `own`.
+        """
+        x, domain = self.start(seed, walk), self.classifier.domain
         extent = domain.extent.to(x)
         for _ in range(STEPS):
-            if bool((self.slope(x, labels) != 0).any()):
+            if bool((self.slope(x, label, own=own) != 0).any()):
                 return x[0].cpu()
             with Leaky():
-                slope = self.slope(x, labels)
-            if not bool((slope != 0).any()):
-                self.immovable.add(label)
-                return None
-            self.immovable.discard(label)
+                slope = self.slope(x, label, own=own)
             x = domain.project_(x + SIZE * extent * slope.sign())
         return None
 
-    def slope(self, x: Tensor, labels: Tensor) -> Tensor:
-        """The gradient (1, *shape) of the margin at x."""
+    def start(self, seed: int, walk: int) -> Tensor:
+        drawn = self.classifier.domain.sample(generator_for("harder walk", seed, walk))
+        return drawn[None].to(self.classifier.device, torch.float32)
+
+    def slope(self, x: Tensor, label: int, *, own: bool) -> Tensor:
+        """The gradient (1, *shape) of the class's logit, or else of its margin, at x."""
         self.evaluations += 1
         point = x.detach().requires_grad_()
-        margin = pool.margins(self.classifier(point), labels).sum()
-        if not margin.requires_grad:
+        logits = self.classifier(point)
+        value = logits[0, label]
+        if not own:
+            value = pool.margins(logits, torch.tensor([label], device=x.device))[0]
+        if not value.requires_grad:
             return torch.zeros_like(x)
-        (gradient,) = torch.autograd.grad(margin, point, materialize_grads=True)
+        (gradient,) = torch.autograd.grad(value, point, materialize_grads=True)
         return gradient
 
 
