@@ -61,32 +61,39 @@ def tar() -> bytes:
     return content.getvalue()
 
 
+OTHER = "Name the file with the model's weights"
+
+
 @pytest.mark.parametrize(
-    ("head", "what"),
+    ("head", "what", "told"),
     [
-        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
-        (b"GGUF\x03" + bytes(99), "GGUF"),
-        (b"\x1c\0\0\0TFL3" + bytes(99), "TensorFlow Lite"),
-        (b"\x93NUMPY" + bytes(99), "NumPy"),
-        (b"\x08\x07\x12\x07pytorch" + bytes(99), "ONNX"),
-        (b"\x1f\x8b\x08" + bytes(99), "gzip"),
-        (tar(), "tar archive"),
-        (b"\x7fELF" + bytes(99), "program"),
-        (b"#!/bin/sh\nrm -rf /\n", "script"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(99), "PNG"),
-        (b"Once upon a time there was a model.", "no format that mmbd knows"),
-        (bytes(1000), "no format that mmbd knows"),
-        (b'12345678{"a": 1, "b": 2}', "no format that mmbd knows"),
-        (b'{"weight_map": {"a": "model-1.safetensors"}}', "no format that mmbd knows"),
-        (b"(lp0\nI1\naI2\naI3\naI4\na.", "a Python pickle that torch did not write"),
-        (b"\x80\x04N." + bytes(99), "a Python pickle that torch did not write"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5", "into the same network in PyTorch"),
+        (b"GGUF\x03" + bytes(99), "GGUF", "mmbd scans classifiers"),
+        (b"\x1c\0\0\0TFL3" + bytes(99), "TensorFlow Lite", "the weights that it was exported"),
+        (b"\x93NUMPY" + bytes(99), "NumPy", "safetensors.numpy.save_file"),
+        (b"\x08\x07\x12\x07pytorch" + bytes(99), "ONNX", "the weights that it was exported"),
+        (b"\x1f\x8b\x08" + bytes(99), "gzip", "Unpack it and name the file inside"),
+        (tar(), "tar archive", "Unpack it and name the file inside"),
+        (b"\x7fELF" + bytes(99), "program", OTHER),
+        (b"#!/bin/sh\nrm -rf /\n", "script", OTHER),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "PNG", OTHER),
+        (b"Once upon a time there was a model.", "no format that mmbd knows", OTHER),
+        (bytes(1000), "no format that mmbd knows", OTHER),
+        (b'12345678{"a": 1, "b": 2}', "no format that mmbd knows", OTHER),
+        (b'{"weight_map": {"a": "model-1.safetensors"}}', "no format that mmbd knows", OTHER),
+        (b"(lp0\nI1\naI2\naI3\naI4\na.", "a Python pickle that torch did not", "state_dict()"),
+        (b"\x80\x04N." + bytes(99), "a Python pickle that torch did not write", "state_dict()"),
     ],
 )
-def test_other_formats_are_named_and_refused(head: bytes, what: str, tmp_path: Path) -> None:
+def test_other_formats_are_named_and_refused(
+    head: bytes, what: str, told: str, tmp_path: Path
+) -> None:
     (tmp_path / "model.pt").write_bytes(head)
     with pytest.raises(Refused, match=what) as raised:
         mmbd.load(tmp_path / "model.pt")
-    assert "state_dict()" in str(raised.value)
+    assert told in str(raised.value)
+    # Only a pickle may be something that torch.save could write anew.
+    assert ("state_dict()" in str(raised.value)) == (told == "state_dict()")
 
 
 @pytest.mark.parametrize(
