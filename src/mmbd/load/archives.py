@@ -139,11 +139,13 @@ def checkpoint(data: bytes, infos: list[zipfile.ZipInfo]) -> Archive:
             if end - start > MAX_BYTES:
                 raise excessive(f"data.pkl has {end - start:,} bytes, the limit is {MAX_BYTES:,}")
             pickle = data[start:end]
-        elif inside[0] == "byteorder" and data[start:end] != b"little":
-            raise Failed(BIG_ENDIAN)
         # torch writes zeros when told to leave checksums out, and never compares them itself.
         if info.CRC and zlib.crc32(memoryview(data)[start:end]) != info.CRC:
             raise broken(f"the checksum of {shown(name)} is wrong: the file is damaged")
+        if inside[0] == "byteorder" and data[start:end] != b"little":
+            if data[start:end] == b"big":
+                raise Failed(BIG_ENDIAN)
+            raise broken("the checkpoint has an order of bytes that is none")
     spans.sort()
     if any(end > following for (_, end), (following, _) in itertools.pairwise(spans)):
         raise _odd("members that overlap")

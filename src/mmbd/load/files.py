@@ -19,6 +19,7 @@ from mmbd.load.advice import broken
 
 MAX_BYTES = 4 << 30  # far above any classifier; a memory limit, not a judgement
 HEAD_BYTES = 1 << 20
+LARGE = 64 << 20
 
 CHANGED = "the file changed while it was being read: scan it again when nothing writes to it"
 
@@ -109,17 +110,19 @@ def _read(path: Path, max_bytes: int) -> File:
 
 
 def _tensor_file(opened: io.BufferedReader, size: int) -> bytearray:
-    """A whole safetensors file, whose header is held against its size before the rest is read.
+    """A whole safetensors file; a large one's header is held against its size before the rest.
 
     In memory that can be written to, so that its tensors need no copy of their own.
     """
-    from mmbd.load import tensor_file
+    header = b""
+    if size > LARGE:
+        from mmbd.load import tensor_file
 
-    length = tensor_file.header_bytes(opened.read(8), size)
-    opened.seek(0)
-    header = _exactly(opened.read(length), length)
-    tensor_file.read_header(header, size)
-    opened.seek(0)
+        length = tensor_file.header_bytes(opened.read(8), size)
+        opened.seek(0)
+        header = _exactly(opened.read(length), length)
+        tensor_file.read_header(header, size)
+        opened.seek(0)
     data = bytearray(size)
     view, filled = memoryview(data), 0
     while filled < size and (more := opened.readinto(view[filled:])):

@@ -133,20 +133,19 @@ def _tensor(data: bytearray, start: int, entry: Entry) -> torch.Tensor:
 
 
 def _entry(name: str, said: Any) -> Entry:
-    what = f"the entry of {shown(name)!r}"
     if not isinstance(said, dict) or set(said) != {"dtype", "shape", "data_offsets"}:
-        raise _wrong(f"{what} is not made of a dtype, a shape and data_offsets")
+        raise _wrong_entry(name, "is not made of a dtype, a shape and data_offsets")
     shape, offsets, kind = said["shape"], said["data_offsets"], said["dtype"]
     if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not _sizes(shape):
-        raise _wrong(f"{what} has a shape that is none")
+        raise _wrong_entry(name, "has a shape that is none")
     if not isinstance(offsets, list) or len(offsets) != 2 or not _sizes(offsets):
-        raise _wrong(f"{what} has offsets that are none")
+        raise _wrong_entry(name, "has offsets that are none")
     dtype = getattr(torch, DTYPES.get(kind, "") if isinstance(kind, str) else "", None)
     if not isinstance(dtype, torch.dtype):
-        raise _unknown(what, str(kind))
+        raise _unknown(name, str(kind))
     begin, end = offsets
     if math.prod(shape) * dtype.itemsize != end - begin:
-        raise _wrong(f"{what} has {end - begin:,} bytes, but its shape and type take others")
+        raise _wrong_entry(name, f"has {end - begin:,} bytes, but its shape and type take others")
     return Entry(dtype, tuple(shape), begin, end)
 
 
@@ -154,13 +153,17 @@ def _sizes(values: list[Any]) -> bool:
     return all(type(value) is int and 0 <= value < 1 << 62 for value in values)
 
 
-def _unknown(what: str, kind: str) -> Failed:
+def _unknown(name: str, kind: str) -> Failed:
     if kind in PACKED or kind in DTYPES:
         return Failed(
-            f"{what} holds numbers of type {kind}, which this release does not read: save the "
-            "weights as float32 or float16 and scan those"
+            f"the tensor {shown(name)!r} holds numbers of type {kind}, which are not read here: "
+            "save the weights as float32 or float16, and scan those"
         )
-    return _wrong(f"{what} has the type {shown(kind)!r}, which is none")
+    return _wrong_entry(name, f"has the type {shown(kind)!r}, which is none")
+
+
+def _wrong_entry(name: str, what: str) -> Failed:
+    return _wrong(f"the entry of {shown(name)!r} {what}")
 
 
 def _wrong(what: str) -> Failed:
