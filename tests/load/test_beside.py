@@ -108,14 +108,23 @@ def test_weights_of_every_type(dtype: str, tmp_path: Path) -> None:
     assert torch.equal(classifier.model.weight, weight.float())
 
 
-@pytest.mark.parametrize("dtype", [*KINDS, "complex64", "complex128", "float8_e8m0fnu"])
-@pytest.mark.parametrize("old", [False, True])
+# torch cannot read the others back from its old format itself.
+UNTYPED = ("uint16", "uint32", "uint64", "float8")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "old"),
+    [
+        (dtype, old)
+        for dtype in (*KINDS, "complex64", "complex128", "float8_e8m0fnu")
+        for old in (False, True)
+        if not (old and dtype.startswith(UNTYPED))
+    ],
+)
 def test_tensors_come_out_as_torch_itself_reads_them(dtype: str, old: bool) -> None:
     whole = torch.arange(24.0).to(getattr(torch, dtype))
     value = {"all": whole, "part": whole[5:21].view(4, 4).T[1:, ::2], "empty": whole[:0],
              "one": whole[3], "again": whole}  # fmt: skip
-    if old and dtype.startswith(("uint16", "uint32", "uint64", "float8")):
-        pytest.skip("torch cannot read these back from its old format itself")
     data = saved(value, old)
     mine = contents(data, "torch legacy" if old else "zip").value
     theirs = torch.load(io.BytesIO(data), weights_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +42,8 @@ def test_of_both_names_the_hubs_own_choice(tmp_path: Path) -> None:
     ("names", "said"),
     [
         (("a.safetensors", "b.safetensors"),
-         r"found 2 other files that may hold a model \(a\.safetensors, b\.safetensors\): name them, "
-         r"for example `mmbd scan -- .*/\*\.safetensors`"),
+         r"found 2 other files that may hold a model \(a\.safetensors, b\.safetensors\): name "
+         r"them, for example `mmbd scan -- .*/\*\.safetensors`"),
         (("a.pt", "b.PTH", "readme.md"), r"found 2 other .* -- .*/\*\.pt`"),
         (("best.pt", "readme.md"), r"found best\.pt: name that file, in "),
         (("adapter_model.safetensors", "readme.md"),
@@ -69,7 +68,7 @@ def test_what_else_a_folder_holds_is_said_in_words(
 
 def test_a_saved_model_gets_advice_that_fits_it(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01\x12")
-    with pytest.raises(Refused, match="SavedModel.*the weights that it was exported") as raised:
+    with pytest.raises(Refused, match=r"SavedModel.*the weights that it was exported") as raised:
         mmbd.load(tmp_path)
     assert "torch.save" not in str(raised.value)
 
@@ -82,7 +81,7 @@ def test_standard_input_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert mmbd.load("-", **arguments()).classifier.classes == 3
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="no /dev/stdin on this system")
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="no /dev/stdin on this system")
 def test_pipes_are_told_to_become_files(tmp_path: Path) -> None:
     content = io.BytesIO()
     torch.save(nn.Linear(4, 3).state_dict(), content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,46 @@ def test_what_people_find_where_they_expect_a_model(head: bytes, what: str, tmp_
     (tmp_path / "model.pt").write_bytes(head)
     with pytest.raises(Failed, match=what):
         mmbd.load(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    "pickled", [b"cos\nabort\n)R.", b"cos\nabort\n.", b"N.", b"(dp0\n.", b"\x80\x04N."]
+)
+def test_a_pickle_of_a_few_bytes_is_refused(pickled: bytes, tmp_path: Path) -> None:
+    """Ten bytes are enough for a program, so they are not called cut short."""
+    assert len(pickled) < 16
+    (tmp_path / "model.pkl").write_bytes(pickled)
+    with pytest.raises(Refused, match="a Python pickle that torch did not write") as raised:
+        mmbd.load(tmp_path / "model.pkl")
+    assert ("os.abort" in str(raised.value)) == (b"abort" in pickled)
+
+
+def test_half_of_a_small_file_is_no_pickle(tmp_path: Path) -> None:
+    for data in (contents("torch legacy")[:15], b"cos\nabort\n)R", contents("safetensors")[:9]):
+        (tmp_path / "model.pt").write_bytes(data)
+        with pytest.raises(Failed, match=f"{len(data)} bytes, too few"):
+            mmbd.load(tmp_path / "model.pt")
+
+
+ZIPPED = {
+    "TorchScript": (("m/constants.pkl", "m/data.pkl"), "torch.save(model.state_dict()"),
+    "Keras": (("config.json", "metadata.json", "model.weights.h5"), "network in PyTorch"),
+    "TorchServe": (("MAR-INF/MANIFEST.json", "model.pt"), "Unpack it and name the file inside"),
+    "NumPy archive": (("x.npy", "y.npy"), "safetensors.numpy.save_file"),
+    "zip archive without": (("readme.txt",), "Unpack it and name the file inside"),
+}
+
+
+@pytest.mark.parametrize("what", ZIPPED)
+def test_each_archive_gets_advice_that_fits_it(what: str, tmp_path: Path) -> None:
+    names, told = ZIPPED[what]
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"text")
+    with pytest.raises(Refused, match=what) as raised:
+        mmbd.load(tmp_path / "m.pt")
+    assert told in str(raised.value)
+    assert ("state_dict" in str(raised.value)) == (what == "TorchScript")
 
 
 def test_bytes_after_the_last_tensor_are_noted(tmp_path: Path) -> None:

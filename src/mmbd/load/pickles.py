@@ -17,6 +17,7 @@ MAX_BYTES = 32 << 20  # of one pickle; a checkpoint has some hundred bytes a ten
 MAX_OPERATIONS = 1_000_000
 MAX_NAMES = 1000
 MAX_NAME = 10_000  # characters, of one name or text that is kept
+CUT = 40  # of a longer one, its beginning
 MAX_KEPT = 1 << 20  # characters, of all names together
 
 OPCODES = {info.code.encode("latin-1"): info for info in pickletools.opcodes}
@@ -88,7 +89,7 @@ def _cut(stream: io.BytesIO, width: int, most: int) -> str:
     if length > end - start:
         raise ValueError("the pickle ends inside a text")
     stream.seek(start)
-    beginning = stream.read(100)
+    beginning = stream.read(CUT)
     stream.seek(start + length)
     return beginning.decode("utf-8", "backslashreplace") + "..."
 
@@ -176,7 +177,7 @@ def _step(
     elif name == "DUP":
         stack.append(stack[-1] if stack else None)
     elif name in STRINGS:  # those without a length before them are as long as they like
-        stack.append(argument if len(argument) <= MAX_NAME else argument[:100] + "...")
+        stack.append(argument if len(argument) <= MAX_NAME else argument[:CUT] + "...")
     else:
         before, after = info.stack_before, info.stack_after
         if MARK in before:
