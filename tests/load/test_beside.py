@@ -117,6 +117,7 @@ UNTYPED = ("uint16", "uint32", "uint64", "float8")
     [
         (dtype, old)
         for dtype in (*KINDS, "complex64", "complex128", "float8_e8m0fnu")
+        if hasattr(torch, dtype)  # the last is not in every release
         for old in (False, True)
         if not (old and dtype.startswith(UNTYPED))
     ],
@@ -164,8 +165,9 @@ def test_what_is_refused_is_named(beside: Any, said: str, tmp_path: Path) -> Non
 
 
 def test_a_sparse_weight_is_no_weight(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="weight"):
-        load(tmp_path / "m.pt", saved({"weight": WEIGHT.to_sparse()}))
+    value = {"weight": WEIGHT.to_sparse(), "bias": torch.ones(2)}
+    with pytest.raises(Failed, match="'weight' that is no tensor but SparseTensor"):
+        load(tmp_path / "m.pt", saved(value))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmbd.errors import Failed
 
 AGAIN = "download it again, or ask whoever made it for a whole copy"
+NO_MEMORY = "there is not enough memory to read the file: scan it where there is twice its size"
 ALONE = "if it really is a classifier, save its weights alone and scan that file"
 
 

@@ -18,8 +18,8 @@ from mmbd.load.stand_ins import (
     DTYPES,
     MAX_ODD_KEYS,
     STORAGES,
-    Beside,
     Global,
+    Namespace,
     Storages,
     odd,
 )
@@ -152,7 +152,7 @@ def new(kind: Any, arguments: Any) -> Any:
     """What NEWOBJ may make: an argparse.Namespace, of which nothing is kept."""
     if kind != Global(NAMESPACE) or arguments != ():
         raise Refused("the pickle makes an object that is not on the allow list for weights")
-    return Beside(NAMESPACE)
+    return Namespace()
 
 
 def set_state(target: Any, state: Any) -> None:
@@ -161,7 +161,7 @@ def set_state(target: Any, state: Any) -> None:
         arrays.set_state(target, state)
         return
     versions = type(target) is OrderedDict and type(state) is dict and set(state) <= {"_metadata"}
-    attributes = type(target) is Beside and target.what == NAMESPACE and type(state) is dict
+    attributes = type(target) is Namespace and type(state) is dict
     if not versions and not attributes:
         raise Refused("the pickle sets attributes: that is not on the allow list for weights")
 

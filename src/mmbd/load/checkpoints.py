@@ -15,7 +15,7 @@ from typing import Any
 
 from mmbd.errors import Failed, Refused
 from mmbd.load import archives, formats, pickles, rebuilt, tensor_file
-from mmbd.load.advice import broken
+from mmbd.load.advice import NO_MEMORY, broken
 from mmbd.load.allowed import ALLOWED
 from mmbd.load.spec import METADATA_KEY
 from mmbd.load.stand_ins import Storages
@@ -48,6 +48,13 @@ def contents(data: bytes | bytearray, kind: formats.Kind) -> Contents:
         Refused: reading it would need code to run, with every global that the pickles name.
         Failed: broken, cut short, or sizes that do not add up; the message says what to do.
     """
+    try:
+        return _contents(data, kind)
+    except MemoryError:
+        raise Failed(NO_MEMORY) from None
+
+
+def _contents(data: bytes | bytearray, kind: formats.Kind) -> Contents:
     if kind == "safetensors":
         return _safetensors(data if isinstance(data, bytearray) else bytearray(data))
     data = bytes(data)
@@ -62,7 +69,7 @@ def _safetensors(data: bytearray) -> Contents:
     try:
         header = tensor_file.read_header(data, len(data))
         tensors = tensor_file.tensors(data, header)
-    except Failed:
+    except (Failed, MemoryError):
         raise
     except Exception as error:  # hostile numbers in torch's hands: anything may come
         raise broken(f"the safetensors file is broken: {shown(str(error), 200)}") from None
@@ -141,6 +148,8 @@ def _fill(storages: Storages, data: bytes, spans: Mapping[str, tuple[int, int]],
     except pickle.UnpicklingError as error:
         reason = f"torch's restricted reader refuses it too: {shown(str(error), 200)}"
         raise _refusal(name, reason, []) from None
+    except MemoryError:
+        raise
     except Exception as error:  # hostile bytes in somebody else's parser: anything may come
         raise broken(f"torch cannot read the checkpoint: {shown(str(error), 200)}") from None
 
@@ -159,4 +168,6 @@ def _refusal(what: str, reason: str, sources: Iterable[bytes], foreign: str = ""
         parts.append("A pickle in it could not be read to its end, so there may be more")
     if any(name.startswith(("torch.nn.modules", "torch.nn.parallel")) for name in strange):
         parts.append("It holds a whole model and not only its weights")
-    return Refused(". ".join([*parts, formats.advice(foreign)]))
+    torchs = foreign or any(name.startswith("torch") for name in names.globals)
+    told = formats.advice(foreign) if torchs or "PyTorch" in what else formats.IF_TORCH
+    return Refused(". ".join([*parts, told]))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mmbd.errors import Failed
 from mmbd.load import folders, formats, pickles
-from mmbd.load.advice import broken
+from mmbd.load.advice import NO_MEMORY, broken
 
 MAX_BYTES = 4 << 30  # far above any classifier; a memory limit, not a judgement
 HEAD_BYTES = 1 << 20
@@ -43,7 +43,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> File:
 
     Raises:
         Failed: nothing there, not readable, not a regular file, empty, larger than `max_bytes`,
-            cut short, or a folder without exactly one weights file.
+            cut short, or a folder in which none is the one to scan.
         Refused: a format that is not weights (see `formats.identify`).
     """
     path = Path(path)
@@ -57,9 +57,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> File:
             "owner for a copy"
         ) from None
     except MemoryError:
-        raise Failed(
-            "there is not enough memory to read the file: scan it where there is twice its size"
-        ) from None
+        raise Failed(NO_MEMORY) from None
     except OSError as error:
         raise Failed(
             f"the file cannot be read: {error.strerror or error}; see that the path is right, or "

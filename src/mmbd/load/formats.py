@@ -21,6 +21,7 @@ ADVICE = (
     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') or "
     "torch.save(model.state_dict(), 'weights.pt'); then scan that file with --arch"
 )
+IF_TORCH = f"mmbd scans PyTorch networks. If there is one in it: {ADVICE[0].lower()}{ADVICE[1:]}"
 KERAS = (
     "mmbd scans PyTorch networks: where you trust this file, copy its weights into the same "
     "network in PyTorch, save those as safetensors, and scan that with --arch"

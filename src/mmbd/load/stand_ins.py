@@ -70,10 +70,25 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """Stands for something harmless beside the weights; nothing is made of it."""
+class Layout:
+    """Stands for how torch lays out a tensor, by its name."""
 
-    what: str
+    name: str
+
+
+# Harmless things beside the weights, of which nothing is made. Messages give their classes' names.
+
+
+class SparseTensor:
+    """Stands for a sparse tensor, whose parts are tensors of their own."""
+
+
+class ConjugatedTensor:
+    """Stands for a view of a tensor that conjugates or negates its numbers."""
+
+
+class Namespace:
+    """Stands for an argparse.Namespace: the options of a training, most often."""
 
 
 @dataclass

@@ -15,7 +15,18 @@ import torch
 
 from mmbd.errors import Refused
 from mmbd.load.advice import broken, excessive
-from mmbd.load.stand_ins import DTYPES, STORAGES, UNTYPED, Beside, Claim, Global, Storage, Storages
+from mmbd.load.stand_ins import (
+    DTYPES,
+    STORAGES,
+    UNTYPED,
+    Claim,
+    ConjugatedTensor,
+    Global,
+    Layout,
+    SparseTensor,
+    Storage,
+    Storages,
+)
 from mmbd.load.stand_ins import odd as _odd
 
 MAX_TENSORS = 50_000
@@ -131,7 +142,7 @@ def _claim(
     place = torch.empty(0, dtype=_dtype(dtype))
     storages.tensors.append(Claim(held, dtype, offset, size, stride, place))
     if metadata and metadata[0] and any(metadata[0].values()):
-        return Beside("a view that conjugates or negates its numbers")
+        return ConjugatedTensor()
     return place
 
 
@@ -166,15 +177,15 @@ def _of_type(arguments: tuple[Any, ...], storages: Storages) -> Any:
 def _layout(arguments: tuple[Any, ...], storages: Storages) -> Any:
     if len(arguments) != 1 or type(arguments[0]) is not str or arguments[0] not in LAYOUTS:
         _odd("torch.serialization._get_layout")
-    return Beside(arguments[0])
+    return Layout(arguments[0])
 
 
 def _sparse(arguments: tuple[Any, ...], storages: Storages) -> Any:
     """_rebuild_sparse_tensor(layout, (indices, values, size, coalesced)), or two of indices."""
     function = "torch._utils._rebuild_sparse_tensor"
-    if len(arguments) != 2 or type(arguments[0]) is not Beside or type(arguments[1]) is not tuple:
+    if len(arguments) != 2 or type(arguments[0]) is not Layout or type(arguments[1]) is not tuple:
         _odd(function)
-    fields, parts = LAYOUTS.get(arguments[0].what, 0), arguments[1]
+    fields, parts = LAYOUTS.get(arguments[0].name, 0), arguments[1]
     if not fields or len(parts) not in {fields, 4}:
         _odd(function)
     flags = parts[3:] if fields == 3 else ()
@@ -183,7 +194,7 @@ def _sparse(arguments: tuple[Any, ...], storages: Storages) -> Any:
     if not all(type(flag) in (bool, NoneType) for flag in flags):
         _odd(function)
     lengths(parts[fields - 1])
-    return Beside("a sparse tensor")
+    return SparseTensor()
 
 
 REBUILD: dict[str, Callable[[tuple[Any, ...], Storages], Any]] = {

@@ -34,7 +34,7 @@ def vet(stream: io.BytesIO, storages: Storages) -> Any:
     """
     try:
         return _run(stream, storages)
-    except (Refused, Failed):
+    except (Refused, Failed, MemoryError):
         raise
     except Exception as error:  # the bytes are hostile: whatever they make fail is their fault
         raise broken(f"the pickle is broken or cut short: {shown(str(error))}") from None

@@ -49,8 +49,9 @@ def attack_results(path: Path) -> list[Path]:
 def backdoorbench(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
     """Read folders with an `attack_result.pt`, as BackdoorBench saves its attacks.
 
-    The target is the one label of its backdoored test set, where the file has it. Normalisation and, for
-    PreActResNet-18, the architecture follow from what the file says; `loading` takes precedence.
+    The target is the one label of its backdoored test set, where the file has it. Normalisation
+    and, for PreActResNet-18, the architecture follow from what the file says; `loading` takes
+    precedence.
     """
     path = Path(path)
     found = attack_results(path)
