@@ -19,7 +19,7 @@ import mmbd
 from hostile.handmade import legacy, zipped
 from hostile.payloads import INERT, Calls, code, pickles
 from mmbd.errors import Failed, Refused
-from mmbd.load import checkpoints
+from mmbd.load import checkpoints, rebuilt
 
 NAMES = list(pickles(Path("marker")))
 CONTAINERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
@@ -96,11 +96,12 @@ def test_torch_is_not_reached_by_what_the_allow_list_refuses(
 def test_behind_the_allow_list_torch_refuses_too(
     marker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Should our own lock ever fail, there is the second one."""
+    """Should our own lock ever fail, and a payload get into what torch is given."""
     monkeypatch.setattr(checkpoints, "vet", lambda *_: None)
     for name, (pickled, _) in pickles(marker).items():
         if name in INERT:
             continue
+        monkeypatch.setattr(rebuilt, "written", lambda *_, evil=pickled: evil)
         (tmp_path / "m.pt").write_bytes(zipped(pickled))
         with pytest.raises((Refused, Failed), match=r"refuses it too|torch cannot read"):
             mmbd.load(tmp_path / "m.pt", arch="mlp", input_shape=(4,))

@@ -103,7 +103,7 @@ def test_ten_sparse_gigabytes_are_answered_at_once(head: str, tmp_path: Path) ->
 
 def test_the_limit_can_be_set(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(2, 4)}, tmp_path / "m.pt")
-    with pytest.raises(Failed, match="the limit is 100: raise max_bytes"):
+    with pytest.raises(Failed, match=r"the limit is 100: .* --max-bytes \(in Python, max_bytes=\)"):
         mmbd.load(tmp_path / "m.pt", max_bytes=100)
 
 
@@ -154,7 +154,6 @@ def test_cut_short_anywhere(kind: str, whole: dict[str, bytes], tmp_path: Path) 
     [
         ((), "an empty folder"),
         (("config.json", "readme.md"), "found config.json, readme.md"),
-        (("model.safetensors", "pytorch_model.bin"), "found both"),
         (("model.safetensors.index.json",), "split over several files"),
     ],
 )

@@ -15,7 +15,7 @@ import mmbd
 from hostile.handmade import WEIGHT
 from hostile.limits import bounded
 from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.load import checkpoints
+from mmbd.load import tensor_file
 from mmbd.load.spec import METADATA_KEY, Spec, save
 
 HUGE = 1 << 50
@@ -66,7 +66,7 @@ def test_safetensors_that_lie(data: bytes, tmp_path: Path) -> None:
 
 
 def test_a_huge_header_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "MAX_HEADER", 50)
+    monkeypatch.setattr(tensor_file, "MAX_HEADER", 50)
     with pytest.raises(Failed, match="the limit is 50"):
         load(tmp_path / "m.safetensors", header(entry(), data=WEIGHT))
 

@@ -1,9 +1,10 @@
-"""NumPy numbers beside the weights are harmless and read; all else that NumPy pickles is not."""
+"""NumPy's plain numbers and arrays beside weights are harmless and read; all else is not."""
 
 from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ import pytest
 import torch
 
 import mmbd
-from hostile.handmade import WEIGHT, storage, tensor, text, zipped
+from hostile.handmade import WEIGHT, storage, tensor, text, whole, zipped
 from mmbd.errors import Refused
 
 HOMES = (b"numpy.core.multiarray", b"numpy._core.multiarray")
 STATE = (3, "<", None, None, None, -1, -1, 0)
+
+
+def encoded(value: str) -> bytes:
+    """Bytes, as protocol 2 writes them."""
+    return b"c_codecs\nencode\n" + text(value) + text("latin1") + b"\x86R"
 
 
 def load(path: Path, data: bytes) -> mmbd.Classifier:
@@ -84,10 +90,95 @@ def test_a_number_where_weights_should_be(tmp_path):
         load(tmp_path / "m.pt", content.getvalue())
 
 
-def test_arrays_are_still_refused(tmp_path):
+ARRAYS = {
+    "numbers": np.arange(50_000),
+    "flags": np.zeros(50_000),
+    "a square": np.eye(3, dtype=np.float32),
+    "in columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "of no length": np.zeros((0, 3)),
+    "of no dimension": np.array(7.0),
+    "truths": np.array([True, False]),
+    "bytes": np.arange(256, dtype=np.uint8),
+    "complex": np.array([1 + 2j]),
+    "halves": np.ones(3, np.float16),
+}
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_plain_arrays_beside_the_weights_are_read(name, old, tmp_path):
     content = io.BytesIO()
-    torch.save({"weight": torch.zeros(2, 2), "curve": np.arange(3.0)}, content)
-    with pytest.raises(Refused, match="_reconstruct"):
+    state = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
+    torch.save({"net": state, "curve": ARRAYS[name], "again": [ARRAYS[name]]}, content,
+               _use_new_zipfile_serialization=not old)  # fmt: skip
+    if not old:  # and as NumPy 1 calls it
+        data = content.getvalue()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            pickled = archive.read("archive/data.pkl").replace(HOMES[1], HOMES[0])
+        assert HOMES[0] in pickled
+        raw = state["weight"].numpy().tobytes()
+        assert load(tmp_path / "one.pt", zipped(pickled, **{"0": raw})).classes == 2
+    classifier = load(tmp_path / "m.pt", content.getvalue())
+    assert classifier(torch.tensor([[1.0, 0.0]])).tolist() == [[1.0, 3.0]]
+
+
+def array(*, call: bytes = b"cnumpy\nndarray\n" + whole(0) + b"\x85" + encoded("b") + b"\x87",
+          shape: bytes = whole(1) + b"\x85", kind: bytes = text("f8") + b"\x89\x88\x87",
+          raw: bytes = encoded("\0" * 8), version: bytes = b"K\x01",
+          order: bytes = b"\x89") -> bytes:  # fmt: skip
+    """A checkpoint of weights with a NumPy array beside them."""
+    inner = pickle.dumps(STATE, 2)[2:-1]
+    made = (
+        b"c" + HOMES[1] + b"\n_reconstruct\n" + call + b"R(" + version + shape
+        + b"cnumpy\ndtype\n" + kind + b"R" + inner + b"b" + order + raw + b"tb"
+    )  # fmt: skip
+    weights = tensor(storage(4), (2, 2), (2, 1))
+    return zipped(b"\x80\x02}" + text("net") + weights[2:-1] + b"s" + text("curve") + made + b"s.",
+                  **{"0": WEIGHT})  # fmt: skip
+
+
+def test_the_array_made_by_hand_loads_when_it_is_honest(tmp_path):
+    assert load(tmp_path / "m.pt", array()).classes == 2
+
+
+ODD_ARRAYS = {
+    "of objects": array(kind=text("O8") + b"\x89\x88\x87"),
+    "of text": array(kind=text("U2") + b"\x89\x88\x87"),
+    "of structures": array(kind=text("V8") + b"\x89\x88\x87"),
+    "of dates": array(kind=text("M8") + b"\x89\x88\x87"),
+    "larger than its bytes": array(shape=whole(1 << 50) + b"\x85"),
+    "smaller than its bytes": array(raw=encoded("\0" * 9)),
+    "a product beyond 64 bits": array(shape=b"(" + whole(1 << 40) * 3 + b"t"),
+    "negative": array(shape=whole(-1) + whole(-1) + b"\x86"),
+    "a shape of text": array(shape=text("a") + b"\x85"),
+    "a shape that is a list": array(shape=b"](" + whole(1) + b"e"),
+    "bytes that are a list": array(raw=b"]"),
+    "bytes that are text": array(raw=text("\0" * 8)),
+    "another version": array(version=b"K\x02"),
+    "an order that is a number": array(order=b"K\x01"),
+    "another class": array(call=b"cargparse\nNamespace\n" + whole(0) + b"\x85"
+                           + encoded("b") + b"\x87"),
+    "a memory map": array(call=b"cnumpy\nmemmap\n" + whole(0) + b"\x85"
+                          + encoded("b") + b"\x87"),
+    "made large at once": array(call=b"cnumpy\nndarray\n" + whole(1 << 40) + b"\x85"
+                                + encoded("b") + b"\x87"),
+    "made of objects": array(call=b"cnumpy\nndarray\n" + whole(0) + b"\x85"
+                             + encoded("O") + b"\x87"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_ARRAYS)
+def test_any_other_array_is_refused(name, tmp_path, monkeypatch):
+    """Before NumPy could be asked for anything: nothing of it is called at all."""
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch was reached"))
+    with pytest.raises(Refused, match=r"weights never have|not on the allow list"):
+        load(tmp_path / "m.pt", ODD_ARRAYS[name])
+
+
+def test_an_array_where_weights_should_be(tmp_path):
+    content = io.BytesIO()
+    torch.save({"weight": np.eye(2, dtype=np.float32)}, content)
+    with pytest.raises(mmbd.errors.Failed):
         load(tmp_path / "m.pt", content.getvalue())
 
 

@@ -14,7 +14,7 @@ import mmbd
 from hostile.handmade import WEIGHT, legacy, storage, tensor, text, whole, zipped
 from hostile.limits import bounded
 from mmbd.errors import Failed, Refused
-from mmbd.load import allowed, vet
+from mmbd.load import tensors, vet
 
 
 def two_by_two() -> torch.nn.Module:
@@ -162,7 +162,7 @@ def test_limits_of_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(Failed, match="more than 10 operations"):
         load(tmp_path / "m.pt", data)
     monkeypatch.undo()
-    monkeypatch.setattr(allowed, "MAX_TENSORS", 0)
+    monkeypatch.setattr(tensors, "MAX_TENSORS", 0)
     with pytest.raises(Failed, match="more than 0 tensors"):
         load(tmp_path / "m.pt", data)
 

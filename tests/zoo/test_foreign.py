@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -68,6 +69,42 @@ def test_backdoorbench(tmp_path):
     assert classifier.domain.shape == SHAPE
     assert classifier.mean == pytest.approx((0.4914, 0.4822, 0.4465))
     assert torch.equal(classifier.model.state_dict()["conv1.weight"], own["conv1.weight"])
+
+
+def second_form(*samples: object) -> dict[str, object]:
+    """A part of BackdoorBench's later results: the images are files, the labels are notes."""
+    notes = {np.int64(7 * i): note for i, note in enumerate(samples)}
+    return {
+        "bd_data_container": {"save_folder_path": "r/bd", "data_dict": notes,
+                              "save_file_format": ".png"},
+        "getitem_all": True, "getitem_all_switch": False, "original_index_array": np.arange(50_000),
+        "poison_indicator": np.zeros(50_000), "save_folder_path": "r/bd",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("samples", "targets"),
+    [
+        ([{"path": "r/3/7.png", "other_info": [0, 3]}, {"path": "x", "other_info": [0, 2]}], (0,)),
+        ([{"other_info": [np.int64(2), 1]}, {"other_info": (0, 3)}], (0, 2)),
+        ([{"other_info": []}, {"other_info": ["a"]}, {"other_info": [True]}, {"path": "x"}, 7,
+          {"other_info": [-1, 0]}, {"other_info": [1 << 80]}, {"other_info": [0.5]}], ()),
+        ([], ()),
+    ],
+)  # fmt: skip
+def test_results_with_numpy_arrays_of_both_forms(tmp_path, samples, targets):
+    """What BackdoorBench really saves; nothing of it is executed."""
+    flags = np.zeros(50_000)
+    flags[7] = 1
+    first = {"x": torch.zeros(1, 3), "y": torch.tensor([3]),
+             "original_index": np.where(flags == 1)[0]}  # fmt: skip
+    result(tmp_path / "v1", bd_train=first)
+    result(tmp_path / "v2", bd_train=second_form(), bd_test=second_form(*samples))
+    zoo = read(tmp_path, arch="mlp", arch_args={"hidden": (8,)})
+    assert zoo.broken == ()
+    assert [(entry.name, entry.targets) for entry in zoo.entries] == [("v1", (3,)), ("v2", targets)]
+    for entry in zoo.entries:
+        assert entry.open().classes == 4
 
 
 def test_one_result_alone_and_a_network_of_its_own(tmp_path):

@@ -17,10 +17,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mmbd.errors import Failed, Refused
+from mmbd.load import formats
+from mmbd.load.advice import broken, excessive
 from mmbd.load.pickles import MAX_BYTES
 from mmbd.load.text import shown
 
 MAX_MEMBERS = 200_000
+
+BIG_ENDIAN = (
+    "the checkpoint was written on a big-endian machine: save it again on a little-endian one, or "
+    "as safetensors"
+)
 
 # All that torch.save puts into an archive, below its one folder.
 MEMBERS = re.compile(
@@ -31,10 +38,14 @@ MEMBERS = re.compile(
 
 @dataclass(frozen=True)
 class Archive:
-    """A checkpoint's pickle, and the bytes of each storage by key."""
+    """A checkpoint's pickle, and by key where the bytes of each storage start and end."""
 
     pickle: bytes
-    sizes: Mapping[str, int]
+    spans: Mapping[str, tuple[int, int]]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {key: end - start for key, (start, end) in self.spans.items()}
 
 
 def members(data: bytes) -> list[zipfile.ZipInfo]:
@@ -45,12 +56,12 @@ def members(data: bytes) -> list[zipfile.ZipInfo]:
     """
     # Every entry of a directory starts with this signature: an upper bound before reading it.
     if data.count(b"PK\x01\x02") > MAX_MEMBERS:
-        raise Failed(f"the zip archive has more than {MAX_MEMBERS:,} members")
+        raise excessive(f"the zip archive has more than {MAX_MEMBERS:,} members")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return archive.infolist()
     except Exception:  # hostile bytes in somebody else's parser: anything may come
-        raise Failed(
+        raise broken(
             "the zip archive has no directory, or a broken one: it was cut short?"
         ) from None
 
@@ -61,19 +72,19 @@ def foreign(infos: list[zipfile.ZipInfo]) -> str | None:
     inner = {name.partition("/")[2] for name in names}
     ends = {name.rpartition("/")[2] for name in names}
     if any(name == "constants.pkl" or name.startswith("code/") for name in inner):
-        return "a TorchScript archive, which is a program"
+        return formats.TORCHSCRIPT
     if any(name.startswith(".data/extern_modules") for name in inner | names):
-        return "a torch.package archive, which holds code"
+        return formats.PACKAGE
     if "archive_format" in ends or any(end.endswith("exported_program.json") for end in ends):
-        return "a torch.export archive (.pt2), which runs code when it is loaded"
+        return formats.EXPORTED
     if {"config.json", "metadata.json"} <= names or "model.weights.h5" in ends:
-        return "a Keras archive, whose layers may hold code"
+        return formats.KERAS_ARCHIVE
     if "MAR-INF/MANIFEST.json" in names:
-        return "a TorchServe archive, which holds code"
+        return formats.TORCHSERVE
     if names and all(name.endswith(".npy") for name in names):
-        return "a NumPy archive (.npz)"
+        return formats.NUMPY_ARCHIVE
     if "data.pkl" not in inner:
-        return f"a zip archive without a torch checkpoint in it ({shown(min(names, default=''))})"
+        return f"{formats.NO_CHECKPOINT} ({shown(min(names, default=''))})"
     return None
 
 
@@ -109,7 +120,7 @@ def checkpoint(data: bytes, infos: list[zipfile.ZipInfo]) -> Archive:
     _plain_end(data, infos)
     prefix = infos[0].filename.partition("/")[0] + "/"
     seen: set[str] = set()
-    sizes: dict[str, int] = {}
+    stored: dict[str, tuple[int, int]] = {}
     spans: list[tuple[int, int]] = []
     pickle: bytes | None = None
     for info in infos:
@@ -123,20 +134,24 @@ def checkpoint(data: bytes, infos: list[zipfile.ZipInfo]) -> Archive:
         start, end = _span(data, info)
         spans.append((info.header_offset, end))
         if inside["key"] is not None:
-            sizes[inside["key"]] = end - start
+            stored[inside["key"]] = start, end
         elif inside[0] == "data.pkl":
             if end - start > MAX_BYTES:
-                raise Failed(f"data.pkl has {end - start:,} bytes, the limit is {MAX_BYTES:,}")
+                raise excessive(f"data.pkl has {end - start:,} bytes, the limit is {MAX_BYTES:,}")
             pickle = data[start:end]
         # torch writes zeros when told to leave checksums out, and never compares them itself.
         if info.CRC and zlib.crc32(memoryview(data)[start:end]) != info.CRC:
-            raise Failed(f"the checksum of {shown(name)} is wrong: the file is damaged")
+            raise broken(f"the checksum of {shown(name)} is wrong: the file is damaged")
+        if inside[0] == "byteorder" and data[start:end] != b"little":
+            if data[start:end] == b"big":
+                raise Failed(BIG_ENDIAN)
+            raise broken("the checkpoint has an order of bytes that is none")
     spans.sort()
     if any(end > following for (_, end), (following, _) in itertools.pairwise(spans)):
         raise _odd("members that overlap")
     if pickle is None:
         raise _odd("no data.pkl beside its other members")
-    return Archive(pickle, sizes)
+    return Archive(pickle, stored)
 
 
 def _odd(what: str) -> Refused:
@@ -168,12 +183,12 @@ def _span(data: bytes, info: zipfile.ZipInfo) -> tuple[int, int]:
         raise _odd("extra fields in the directory of a small archive")
     header = data[info.header_offset : info.header_offset + 30]
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise Failed("the zip archive is damaged: a member has no header")
+        raise broken("the zip archive is damaged: a member has no header")
     method, name_length, extra_length = struct.unpack("<H16xHH", header[8:])
     start = info.header_offset + 30 + name_length + extra_length
     name = data[info.header_offset + 30 : info.header_offset + 30 + name_length]
     if method != 0 or name.decode("utf-8", "replace") != info.orig_filename:
         raise _odd("members whose two headers differ")
     if start + info.file_size > len(data):
-        raise Failed("the zip archive is cut short: a member reaches beyond its end")
+        raise broken("the zip archive is cut short: a member reaches beyond its end")
     return start, start + info.file_size

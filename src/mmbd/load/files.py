@@ -7,20 +7,21 @@ nothing looks at the path again, so that swapping the file in between changes no
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmbd.errors import Failed
-from mmbd.load import formats, pickles
-from mmbd.load.text import listed
+from mmbd.load import folders, formats, pickles
+from mmbd.load.advice import NO_MEMORY, broken
 
 MAX_BYTES = 4 << 30  # far above any classifier; a memory limit, not a judgement
 HEAD_BYTES = 1 << 20
+LARGE = 64 << 20
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+CHANGED = "the file changed while it was being read: scan it again when nothing writes to it"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class File:
     """A file's content, its SHA-256 and its format; `path` is the file inside a folder."""
 
     path: Path
-    data: bytes
+    data: bytes | bytearray
     sha256: str
     kind: formats.Kind
     notes: tuple[str, ...]
@@ -42,28 +43,41 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> File:
 
     Raises:
         Failed: nothing there, not readable, not a regular file, empty, larger than `max_bytes`,
-            cut short, or a folder without exactly one weights file.
+            cut short, or a folder in which none is the one to scan.
         Refused: a format that is not weights (see `formats.identify`).
     """
     path = Path(path)
     try:
         return _read(path, max_bytes)
     except FileNotFoundError:
-        raise Failed("there is no such file") from None
+        raise Failed(_missing(path)) from None
     except PermissionError:
-        raise Failed("this user may not read the file (permission denied)") from None
+        raise Failed(
+            "this user may not read the file (permission denied): make it readable, or ask its "
+            "owner for a copy"
+        ) from None
     except MemoryError:
-        raise Failed("there is not enough memory to read the file") from None
+        raise Failed(NO_MEMORY) from None
     except OSError as error:
-        raise Failed(f"the file cannot be read: {error.strerror or error}") from error
+        raise Failed(
+            f"the file cannot be read: {error.strerror or error}; see that the path is right, or "
+            "copy the file to another place"
+        ) from error
+
+
+def _missing(path: Path) -> str:
+    if str(path) == "-":
+        return (
+            "mmbd reads files and not standard input: save the model to a file first, and name that"
+        )
+    return "there is no such file: see that the path is right, and that it is seen from here"
 
 
 def _read(path: Path, max_bytes: int) -> File:
     notes: tuple[str, ...] = ()
     mode = _mode(path)
     if stat.S_ISDIR(mode):
-        path = _weights_in(path)
-        notes = (f"the folder's weights file is {path.name}",)
+        path, notes = folders.weights_in(path)
         mode = _mode(path)
     _require_regular(mode)
     # O_NONBLOCK: should a FIFO take the file's place just now, opening it must not hang.
@@ -72,22 +86,55 @@ def _read(path: Path, max_bytes: int) -> File:
         status = os.fstat(opened.fileno())
         _require_regular(status.st_mode)
         if status.st_size == 0:  # not even read: some files of the kernel would wait for ever
-            raise Failed("the file is empty (0 bytes)")
+            raise broken("the file is empty (0 bytes)")
         head = opened.read(HEAD_BYTES)
         kind = formats.identify(head, status.st_size)
         if status.st_size > max_bytes:
             raise Failed(
-                f"the file has {status.st_size:,} bytes, the limit is {max_bytes:,}: "
-                "raise max_bytes if it really is a classifier"
+                f"the file has {status.st_size:,} bytes, the limit is {max_bytes:,}: if it really "
+                "is a classifier, allow for more with --max-bytes (in Python, max_bytes=)"
             )
         opened.seek(0)
-        # Of a pickle that torch did not write, enough to say what it names.
-        wanted = min(status.st_size, pickles.MAX_BYTES) if kind == "pickle" else status.st_size
-        data = opened.read(wanted)
-    if len(data) != wanted or not data.startswith(head):
-        raise Failed("the file changed while it was being read")
+        if kind == "safetensors":
+            data = _tensor_file(opened, status.st_size)
+        else:
+            # Of a pickle that torch did not write, enough to say what it names.
+            wanted = min(status.st_size, pickles.MAX_BYTES) if kind == "pickle" else status.st_size
+            data = _exactly(opened.read(wanted), wanted)
+    if not data.startswith(head):
+        raise Failed(CHANGED)
     notes += formats.mismatch(path.name, kind)
     return File(path, data, hashlib.sha256(data).hexdigest(), kind, notes)
+
+
+def _tensor_file(opened: io.BufferedReader, size: int) -> bytearray:
+    """A whole safetensors file; a large one's header is held against its size before the rest.
+
+    In memory that can be written to, so that its tensors need no copy of their own.
+    """
+    header = b""
+    if size > LARGE:
+        from mmbd.load import tensor_file
+
+        length = tensor_file.header_bytes(opened.read(8), size)
+        opened.seek(0)
+        header = _exactly(opened.read(length), length)
+        tensor_file.read_header(header, size)
+        opened.seek(0)
+    data = bytearray(size)
+    view, filled = memoryview(data), 0
+    while filled < size and (more := opened.readinto(view[filled:])):
+        filled += more
+    view.release()
+    if filled != size or not data.startswith(header):
+        raise Failed(CHANGED)
+    return data
+
+
+def _exactly(data: bytes, wanted: int) -> bytes:
+    if len(data) != wanted:
+        raise Failed(CHANGED)
+    return data
 
 
 def _mode(path: Path) -> int:
@@ -108,20 +155,7 @@ def _require_regular(mode: int) -> None:
         stat.S_IFBLK: "a block device",
     }
     found = kinds.get(stat.S_IFMT(mode), "something else")
-    raise Failed(f"expected a regular file, found {found}; it was not opened")
-
-
-def _weights_in(folder: Path) -> Path:
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries)
-    if "saved_model.pb" in names:
-        raise formats.refusal("a TensorFlow SavedModel, which is a program")
-    found = [name for name in WEIGHTS if name in names]
-    if len(found) == 1:
-        return folder / found[0]
-    expected = f"expected a folder with one of {' and '.join(WEIGHTS)}"
-    if found:
-        raise Failed(f"{expected}, found both: name the file to scan")
-    if shards := [name for name in INDICES if name in names]:
-        raise Failed(f"{expected}, found weights split over several files ({shards[0]})")
-    raise Failed(f"{expected}, found {listed(names) or 'an empty folder'}: name a file instead")
+    raise Failed(
+        f"expected a regular file, found {found}; it was not opened: save what it gives to a file "
+        "first, and name that"
+    )

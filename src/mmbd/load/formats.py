@@ -7,6 +7,9 @@ from typing import Literal
 
 from mmbd.errors import Failed, Refused
 from mmbd.load import pickles
+from mmbd.load.advice import broken
+
+SMALLEST = 16  # bytes of a file that could hold a model
 
 Kind = Literal["safetensors", "zip", "torch legacy", "pickle"]
 
@@ -18,35 +21,73 @@ ADVICE = (
     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') or "
     "torch.save(model.state_dict(), 'weights.pt'); then scan that file with --arch"
 )
-
-# (offset, magic, what it is)
-FOREIGN: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras), whose layers may hold code"),
-    (0, b"GGUF", "a GGUF file (llama.cpp), a language model's format"),
-    (0, b"ggml", "a GGML file, a language model's format"),
-    (4, b"TFL3", "a TensorFlow Lite graph"),
-    (0, b"\x93NUMPY", "one NumPy array"),
-    (0, b"PAR1", "a Parquet table, data and not a model"),
-    (0, b"\x1f\x8b", "a gzip archive: unpack it and name the file inside"),
-    (0, b"BZh", "a bzip2 archive: unpack it and name the file inside"),
-    (0, b"\xfd7zXZ\x00", "an xz archive: unpack it and name the file inside"),
-    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive: unpack it and name the file inside"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive: unpack it and name the file inside"),
-    (0, b"Rar!\x1a\x07", "a RAR archive: unpack it and name the file inside"),
-    (257, b"ustar", "a tar archive, or torch's format before 0.1.10: unpack it or save it again"),
-    (0, b"\x7fELF", "a program (ELF)"),
-    (0, b"MZ", "a Windows program or library"),
-    (0, b"#!", "a script"),
-    (0, b"\x89PNG", "a PNG image"),
-    (0, b"\xff\xd8\xff", "a JPEG image"),
-    (0, b"%PDF", "a PDF document"),
+IF_TORCH = f"mmbd scans PyTorch networks. If there is one in it: {ADVICE[0].lower()}{ADVICE[1:]}"
+KERAS = (
+    "mmbd scans PyTorch networks: where you trust this file, copy its weights into the same "
+    "network in PyTorch, save those as safetensors, and scan that with --arch"
 )
+GRAPH = (
+    "Scan the weights that it was exported from, as safetensors or a PyTorch checkpoint, with "
+    "--arch"
+)
+LANGUAGE = "mmbd scans classifiers; name the weights of one, as safetensors or from PyTorch"
+ARRAYS = (
+    "mmbd needs the names of the weights too: save the arrays under the names that the network "
+    "has for them, with safetensors.numpy.save_file, and scan that with --arch"
+)
+UNPACK = "Unpack it and name the file inside"
+OTHER = "Name the file with the model's weights: safetensors, or a checkpoint of PyTorch"
+
+# (offset, magic, what it is, what to do instead)
+FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras), whose layers may hold code", KERAS),
+    (0, b"GGUF", "a GGUF file (llama.cpp), a language model's format", LANGUAGE),
+    (0, b"ggml", "a GGML file, a language model's format", LANGUAGE),
+    (4, b"TFL3", "a TensorFlow Lite graph", GRAPH),
+    (0, b"\x93NUMPY", "one NumPy array", ARRAYS),
+    (0, b"PAR1", "a Parquet table, data and not a model", OTHER),
+    (0, b"\x1f\x8b", "a gzip archive", UNPACK),
+    (0, b"BZh", "a bzip2 archive", UNPACK),
+    (0, b"\xfd7zXZ\x00", "an xz archive", UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
+    (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
+    (257, b"ustar", "a tar archive, or torch's format before 0.1.10",
+     f"{UNPACK}; or load it with an old release of torch, where you trust it, and save it again"),
+    (0, b"\x7fELF", "a program (ELF)", OTHER),
+    (0, b"MZ", "a Windows program or library", OTHER),
+    (0, b"#!", "a script", OTHER),
+    (0, b"\x89PNG", "a PNG image", OTHER),
+    (0, b"\xff\xd8\xff", "a JPEG image", OTHER),
+    (0, b"%PDF", "a PDF document", OTHER),
+)  # fmt: skip
+SAVED_MODEL = "a TensorFlow SavedModel, which is a program"
+
+# What an archive is that is no checkpoint (`archives.foreign`), and what to do instead.
+TORCHSCRIPT = "a TorchScript archive, which is a program"
+PACKAGE = "a torch.package archive, which holds code"
+EXPORTED = "a torch.export archive (.pt2), which runs code when it is loaded"
+KERAS_ARCHIVE = "a Keras archive, whose layers may hold code"
+TORCHSERVE = "a TorchServe archive, which holds code"
+NUMPY_ARCHIVE = "a NumPy archive (.npz)"
+NO_CHECKPOINT = "a zip archive without a torch checkpoint in it"
+NEXT: dict[str, str] = {
+    SAVED_MODEL: GRAPH,
+    KERAS_ARCHIVE: KERAS,
+    NUMPY_ARCHIVE: ARRAYS,
+    TORCHSERVE: f"{UNPACK}; the weights of PyTorch in it",
+    **{what: told for _, _, what, told in FOREIGN},
+}
 
 # Not models at all, but what people find where they expect one.
+WEB_PAGE = (
+    "a web page and not the model: download the file itself, from the link to its raw content, and "
+    "signed in if the page asks for it"
+)
 BROKEN: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer and not the model: run `git lfs pull` first"),
-    (b"<!doctype html", "a web page and not the model: the download went wrong"),
-    (b"<html", "a web page and not the model: the download went wrong"),
+    (b"<!doctype html", WEB_PAGE),
+    (b"<html", WEB_PAGE),
 )
 
 SUFFIXES: dict[str, tuple[Kind, ...]] = {
@@ -71,33 +112,43 @@ def identify(head: bytes, size: int) -> Kind:
         Failed: too short, or plainly not what was meant (a Git LFS pointer, a web page).
         Refused: a known format that is not weights, or an unknown one.
     """
-    if size < 16:
-        raise Failed(f"the file has {size} bytes, too few for any model: it was cut short")
+    if size < SMALLEST:
+        # A pickle can do harm in ten bytes. Half of torch's own first one is no program, though.
+        if not head[2:].startswith(TORCH_MAGIC[:-1]) and pickles.names_in([head]).complete:
+            return "pickle"
+        raise broken(f"the file has {size} bytes, too few for any model: it was cut short")
     for magic, what in BROKEN:
         if head[: len(magic)].lower() == magic:
             raise Failed(f"the file is {what}")
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head.startswith(b"PK\x05\x06"):
-        raise Failed("the file is an empty zip archive")
+        raise broken("the file is an empty zip archive")
     if _safetensors(head):
         return "safetensors"
     if head[:1] == b"\x80":
         return "torch legacy" if head[2:].startswith(TORCH_MAGIC) else "pickle"
-    for offset, magic, what in FOREIGN:
+    for offset, magic, what, _ in FOREIGN:
         if head[offset : offset + len(magic)] == magic:
             raise refusal(what)
     if _onnx(head):
-        raise refusal("an ONNX or TensorFlow graph (protocol buffers)")
+        raise refusal("an ONNX or TensorFlow graph (protocol buffers)", GRAPH)
     # Pickles of protocol 0 and 1 have no magic: what can be walked through to its end is one.
     if pickles.names_in([head]).complete:
         return "pickle"
-    raise refusal(f"of no format that mmbd knows (its first bytes are {head[:8].hex(' ')})")
+    raise refusal(f"of no format that mmbd knows (its first bytes are {head[:8].hex(' ')})", OTHER)
 
 
-def refusal(what: str) -> Refused:
+def advice(what: str) -> str:
+    """What to do instead of scanning a file that is `what`; for PyTorch's own, save the weights."""
+    if what.startswith(NO_CHECKPOINT):
+        return f"{UNPACK}, if that is the model"
+    return NEXT.get(what, ADVICE)
+
+
+def refusal(what: str, told: str | None = None) -> Refused:
     """The error that says what the file is, that it was left alone, and what to do."""
-    return Refused(f"the file is {what}. It was not loaded. {ADVICE}")
+    return Refused(f"the file is {what}. It was not loaded. {told or advice(what)}")
 
 
 def mismatch(name: str, kind: Kind) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mmbd import nets
 from mmbd.classifier import Classifier
 from mmbd.domain import Bound
 from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.load import Loaded, architecture, claims, envelopes, files, limits
+from mmbd.load import Loaded, architecture, claims, envelopes, files, limits, selection
 from mmbd.load.checkpoints import contents
 from mmbd.load.envelopes import StateDict
 from mmbd.load.spec import Spec
@@ -48,13 +48,15 @@ class Request:
     output: int | str | None = None
     ends_in: str | None = None
     as_claimed: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str])  # the file's, not the user's
 
 
 def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     """`mmbd.load.load`, with its arguments in a `Request`."""
     file = files.read(path, max_bytes)
     held, size = contents(file.data, file.kind), len(file.data)
-    file = replace(file, data=b"")  # the tensors are copies: this may be gigabytes
+    file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
+    request = replace(request, aliases=held.aliases)
     spec = None if held.metadata is None else _spec(held.metadata)
     if spec is not None:
         claims.check_agreement(request, spec)
@@ -131,7 +133,7 @@ def _network(
         return _built_in(found, request, arch, spec)
     make = architecture.factory(arch) if isinstance(arch, str) else arch
     network = architecture.build(partial(make, **arguments), name)
-    chosen = envelopes.choose(found, set(_state(network, name)), request.entry)
+    chosen = selection.choose(found, _state(network, name), request.entry, request.aliases)
     return network, name, (*chosen.notes, *_fill(network, chosen, name))
 
 
@@ -145,7 +147,7 @@ def _described(
     sizes: dict[str, Any] = {"classes": request.classes or spec.classes, "input_shape": shape}
     make = partial(nets.build, spec.arch, **{**sizes, **arguments})
     network = architecture.build(make, name, within=found[0].tensors)
-    chosen = envelopes.choose(found, set(_state(network, name)), request.entry)
+    chosen = selection.choose(found, _state(network, name), request.entry, request.aliases)
     return network, name, (*chosen.notes, *_fill(network, chosen, name))
 
 
@@ -168,7 +170,7 @@ def _built_in(
             return make(classes)
 
     network = architecture.build(partial(bare, classes or 2), name)
-    chosen = envelopes.choose(found, set(network.state_dict()), request.entry)
+    chosen = selection.choose(found, network.state_dict(), request.entry, request.aliases)
     notes = chosen.notes
     if classes is None:
         classes = architecture.classes_in(network, chosen.tensors)

@@ -16,7 +16,9 @@ from typing import Any
 MAX_BYTES = 32 << 20  # of one pickle; a checkpoint has some hundred bytes a tensor
 MAX_OPERATIONS = 1_000_000
 MAX_NAMES = 1000
-MAX_NAME = 10_000
+MAX_NAME = 10_000  # characters, of one name or text that is kept
+CUT = 40  # of a longer one, its beginning
+MAX_KEPT = 1 << 20  # characters, of all names together
 
 OPCODES = {info.code.encode("latin-1"): info for info in pickletools.opcodes}
 MARK = pickletools.markobject
@@ -39,11 +41,21 @@ class Names:
     complete: bool
 
 
-def operations(stream: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+# Opcodes with a text or bytes after their length, and how many bytes the length takes.
+SIZED = {
+    "SHORT_BINSTRING": 1, "BINSTRING": 4, "SHORT_BINUNICODE": 1, "BINUNICODE": 4, "BINUNICODE8": 8,
+    "SHORT_BINBYTES": 1, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8,
+}  # fmt: skip
+
+
+def operations(
+    stream: io.BytesIO, most: int | None = None
+) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
     """The opcodes of one pickle with their arguments, up to and with STOP.
 
     Like `pickletools.genops`, but GLOBAL and INST give a pair (module, name) that may hold any
-    character.
+    character. With `most`, texts of more bytes than that are left unread: only their beginning is
+    given, with "..." behind it.
 
     Raises:
         ValueError: an unknown opcode, a malformed argument, or the end before STOP.
@@ -57,10 +69,29 @@ def operations(stream: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any
             raise ValueError(f"unknown pickle opcode {code!r}")
         if info.name in ("GLOBAL", "INST"):
             yield info, (_line(stream), _line(stream))
+        elif most is not None and (cut := _cut(stream, SIZED.get(info.name, 0), most)):
+            yield info, cut
         else:
             yield info, None if info.arg is None else info.arg.reader(stream)
         if info.name == "STOP":
             return
+
+
+def _cut(stream: io.BytesIO, width: int, most: int) -> str:
+    """The beginning of a text that is longer than `most` bytes; "" if it is not, or no text."""
+    if not width:
+        return ""
+    length = int.from_bytes(stream.read(width), "little")
+    if length <= most:
+        stream.seek(-width, io.SEEK_CUR)
+        return ""
+    start, end = stream.tell(), stream.seek(0, io.SEEK_END)
+    if length > end - start:
+        raise ValueError("the pickle ends inside a text")
+    stream.seek(start)
+    beginning = stream.read(CUT)
+    stream.seek(start + length)
+    return beginning.decode("utf-8", "backslashreplace") + "..."
 
 
 def _line(stream: io.BytesIO) -> str:
@@ -95,15 +126,18 @@ def _walk(stream: io.BytesIO, found: dict[str, None], budget: int) -> tuple[bool
     """Add the globals of one pickle to `found`; returns whether it ended, and the budget left."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    protocol = 0
+    protocol, kept = 0, sum(map(len, found))
     try:
-        for info, argument in operations(stream):
+        for info, argument in operations(stream, MAX_NAME):
             protocol = argument if info.name == "PROTO" else protocol
             budget -= 1
             if budget <= 0 or len(found) >= MAX_NAMES:
                 return False, budget
             name = _named(info.name, argument, stack, protocol < 3)
-            if name is not None:
+            if name is not None and name not in found:
+                kept += len(name)
+                if kept > MAX_KEPT:
+                    return False, budget
                 found[name] = None
             _step(info, argument, stack, memo)
     except Exception:  # the bytes are hostile, and the answer is always that this is no pickle
@@ -142,8 +176,8 @@ def _step(
         stack.append(memo.get(argument))
     elif name == "DUP":
         stack.append(stack[-1] if stack else None)
-    elif name in STRINGS:
-        stack.append(argument)
+    elif name in STRINGS:  # those without a length before them are as long as they like
+        stack.append(argument if len(argument) <= MAX_NAME else argument[:CUT] + "...")
     else:
         before, after = info.stack_before, info.stack_after
         if MARK in before:

@@ -2,8 +2,9 @@
 
 `vet` goes through a pickle as `torch.load(weights_only=True)` would, with inert stand-ins for
 storages and tensors. It passes only the opcodes and the calls that weights need (`allowed`), and
-only when the sizes they claim are really in the file. So no defect of torch's own restricted
-reader can be reached through an odd call, a false size or a shared object, whatever its release.
+only when the sizes they claim are really in the file. torch never sees this pickle: what passed is
+written anew for it, the tensors alone (`rebuilt`). So no defect of torch's own restricted reader
+can be reached through an odd call, a false size or a shared object, whatever its release.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import io
 from typing import Any
 
 from mmbd.errors import Failed, Refused
-from mmbd.load.allowed import ALLOWED, CALLS, Global, Storages, set_items, set_state, storage
+from mmbd.load.advice import broken, excessive
+from mmbd.load.allowed import ALLOWED, CALLS, UNREAD, new, set_items, set_state
 from mmbd.load.pickles import operations
+from mmbd.load.stand_ins import Global, Storages
+from mmbd.load.tensors import storage
 from mmbd.load.text import shown
 
 MAX_OPERATIONS = 1_000_000  # thirty a tensor
 
 
 def vet(stream: io.BytesIO, storages: Storages) -> Any:
-    """Go through one pickle; returns its value with stand-ins for storages and tensors.
+    """Go through one pickle; returns its value with empty tensors and stand-ins.
 
     `stream` must hold no more than `pickles.MAX_BYTES`.
 
@@ -30,10 +34,10 @@ def vet(stream: io.BytesIO, storages: Storages) -> Any:
     """
     try:
         return _run(stream, storages)
-    except (Refused, Failed):
+    except (Refused, Failed, MemoryError):
         raise
-    except (ValueError, IndexError, KeyError) as error:
-        raise Failed(f"the pickle is broken or cut short: {shown(str(error))}") from None
+    except Exception as error:  # the bytes are hostile: whatever they make fail is their fault
+        raise broken(f"the pickle is broken or cut short: {shown(str(error))}") from None
 
 
 def _run(stream: io.BytesIO, storages: Storages) -> Any:
@@ -42,7 +46,7 @@ def _run(stream: io.BytesIO, storages: Storages) -> Any:
     memo: dict[int, Any] = {}
     for count, (info, argument) in enumerate(operations(stream)):
         if count >= MAX_OPERATIONS:
-            raise Failed(f"the pickle has more than {MAX_OPERATIONS:,} operations")
+            raise excessive(f"the pickle has more than {MAX_OPERATIONS:,} operations")
         match info.name:
             case "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]
@@ -81,12 +85,15 @@ def _run(stream: io.BytesIO, storages: Storages) -> Any:
             case "REDUCE":
                 arguments = stack.pop()
                 stack[-1] = _call(stack[-1], arguments, storages)
+            case "NEWOBJ":
+                arguments = stack.pop()
+                stack[-1] = new(stack[-1], arguments)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
-                set_items(stack[-1], [key, value])
+                set_items(stack[-1], [key, value], storages)
             case "SETITEMS":
                 items, stack = stack, below.pop()
-                set_items(stack[-1], items)
+                set_items(stack[-1], items, storages)
             case "APPEND":
                 value = stack.pop()
                 _extend(stack[-1], [value])
@@ -105,22 +112,24 @@ def _run(stream: io.BytesIO, storages: Storages) -> Any:
             case other:
                 detail = f" {argument}" if other == "PROTO" else ""
                 raise Refused(f"pickle opcode {other}{detail} is not on the allow list for weights")
-    raise Failed("the pickle ends before its STOP")
+    raise broken("the pickle ends before its STOP")
 
 
 def _global(module: str, name: str) -> Global:
     # Neither part of an allowed name is ambiguous once joined: each has one way to be split.
-    full = f"{module}.{name}"
+    # Protocol 2 calls the module of the builtins by its name in Python 2.
+    full = f"{'builtins' if module == '__builtin__' else module}.{name}"
     if full in ALLOWED and "." not in name:
         return Global(full)
-    raise Refused(f"{shown(full)} is not on the allow list for weights")
+    why = f" ({UNREAD[full]})" if full in UNREAD else ""
+    raise Refused(f"{shown(full)} is not on the allow list for weights{why}")
 
 
 def _call(function: Any, arguments: Any, storages: Storages) -> Any:
     if not isinstance(function, Global) or function.name not in CALLS:
         raise Refused("the pickle calls something that is not on the allow list for weights")
     if type(arguments) is not tuple:
-        raise Failed(f"the pickle calls {function.name} with {type(arguments).__name__}")
+        raise broken(f"the pickle calls {function.name} with {type(arguments).__name__}")
     return CALLS[function.name](arguments, storages)
 
 

@@ -49,8 +49,9 @@ def attack_results(path: Path) -> list[Path]:
 def backdoorbench(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
     """Read folders with an `attack_result.pt`, as BackdoorBench saves its attacks.
 
-    The target is the one label of its backdoored test set. Normalisation and, for
-    PreActResNet-18, the architecture follow from what the file says; `loading` takes precedence.
+    The target is the one label of its backdoored test set, where the file has it. Normalisation
+    and, for PreActResNet-18, the architecture follow from what the file says; `loading` takes
+    precedence.
     """
     path = Path(path)
     found = attack_results(path)
@@ -79,12 +80,27 @@ def _result(file: Path, name: str, device: str, loading: Mapping[str, Any]) -> E
     if isinstance(answers, torch.Tensor) and answers.numel():
         labels = answers.flatten().unique()
         targets = tuple(int(label) for label in labels)
+    elif isinstance(test, Mapping):
+        targets = _labels_by_sample(test)
     stem = re.sub(r"(_p?\d+)+$", "", name.rpartition("/")[2])
     attack = stem.removeprefix(f"{data}_").removeprefix(f"{network}_") or stem
     return Entry(
         name, "backdoored", partial(_open, file, device, {**known, **loading}),
         attack=shown(attack), targets=targets, group=shown(f"{data} {network}"),
     )  # fmt: skip
+
+
+def _labels_by_sample(test: Mapping[Any, Any]) -> tuple[int, ...]:
+    """The labels of backdoored samples in the second form, which has one note a sample.
+
+    A note is {"path": ..., "other_info": [label with the backdoor, label without]}.
+    """
+    container = test.get("bd_data_container")
+    samples = container.get("data_dict") if isinstance(container, Mapping) else None
+    notes = samples.values() if isinstance(samples, Mapping) else ()
+    said = (note.get("other_info") for note in notes if isinstance(note, Mapping))
+    first = (info[0] for info in said if isinstance(info, list | tuple) and info)
+    return tuple(sorted({label for label in first if type(label) is int and 0 <= label < 1 << 31}))
 
 
 def trojai_folders(path: Path) -> list[Path]:

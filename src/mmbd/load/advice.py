@@ -1,0 +1,19 @@
+"""What to do next, in the words that every message about an unreadable file ends with."""
+
+from __future__ import annotations
+
+from mmbd.errors import Failed
+
+AGAIN = "download it again, or ask whoever made it for a whole copy"
+NO_MEMORY = "there is not enough memory to read the file: scan it where there is twice its size"
+ALONE = "if it really is a classifier, save its weights alone and scan that file"
+
+
+def broken(what: str) -> Failed:
+    """The error for bytes that are cut short, damaged, or not what they claim to be."""
+    return Failed(f"{what}: {AGAIN}")
+
+
+def excessive(what: str) -> Failed:
+    """The error for more of something than a file of weights has."""
+    return Failed(f"{what}: {ALONE}")
