@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 import mmbd
 from mmbd.errors import Failed
-from mmbd.load.envelopes import candidates, choose
+from mmbd.load.choice import choose
+from mmbd.load.envelopes import candidates
+from mmbd.load.readings import Wanted
 
 
 def network() -> nn.Module:
@@ -21,7 +23,7 @@ def network() -> nn.Module:
 
 
 STATE = network().state_dict()
-EXPECTED = set(STATE)
+EXPECTED = Wanted(STATE)
 
 
 def prefixed(prefix: str) -> dict[str, Tensor]:
@@ -131,7 +133,7 @@ def test_what_holds_no_state_dict(value: Any, message: str, tmp_path: Path) -> N
 def test_a_prefix_comes_off_only_if_everything_fits() -> None:
     """Otherwise the message would show names that are not in the file."""
     state = prefixed("model.")
-    assert set(choose(candidates(state), EXPECTED).tensors) == EXPECTED
+    assert set(choose(candidates(state), EXPECTED).tensors) == set(STATE)
     state["model.extra"] = torch.ones(1)
     kept = choose(candidates(state), EXPECTED)
     assert "model.extra" in kept.tensors
@@ -140,7 +142,7 @@ def test_a_prefix_comes_off_only_if_everything_fits() -> None:
 
 def test_an_architecture_with_such_a_prefix_of_its_own() -> None:
     state = prefixed("module.")
-    chosen = choose(candidates(state), set(state))
+    chosen = choose(candidates(state), Wanted(state))
     assert set(chosen.tensors) == set(state)
     assert chosen.notes == ()
 
@@ -173,7 +175,7 @@ def test_long_names_do_not_multiply() -> None:
 
 def test_prefixes_without_end_are_left() -> None:
     name = "module." * 5000 + "w"
-    chosen = choose(candidates({name: torch.ones(1)}), {"w"})
+    chosen = choose(candidates({name: torch.ones(1)}), Wanted({"w": torch.ones(1)}))
     assert len(chosen.notes) < 10
 
 
