@@ -9,34 +9,18 @@ better than the weights that are really used must not be what is scanned.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 from mmbd.errors import Failed
-from mmbd.load.envelopes import TOP, StateDict, Tensors
-from mmbd.load.leftovers import harmless
-from mmbd.load.readings import MAX_PARTS, WRAPPERS, Reading, Wanted, alike, bare, readings
+from mmbd.load.envelopes import StateDict
+from mmbd.load.readings import Reading, Wanted, alike, bare, readings
+from mmbd.load.taking import Chosen, stripped, taken
 from mmbd.load.text import listed, shown
 
+MOST = 20
 NAME_ONE = "name one with --entry NAME (entry= in Python)"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Tensors under the network's names, where they were, and what was done to find them.
-
-    `fits` says that all of them are there and nothing is left over that could be a weight. If not,
-    `tensors` has what is left over too, for the strict load to complain of; `advice` is what to do
-    about it, and `doubt` why the load must not succeed all the same, "" for no reason.
-    """
-
-    entry: str
-    tensors: Tensors
-    notes: tuple[str, ...] = ()
-    fits: bool = False
-    advice: str = ""
-    doubt: str = ""
 
 
 def choose(found: list[StateDict], wanted: Wanted, entry: str | None = None) -> Chosen:
@@ -61,20 +45,35 @@ def choose(found: list[StateDict], wanted: Wanted, entry: str | None = None) -> 
     best = complete[0]
     used = _used(best, wanted)
     if named:
-        return _with_places(
-            _taken(best, used, _others(best, every, wanted), wanted, True), best, found
-        )
+        others = [
+            other.without(used)
+            for other in every
+            if other.source is best.source and other.prefix is not None
+        ]
+        others = [other for other in others if other.names and other.substantial(wanted)]
+        result = taken(best, used, _names(others), wanted, True)
+        if others:
+            words = f"left alone: {_labels(others, [best, *others])}"
+            result = replace(result, notes=(*result.notes, words))
+        return _with_places(result, best, found)
     spoken = {id(best.source): used}
     copies = _copies(best, used, pool, wanted)
     for copy in copies:
         known = spoken.get(id(copy.source), frozenset())
-        spoken[id(copy.source)] = known.union(*copy.names.values())
+        spoken[id(copy.source)] = known | _names([copy])
     if rivals := _rivals(pool, spoken, wanted):
         _ambiguous([best, *rivals], wanted)
-    taken = _taken(best, used, spoken[id(best.source)], wanted, False)
+    result = taken(best, used, spoken[id(best.source)], wanted, False)
+    for copy in copies if not result.fits else ():
+        other = taken(copy, _names([copy]), spoken[id(copy.source)], wanted, False)
+        if other.fits and (entry is not None or not copy.source.aside):
+            copies = [best, *(each for each in copies if each is not copy)]
+            best, result = copy, other
+            break
     if copies:
-        taken = replace(taken, notes=(*taken.notes, f"the same weights are at {_labels(copies)}"))
-    return _with_places(taken, best, found)
+        words = f"the same weights are at {_labels(copies, [best, *copies])}"
+        result = replace(result, notes=(*result.notes, words))
+    return _with_places(result, best, found)
 
 
 def _named(
@@ -86,7 +85,7 @@ def _named(
         return whole, False
     exact = [reading for reading in every if reading.answers(entry)]
     if len({reading.label for reading in exact}) > 1:
-        raise Failed(f"{shown(entry)!r} could be {_labels(exact)}: {NAME_ONE}")
+        raise Failed(f"{shown(entry)!r} could be {_labels(exact, exact)}: {NAME_ONE}")
     if exact:
         return exact, True
     inside = [
@@ -94,12 +93,12 @@ def _named(
         for reading in every
         if reading.prefix and (reading.complete(wanted) or reading.substantial(wanted))
     ]
-    places = [item.label for item in found if not item.aside]
-    known = list(dict.fromkeys([*places, *(reading.label for reading in inside)]))
-    raise Failed(
-        f"the checkpoint has no entry {shown(entry)!r}; it has: {listed(known, most=20)}. "
-        f"{NAME_ONE.capitalize()}"
-    )
+    split = {reading.source.label for reading in inside if not reading.source.entry}
+    places = [item.label for item in found if not item.aside and item.label not in split]
+    places = places or [item.label for item in found]
+    known = dict.fromkeys([*places, *(reading.label for reading in inside)])
+    has = listed(known, most=MOST)
+    raise Failed(f"the checkpoint has no entry {shown(entry)!r}; it has: {has}: {NAME_ONE}")
 
 
 def _used(best: Reading, wanted: Wanted) -> frozenset[str]:
@@ -111,7 +110,7 @@ def _used(best: Reading, wanted: Wanted) -> frozenset[str]:
                 f"the state dict {shown(best.source.label)!r} has more than one tensor for "
                 f"{shown(own)}: {listed(names)}, and they differ. Save the one that is used alone"
             )
-    return frozenset(name for names in best.names.values() for name in names)
+    return _names([best])
 
 
 def _copies(
@@ -130,11 +129,11 @@ def _left(reading: Reading, best: Reading, used: frozenset[str]) -> Reading:
     return reading.without(used) if reading.source is best.source else reading
 
 
-def _others(best: Reading, every: list[Reading], wanted: Wanted) -> frozenset[str]:
-    """Names of the same state dict that other weights of such a network go by."""
-    inside = [reading for reading in every if reading.source is best.source]
-    names = [reading.names.values() for reading in inside if reading.substantial(wanted)]
-    return frozenset(name for values in names for group in values for name in group)
+def _names(several: list[Reading]) -> frozenset[str]:
+    """The names in the file that readings stand for."""
+    return frozenset(
+        name for reading in several for names in reading.names.values() for name in names
+    )
 
 
 def _rivals(
@@ -153,29 +152,28 @@ def _rivals(
 
 
 def _ambiguous(several: list[Reading], wanted: Wanted) -> NoReturn:
-    raise Failed(f"the checkpoint holds several state dicts that fit: {_labels(several, wanted)}; "
-                 f"they differ, and any may be what is used: {NAME_ONE}")  # fmt: skip
+    raise Failed(
+        "the checkpoint holds several state dicts that fit: "
+        f"{_labels(several, several, wanted)}; they differ, and any may be what is used: {NAME_ONE}"
+    )
 
 
-def _labels(several: list[Reading], wanted: Wanted | None = None) -> str:
-    """The readings by name, each source simply where it has one alone, and how well they fit."""
+def _labels(named: list[Reading], among: list[Reading], wanted: Wanted | None = None) -> str:
+    """Readings by name, as short as they can be told apart `among` others, and how they fit."""
+    sources = [reading.source for reading in among]
     words: dict[str, None] = {}
-    sources = [reading.source for reading in several]
-    for reading in several:
+    for reading in named:
         alone = sum(source is reading.source for source in sources) == 1
         label = reading.source.label if alone and not reading.what else reading.label
-        remarks = [] if wanted is None else _remarks(reading, wanted)
-        words[shown(label) + (f" ({', '.join(remarks)})" if remarks else "")] = None
-    most = 20
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(list(words)[:most]) + more
+        words[shown(label) + ("" if wanted is None else _remark(reading, wanted))] = None
+    more = f" and {len(words) - MOST} more" if len(words) > MOST else ""
+    return ", ".join(list(words)[:MOST]) + more
 
 
-def _remarks(reading: Reading, wanted: Wanted) -> list[str]:
-    tensors = reading.tensors()
-    odd = [name for name, tensor in tensors.items() if not wanted.takes(name, tensor)]
-    lacking = len(wanted.missing(set(tensors) - set(odd)))
-    return [f"{lacking} of its {len(wanted.required)} tensors missing"] if lacking else []
+def _remark(reading: Reading, wanted: Wanted) -> str:
+    held = [name for name, tensor in reading.tensors().items() if wanted.takes(name, tensor)]
+    lacking = len(wanted.missing(held))
+    return f" ({lacking} of its {len(wanted.required)} tensors missing)" if lacking else ""
 
 
 def _closest(reading: Reading, pool: list[Reading]) -> Chosen:
@@ -189,7 +187,7 @@ def _closest(reading: Reading, pool: list[Reading]) -> Chosen:
         own.get(name) or bare(name.removeprefix(prefix)): tensor
         for name, tensor in source.tensors.items()
     }
-    notes = _stripped(reading)
+    notes = stripped(reading)
     if len(tensors) < len(source.tensors):  # some would be lost
         tensors, notes = dict(source.tensors), ()
     itself = Wanted(source.tensors)
@@ -197,68 +195,9 @@ def _closest(reading: Reading, pool: list[Reading]) -> Chosen:
     sources = {id(other.source): other.source for other in pool if other.source is not source}
     others = [other for each in sources.values() for other in readings(each, itself)]
     rivals = [rival for rival in _rivals(others, {}, itself) if not rival.same(mine, itself)]
-    doubt = f"{_labels([mine, *rivals])} could both be meant: {NAME_ONE}" if rivals else ""
+    both = [mine, *rivals]
+    doubt = f"{_labels(both, both)}; they differ, and any may be used: {NAME_ONE}" if rivals else ""
     return Chosen(source.entry, tensors, notes, doubt=doubt)
-
-
-def _taken(
-    best: Reading, used: frozenset[str], spoken: frozenset[str], wanted: Wanted, named: bool
-) -> Chosen:
-    """The tensors of a reading that has them all, and what is left over beside them."""
-    source, prefix = best.source, best.prefix or ""
-    left = [name for name in source.tensors if name not in used]
-    beside = {
-        name for name in left
-        if name in spoken or (named and prefix and not name.startswith(prefix))
-    }  # fmt: skip
-    left = [name for name in left if name not in beside]
-    parts = {bare(name).partition(".")[0] for name in wanted.tensors}
-    alone = [name for name in left if harmless(name, source.tensors[name], prefix, parts)]
-    strange = [name for name in left if name not in set(alone)]
-    tensors = best.tensors()
-    plain = WRAPPERS.issuperset(prefix.split(".")[:-1])
-    for name in strange:
-        key = name.removeprefix(prefix) if plain else name
-        tensors[key if key not in wanted.tensors else f"{TOP}/{name}"] = source.tensors[name]
-    notes = [f"left out {_quoted(alone)}"] if alone else []
-    notes += _stripped(best)
-    if beside and named:
-        notes.append(f"left alone beside it: {_quoted(sorted(beside))}")
-    return Chosen(source.entry, tensors, tuple(notes), not strange, _advice(best, strange))
-
-
-def _advice(best: Reading, strange: Collection[str]) -> str:
-    if not strange:
-        return ""
-    if best.prefix and not any(name.startswith(best.prefix) for name in strange):
-        return (
-            f"all that the network needs is at {shown(best.prefix)!r}: if what is beside it is no "
-            f"part of the network, give --entry {shown(best.label)} (entry= in Python)"
-        )
-    return "what is unexpected may be layers: give --arch with the network that has them"
-
-
-def _stripped(reading: Reading) -> tuple[str, ...]:
-    """What had to be taken off names, wrappers one by one."""
-    notes: list[str] = []
-    inside: dict[str, None] = {}
-    rest = ""
-    for part in (reading.prefix or "").split(".")[:-1]:
-        if part in WRAPPERS and not rest:
-            notes.append(f"stripped prefix {part + '.'!r}")
-        else:
-            rest += f"{part}."
-    if rest:
-        notes.append(f"stripped prefix {shown(rest)!r}")
-    prefix = reading.prefix or ""
-    own = {name: f"{prefix}{key}" for key, names in reading.names.items() for name in names}
-    for name in reading.source.tensors:
-        if name.startswith(prefix) and own.get(name, bare(name)) != name:
-            parts = name.removeprefix(prefix).split(".", MAX_PARTS)
-            inside.update(dict.fromkeys(part for part in parts if part in WRAPPERS))
-    if inside:
-        notes.append(f"left out of names: {', '.join(inside)}")
-    return tuple(dict.fromkeys(notes))
 
 
 def _with_places(chosen: Chosen, reading: Reading, found: list[StateDict]) -> Chosen:
@@ -270,8 +209,3 @@ def _with_places(chosen: Chosen, reading: Reading, found: list[StateDict]) -> Ch
     if others:
         notes = (*notes, f"left alone in the same file: {listed(others)}")
     return replace(chosen, notes=notes)
-
-
-def _quoted(names: list[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(repr(shown(name)) for name in names[:10]) + more

@@ -14,6 +14,7 @@ from mmbd.load.text import listed, shown
 
 MAX_DEPTH = 8
 MAX_ALIASES = 20
+MAX_FOUND = 10_000  # an optimiser has one for each of the network's tensors
 TOP = "(top)"
 
 Tensors = Mapping[str, Tensor]
@@ -46,9 +47,14 @@ def candidates(value: Any, entry: str | None = None) -> list[StateDict]:
     lists. With `entry`, what is aside may be all there is.
 
     Raises:
-        Failed: there is none; the message says what was found instead.
+        Failed: there is none, and the message says what was found instead; or far too many.
     """
     found = _search(value)
+    if len(found) > MAX_FOUND:
+        raise Failed(
+            f"the checkpoint holds {len(found):,} mappings of names to tensors, expected at most "
+            f"{MAX_FOUND:,}: save model.state_dict() alone"
+        )
     if any(not item.aside for item in found) or (found and entry is not None):
         return found
     named = listed((item.label for item in found), most=20)

@@ -56,13 +56,29 @@ class Guess:
 
     @property
     def flags(self) -> str:
-        arguments = "".join(f" --arch-arg {key}={value}" for key, value in self.arguments.items())
+        arguments = "".join(
+            f" --arch-arg {key}={value}"
+            for key, value in self.arguments.items()
+            if value != nets.default(self.arch, key)
+        )
         return f"--arch {self.arch}{arguments} --input {'x'.join(map(str, self.shape))}"
 
+    def called(self, name: str) -> bool:
+        """Whether `name`, as `architecture.label` writes it, is this network."""
+        arch, _, said = name.partition("(")
+        return arch == self.arch and all(
+            f"{key}={value!r}" in said
+            or (f"{key}=" not in said and value == nets.default(arch, key))
+            for key, value in self.arguments.items()
+        )
 
-def hint(found: list[StateDict], words: str) -> str:
-    """`words` with what to try, "" where the names look like no built-in network's."""
-    guesses = {guess.arch: guess for guess in reversed(nearest(found))}
+
+def hint(found: list[StateDict], words: str, name: str = "") -> str:
+    """`words` with what to try, "" where the names look like no built-in network's.
+
+    What has been tried, the network called `name`, is no advice.
+    """
+    guesses = {guess.arch: guess for guess in reversed(nearest(found)) if not guess.called(name)}
     if not guesses:
         return ""
     flags = " or ".join(guess.flags for guess in reversed(guesses.values()))
@@ -72,9 +88,8 @@ def hint(found: list[StateDict], words: str) -> str:
 def nearest(found: list[StateDict]) -> list[Guess]:
     """The built-in networks whose names a state dict has, the best first."""
     scored: list[tuple[float, Guess]] = []
-    for source in found:
-        if source.aside or len(source.tensors) > MOST_NAMES:
-            continue
+    likely = [item for item in found if not item.aside and len(item.tensors) <= MOST_NAMES]
+    for source in sorted(likely, key=lambda item: -len(item.tensors))[:MOST]:
         for arch, arguments, names in _possible([bare(name) for name in source.tensors]):
             wanted = Wanted(names, free=True)
             reading = max(readings(source, wanted), key=_covered)
@@ -114,7 +129,7 @@ def _sized(arch: str, arguments: Mapping[str, Any], reading: Reading) -> Guess |
         shape = (int(given[first].shape[1]), *shape[1:])
     width, usual = int(given[first].shape[0]), int(names[first].shape[0])
     default = nets.default(arch, "width")
-    if width != usual and isinstance(default, int):
+    if isinstance(default, int):
         arguments = {**arguments, "width": width * default // usual}
     try:
         wanted = Wanted(_names(arch, tuple(arguments.items()), shape), free=True)

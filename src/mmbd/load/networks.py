@@ -14,10 +14,11 @@ from torch.nn.parameter import is_lazy
 from mmbd import nets
 from mmbd.errors import Failed
 from mmbd.load import architecture, nearest
-from mmbd.load.choice import Chosen, choose
+from mmbd.load.choice import choose
 from mmbd.load.envelopes import StateDict
 from mmbd.load.readings import OPTIONAL, Wanted, alike
 from mmbd.load.spec import Spec
+from mmbd.load.taking import Chosen
 from mmbd.load.text import listed, shown
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _compare(wanted: Wanted, chosen: Chosen, name: str, found: list[StateDict]) 
         faults.append(chosen.advice)
     if faults:
         what = f"the weights do not fit the architecture {name}; {'; '.join(faults)}"
-        raise Failed(what + nearest.hint(found, ". The names look like "))
+        raise Failed(what + nearest.hint(found, ". The names look like ", name))
 
 
 def _fill(network: nn.Module, chosen: Chosen, name: str, found: list[StateDict]) -> tuple[str, ...]:
