@@ -85,7 +85,8 @@ def _named(
         return whole, False
     exact = [reading for reading in every if reading.answers(entry)]
     if len({reading.label for reading in exact}) > 1:
-        raise Failed(f"{shown(entry)!r} could be {_labels(exact, exact)}: {NAME_ONE}")
+        several = listed({reading.label: None for reading in exact}, most=MOST)
+        raise Failed(f"{shown(entry)!r} could be {several}: {NAME_ONE}")
     if exact:
         return exact, True
     inside = [
@@ -95,9 +96,8 @@ def _named(
     ]
     split = {reading.source.label for reading in inside if not reading.source.entry}
     places = [item.label for item in found if not item.aside and item.label not in split]
-    places = places or [item.label for item in found]
     known = dict.fromkeys([*places, *(reading.label for reading in inside)])
-    has = listed(known, most=MOST)
+    has = listed(known or (item.label for item in found), most=MOST)
     raise Failed(f"the checkpoint has no entry {shown(entry)!r}; it has: {has}: {NAME_ONE}")
 
 
