@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import numbers
 from collections.abc import Callable, Iterator, Mapping
 
 from torch import nn
@@ -77,7 +78,7 @@ def build(
     `arguments` go to the architecture's own function (see its keyword-only parameters).
 
     Raises:
-        ValueError: no such architecture, or it takes no such argument.
+        ValueError: no such architecture, or it takes no such argument or none of that kind.
     """
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(name, ARCHITECTURES, n=1)
@@ -92,4 +93,26 @@ def build(
         raise ValueError(
             f"architecture {name!r} takes no argument {unknown[0]!r}; it takes: {', '.join(known)}"
         )
+    for key, value in arguments.items():
+        if not _alike(value, default(name, key)):
+            raise ValueError(
+                f"architecture {name!r} takes for {key} a value such as {default(name, key)!r}, "
+                f"got {_short(value)}"
+            )
     return make(classes=classes, input_shape=input_shape, **arguments)
+
+
+def _alike(value: object, usual: object) -> bool:
+    """Whether an argument is of the kind of its default value. A text times a number is a text."""
+    if isinstance(usual, tuple):
+        return isinstance(value, tuple | list) and all(_alike(each, 0) for each in value)
+    if isinstance(usual, str):
+        return isinstance(value, str)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, numbers.Integral if isinstance(usual, int) else numbers.Real)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
