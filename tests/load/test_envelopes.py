@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -181,6 +182,19 @@ def test_numbers_that_python_does_not_print() -> None:
         candidates({"all": {1 << 40_000: STATE}})
     with pytest.raises(Failed, match=r"its entries are: \[a number\]$"):
         candidates({1 << 40_000: 3})
+
+
+def test_arrays_of_numbers_are_weights_that_somebody_may_load() -> None:
+    """torch.from_numpy is how; they are never taken unless they are named."""
+    arrays = {name: value.numpy() + 1 for name, value in STATE.items()}
+    value = {"model": arrays, "z": STATE, "note": {"text": np.array(["a"]), "none": np.array(None)}}
+    found = candidates(value)
+    assert [(item.entry, item.aside) for item in found] == [("model", True), ("z", False)]
+    with pytest.raises(Failed, match="fit: z, model; they differ"):
+        choose(found, EXPECTED)
+    assert choose(candidates(value, "model"), EXPECTED, "model").fits
+    with pytest.raises(Failed, match=r"its entries are: model; --entry .* can name: model$"):
+        candidates({"model": arrays})
 
 
 def test_more_state_dicts_than_any_checkpoint_has() -> None:

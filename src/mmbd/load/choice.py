@@ -202,7 +202,7 @@ def _closest(reading: Reading, pool: list[Reading]) -> Chosen:
 
 def _with_places(chosen: Chosen, reading: Reading, found: list[StateDict]) -> Chosen:
     """With notes of where it was and what other state dicts there are."""
-    notes = chosen.notes
+    notes = (*reading.source.notes, *chosen.notes)
     if chosen.entry:
         notes = (f"unwrapped envelope {shown(chosen.entry)!r}", *notes)
     others = [item.label for item in found if item is not reading.source and not item.aside]

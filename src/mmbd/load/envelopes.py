@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from mmbd.errors import Failed
@@ -25,13 +27,14 @@ class StateDict:
     """Tensors by name, and where they were: every place of the same mapping, "" at the top.
 
     What is `aside` is never taken unless it is named: one of several in a list, under a number, or
-    the tensors of a mapping that holds other things too. It is known all the same, since somebody
-    may load it.
+    the tensors of a mapping that holds other things too, NumPy arrays among them. It is known all
+    the same, since somebody may load it. `notes` are sentences on what was done to find it.
     """
 
     places: tuple[str, ...]
     tensors: Tensors
     aside: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def entry(self) -> str:
@@ -92,16 +95,16 @@ def _search(value: Any) -> list[StateDict]:
             seen.add(id(item))
             if isinstance(item, Mapping):
                 held = {
-                    key: each
+                    key: tensor
                     for key, each in item.items()
-                    if isinstance(key, str) and isinstance(each, Tensor)
+                    if isinstance(key, str) and (tensor := _tensor(each)) is not None
                 }
                 if held:
                     tensors[id(item)] = held
             if len(path) < MAX_DEPTH:
                 queue.extend(_inside(item, path, apart))
         if id(item) in tensors:
-            mixed = len(tensors[id(item)]) < len(item)
+            mixed = not all(tensors[id(item)].get(key) is each for key, each in item.items())
             aside[id(item)] = aside.get(id(item), True) and (apart or mixed)
             known = places.setdefault(id(item), [])
             if len(known) < MAX_ALIASES:
@@ -110,6 +113,18 @@ def _search(value: Any) -> list[StateDict]:
         StateDict(tuple(names), tensors[identity], aside[identity])
         for identity, names in places.items()
     ]
+
+
+def _tensor(value: Any) -> Tensor | None:
+    """A tensor, also one that somebody would make of a NumPy array of numbers."""
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        return None
+    try:
+        return torch.from_numpy(value if value.flags.writeable else value.copy())
+    except (TypeError, ValueError):  # no numbers, or none that torch knows
+        return None
 
 
 def _inside(value: Any, path: tuple[str, ...], apart: bool) -> Iterable[Any]:
