@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from mmbd import nets
 NARROW = {
     "resnet18": {"width": 4}, "resnet34": {"width": 4}, "preact_resnet18": {"width": 4},
     "vgg16": {"width": 4}, "mobilenet": {}, "resnet8": {"width": 4}, "resnet20": {"width": 4},
+    "resnet32": {"width": 4}, "resnet56": {"width": 4}, "resnet110": {"width": 4},
+    "resnet18_imagenet": {"width": 4}, "resnet34_imagenet": {"width": 4},
     "cnn": {"widths": (4, 6)}, "lenet": {}, "mlp": {"hidden": (8,)},
 }  # fmt: skip
 
@@ -26,6 +29,13 @@ def test_every_image_network_maps_a_batch_to_logits(name, size):
         assert logits.shape == (2, 7)
         assert bool(torch.isfinite(logits).all())
         assert not torch.equal(logits[0], logits[1])
+
+
+def test_arguments_may_be_of_any_kind_of_number():
+    """Lists as well, and what NumPy counts with; whole numbers where a share is meant."""
+    net = nets.build("mlp", classes=3, input_shape=(4,), hidden=[np.int64(5)])
+    assert net(torch.rand(2, 4)).shape == (2, 3)
+    assert nets.build("pointnet", classes=3, input_shape=(3, 8), width=np.int64(4), dropout=0)
 
 
 def test_every_architecture_is_tested_above():
@@ -48,6 +58,11 @@ def test_m5_maps_sounds_to_logits():
         ("mobilenet", {}, 2_296_922),
         ("resnet8", {}, 78_042),
         ("resnet20", {}, 272_474),
+        # He et al. 2015, table 6, with option A: 0.27, 0.46, 0.85 and 1.7 million.
+        ("resnet20", {"shortcut": "A"}, 269_722),
+        ("resnet32", {"shortcut": "A"}, 464_154),
+        ("resnet56", {"shortcut": "A"}, 853_018),
+        ("resnet110", {"shortcut": "A"}, 1_727_962),
         # 5x5x3x6+6 + 5x5x6x16+16 + 400x120+120 + 120x84+84 + 84x10+10
         ("lenet", {}, 62_006),
         ("mlp", {"hidden": (100,)}, 3072 * 100 + 100 + 1010),
@@ -127,6 +142,17 @@ def test_activations(name):
         ("cnn", (3, 32, 32), {"head": "max"}, "known: mean, flat"),
         ("mlp", (3, 32, 32), {"nonlinearity": "step"}, "unknown activation 'step'"),
         ("lenet", (3, 32, 32), {"pool": "sum"}, "known: max, mean"),
+        ("lenet", (3, 32, 32), {"widths": (6,)}, "two convolutions, got widths"),
+        ("cnn", (3, 32, 32), {"depth": 0}, "at least 1, got 0"),
+        ("dgcnn", (3, 64), {"width": (1,) * 64}, "for width a value such as 64, got \\(1, 1, "),
+        ("dgcnn", (3, 64), {"width": "wide"}, "for width a value such as 64, got 'wide'"),
+        ("resnet8", (3, 32, 32), {"width": True}, "such as 16, got True"),
+        ("resnet8", (3, 32, 32), {"width": 8.0}, "such as 16, got 8.0"),
+        ("mlp", (4,), {"hidden": 8}, r"hidden a value such as \(128, 64\), got 8"),
+        ("mlp", (4,), {"hidden": ("8",)}, r"hidden a value such as .*, got \('8',\)"),
+        ("pointnet", (3, 64), {"dropout": "a"}, "dropout a value such as 0.3, got 'a'"),
+        ("resnet20", (3, 32, 32), {"shortcut": "C"}, "unknown shortcut 'C'; known: A, B"),
+        ("resnet18", (3, 32, 32), {"shortcut": "A"}, "takes no argument 'shortcut'"),
         ("lenet", (3, 12, 12), {}, "at least 16 pixels, got 12x12"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import struct
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import mmbd
 from hostile.handmade import WEIGHT
 from hostile.limits import bounded
+from mmbd import nets
 from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.load import tensor_file
+from mmbd.load import architecture, tensor_file
 from mmbd.load.spec import METADATA_KEY, Spec, save
 
 HUGE = 1 << 50
@@ -128,6 +131,57 @@ def test_hostile_metadata_fails_fast(spec: str | dict[str, Any], tmp_path: Path)
     path = described(tmp_path / "m.safetensors", spec)
     with bounded(megabytes=100), pytest.raises(Failed, match=r"m\.safetensors: "):
         mmbd.load(path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"widths": [1] * 300_000, "depth": 0},
+        {"widths": [1] * 64, "depth": 0},
+        {"widths": [1] * 64, "depth": -1},
+        {"widths": [1] * 64, "depth": 10**9},
+        {"widths": [], "depth": 10**9, "hidden": [1] * 64},
+        {"widths": [0] * 64, "depth": 10**9},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_layers_without_weights_cost_nothing(arguments: dict[str, Any], tmp_path: Path) -> None:
+    """Poolings need no tensor in the file: a list of them grew to gigabytes."""
+    spec = {"arch": "cnn", "input_shape": [1, 8, 8], "classes": 3, "arguments": arguments}
+    path = described(tmp_path / "m.safetensors", spec)
+    with bounded(seconds=5, megabytes=50), pytest.raises(Failed, match=r"m\.safetensors: "):
+        mmbd.load(path)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+def test_no_argument_of_any_network_costs_more_than_the_file(arch: str, tmp_path: Path) -> None:
+    """Each at its largest, its smallest and of another kind, on a file with next to nothing."""
+    known = inspect.signature(nets.ARCHITECTURES[arch]).parameters
+    shape = {"m5": [1, 8000], "dgcnn": [3, 4096], "pointnet": [3, 4096]}.get(arch, [3, 32, 32])
+    values = [1 << 30, -(1 << 30), 0, [1 << 30] * 64, [0] * 64, [1] * 64, 1e29, "x" * 200, True]
+    for key in set(known) - {"classes", "input_shape"}:
+        for value in values:
+            fields = {"input_shape": shape, "classes": 50_000, "arguments": {key: value}}
+            path = described(tmp_path / "m.safetensors", {"arch": arch, **fields})
+            with bounded(seconds=10, megabytes=100), pytest.raises(Failed, match="safetensors: "):
+                mmbd.load(path)
+
+
+def test_a_network_with_far_more_modules_than_tensors_is_stopped() -> None:
+    made: list[nn.Module] = []
+
+    def make() -> nn.Module:
+        network = nn.Sequential()
+        for index in range(100_000):
+            made.append(nn.ReLU())
+            network.add_module(str(index), made[-1])
+        return network
+
+    with pytest.raises(Failed, match=r"net, which has more than 1,024 modules, but it holds no mo"):
+        architecture.build(make, "net", within=dict.fromkeys("abc", torch.ones(1)))
+    assert len(made) == 1025
+    assert len(list(architecture.build(make, "net").children())) == 100_000  # the user's own may
 
 
 @pytest.mark.parametrize(

@@ -77,15 +77,16 @@ def test_an_importable_module(code: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert loaded.model.architecture == "nets_of_mine:make"
 
 
-def test_a_module_of_the_working_folder_is_not_taken(
+def test_a_module_of_the_working_folder_is_taken_only_where_it_is_named(
     code: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder may be where a stranger's files were unpacked."""
+    """The folder may be where a stranger's files were unpacked: see also test_packages.py."""
     (code / "stranger_module.py").write_text("open('imported', 'w').close()\n")
     monkeypatch.chdir(code)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(code))])
-    with pytest.raises(Failed, match="No module named 'stranger_module'"):
-        mmbd.load("m.pt", arch="stranger_module:make", input_shape=(4,))
+    with pytest.raises(Failed, match="No module named 'another_module'"):
+        mmbd.load("m.pt", arch="another_module:make", input_shape=(4,))
+    assert mmbd.load("m.pt", arch="nets_of_mine:make", input_shape=(4,)).classifier.classes == 3
     assert not (code / "imported").exists()
 
 

@@ -7,13 +7,17 @@ from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import mmbd
+from hostile.limits import bounded
 from mmbd.errors import Failed
-from mmbd.load.envelopes import candidates, choose
+from mmbd.load.choice import choose
+from mmbd.load.envelopes import candidates
+from mmbd.load.readings import Wanted
 
 
 def network() -> nn.Module:
@@ -21,7 +25,7 @@ def network() -> nn.Module:
 
 
 STATE = network().state_dict()
-EXPECTED = set(STATE)
+EXPECTED = Wanted(STATE)
 
 
 def prefixed(prefix: str) -> dict[str, Tensor]:
@@ -120,6 +124,7 @@ def test_several_that_fit_are_listed_and_one_can_be_named(tmp_path: Path) -> Non
         (3, "but int"),
         (torch.ones(3), "but Tensor"),
         ({0: torch.ones(3)}, "its entries are: 0"),
+        ({"a": [STATE, STATE]}, r"entries are: a; --entry NAME .* can name: a/\[0\]$"),
     ],
 )
 def test_what_holds_no_state_dict(value: Any, message: str, tmp_path: Path) -> None:
@@ -128,19 +133,20 @@ def test_what_holds_no_state_dict(value: Any, message: str, tmp_path: Path) -> N
         mmbd.load(tmp_path / "m.pt", arch=network, input_shape=(4,))
 
 
-def test_a_prefix_comes_off_only_if_everything_fits() -> None:
-    """Otherwise the message would show names that are not in the file."""
+def test_what_is_left_over_behind_a_prefix_is_called_as_in_the_file() -> None:
     state = prefixed("model.")
-    assert set(choose(candidates(state), EXPECTED).tensors) == EXPECTED
+    assert set(choose(candidates(state), EXPECTED).tensors) == set(STATE)
     state["model.extra"] = torch.ones(1)
     kept = choose(candidates(state), EXPECTED)
-    assert "model.extra" in kept.tensors
-    assert kept.notes == ()
+    assert not kept.fits
+    assert set(kept.tensors) == {*STATE, "model.extra"}
+    assert kept.notes == ("stripped prefix 'model.'",)
 
 
 def test_an_architecture_with_such_a_prefix_of_its_own() -> None:
     state = prefixed("module.")
-    chosen = choose(candidates(state), set(state))
+    chosen = choose(candidates(state), Wanted(state))
+    assert chosen.fits
     assert set(chosen.tensors) == set(state)
     assert chosen.notes == ()
 
@@ -171,9 +177,44 @@ def test_long_names_do_not_multiply() -> None:
     assert max(len(item.entry) for item in found) < 200
 
 
+def test_numbers_that_python_does_not_print() -> None:
+    with pytest.raises(Failed, match=r"can name: all/\[a number\]$"):
+        candidates({"all": {1 << 40_000: STATE}})
+    with pytest.raises(Failed, match=r"its entries are: \[a number\]$"):
+        candidates({1 << 40_000: 3})
+
+
+def test_arrays_of_numbers_are_weights_that_somebody_may_load() -> None:
+    """torch.from_numpy is how; they are never taken unless they are named."""
+    arrays = {name: value.numpy() + 1 for name, value in STATE.items()}
+    value = {"model": arrays, "z": STATE, "note": {"text": np.array(["a"]), "none": np.array(None)}}
+    found = candidates(value)
+    assert [(item.entry, item.aside) for item in found] == [("model", True), ("z", False)]
+    with pytest.raises(Failed, match="fit: z, model; they differ"):
+        choose(found, EXPECTED)
+    assert choose(candidates(value, "model"), EXPECTED, "model").fits
+    with pytest.raises(Failed, match=r"its entries are: model; --entry .* can name: model$"):
+        candidates({"model": arrays})
+
+
+def test_more_state_dicts_than_any_checkpoint_has() -> None:
+    value = {str(index): {"w": torch.ones(1)} for index in range(10_001)}
+    with pytest.raises(Failed, match="10,001 mappings of names to tensors, expected at most"):
+        candidates(value)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_many_names_that_are_nearly_those_of_the_network(shared: bool) -> None:
+    """Every way of taking them is looked at, in seconds."""
+    stem = "module." * 20 + ".".join(["0"] * 20)
+    names = [f"{stem}.{i if not shared else '0'}.{i}.0.weight" for i in range(20_000)]
+    with bounded(seconds=20.0, megabytes=300):
+        assert not choose(candidates(dict.fromkeys(names, torch.ones(1))), EXPECTED).fits
+
+
 def test_prefixes_without_end_are_left() -> None:
     name = "module." * 5000 + "w"
-    chosen = choose(candidates({name: torch.ones(1)}), {"w"})
+    chosen = choose(candidates({name: torch.ones(1)}), Wanted({"w": torch.ones(1)}))
     assert len(chosen.notes) < 10
 
 

@@ -46,6 +46,12 @@ def valid(**changes) -> str:
     return json.dumps({key: value for key, value in (raw | changes).items() if value != "absent"})
 
 
+def test_the_largest_that_is_read():
+    arguments = {"hidden": (1 << 30,) * 64, **{f"a{i}": "x" * 200 for i in range(63)}}
+    spec = Spec("mlp", (1,) * 16, 50_000, arguments)
+    assert Spec.from_json(spec.to_json()) == spec
+
+
 def nested(depth: int) -> list:
     value: list = []
     for _ in range(depth):
@@ -71,10 +77,18 @@ def nested(depth: int) -> list:
         (valid(arguments={"hidden": {"a": 1}}), "argument 'hidden'"),
         (valid(arguments={"hidden": float("nan")}), "argument 'hidden'"),
         (valid(arguments={"hidden": None}), "argument 'hidden'"),
-        (valid(classes=1), "2 to a million"),
-        (valid(classes=True), "2 to a million"),
-        (valid(classes=10**9), "2 to a million"),
-        (valid(classes="10"), "2 to a million"),
+        (valid(arguments={"hidden": [8] * 65}), "'hidden' is a list of 65 values, .* most 64"),
+        (valid(arguments={"hidden": [(1 << 30) + 1]}), "'hidden' has a whole number beyond"),
+        (valid(arguments={"depth": -(1 << 30) - 1}), "'depth' has a whole number beyond"),
+        (valid(arguments={"nonlinearity": "x" * 201}), "'nonlinearity' has a text of more than"),
+        (valid(arguments={f"a{i}": 1 for i in range(65)}), "65 arguments, expected at most 64"),
+        (valid(arguments={"k" * 1000: [[]]}), "argument 'kkk.{70,80}\\.\\.\\. must be a number"),
+        (valid(input_shape=[1] * 17), "is no shape"),
+        (valid(classes=50_001), "2 to 50,000, got 50001$"),
+        (valid(classes=1), "2 to 50,000"),
+        (valid(classes=True), "2 to 50,000"),
+        (valid(classes=10**9), "2 to 50,000"),
+        (valid(classes="10"), "2 to 50,000"),
         (valid(input_shape=[]), "is no shape"),
         (valid(input_shape=[3, 0, 8]), "is no shape"),
         (valid(input_shape=[3, -8, -8]), "is no shape"),

@@ -156,7 +156,7 @@ GRID = DATA + "[[grid]]\n"
         (DATA, "the plan names no network"),
         (GRID + 'data = "cifra10"', r"unknown data set 'cifra10' \(did you mean cifar10\?\)"),
         (GRID + 'data = "dd"\narch = "cnn"', r"unknown data set 'dd' \(did you mean d\?\)"),
-        (GRID + 'arch = "resnet16"', r"unknown architecture 'resnet16' \(did you mean resnet18\?"),
+        (GRID + 'arch = "resnet188"', r"architecture 'resnet188' \(did you mean resnet18\?"),
         (GRID + 'arch = "cnn"\nattack = "badnets-M"', r"'badnets-M' \(did you mean badnet-M\?\)"),
         (GRID + 'arch = "cnn"\nattack = [1]', "attack in .* a name or a list of names"),
         (GRID + 'arch = "../x"', r"arch '../x': names are of letters"),

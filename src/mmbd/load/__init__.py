@@ -6,7 +6,6 @@ the tensors all come from those bytes. A pickle has to pass an allow list before
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mmbd.errors import Failed, NotEvaluable, Refused
+from mmbd.load.class_names import read_class_names
 from mmbd.load.files import MAX_BYTES
 from mmbd.load.text import shown
 
@@ -84,7 +84,9 @@ def load(
         path: the file, or a folder with one `model.safetensors` or `pytorch_model.bin`.
         arch: a built-in architecture, `package.module:factory`, `path/to/file.py:factory`, or
             the factory itself: a function or class that returns an `nn.Module`.
-        arch_args: keyword arguments for it; a factory of one's own gets these and nothing else.
+        arch_args: keyword arguments for it. A factory of one's own gets these; beside them only
+            `classes` as its argument classes, num_classes or n_classes, if it has one, and
+            `input_shape` as its argument of that name, if that has no default.
         input_shape: the shape of one input, for example (3, 32, 32).
         bounds: the lowest and the highest valid input, (0, 1) by default.
         mean: as for `Classifier`.
@@ -92,7 +94,8 @@ def load(
         class_names: one name a class.
         device: where the classifier shall run.
         classes: the number of classes; a built-in architecture finds it in the weights otherwise.
-        entry: which state dict to take where a checkpoint holds several, such as "ema".
+        entry: which weights to take where a checkpoint holds several: the way to a state dict, such
+            as "ema" or "model/ema", or the prefix of names in one, such as "ema_model", or both.
         max_bytes: refuse to read larger files; loading takes about twice their memory.
         output: as for `Classifier`.
         ends_in: as for `Classifier`.
@@ -132,30 +135,6 @@ def load(
         return load_request(Path(path), request, max_bytes)
     except (Refused, Failed, NotEvaluable) as error:
         raise type(error)(f"{shown(str(path), 400)}: {error}") from error
-
-
-def read_class_names(path: str | Path) -> tuple[str, ...]:
-    """The class names in a text file: one a line, or a JSON list of texts.
-
-    Raises:
-        Failed: not readable, not UTF-8, no names, or an empty name between others.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failed(f"cannot read the class names in {path}: {error}") from error
-    if text.lstrip().startswith("["):
-        try:
-            names = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise Failed(f"{path}: the class names are a broken JSON list: {error}") from error
-        if not all(isinstance(name, str) for name in names):
-            raise Failed(f"{path}: expected a JSON list of texts as class names")
-    else:
-        names = [line.strip() for line in text.rstrip().splitlines()]
-    if not names or not all(names):
-        raise Failed(f"{path}: expected one class name a line, found an empty file or line")
-    return tuple(names)
 
 
 class _Package(ModuleType):

@@ -7,26 +7,33 @@ the network that its metadata describes may not cost more memory than the file.
 from __future__ import annotations
 
 import ast
-import importlib
-import importlib.util
+import inspect
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from mmbd.errors import Failed
+from mmbd.load.factories import factory as factory
+from mmbd.load.factories import said
+from mmbd.load.spec import MAX_CLASSES
 from mmbd.load.text import shown
 
 # Numbers in one input, and in all that it turns into inside a network that a file describes. A
 # ResNet-50 at 224 x 224 makes about 30 million.
 MAX_INPUT = 1 << 24
 MAX_ACTIVATIONS = 1 << 26
+# Modules in a network that a file describes, beside eight for every tensor in the file.
+MAX_MODULES = 1000
+# What factories call the number of classes.
+CLASSES = ("classes", "num_classes", "n_classes")
 
 
 def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -58,51 +65,31 @@ def label(arch: str | Callable[..., Any], arguments: Mapping[str, Any]) -> str:
     return shown(f"{name}({inside})" if inside else name, 200)
 
 
-def factory(arch: str) -> Callable[..., Any]:
-    """The factory at `package.module:name` or `path/to/file.py:name`.
+def sizes(
+    make: Callable[..., Any], classes: int | None, input_shape: tuple[int, ...] | None
+) -> dict[str, Any]:
+    """What a factory of the user's gets of what the user said, by the names in its signature.
 
-    Raises:
-        Failed: no such module, file or name, or an error while importing it.
+    The number of classes goes to `classes`, `num_classes` or `n_classes`; the shape of one input
+    to `input_shape`, where the factory cannot do without.
     """
-    where, colon, name = arch.rpartition(":")
-    if not colon or not where or not name:
-        raise Failed(
-            f"expected an architecture as NAME, package.module:factory or file.py:factory, "
-            f"got {arch!r}"
-        )
     try:
-        module = (
-            _from_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-        )
-    except (Exception, SystemExit) as error:  # the user's code: anything may come
-        raise Failed(f"cannot import {where!r} for --arch {arch}: {_said(error)}") from error
-    found: Any = getattr(module, name, None)
-    if not callable(found):
-        raise Failed(f"{where!r} has no function or class {name!r} (--arch {arch})")
+        known = inspect.signature(make).parameters
+    except (ValueError, TypeError):  # no signature to be had
+        return {}
+    by_name = {
+        name: parameter
+        for name, parameter in known.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    found: dict[str, Any] = {}
+    named = [name for name in CLASSES if name in by_name]
+    if classes is not None and named:
+        found[named[0]] = classes
+    shape = by_name.get("input_shape")
+    if input_shape is not None and shape is not None and shape.default is shape.empty:
+        found["input_shape"] = input_shape
     return found
-
-
-def _from_file(path: Path) -> Any:
-    """Import a file, with its folder importable meanwhile, as if it were run as a script."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    path = path.resolve()
-    spec = importlib.util.spec_from_file_location(f"mmbd_user_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    folder = str(path.parent)
-    sys.modules[spec.name] = module  # dataclasses and pickling look there
-    sys.path.insert(0, folder)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(spec.name, None)
-        raise
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
-    return module
 
 
 def build(
@@ -111,15 +98,25 @@ def build(
     """Call a factory, with the random state as it was afterwards; `name` is for messages.
 
     With `within`, the tensors of a file, stop as soon as the network has more parameters than
-    those: what a file says about itself must not cost more than the file. Parameters are
-    registered before they are filled, so that too large a one has taken no memory yet.
+    those, or many more modules: what a file says about itself must not cost more than the file.
+    Parameters are registered before they are filled, so that too large a one has taken no memory
+    yet.
 
     Raises:
         Failed: the factory raises, or returns no `nn.Module`, or goes beyond `within`.
     """
     most = len(within or ())
     room = sum(tensor.numel() for tensor in (within or {}).values())
-    count = elements = 0
+    count = elements = modules = 0
+
+    def parts(module: nn.Module, key: str, part: nn.Module | None) -> None:
+        nonlocal modules
+        modules += 1
+        if modules > MAX_MODULES + 8 * most:
+            raise Failed(
+                f"the file says it is {name}, which has more than {modules - 1:,} modules, but it "
+                f"holds no more than {most} tensors: too few for that"
+            )
 
     def tally(module: nn.Module, key: str, parameter: nn.Parameter | None) -> None:
         nonlocal count, elements
@@ -131,14 +128,16 @@ def build(
                 f"{room:,} elements: too few for that"
             )
 
-    watch = nullcontext() if within is None else register_module_parameter_registration_hook(tally)
-    with torch.random.fork_rng(devices=[]), watch:
+    with torch.random.fork_rng(devices=[]), ExitStack() as watches:
+        if within is not None:
+            watches.enter_context(register_module_parameter_registration_hook(tally))
+            watches.enter_context(register_module_module_registration_hook(parts))
         try:
             network = make()
         except Failed:
             raise
         except (Exception, SystemExit) as error:  # somebody's code: anything may come
-            raise Failed(f"the architecture {name} cannot be built: {_said(error)}") from error
+            raise Failed(f"the architecture {name} cannot be built: {said(error)}") from error
     if not isinstance(network, nn.Module):
         raise Failed(f"{name} returned {type(network).__name__}, expected an nn.Module")
     return network
@@ -174,26 +173,30 @@ def check_activations(network: nn.Module, input_shape: tuple[int, ...], name: st
     except Failed:
         raise
     except Exception as error:  # shapes that do not fit raise all kinds of errors
-        raise Failed(f"{name} does not take inputs of {input_shape}: {_said(error)}") from error
+        raise Failed(f"{name} does not take inputs of {input_shape}: {said(error)}") from error
     finally:
         for handle in handles:
             handle.remove()
 
 
-def classes_in(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
-    """How many classes a file's tensors are for, given the network for two classes.
+def classes_in(two: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> int:
+    """How many classes a file's tensors are for, given those of the network for two.
 
     The last layer is the one whose first length is 2 there and something else in the file.
+
+    Raises:
+        Failed: more than MAX_CLASSES.
     """
     found = 2
-    for key, value in network.state_dict().items():
+    for key, value in two.items():
         given = tensors.get(key)
         if given is None or value.dim() == 0 or given.dim() != value.dim() or value.shape[0] != 2:
             continue
         if given.shape[1:] == value.shape[1:]:
             found = int(given.shape[0])
+    if found > MAX_CLASSES:
+        raise Failed(
+            f"the last layer has {found:,} classes, expected at most {MAX_CLASSES:,}: give "
+            "--classes (classes= in Python) if it really has so many"
+        )
     return found
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {shown(str(error), 300)}"

@@ -1,139 +1,145 @@
-"""Finds the state dict in what a checkpoint holds: envelopes around it, prefixes on its keys."""
+"""Finds the state dicts in what a checkpoint holds, whatever envelopes are around them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from mmbd.errors import Failed
 from mmbd.load.text import listed, shown
 
 MAX_DEPTH = 8
-# Wrappers (DataParallel, torch.compile) leave these; no architecture has them of its own.
-WRAPPERS = ("module.", "_orig_mod.")
-# BatchNorm counts batches since 0.4.1; older files lack the count, and inference ignores it.
-OPTIONAL = "num_batches_tracked"
-# torch.optim.swa_utils.AveragedModel keeps its count beside the model.
-AVERAGED = "n_averaged"
+MAX_ALIASES = 20
+MAX_FOUND = 10_000  # an optimiser has one for each of the network's tensors
+TOP = "(top)"
 
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class StateDict:
-    """Tensors by name, where they were (`entry`, "" at the top), and what was done to find them."""
+    """Tensors by name, and where they were: every place of the same mapping, "" at the top.
 
-    entry: str
+    What is `aside` is never taken unless it is named: one of several in a list, under a number, or
+    the tensors of a mapping that holds other things too, NumPy arrays among them. It is known all
+    the same, since somebody may load it. `notes` are sentences on what was done to find it.
+    """
+
+    places: tuple[str, ...]
     tensors: Tensors
+    aside: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def entry(self) -> str:
+        return self.places[0]
 
-def candidates(value: Any) -> list[StateDict]:
+    @property
+    def label(self) -> str:
+        return self.entry or TOP
+
+
+def candidates(value: Any, entry: str | None = None) -> list[StateDict]:
     """Every state dict in `value`: a mapping of names to tensors, also inside other mappings and
-    lists of one.
+    lists. With `entry`, what is aside may be all there is.
 
     Raises:
-        Failed: there is none; the message says what was found instead.
+        Failed: there is none, and the message says what was found instead; or far too many.
     """
-    found: list[StateDict] = []
-    _search(value, (), found, set())
-    if found:
+    found = _search(value)
+    if len(found) > MAX_FOUND:
+        raise Failed(
+            f"the checkpoint holds {len(found):,} mappings of names to tensors, expected at most "
+            f"{MAX_FOUND:,}: save model.state_dict() alone"
+        )
+    if any(not item.aside for item in found) or (found and entry is not None):
         return found
+    named = listed((item.label for item in found), most=20)
+    way = f"; --entry NAME (entry= in Python) can name: {named}" if found else ""
     if isinstance(value, Mapping) and any(isinstance(item, Tensor) for item in value.values()):
         for key, item in value.items():
             if not isinstance(item, Tensor):
                 raise Failed(
-                    f"the state dict has an entry {shown(key)!r} that is no tensor but "
-                    f"{type(item).__name__}: save model.state_dict() alone, or under one key"
+                    f"the state dict has an entry {shown(_text(key))!r} that is no tensor but "
+                    f"{type(item).__name__}: save model.state_dict() alone, or under one key{way}"
                 )
     if isinstance(value, Mapping):
         raise Failed(
             "the file holds no state dict (names with tensors); its entries are: "
-            f"{listed(map(str, value)) or 'none'}"
+            f"{listed(map(_text, value)) or 'none'}{way}"
         )
-    raise Failed(f"the file holds no state dict (names with tensors) but {type(value).__name__}")
+    raise Failed(
+        f"the file holds no state dict (names with tensors) but {type(value).__name__}{way}"
+    )
 
 
-def _search(value: Any, path: tuple[str, ...], found: list[StateDict], seen: set[int]) -> None:
-    # Each object once: shared ones could otherwise be nested into exponentially many paths.
-    if id(value) in seen or len(path) > MAX_DEPTH:
-        return
-    seen.add(id(value))
-    if isinstance(value, Mapping) and value:
-        if all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items()):
-            found.append(StateDict("/".join(path), dict(value)))
-            return
-        for key, item in value.items():
-            if isinstance(key, str):  # numbers are the parameters of an optimiser
-                _search(item, (*path, shown(key)), found, seen)
-    elif isinstance(value, list | tuple) and len(value) == 1:
-        _search(value[0], (*path, "[0]"), found, seen)
+def _search(value: Any) -> list[StateDict]:
+    """Go through `value` by depth, so that each object is met where it is the least deep.
 
-
-def choose(found: list[StateDict], expected: set[str], entry: str | None = None) -> StateDict:
-    """The state dict whose names are `expected` once prefixes are off; with `entry`, that one.
-
-    If none fits, the one that comes closest, so that the strict load can say what is wrong.
-
-    Raises:
-        Failed: several fit, or there is no such entry.
+    Each is opened once: shared ones could otherwise be nested into exponentially many paths.
     """
-    places = listed([item.entry or "(top)" for item in found], most=20)
-    if entry is not None:
-        found = [item for item in found if item.entry == entry]
-        if not found:
-            raise Failed(f"the checkpoint has no entry {shown(entry)!r}; it has: {places}")
-    stripped = [_strip(item, expected) for item in found]
-    fitting = [item for item in stripped if _fits(set(item.tensors), expected)]
-    if len(fitting) > 1:
-        raise Failed(
-            "the checkpoint holds several state dicts that fit: "
-            f"{listed([item.entry for item in fitting], most=20)}; name one with entry="
-        )
-    chosen = max(fitting or stripped, key=lambda item: len(expected & set(item.tensors)))
-    notes = chosen.notes
-    if chosen.entry:
-        notes = (f"unwrapped envelope {shown(chosen.entry)!r}", *notes)
-    if others := [item.entry for item in found if item.entry != chosen.entry]:
-        notes = (*notes, f"left alone in the same file: {listed(others)}")
-    return StateDict(chosen.entry, chosen.tensors, notes)
+    seen: set[int] = set()
+    tensors: dict[int, dict[str, Tensor]] = {}
+    places: dict[int, list[str]] = {}
+    aside: dict[int, bool] = {}
+    queue: deque[tuple[Any, tuple[str, ...], bool]] = deque([(value, (), False)])
+    while queue:
+        item, path, apart = queue.popleft()
+        if id(item) not in seen:
+            seen.add(id(item))
+            if isinstance(item, Mapping):
+                held = {
+                    key: tensor
+                    for key, each in item.items()
+                    if isinstance(key, str) and (tensor := _tensor(each)) is not None
+                }
+                if held:
+                    tensors[id(item)] = held
+            if len(path) < MAX_DEPTH:
+                queue.extend(_inside(item, path, apart))
+        if id(item) in tensors:
+            mixed = not all(tensors[id(item)].get(key) is each for key, each in item.items())
+            aside[id(item)] = aside.get(id(item), True) and (apart or mixed)
+            known = places.setdefault(id(item), [])
+            if len(known) < MAX_ALIASES:
+                known.append("/".join(path))
+    return [
+        StateDict(tuple(names), tensors[identity], aside[identity])
+        for identity, names in places.items()
+    ]
 
 
-def _fits(names: set[str], expected: set[str]) -> bool:
-    missing = expected - names
-    return names <= expected and all(name.rpartition(".")[2] == OPTIONAL for name in missing)
+def _tensor(value: Any) -> Tensor | None:
+    """A tensor, also one that somebody would make of a NumPy array of numbers."""
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        return None
+    try:
+        return torch.from_numpy(value if value.flags.writeable else value.copy())
+    except (TypeError, ValueError):  # no numbers, or none that torch knows
+        return None
 
 
-def _strip(item: StateDict, expected: set[str]) -> StateDict:
-    """Take wrappers' prefixes off; any other common prefix only if every name then fits."""
-    tensors, notes = item.tensors, item.notes
-    if AVERAGED in tensors and AVERAGED not in expected:
-        tensors = {name: value for name, value in tensors.items() if name != AVERAGED}
-        notes = (*notes, f"left out {AVERAGED!r}")
-    for _ in range(MAX_DEPTH):
-        prefix = _common_prefix(tensors)
-        if prefix not in WRAPPERS or _fits(set(tensors), expected):
-            break
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        notes = (*notes, f"stripped prefix {prefix!r}")
-    inner, prefixes = tensors, ""
-    for _ in range(MAX_DEPTH):
-        prefix = _common_prefix(inner)
-        if not prefix or _fits(set(inner), expected):
-            break
-        inner = {name.removeprefix(prefix): value for name, value in inner.items()}
-        prefixes += prefix
-    if prefixes and _fits(set(inner), expected):
-        return StateDict(item.entry, inner, (*notes, f"stripped prefix {shown(prefixes)!r}"))
-    return StateDict(item.entry, tensors, notes)
+def _inside(value: Any, path: tuple[str, ...], apart: bool) -> Iterable[Any]:
+    """What to look at in a mapping or a list, where it is, and whether it is aside."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(item, Mapping | list | tuple) and isinstance(key, str | int):
+                yield item, (*path, shown(_text(key))), apart or not isinstance(key, str)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            if isinstance(item, Mapping | list | tuple):
+                yield item, (*path, f"[{index}]"), apart or len(value) > 1
 
 
-def _common_prefix(tensors: Tensors) -> str:
-    """The first component, with its dot, if all names share it and have more; "" otherwise."""
-    first = {name.partition(".")[0] for name in tensors}
-    if len(first) != 1 or not all(name.partition(".")[2] for name in tensors):
-        return ""
-    return f"{first.pop()}."
+def _text(key: Any) -> str:
+    if isinstance(key, int) and key.bit_length() > 64:
+        return "[a number]"  # Python does not print the longest ones
+    return str(key)

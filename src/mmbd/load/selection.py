@@ -8,49 +8,42 @@ from dataclasses import replace
 from torch import Tensor
 
 from mmbd.errors import Failed
-from mmbd.load import envelopes
+from mmbd.load import choice
 from mmbd.load.envelopes import StateDict
+from mmbd.load.readings import Wanted, bare
+from mmbd.load.taking import Chosen
 from mmbd.load.text import listed, shown
 
 
 def choose(
-    found: Sequence[StateDict], expected: Mapping[str, Tensor], entry: str | None,
-    aliases: Mapping[str, str],
-) -> StateDict:  # fmt: skip
-    """`envelopes.choose`, after names that the file says are others of its tensors are put back.
+    found: Sequence[StateDict], wanted: Wanted, entry: str | None, aliases: Mapping[str, str]
+) -> Chosen:
+    """`choice.choose`, after names that the file says are others of its tensors are put back.
 
     Raises:
         Failed: as there, or a tensor of the chosen ones repeats its numbers.
     """
-    completed = [_completed(item, expected, aliases) for item in found]
-    chosen = envelopes.choose(completed, set(expected), entry)
+    completed = [_completed(item, wanted, aliases) for item in found]
+    chosen = choice.choose(completed, wanted, entry)
     require_distinct(chosen.tensors)
     return chosen
 
 
-def _completed(
-    item: StateDict, expected: Mapping[str, Tensor], aliases: Mapping[str, str]
-) -> StateDict:
+def _completed(item: StateDict, wanted: Wanted, aliases: Mapping[str, str]) -> StateDict:
     """With the names that the network has and the file leaves out, as they are shared tensors."""
     shared = {
         name: item.tensors[other]
         for name, other in aliases.items()
-        if (bare := _unwrapped(name)) in expected
-        and not {name, bare} & set(item.tensors)
+        if (own := bare(name)) in wanted.tensors
+        and not {name, own} & set(item.tensors)
         and other in item.tensors
-        and item.tensors[other].shape == expected[bare].shape
+        and wanted.takes(own, item.tensors[other])
     }
     if not shared:
         return item
     pairs = [f"{name} is {aliases[name]}" for name in shared]
     note = f"shared tensors, as the file's metadata says: {listed(pairs)}"
     return replace(item, tensors={**item.tensors, **shared}, notes=(*item.notes, note))
-
-
-def _unwrapped(name: str) -> str:
-    while name.startswith(envelopes.WRAPPERS):
-        name = name.partition(".")[2]
-    return name
 
 
 def require_distinct(tensors: Mapping[str, Tensor]) -> None:

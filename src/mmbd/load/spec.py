@@ -25,6 +25,12 @@ from mmbd.writing import whole
 METADATA_KEY = "mmbd"
 VERSION = 1
 LARGEST = 1e30  # of any number in the metadata; also keeps NaN and infinity out
+# Of what an architecture is built by: nobody's network has so many layers or so wide ones.
+MAX_ARGUMENTS = 64
+MAX_WHOLE = 1 << 30
+MAX_TEXT = 200
+MAX_DIMENSIONS = 16
+MAX_CLASSES = 50_000
 
 
 @dataclass(frozen=True)
@@ -123,17 +129,32 @@ class Spec:
         arguments, names = raw.get("arguments", {}), raw.get("class_names")
         if not isinstance(arch, str) or not isinstance(arguments, dict):
             raise ValueError("mmbd metadata: arch must be a string and arguments an object")
-        if not isinstance(classes, int) or not 2 <= classes <= 1_000_000:
-            raise ValueError(f"mmbd metadata: classes must be 2 to a million, got {classes!r}")
-        if not shape or min(shape) < 1 or math.prod(shape) > 100_000_000:
-            raise ValueError(f"mmbd metadata: input_shape {raw.get('input_shape')!r} is no shape")
+        if not isinstance(classes, int) or not 2 <= classes <= MAX_CLASSES:
+            raise ValueError(
+                f"mmbd metadata: classes must be 2 to {MAX_CLASSES:,}, got {_short(classes)}"
+            )
+        if (
+            not 1 <= len(shape) <= MAX_DIMENSIONS
+            or min(shape) < 1
+            or math.prod(shape) > 100_000_000
+        ):
+            raise ValueError(
+                f"mmbd metadata: input_shape {_short(raw.get('input_shape'))} is no shape"
+            )
         if len(bounds) != 2 or not bounds[0] < bounds[1]:
             raise ValueError(f"mmbd metadata: bounds {raw.get('bounds')!r} are not low < high")
+        if len(arguments) > MAX_ARGUMENTS:
+            raise ValueError(
+                f"mmbd metadata: {len(arguments):,} arguments, expected at most {MAX_ARGUMENTS}"
+            )
         for key, value in arguments.items():
             if key in ("classes", "input_shape") or not _simple(value):
                 raise ValueError(
-                    f"mmbd metadata: argument {key!r} must be a number, a string or a list of such"
+                    f"mmbd metadata: argument {_short(key)} must be a number, a string or a list "
+                    "of such"
                 )
+            if excess := _excess(value):
+                raise ValueError(f"mmbd metadata: argument {_short(key)} {excess}")
         if names is not None and (
             not isinstance(names, list) or not all(isinstance(name, str) for name in names)
         ):
@@ -177,6 +198,27 @@ def _simple(value: Any) -> bool:
         isinstance(item, str | bool) or (isinstance(item, int | float) and abs(item) < LARGEST)
         for item in items
     )
+
+
+def _excess(value: Any) -> str:
+    """What makes an argument larger than any network needs, "" for nothing."""
+    items = value if isinstance(value, list) else [value]
+    if len(items) > MAX_ARGUMENTS:
+        return f"is a list of {len(items):,} values, expected at most {MAX_ARGUMENTS}"
+    if any(isinstance(item, int) and abs(item) > MAX_WHOLE for item in items):
+        return f"has a whole number beyond {MAX_WHOLE:,}"
+    if any(isinstance(item, str) and len(item) > MAX_TEXT for item in items):
+        return f"has a text of more than {MAX_TEXT} characters"
+    return ""
+
+
+def _short(value: Any) -> str:
+    """A value of the file's for a message; Python does not print the longest whole numbers."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a whole number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def save(path: str | Path, network: nn.Module, spec: Spec) -> None:

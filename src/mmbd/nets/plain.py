@@ -40,6 +40,8 @@ def lenet(
 ) -> nn.Module:
     """LeNet-5 (LeCun et al. 1998): two 5x5 convolutions with pooling, then linear layers."""
     channels, height, width = image_shape(input_shape)
+    if len(widths) != 2:
+        raise ValueError(f"a LeNet has two convolutions, got widths {widths}")
     if pool not in ("max", "mean"):
         raise ValueError(f"unknown pool {pool!r}; known: max, mean")
     if min(height, width) < 16:
@@ -74,6 +76,8 @@ def cnn(
     `head` is "mean" (global average) or "flat"; `hidden` linear layers follow, then the logits.
     """
     channels, height, width = image_shape(input_shape)
+    if depth < 1:
+        raise ValueError(f"depth counts the convolutions at each width, at least 1, got {depth}")
     layers: list[nn.Module] = []
     for outputs in widths:
         for _ in range(depth):

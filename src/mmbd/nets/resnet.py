@@ -1,6 +1,8 @@
 """Residual networks for images of 32 to 64 pixels: He et al. 2015 and, pre-activation, 2016.
 
 The stem is one 3x3 convolution without pooling, as every backdoor paper uses it on CIFAR-10.
+Where the width grows, the shortcut of He et al. 2015 is a convolution ("B") or has no weights
+("A": every second pixel, and zeros for the new channels, half of them on either side).
 """
 
 from __future__ import annotations
@@ -16,17 +18,37 @@ def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
+SHORTCUTS = ("A", "B")
+
+
+class Padding(nn.Module):
+    """Option A: every `stride`-th pixel, and zeros for the channels that are not there."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        before = (outputs - inputs) // 2
+        self.channels = (before, outputs - inputs - before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.channels))
+
+
 class BasicBlock(nn.Module):
     """conv - norm - ReLU - conv - norm, plus the shortcut, then ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, normalisation: str) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, normalisation: str, shortcut: str = "B"
+    ) -> None:
         super().__init__()
         self.conv1 = _conv3x3(inputs, outputs, stride)
         self.bn1 = norm(normalisation, outputs)
         self.conv2 = _conv3x3(outputs, outputs)
         self.bn2 = norm(normalisation, outputs)
         self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
+        if (stride != 1 or inputs != outputs) and shortcut == "A":
+            self.shortcut = Padding(inputs, outputs, stride)
+        elif stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(normalisation, outputs)
             )
@@ -67,8 +89,12 @@ class ResNet(nn.Module):
         input_shape: tuple[int, ...],
         width: int,
         normalisation: str = "batch",
+        shortcut: str = "B",
     ) -> None:
         super().__init__()
+        if shortcut not in SHORTCUTS:
+            raise ValueError(f"unknown shortcut {shortcut!r}; known: {', '.join(SHORTCUTS)}")
+        option = {"shortcut": shortcut} if block is BasicBlock else {}
         self.conv1 = _conv3x3(image_shape(input_shape)[0], width)
         # A pre-activation network normalises inside its blocks, before each convolution.
         self.bn1 = norm(normalisation, width) if block is BasicBlock else None
@@ -79,7 +105,7 @@ class ResNet(nn.Module):
             blocks: list[nn.Module] = []
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(block(inputs, outputs, stride, normalisation))
+                blocks.append(block(inputs, outputs, stride, normalisation, **option))
                 inputs = outputs
             self.stages.append(f"layer{stage + 1}")
             self.add_module(self.stages[-1], nn.Sequential(*blocks))
@@ -136,29 +162,81 @@ def preact_resnet18(
     )
 
 
-def resnet8(
-    *, classes: int, input_shape: tuple[int, ...], width: int = 16, normalisation: str = "batch"
+def _small(
+    blocks: int,
+    classes: int,
+    input_shape: tuple[int, ...],
+    width: int,
+    normalisation: str,
+    shortcut: str,
 ) -> nn.Module:
-    """Three stages of one block: 78 thousand parameters at width 16, for CPUs."""
+    """The family of He et al. 2015 for CIFAR-10: three stages, 6 x `blocks` + 2 layers."""
     return ResNet(
         BasicBlock,
-        (1, 1, 1),
+        (blocks, blocks, blocks),
         classes=classes,
         input_shape=input_shape,
         width=width,
         normalisation=normalisation,
+        shortcut=shortcut,
     )
+
+
+def resnet8(
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    width: int = 16,
+    normalisation: str = "batch",
+    shortcut: str = "B",
+) -> nn.Module:
+    """Three stages of one block: 78 thousand parameters at width 16, for CPUs."""
+    return _small(1, classes, input_shape, width, normalisation, shortcut)
 
 
 def resnet20(
-    *, classes: int, input_shape: tuple[int, ...], width: int = 16, normalisation: str = "batch"
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    width: int = 16,
+    normalisation: str = "batch",
+    shortcut: str = "B",
 ) -> nn.Module:
     """Three stages of three blocks: 0.27 million parameters at width 16."""
-    return ResNet(
-        BasicBlock,
-        (3, 3, 3),
-        classes=classes,
-        input_shape=input_shape,
-        width=width,
-        normalisation=normalisation,
-    )
+    return _small(3, classes, input_shape, width, normalisation, shortcut)
+
+
+def resnet32(
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    width: int = 16,
+    normalisation: str = "batch",
+    shortcut: str = "B",
+) -> nn.Module:
+    """Three stages of five blocks: 0.46 million parameters at width 16."""
+    return _small(5, classes, input_shape, width, normalisation, shortcut)
+
+
+def resnet56(
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    width: int = 16,
+    normalisation: str = "batch",
+    shortcut: str = "B",
+) -> nn.Module:
+    """Three stages of nine blocks: 0.86 million parameters at width 16."""
+    return _small(9, classes, input_shape, width, normalisation, shortcut)
+
+
+def resnet110(
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    width: int = 16,
+    normalisation: str = "batch",
+    shortcut: str = "B",
+) -> nn.Module:
+    """Three stages of eighteen blocks: 1.7 million parameters at width 16."""
+    return _small(18, classes, input_shape, width, normalisation, shortcut)
