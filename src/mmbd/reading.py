@@ -104,7 +104,13 @@ def json_value(path: str | Path, most: int = MOST_TEXT, *, finite: bool = False)
     except RecursionError:
         raise Failed(f"{named(path)}: the JSON is nested too deeply") from None
     except ValueError as error:  # also numbers of thousands of digits
-        raise Failed(f"{named(path)}: not JSON: {clean_text(error, 200)}") from error
+        raise Failed(f"{named(path)}: not JSON: {clean_text(said(error), 200)}") from error
+
+
+def said(error: ValueError) -> str:
+    """What a parser says, without advice for programmers."""
+    words = str(error)
+    return "a number has thousands of digits" if "set_int_max_str_digits" in words else words
 
 
 def named(path: str | Path) -> str:
