@@ -178,7 +178,7 @@ def first(**fields):
         (first(type="os.system"), "unknown trigger 'os.system'; known: additive"),
         (first(type=["patch"]), "unknown trigger"),
         (lambda e, t: e.update(triggers=[7]), "unknown trigger"),
-        (first(alpha="x"), r"trigger.0.alpha must be a number, got x"),
+        (first(alpha="x"), r"trigger.0.alpha must be a number, got 'x'"),
         (first(alpha=10**40), r"trigger.0.alpha must be a number"),
         (first(alpha=True), r"trigger.0.alpha must be a number"),
         (lambda e, t: t.pop("trigger.0.mask"), "trigger.0.mask is missing"),

@@ -211,7 +211,8 @@ def test_a_plan_from_a_file_names_the_file(tmp_path):
     with pytest.raises(Failed, match=r"plan\.toml: expected text in UTF-8"):
         plan.read(file)
     for text, message in (
-        ("a = " + "[" * 100_000, "nested too deeply"), ("seeds = " + "9" * 5000, "a number has thousands"),
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        ("seeds = " + "9" * 5000, "a number has thousands"),
         (DATA + "[recipe]\nlr = nan", "lr in .*expected float"),
         (DATA + "[recipe]\nlr = inf", "lr in .*expected float"),
         (DATA.replace("[data.d]", "[data.d]\nstd = 'x'"), "std in .*expected tuple"),
