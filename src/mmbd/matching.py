@@ -15,11 +15,11 @@ from mmbd.errors import Failed
 from mmbd.load.text import listed
 
 SHOWN = 12  # names of each list in a message
-RENAME = "Rename the samples' classes (their folders) as the classifier's, or number them from 0"
+RENAME = "Rename the samples' classes (their folders) as those, or number them from 0"
 DIGITS = 7  # of a number that is a class
 
 
-def places(given: Sequence[str], known: Sequence[str]) -> list[int]:
+def places(given: Sequence[str], known: Sequence[str], whose: str = "the classifier") -> list[int]:
     """The number in `known` of every class in `given`.
 
     Names decide, whatever their order; capitals, blanks, "-" and "_" make no difference where the
@@ -38,20 +38,20 @@ def places(given: Sequence[str], known: Sequence[str]) -> list[int]:
         twice = [name for name, times in Counter(map(form, known)).items() if times > 1]
         if len(set(names)) == len(names) and set(names) <= set(place) - set(twice):
             return [place[name] for name in names]
-    numbers, theirs = _numbers(given), _numbers(known)
-    if numbers is not None and theirs is not None and set(numbers) <= set(theirs):
+    own, theirs = numbers(given), numbers(known)
+    if own is not None and theirs is not None and set(own) <= set(theirs):
         place = {number: index for index, number in enumerate(theirs)}  # 00 is 0
-        return [place[number] for number in numbers]
+        return [place[number] for number in own]
     strange = _without(given, known)
     if len(strange) == len(given):
-        if numbers is not None and max(numbers, default=0) < len(known):
-            return numbers
+        if own is not None and max(own, default=0) < len(known):
+            return own
         if theirs == list(range(len(known))) and len(given) == len(known):
             return list(range(len(known)))
     raise Failed(
-        f"the classes of the samples are not those of the classifier: the samples have "
-        f"{len(given)} classes ({listed(given, SHOWN)}), the classifier {len(known)} "
-        f"({listed(known, SHOWN)}). {_advice(strange, given, known)}{RENAME}"
+        f"the classes of the samples are not those of {whose}: the samples have {len(given)} "
+        f"classes ({listed(given, SHOWN)}), {whose} {len(known)} ({listed(known, SHOWN)}). "
+        f"{_advice(strange, given, known)}{RENAME}"
     )
 
 
@@ -75,7 +75,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
-def _numbers(names: Sequence[str]) -> list[int] | None:
+def numbers(names: Sequence[str]) -> list[int] | None:
     """Names that are different whole numbers from 0; None if they are not."""
     if not all(name.isascii() and name.isdecimal() and len(name) <= DIGITS for name in names):
         return None

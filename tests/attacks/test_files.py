@@ -189,17 +189,6 @@ def first(**fields):
             lambda e, t: t.update({"trigger.0.mask": t["trigger.0.mask"].to(torch.float8_e4m3fn)}),
             "trigger.0.mask holds torch.float8_e4m3fn; expected float32",
         ),
-        (
-            lambda e, t: t.update({"trigger.0.mask": t["trigger.0.mask"].to(torch.float8_e8m0fnu)}),
-            "trigger.0.mask holds torch.float8_e8m0fnu; expected float32",
-        ),
-        (
-            lambda e, t: t.update({"trigger.0.mask": t["trigger.0.mask"].to(torch.complex64)}),
-            "trigger.0.mask holds torch.complex64; expected float32",
-        ),
-        (poisoned(torch.ones(2).to(torch.float8_e5m2)), "poisoned holds torch.float8_e5m2"),
-        (first(type="os.system"), "unknown trigger 'os.system'; known: additive"),
-        (first(type=["patch"]), "unknown trigger"),
         (lambda e, t: e.update(triggers=[7]), "unknown trigger"),
         (first(alpha="x"), r"trigger.0.alpha must be a number, got 'x'"),
         (first(alpha=10**40), r"trigger.0.alpha must be a number"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmbd import attacks, data
+from mmbd import attacks, data, matching
 from mmbd.data import Dataset
 from mmbd.domain import generator_for
 from mmbd.errors import Failed
@@ -178,8 +178,7 @@ def _split(plan: DataPlan, root: Path, text: str, split: str | None, *, seed: in
 
 def _renamed(test: Dataset, names: tuple[str, ...]) -> Dataset:
     """The test set with the training set's names; numbers for names say nothing of their own."""
-    numbers = tuple(map(str, range(max(len(names), len(test.names)))))
-    if test.names != numbers[: len(test.names)]:
+    if matching.numbers(test.names) is None:
         raise Failed(
             f"the classes of the splits differ: training has {listed(names, 9)}, test has "
             f"{listed(test.names, 9)}; give both the same ones in the same order"
@@ -189,7 +188,9 @@ def _renamed(test: Dataset, names: tuple[str, ...]) -> Dataset:
             f"the test set has label {int(test.labels.max())}, out of range: the training set has "
             f"classes 0 to {len(names) - 1}"
         )
-    return replace(test, names=names)
+    # Folders of training samples may be numbered too, and come in the order of text: 0, 1, 10, 2.
+    order = torch.tensor(matching.places(test.names, names, "the training set"), dtype=torch.int64)
+    return replace(test, labels=order[test.labels], names=names)
 
 
 def _some(samples: Dataset, limit: int | None, key: str) -> Dataset:
