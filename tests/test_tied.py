@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -132,8 +133,6 @@ def test_fix_writes_a_repaired_tied_network(tmp_path, capsys):
     for index, image in enumerate(samples.inputs):
         folder = tmp_path / "clean" / str(index % 4)
         folder.mkdir(parents=True, exist_ok=True)
-        from PIL import Image
-
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
     out = tmp_path / "fixed.safetensors"
     with pytest.raises(SystemExit) as stopped:
@@ -142,7 +141,6 @@ def test_fix_writes_a_repaired_tied_network(tmp_path, capsys):
               "--option", "steps=2", "--option", "accuracy=0"])  # fmt: skip
     assert stopped.value.code == 0, capsys.readouterr()
     assert load(out, arch=ARCH, input_shape=SHAPE).classifier(inputs()).shape == (7, 4)
-    sys.modules.pop("test_tied", None)
 
 
 # ---------------------------------------------------------- what can be written is known early

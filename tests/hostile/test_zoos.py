@@ -110,8 +110,8 @@ def test_broken_trojai_folders_stop_nothing(tmp_path):
     for reason, words in zip(
         reasons,
         ["label '' is none of", "nested too deeply", "not JSON: a number has thousands",
-         "occurs twice", "found a FIFO", "found a FIFO", "character device", "expected at most 16,777,216",
-         "label '' is none of"], strict=True,
+         "occurs twice", "found a FIFO", "found a FIFO", "character device",
+         "expected at most 16,777,216", "label '' is none of"], strict=True,
     ):  # fmt: skip
         assert words in reason
 
