@@ -254,7 +254,7 @@ def test_names_in_a_listing_cannot_steer_the_terminal(run, tmp_path):
     ("arguments", "code", "message"),
     [
         (["make", "no.toml", "out"], gate.FAILED, "no.toml"),
-        (["make", "train.npz", "out"], gate.USAGE, "train.npz"),
+        (["make", "train.npz", "out"], gate.FAILED, "train.npz"),
         (["make", "P", "out", "--workers", "0"], gate.USAGE, "at least 1"),
         (["make", "P", "out", "--devise", "cpu"], gate.USAGE, "--devise"),
         (["make", "P"], gate.USAGE, "OUT"),

@@ -11,15 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from mmbd import data, fixing
 from mmbd.attacks import ATTACKS
+from mmbd.attacks.attack import Backdoor
 from mmbd.attacks.files import load as load_trigger
 from mmbd.attacks.files import save as save_trigger
 from mmbd.attacks.poison import stamp
 from mmbd.classifier import Classifier
 from mmbd.data import Dataset
+from mmbd.errors import Failed
 from mmbd.load import load
 from mmbd.load.spec import Spec, save
 from mmbd.mitigators import Record
@@ -112,10 +115,79 @@ def test_a_split_has_every_sample_once_and_leaves_some_of_every_class():
 def test_classes_go_by_name_where_both_sides_know_the_names():
     samples = Dataset(torch.zeros(3, 1), torch.tensor([0, 1, 1]), ("b", "a"))
     assert fixing.named_alike(samples, ("a", "b", "c")).labels.tolist() == [1, 0, 0]
-    assert fixing.named_alike(samples, ("x", "y")).labels.tolist() == [0, 1, 1]
+    assert fixing.named_alike(samples, ("0", "1")).labels.tolist() == [0, 1, 1]
     assert fixing.named_alike(samples, ("b", "a")) is samples
-    with pytest.raises(ValueError, match=r"2 classes \(b, a, ...\), the classifier 1"):
+    with pytest.raises(Failed, match=r"2 classes \(b, a\), the classifier 2 \(x, y\)"):
+        fixing.named_alike(samples, ("x", "y"))
+    with pytest.raises(Failed, match=r"2 classes \(b, a\), the classifier 1 \(x\)"):
         fixing.named_alike(samples, ("x",))
+
+
+WORKS = lambda images: images + 0.5  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"samples": (torch.zeros(4, 1, 3, 3), [0, 1, 0, 1])},
+         r"the clean samples have the shape \(1, 3, 3\), expected \(1, 2, 2\)"),
+        ({"held_out": (torch.zeros(4, 1, 2), [0, 1, 0, 1])}, "held-out samples have the shape"),
+        ({"held_out": (torch.zeros(4, 1, 2, 2).long(), [0, 1, 0, 1])}, "samples are torch.int64"),
+        ({"held_out": (torch.full((4, 1, 2, 2), 2.0), [0, 1, 0, 1])},
+         "held-out samples range from 2 to 2, outside .* raw inputs, not normalised"),
+        ({"held_out": (torch.full((4, 1, 2, 2), torch.nan), [0, 1, 0, 1])}, "hold NaN"),
+        ({"triggered": (torch.zeros(2, 3, 2, 2), 1)}, "the triggered samples have the shape"),
+        ({"backdoor": Backdoor({0: WORKS}, {0: 2}, torch.empty(0))}, "for class 2, and .* 0 to 1"),
+        ({"backdoor": Backdoor({5: WORKS}, {5: 0}, torch.empty(0))}, "for class 5, and .* 0 to 1"),
+        ({"backdoor": Backdoor({0: lambda x: x + torch.zeros(3)}, {0: 1}, torch.empty(0))},
+         "does not go on inputs of shape"),
+        ({"backdoor": Backdoor({0: lambda x: x[:, :, :1]}, {0: 1}, torch.empty(0))},
+         r"makes \(1, 1, 1, 2\) of inputs"),
+        ({"backdoor": Backdoor({0: WORKS}, {0: 1}, torch.empty(0)),
+          "held_out": (torch.zeros(2, 1, 2, 2), [1, 1])}, "no held-out samples of .* classes"),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_what_does_not_fit_is_found_before_anything_is_repaired(monkeypatch, change, message):
+    monkeypatch.setattr(fixing, "mitigate", lambda *_, **__: pytest.fail("repaired"))
+    clf = Classifier(Brightness(), input_shape=(1, 2, 2))
+    arguments = {"samples": bright(20), "held_out": bright(10)}
+    for name, value in change.items():
+        if name in arguments:
+            value = Dataset(value[0], torch.tensor(value[1]), ("dark", "light"))
+        arguments[name] = value
+    with pytest.raises(Failed, match=message):
+        fixing.fix(clf, arguments.pop("samples"), arguments.pop("held_out"), **arguments)
+
+
+def test_samples_that_fit_are_numbered_as_the_classes():
+    clf = Classifier(Brightness(), input_shape=(1, 2, 2), class_names=("light", "Dark"))
+    assert fixing.fitting(bright(4), clf).labels.tolist() == [1, 0, 1, 0]
+    whole = replace(bright(4), inputs=(bright(4).inputs * 255).to(torch.uint8))
+    assert fixing.fitting(whole, clf).names == ("light", "Dark")
+    with pytest.raises(Failed, match="have the shape"):
+        fixing.fitting(replace(bright(4), inputs=torch.zeros(4, 3)), clf)
+
+
+def test_a_folder_of_another_name_is_said_and_not_guessed(attacked, tmp_path):
+    samples = pictures(100, classes=CLASSES)
+    for index, (image, label) in enumerate(zip(samples.inputs, samples.labels, strict=True)):
+        name = "another" if label == 2 else f"Picture_{label}"
+        (tmp_path / "clean" / name).mkdir(parents=True, exist_ok=True)
+        made = Image.fromarray(image.permute(1, 2, 0).numpy())
+        made.save(tmp_path / "clean" / name / f"{index}.png")
+    out = tmp_path / "fixed.safetensors"
+    flags = ("--data", tmp_path / "clean", "--no-rescan", "--out", out, "--option", "steps=2")
+    done = mmbd("fix", attacked["model"], *flags)
+    assert done.returncode == 2, done
+    for words in ("(Picture_0, Picture_1, Picture_3", "(picture 0, picture 1, picture 2",
+                  "another, which may be one of picture 2. Rename"):  # fmt: skip
+        assert words in done.stderr
+    assert not out.exists()
+    (tmp_path / "clean" / "another").rename(tmp_path / "clean" / "picture 2")
+    done = mmbd("fix", attacked["model"], *flags)
+    assert done.returncode == 0, done
+    assert out.exists()
 
 
 def test_words_claim_nothing_that_was_not_measured():

@@ -21,8 +21,8 @@ def of_file(loaded: Loaded, again: Callable[[Classifier], Report]) -> Report:
     """Scan what a file holds, believing its own words no more than is safe."""
     report = again(loaded.classifier)
     caveats = loaded.notes
-    if loaded.model.claimed:
-        caveats = (*caveats, f"By the file's own words alone: {', '.join(loaded.model.claimed)}.")
+    if loaded.claimed:
+        caveats = (*caveats, f"By the file's own words alone: {', '.join(loaded.claimed)}.")
     if loaded.bare is not None:
         without = again(loaded.bare)
         p = "" if without.p_value is None else f", p = {without.p_value:.2g}"
@@ -38,9 +38,9 @@ def of_file(loaded: Loaded, again: Callable[[Classifier], Report]) -> Report:
         )
     if report.verdict == "clean" and loaded.doubts:
         reason = (
-            f"nothing was found, but only by the file's own words, which are unusual: it claims "
+            f"nothing was found, but only by the file's own words, which may not decide: it claims "
             f"{'; '.join(loaded.doubts)}. Give what is right, or take the file at its word with "
             "--as-claimed (as_claimed=True)"
         )
         report = replace(report, verdict="not evaluable", reason=reason)
-    return replace(report, caveats=(*caveats, *report.caveats))
+    return replace(report, caveats=(*caveats, *report.caveats), claimed=loaded.claimed)

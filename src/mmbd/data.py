@@ -7,23 +7,25 @@ of shape (n, 3, points) in the unit ball; labels as `int64`.
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-from zipfile import BadZipFile, is_zipfile
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from mmbd.extras import require
+from mmbd.allowance import Allowance
+from mmbd.arrays import Read, npz
+from mmbd.decoding import IMAGE_SUFFIXES, decode, image, sound
+from mmbd.errors import Failed
+from mmbd.load.text import shown
+from mmbd.parquet import parquet
+from mmbd.reading import named, opened
 
-T = TypeVar("T")
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
+FORMS = (".parquet", ".npz", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def load(
 ) -> Dataset:  # fmt: skip
     """Read a Parquet file, a folder of images or OFF meshes by class, an .npz or an HDF5 file.
 
-    An .npz file holds `x` and `y`; what an HDF5 file holds is said in `mmbd.clouds.files`.
+    An .npz file holds `x` and `y`; what an HDF5 file holds is said in `mmbd.clouds.files`. Files of
+    strangers run nothing, and take no more memory than `mmbd.allowance` grants to their size.
 
     Args:
         path: what to read.
@@ -85,16 +88,29 @@ def load(
 
     Raises:
         FileNotFoundError: nothing at `path`.
-        ValueError: the content is not one of these layouts, cannot be decoded, or images differ in
-            size; the message names the file.
+        ValueError: an argument that makes no sense.
+        Failed: the content is not one of these layouts, cannot be decoded, claims more than a file
+            of its size may, or images differ in size; the message names the file. A ValueError too.
     """
+    if min(samples, points, *(size or (1,)), 1 if limit is None else limit) < 1:
+        raise ValueError(
+            f"size, samples, points and limit must be at least 1, got size={size}, "
+            f"samples={samples}, points={points}, limit={limit}"
+        )
+    if not 0 < crop <= 1:
+        raise ValueError(f"crop must be more than 0 and at most 1, got {crop}")
     path = Path(path)
     try:
         return _read(path, size, grey, crop, samples, points, split, limit)
-    except (ValueError, EOFError, BadZipFile) as error:
-        if str(path) in str(error):
+    except (FileNotFoundError, ImportError):
+        raise
+    except MemoryError as error:
+        raise Failed(f"{named(path)}: there is not enough memory for these samples") from error
+    except Exception as error:  # hostile bytes in somebody else's parser: anything may come
+        if isinstance(error, Failed) and named(path) in str(error):
             raise
-        raise ValueError(f"{path}: {error}") from error
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise Failed(f"{named(path)}: {kind}{shown(str(error), 500)}") from error
 
 
 def _read(
@@ -108,51 +124,37 @@ def _read(
             return read_folder(path, points=points, split=split, limit=limit)
         return _folder(path, size, grey, crop, split, limit)
     if not path.exists():
-        raise FileNotFoundError(f"no data at {path}")
-    if path.suffix == ".parquet":
-        return _parquet(path, size, grey, crop, samples, limit)
-    if path.suffix == ".npz":
-        return _numpy(path, limit)
+        raise FileNotFoundError(f"no data at {named(path)}")
+    if path.suffix not in FORMS:
+        raise Failed(
+            f"{named(path)}: expected a .parquet, .npz or .h5 file, or a folder of images or "
+            "meshes by class"
+        )
     if path.suffix in (".h5", ".hdf5"):
         from mmbd.clouds import read_hdf5
 
         return read_hdf5(path, points=points, limit=limit)
-    raise ValueError(
-        f"{path}: expected a .parquet, .npz or .h5 file, or a folder of images or meshes by class"
-    )
+    with opened(path) as file:
+        allowance = Allowance(path.stat().st_size)
+        if path.suffix == ".parquet":
+            found = parquet(
+                file, allowance, limit,
+                image=partial(image, size=size, grey=grey, crop=crop),
+                sound=partial(sound, samples=samples),
+            )  # fmt: skip
+        elif not is_zipfile(file):  # NumPy would take it for a pickle
+            raise Failed("no .npz archive, or a damaged one")
+        else:
+            found = npz(file, allowance, limit)
+    return dataset(found)
 
 
-def _decode(read: Callable[[Any], T], source: Any, what: str) -> T:
-    """What `read` makes of a file or of bytes; ValueError names it, as libraries seldom do."""
-    try:
-        return read(source)
-    except (OSError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{what} cannot be decoded ({type(error).__name__})") from error
-
-
-def _image(source: Any, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray:
-    with Image.open(source) as opened:
-        image = opened.convert("L" if grey else "RGB")
-    if crop < 1.0:
-        dx, dy = image.width * (1 - crop) / 2, image.height * (1 - crop) / 2
-        image = image.crop(
-            (round(dx), round(dy), round(image.width - dx), round(image.height - dy))
-        )
-    if size is not None:
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    array = np.asarray(image)
-    return array[None] if grey else array.transpose(2, 0, 1)
-
-
-def _stack(images: list[np.ndarray], where: Path) -> Tensor:
-    shapes = {image.shape for image in images}
-    if not shapes:
-        raise ValueError(f"{where}: no images found")
-    if len(shapes) > 1:
-        raise ValueError(
-            f"{where}: images differ in size ({sorted(shapes)[:3]}); give one size to resize to"
-        )
-    return torch.from_numpy(np.stack(images))
+def dataset(read: Read) -> Dataset:
+    """What a reader found, with numbers for names where it found none."""
+    names = read.names
+    if names is None:
+        names = tuple(map(str, range(max(read.labels.tolist(), default=-1) + 1)))
+    return Dataset(read.inputs, read.labels, names)
 
 
 def class_folders(path: Path) -> list[str]:
@@ -174,77 +176,22 @@ def _folder(
         if file.suffix.lower() in IMAGE_SUFFIXES
     ][:limit]
     if not files:
-        raise ValueError(f"{path}: expected one folder of images per class")
-    images = [
-        _decode(lambda file: _image(file, size, grey, crop), file, str(file)) for file, _ in files
-    ]
-    inputs = _stack(images, path)
-    return Dataset(inputs, torch.tensor([label for _, label in files]), tuple(names))
+        raise Failed(f"{named(path)}: expected one folder of images per class")
+    allowance = Allowance(sum(file.stat().st_size for file, _ in files))
+    images: list[np.ndarray] = []
+    for file, _ in files:
+        made = decode(lambda file=file: _image(file, size, grey, crop), named(file))
+        if images and made.shape != images[0].shape:
+            raise Failed(
+                f"{named(path)}: images differ in size ({images[0].shape}, then {made.shape}); "
+                "give one size to resize to"
+            )
+        allowance.spend(2 * made.nbytes)  # alone, and in the stack of all
+        images.append(made)
+    labels = torch.tensor([label for _, label in files])
+    return Dataset(torch.from_numpy(np.stack(images)), labels, tuple(names))
 
 
-def _numpy(path: Path, limit: int | None) -> Dataset:
-    if not is_zipfile(path):  # NumPy would take it for a pickle
-        raise ValueError("no .npz archive, or a damaged one")
-    with np.load(path, allow_pickle=False) as content:
-        if not {"x", "y"} <= set(content):
-            raise ValueError(f"{path}: expected arrays x and y, found {sorted(content)}")
-        inputs, labels = content["x"][:limit], _whole(content["y"])[:limit]
-        names = [str(name) for name in content["names"]] if "names" in content else None
-    if names is None:
-        names = [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
-    return Dataset(torch.from_numpy(inputs), torch.from_numpy(labels), tuple(names))
-
-
-def _whole(labels: np.ndarray) -> np.ndarray:
-    """Labels (n,) as int64, also from whole floating-point numbers."""
-    whole = labels.dtype.kind in "biu" or (
-        labels.dtype.kind == "f" and bool(np.isfinite(labels).all() and (labels % 1 == 0).all())
-    )
-    if labels.ndim != 1 or not whole:
-        raise ValueError(
-            f"expected a whole number a sample as labels y, got {labels.dtype} of {labels.shape}"
-        )
-    return labels.astype(np.int64)
-
-
-def _parquet(
-    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, samples: int,
-    limit: int | None,
-) -> Dataset:  # fmt: skip
-    pyarrow = require("pyarrow", extra="data")
-    table = require("pyarrow.parquet", extra="data").read_table(path).slice(0, limit)
-    column = next((name for name in ("image", "img", "audio") if name in table.column_names), None)
-    if column is None or "label" not in table.column_names:
-        raise ValueError(
-            f"{path}: expected columns image, img or audio, and label; found {table.column_names}"
-        )
-    if not len(table):
-        raise ValueError(f"{path}: no rows")
-    if not pyarrow.types.is_integer(table["label"].type) or table["label"].null_count:
-        raise ValueError(f"{path}: expected whole numbers as labels, got {table['label'].type}")
-    labels = torch.tensor(table["label"].to_pylist())
-    rows = [(f"row {row}", entry) for row, entry in enumerate(table[column].to_pylist())]
-    if column == "audio":
-        sounds = [_decode(lambda entry: _sound(entry["bytes"], samples), entry, row)
-                  for row, entry in rows]  # fmt: skip
-        inputs = torch.stack(sounds)
-    else:
-        images = [
-            _decode(lambda entry: _image(io.BytesIO(entry["bytes"]), size, grey, crop), entry, row)
-            for row, entry in rows
-        ]
-        inputs = _stack(images, path)
-    return Dataset(inputs, labels, _class_names(table.schema.metadata, int(labels.max()) + 1))
-
-
-def _class_names(metadata: dict[bytes, bytes] | None, count: int) -> tuple[str, ...]:
-    features = json.loads((metadata or {}).get(b"huggingface", b"{}")).get("info", {})
-    names = features.get("features", {}).get("label", {}).get("names")
-    return tuple(names) if names else tuple(str(label) for label in range(count))
-
-
-def _sound(blob: bytes, samples: int) -> Tensor:
-    soundfile = require("soundfile", extra="audio")
-    wave, _ = soundfile.read(io.BytesIO(blob), dtype="float32", always_2d=True)
-    mono = torch.from_numpy(wave.mean(axis=1))[:samples]
-    return torch.nn.functional.pad(mono, (0, samples - len(mono)))[None]
+def _image(file: Path, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray:
+    with opened(file) as source:
+        return image(source, size, grey, crop)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from mmbd.load.text import shown
 from mmbd.tracing import NotExported, said, source_of
 from mmbd.writing import whole
 
-__all__ = ["NotExported", "onnx", "plain", "safetensors", "torch_export"]
+__all__ = ["NotExported", "check", "onnx", "plain", "safetensors", "torch_export"]
 
 NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
 
@@ -159,12 +159,42 @@ def safetensors(
             save(partial, source.module.network, spec)
             if spec.arch in nets.ARCHITECTURES:
                 source.compare(load(partial).classifier)
-        except NotExported:
+        except (NotExported, OSError):
             raise
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # somebody else's network, with anything in its state
             raise NotExported(
                 f"the network would not load again as {shown(spec.arch, 80)}: {said(error)}"
             ) from error
+
+
+def check(classifier: Classifier, suffix: str, spec: Callable[[], Spec]) -> None:
+    """Find out early, before a long repair, whether a network can be written in a form at all.
+
+    For .safetensors that takes no time, for the other forms as long as it takes to follow the
+    network once: a second or a few. What can still fail afterwards are disks and the comparison.
+
+    Args:
+        classifier: the one that is to be repaired; left as it is.
+        suffix: .safetensors, .onnx, .pt2 or .pt.
+        spec: for .safetensors, makes what the file is to say: `lambda: loaded.spec`.
+
+    Raises:
+        ImportError: a package is missing; says which extra has it.
+        NotExported: it cannot be written so, why, and what to do instead.
+    """
+    if suffix == ".safetensors":
+        try:
+            Spec.from_json(spec().to_json())
+        except (ValueError, TypeError) as error:
+            raise NotExported(f"a safetensors file has no words for this network: {said(error)}; "
+                              "write .pt2 or .onnx") from error  # fmt: skip
+        source_of(classifier)
+    elif suffix == ".pt":
+        plain(classifier)
+    else:
+        for module in ("onnx", "onnxscript", "onnxruntime") if suffix == ".onnx" else ():
+            require(module, extra="onnx")
+        tracing.program(source_of(classifier))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmbd import matching, suitable
 from mmbd.attacks.attack import Backdoor
 from mmbd.classifier import Classifier
 from mmbd.data import Dataset
@@ -95,23 +96,25 @@ class Repair:
 def named_alike(samples: Dataset, names: Sequence[str]) -> Dataset:
     """The samples with their classes numbered as the classifier's, whose names are `names`.
 
-    Where both know the same names these decide, whatever their order; else the numbers are taken
-    to agree.
+    Names decide wherever both sides have them, see `matching.places`.
 
     Raises:
-        ValueError: the samples have classes that the classifier does not have.
+        Failed: it cannot be told which class is which; shows both lists.
     """
+    order = torch.tensor(matching.places(samples.names, names), dtype=torch.int64)
     if tuple(samples.names) == tuple(names):
         return samples
-    if len(set(names)) == len(names) and set(samples.names) <= set(names):
-        order = torch.tensor([list(names).index(name) for name in samples.names])
-        return Dataset(samples.inputs, order[samples.labels], tuple(names))
-    if len(samples.names) > len(names):
-        raise ValueError(
-            f"the samples have {len(samples.names)} classes ({', '.join(samples.names[:3])}, ...), "
-            f"the classifier {len(names)}"
-        )
-    return Dataset(samples.inputs, samples.labels, tuple(names))
+    return Dataset(samples.inputs, order[samples.labels], tuple(names))
+
+
+def fitting(samples: Dataset, classifier: Classifier) -> Dataset:
+    """The samples numbered as the classifier's classes, if it can take them.
+
+    Raises:
+        Failed: they are not its kind of input, see `suitable.inputs`, or have other classes.
+    """
+    suitable.inputs(samples.inputs, classifier)
+    return named_alike(samples, classifier.class_names)
 
 
 def split(samples: Dataset, per_class: int, *, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -168,7 +171,20 @@ def fix(
 
     Returns:
         The repaired classifier, or the one given where nothing was mitigated; and the repair.
+
+    Raises:
+        Failed: before anything is repaired: samples or a backdoor that are not of this classifier,
+            or no samples of the backdoor's source classes to measure on.
     """
+    for what, inputs in (
+        ("the clean samples", samples.inputs),
+        ("the held-out samples", None if held_out is None else held_out.inputs),
+        ("the triggered samples", None if triggered is None else triggered[0]),
+    ):
+        if inputs is not None and len(inputs):
+            suitable.inputs(inputs, classifier, what)
+    if backdoor is not None:
+        suitable.backdoor(backdoor, classifier, held_out)
     repaired, record = mitigate(
         classifier, samples.inputs, samples.labels if labelled else None, method=method, seed=seed,
         progress=progress, **(options or {}),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmbd import reading
 from mmbd.errors import Failed, NotEvaluable, Refused
 from mmbd.report import Model, Report
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
+MOST_REPORT = 64 << 20  # bytes
 # With several models the worst wins.
 SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
 
@@ -65,13 +68,15 @@ def references(
     """Statistics of clean models of the same domain, from models or from reports on them.
 
     Args:
-        paths: JSON reports, model files, or folders of either; other files in a folder are
-            passed over.
+        paths: JSON reports, model files, or folders of either. In a folder, JSON that is no
+            report (a model's card) and files of other kinds are passed over.
         loading: as for the models under test.
         scanning: as for the models under test, so that the statistics compare.
 
     Raises:
-        Failed: a named file is neither, a model cannot be read, or settings differ.
+        Failed: a named file is neither, a model or a JSON file cannot be read, a report is broken
+            (also in a folder: with one reference less the p-value would be another), or settings
+            differ.
     """
     from mmbd.load import load
     from mmbd.null.reference import References
@@ -84,11 +89,9 @@ def references(
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in inside:
             if file.suffix == ".json":
-                try:
-                    reports.append((file, Report.from_json(file.read_text(encoding="utf-8"))))
-                except (OSError, ValueError) as error:
-                    if file is path:
-                        raise Failed(f"reference {file}: {error}") from error
+                report = _reference(file, named=file is path)
+                if report is not None:
+                    reports.append((file, report))
             elif file is path or file.suffix in MODEL_SUFFIXES:
                 try:
                     loaded = load(file, **loading)
@@ -98,6 +101,30 @@ def references(
     if not reports:
         raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")
     return References.from_reports(reports)
+
+
+def _reference(file: Path, *, named: bool) -> Report | None:
+    """The report in a JSON file; None for other JSON in a folder, where nobody named it."""
+    where = reading.named(file)
+    try:
+        text = reading.text(file, MOST_REPORT)
+        if not named and not _claims_to_be_a_report(text):
+            return None
+        return Report.from_json(text)
+    except (OSError, ValueError) as error:
+        said = reading.said(error) if isinstance(error, ValueError) else str(error)
+        said = said.removeprefix(f"{where}: ")
+        hint = "" if named else "; mend it, or take it out of the folder"
+        raise Failed(f"reference {where}: {said}{hint}") from error
+
+
+def _claims_to_be_a_report(text: str) -> bool:
+    """Whether JSON says that it is a report, be it a broken one; what is no JSON may be one."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(found, dict) and "schema" in found and "verdict" in found
 
 
 def worst(codes: Iterable[int]) -> int:

@@ -57,7 +57,6 @@ class Model:
     """What was scanned. File, digest and format are None for a model that came from memory.
 
     `bounds` are the lowest and the highest valid element of an input; None if there are none.
-    `claimed` names what is known by the file's own words alone.
     """
 
     name: str
@@ -72,7 +71,6 @@ class Model:
     bounds: tuple[float, float] | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
-    claimed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,7 @@ class Report:
             logits (`universal.UniversalGains.gains`); None where it was not searched for.
         evidence: the numbers of the classes that the deciding null compared, where they are others
             than `statistics`: margin times gain for the joint null; None otherwise.
+        claimed: what is known of the model by its file's own words alone, such as "bounds".
         inputs: the maximising inputs by class; in memory only, not part of the JSON form.
 
     Raises:
@@ -159,6 +158,7 @@ class Report:
     )
     gains: tuple[float | None, ...] | None = None
     evidence: tuple[float | None, ...] | None = None
+    claimed: tuple[str, ...] = ()
     inputs: Mapping[int, Tensor] = field(
         default_factory=dict[int, "Tensor"], compare=False, repr=False
     )
@@ -250,13 +250,13 @@ class Report:
             model=Model(
                 **model
                 | {name: _tuple(model[name]) for name in ("input_shape", "bounds", "mean", "std")}
-                | {"claimed": tuple(model.get("claimed", ()))}
             ),
             run=run and Run(**run),
             caveats=tuple(raw["caveats"]),
             curves={int(label): tuple(curve) for label, curve in raw["curves"].items()},
             gains=_tuple(raw["gains"]),
             evidence=_tuple(raw.get("evidence")),
+            claimed=tuple(raw.get("claimed", ())),
         )
 
     def save(self, path: str | Path) -> None:

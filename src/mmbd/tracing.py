@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from mmbd import outputs
 from mmbd.classifier import Classifier
 from mmbd.domain import broadcastable, generator_for
+from mmbd.errors import Failed
 from mmbd.load.text import shown
 
 POINTS = 4
@@ -25,7 +26,7 @@ TOLERANCE = 1e-5  # of the largest logit, or of 1 where that is larger
 ACTIVATIONS = "torch.nn.modules.activation"
 
 
-class NotExported(ValueError):
+class NotExported(Failed):
     """The classifier has no such form, why, and what to do instead."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from functools import partial
 
 import pytest
@@ -15,6 +17,7 @@ from mmbd.attacks.clean_label import corners
 from mmbd.attacks.input_aware import InputAware
 from mmbd.attacks.multi_trigger import Together
 from mmbd.attacks.networks import Painter, seeded
+from mmbd.errors import Failed, Refused
 from mmbd.load.spec import METADATA_KEY
 
 SHAPE = (3, 16, 16)
@@ -174,11 +177,20 @@ def first(**fields):
         (lambda e, t: e.update(triggers={}), "has no triggers"),
         (lambda e, t: e.update(protocol={"x": float("inf")}), "no finite number"),
         (lambda e, t: json.dumps(e).replace("0.2", "1e999"), "no finite number"),
-        (deep, "is not JSON"),
-        (first(type="os.system"), "unknown trigger 'os.system'; known: additive"),
-        (first(type=["patch"]), "unknown trigger"),
+        (deep, "is not JSON: nested too deeply"),
+        (
+            lambda e, t: json.dumps(e).replace('"version": 1', f'"version": {"9" * 5000}'),
+            "is not JSON: a number has thousands of digits",
+        ),
+        (lambda e, t: e.update(version=[[1] * 99] * 99), "of version a list; this release reads 1"),
+        (lambda e, t: e.update(version=10**400), "of version a huge number"),
+        (first(alpha=[[1] * 99] * 99), "trigger.0.alpha must be a number, got a list"),
+        (
+            lambda e, t: t.update({"trigger.0.mask": t["trigger.0.mask"].to(torch.float8_e4m3fn)}),
+            "trigger.0.mask holds torch.float8_e4m3fn; expected float32",
+        ),
         (lambda e, t: e.update(triggers=[7]), "unknown trigger"),
-        (first(alpha="x"), r"trigger.0.alpha must be a number, got x"),
+        (first(alpha="x"), r"trigger.0.alpha must be a number, got 'x'"),
         (first(alpha=10**40), r"trigger.0.alpha must be a number"),
         (first(alpha=True), r"trigger.0.alpha must be a number"),
         (lambda e, t: t.pop("trigger.0.mask"), "trigger.0.mask is missing"),
@@ -244,6 +256,13 @@ def test_other_files_are_refused(tmp_path):
         files.load(path)
     torch.save({"weight": torch.ones(2)}, path)
     with pytest.raises(ValueError, match="expected a safetensors file, found zip"):
+        files.load(path)
+    path.write_bytes(pickle.dumps(print))
+    with pytest.raises((Refused, Failed), match=r"^a\.safetensors: "):
+        files.load(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(Failed, match=r"^a\.safetensors: expected a regular file"):
         files.load(path)
 
 

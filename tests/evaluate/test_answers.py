@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_nothing_stale_is_read(tmp_path, changed):
         lambda text: text.replace('"targets": [', '"targets": ["x",'),
         lambda text: text.replace('"p_value": 0.001', '"p_value": 7'),
         lambda text: "[" * 100_000,
+        lambda text: text.replace('"seconds": ', '"seconds": 1e999, "spent": '),
+        lambda text: text.replace('"seconds": ', '"seconds": -1, "spent": '),
+        lambda text: text.replace('"seconds": ', '"seconds": NaN, "spent": '),
+        lambda text: text.replace('"flagged": true', '"flagged": "perhaps"'),
+        lambda text: text.replace('"targets": [', f'"targets": [{"9" * 5000},'),
+        lambda text: text.replace('"targets": [', f'"targets": [{10**400},'),
+        lambda text: text.replace('"reason": null', '"reason": [1]'),
+        lambda text: text.replace('"score": ', f'"score": {10**400}, "last": '),
+        lambda text: text.replace('"schema"', '"schema": 1, "schema"'),
     ],
 )
 def test_a_damaged_file_is_made_again(tmp_path, damage):
@@ -70,6 +80,21 @@ def test_a_damaged_file_is_made_again(tmp_path, damage):
     again = judge(tmp_path)(("b0", "listens"))
     assert not again.kept
     assert judge(tmp_path)(("b0", "listens")).kept
+
+
+def test_what_is_no_regular_file_is_made_again(tmp_path):
+    judge(tmp_path)(("b0", "listens"))
+    (file,) = (tmp_path / "listens").iterdir()
+    for break_it in (
+        lambda: os.mkfifo(file), lambda: file.symlink_to("/dev/zero"),
+        lambda: os.truncate(os.open(file, os.O_WRONLY | os.O_CREAT), 10 << 30),
+    ):  # fmt: skip
+        file.unlink()
+        break_it()
+        assert not judge(tmp_path)(("b0", "listens")).kept
+        assert file.is_file()
+        assert not file.is_symlink()
+        assert judge(tmp_path)(("b0", "listens")).kept
 
 
 def test_failures_are_answers_and_not_kept(tmp_path):

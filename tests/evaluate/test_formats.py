@@ -129,6 +129,49 @@ def test_names_that_mean_harm():
     assert max(map(len, text(found).splitlines())) < 1000
 
 
+HARMFUL = ("@security", "a@b.example", "https://evil.example/x", "http://evil.example",
+           "www.evil.ex", "ftp://evil.example", "owner/repo#12", "#12", "GH-12", "WWW.evil.ex",
+           "`code`", "<b>bold</b>", "a|b", "[x](y)", "- item", "1. item", "&copy;")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_markdown_makes_nothing_of_a_name(name):
+    found = evaluations.evaluation(
+        [result("b", detector=name, score=1.0), result("c", detector=name, score=0.5)],
+        broken=((name, name),), zoo=name,
+    )  # fmt: skip
+    made = markdown(found)
+    # What GitHub links, mentions or refers to, in the text that a page shows.
+    shown = re.sub(r"\\(.)|&#8203;", lambda found: found[1] or "\u200b", made)
+    assert not re.search(r"@\w|://|www\.|#\d|GH-\d", shown, re.IGNORECASE)
+    bare = re.sub(r"\\.", "", made)
+    assert not re.search(r"[`<\[]|&(?!#8203;)", bare)
+    assert "\n- - " not in made
+    assert not re.search(r"\n- \d+\. ", made)
+    # Only what is not seen was added.
+    assert name in shown.replace("\u200b", "")
+
+
+FORMULAS = ("=1+1", "+1", "-1+2", "@SUM(1)", " =HYPERLINK(1)", "\u3000=1", "\uff1d1+1", "\uff0b1",
+            "\uff0d1", "\uff20x", "\ufe661", " \u00a0=1", "\u22121")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_csv_has_no_formulas(name):
+    found = evaluations.evaluation([result("b", detector=name, score=-1.5)])
+    row, *_ = csv.DictReader(io.StringIO(comma_separated(found)))
+    assert row["detector"].startswith("'")
+    assert row["detector"][1:].strip() == name.strip()
+    assert row["false_positives_n"] == "1"  # numbers stay numbers
+
+
+def test_csv_leaves_other_names_alone():
+    for name in ("mm-bd", "a=b", "5", "' quoted", ""):
+        found = evaluations.evaluation([result("b", detector=name, score=-1.5)])
+        row, *_ = csv.DictReader(io.StringIO(comma_separated(found)))
+        assert row["detector"] == name
+
+
 def test_a_terminal_gets_narrower_tables_and_no_orders():
     made = io.StringIO()
     out = Console(file=made, force_terminal=True, width=110, markup=False, highlight=False)

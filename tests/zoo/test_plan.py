@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from mmbd import attacks, nets, train
+from mmbd.errors import Failed
 from mmbd.zoo import check, plan
 from mmbd.zoo.presets import PRESETS
 
@@ -205,6 +207,25 @@ def test_a_plan_from_a_file_names_the_file(tmp_path):
     file.write_text("seeds = [")
     with pytest.raises(ValueError, match=r"plan\.toml: "):
         plan.read(file)
+    file.write_bytes(b"\xff")
+    with pytest.raises(Failed, match=r"plan\.toml: expected text in UTF-8"):
+        plan.read(file)
+    for text, message in (
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        ("seeds = " + "9" * 5000, "a number has thousands"),
+        (DATA + "[recipe]\nlr = nan", "lr in .*expected float"),
+        (DATA + "[recipe]\nlr = inf", "lr in .*expected float"),
+        (DATA.replace("[data.d]", "[data.d]\nstd = 'x'"), "std in .*expected tuple"),
+        (DATA.replace("[data.d]", "[data.d]\nstd = [[1.0]]"), "std in .*expected tuple"),
+    ):  # fmt: skip
+        file.write_text(text)
+        with pytest.raises(Failed, match=rf"plan\.toml: .*{message}"):
+            plan.read(file)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(Failed, match=r"plan\.toml: expected a regular file, found a FIFO"):
+        plan.read(file)
+    file.unlink()
     file.write_text('preset = "cifar10-small"\ndevice = "cpu"')
     assert {job.device for job in plan.read(file, device="cuda")} == {"cuda"}
     with pytest.raises(FileNotFoundError):

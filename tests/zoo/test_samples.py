@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from mmbd import train
 from mmbd.data import Dataset
@@ -185,6 +186,22 @@ def test_given_classes_are_taken():
         chosen, target = choose(job(draw, sources=(3, 1)), data)
         assert (chosen, target in (0, 2)) == ((3, 1), True)
     assert choose(job(kind="wanet", sources="S", target=0, options={"rate": 0.1}), data)[1] == 0
+
+
+def test_numbers_of_the_test_set_are_those_of_the_training_folders(tmp_path):
+    """Folders come in the order of text, so that the third one may be that of class 10."""
+    for number in range(11):
+        file = tmp_path / "train" / str(number) / "a.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), number, dtype=np.uint8)).save(file)
+    chosen = np.array([2, 10, 0])
+    x = np.broadcast_to(chosen[:, None, None, None], (3, 3, 4, 4)).astype(np.uint8)
+    np.savez(tmp_path / "test.npz", x=x, y=chosen)
+    read = samples.load(DataPlan("d", "train", "test.npz"), tmp_path)
+    assert [read.names[label] for label in read.test.labels.tolist()] == ["2", "10", "0"]
+    for label, image in zip(read.test.labels, read.test.inputs, strict=True):
+        (like,) = read.training.inputs[read.training.labels == label]
+        assert torch.equal(like, image)
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,14 @@ from torch import Tensor
 from mmbd.attacks.attack import Backdoor
 from mmbd.attacks.packing import pack, take, unpack
 from mmbd.attacks.poison import Trigger
-from mmbd.errors import Failed
+from mmbd.errors import Failed, Refused
 from mmbd.load import checkpoints, files
 from mmbd.load.spec import METADATA_KEY
 from mmbd.load.text import listed, shown
+from mmbd.reading import MAX_CLASSES, brief, said
 from mmbd.writing import whole
 
 VERSION = 1
-MAX_CLASSES = 1_000_000
 
 
 def save(path: str | Path, backdoor: Backdoor) -> None:
@@ -68,7 +68,8 @@ def load(path: str | Path) -> Backdoor:
     """Read a file that `save` wrote; triggers are on the CPU.
 
     Raises:
-        ValueError: nothing there, not such a file, or anything in it that does not fit.
+        Failed: nothing there, not such a file, or anything in it that does not fit.
+        Refused: a file of programs. Both are ValueErrors.
     """
     path = Path(path)
     try:
@@ -77,8 +78,10 @@ def load(path: str | Path) -> Backdoor:
             raise Failed(f"expected a safetensors file, found {file.kind}")
         found = checkpoints.contents(file.data, file.kind)
         return _backdoor(_entry(found.metadata), dict(found.value))
-    except Failed as error:
-        raise Failed(f"{shown(path.name)}: {error}") from error
+    except (Failed, Refused) as error:
+        raise type(error)(f"{shown(path.name)}: {error}") from error
+    except RecursionError:
+        raise Failed(f"{shown(path.name)}: the metadata is nested too deeply") from None
 
 
 def _entry(text: str | None) -> dict[str, Any]:
@@ -87,11 +90,12 @@ def _entry(text: str | None) -> dict[str, Any]:
             "null" if text is None else text, parse_constant=_finite, parse_float=_finite
         )
     except (ValueError, RecursionError) as error:
-        raise Failed(f"the mmbd metadata is not JSON: {shown(str(error))}") from None
+        words = "nested too deeply" if isinstance(error, RecursionError) else said(error)
+        raise Failed(f"the mmbd metadata is not JSON: {shown(words)}") from None
     if not isinstance(entry, dict) or entry.get("kind") != "backdoor":
         raise Failed("the file holds no backdoor: it was not written by attacks.files.save")
     if entry.get("version") != VERSION:
-        version = shown(str(entry.get("version")))
+        version = brief(entry.get("version"))
         raise Failed(f"a backdoor of version {version}; this release reads {VERSION}")
     for name, kind in (("triggers", list), ("sources", list), ("protocol", dict)):
         if not isinstance(entry.get(name), kind):

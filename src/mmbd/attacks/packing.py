@@ -23,8 +23,14 @@ from mmbd.attacks.warp import Warp
 from mmbd.errors import Failed
 from mmbd.load.spec import LARGEST
 from mmbd.load.text import shown
+from mmbd.reading import brief
 
 LARGEST_PAINTER = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
+
+KINDS = (
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+)  # fmt: skip
 
 TRIGGERS: dict[str, type[Any]] = {
     "additive": Additive,
@@ -64,7 +70,7 @@ def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
     """The trigger back; what it takes from `tensors` is gone from there."""
     name = packed.get("type") if isinstance(packed, dict) else None
     if not isinstance(name, str) or name not in TRIGGERS:
-        raise Failed(f"unknown trigger {shown(str(name))!r}; known: {', '.join(TRIGGERS)}")
+        raise Failed(f"unknown trigger {brief(name)}; known: {', '.join(TRIGGERS)}")
     fields: dict[str, Any] = {}
     for field, kind in get_type_hints(TRIGGERS[name]).items():
         value, where = packed.get(field), f"{place}.{field}"
@@ -86,14 +92,14 @@ def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
 
 def _number(value: Any, where: str) -> int | float:
     if type(value) not in (int, float) or not abs(value) < LARGEST:
-        raise Failed(f"{where} must be a number, got {shown(str(value))}")
+        raise Failed(f"{where} must be a number, got {brief(value)}")
     return value
 
 
 def _checked(kind: type[Any], fields: dict[str, Any], place: str) -> Trigger:
     try:
         trigger = kind(**fields)
-    except ValueError as error:
+    except Exception as error:  # whatever tensors the file holds
         raise Failed(f"{place}: {error}") from None
     match trigger:
         case Patch(pattern, mask) | Blend(pattern, mask) if pattern.shape != mask.shape:
@@ -110,7 +116,10 @@ def take(tensors: dict[str, Tensor], name: str) -> Tensor:
     if name not in tensors:
         raise Failed(f"the tensor {shown(name)} is missing")
     value = tensors.pop(name)
-    if value.is_complex() or not bool(value.isfinite().all()):
+    if value.dtype not in KINDS:  # torch computes next to nothing with the others
+        raise Failed(f"the tensor {shown(name)} holds {value.dtype}; expected float32 or whole "
+                     "numbers")  # fmt: skip
+    if not bool(value.isfinite().all()):
         raise Failed(f"the tensor {shown(name)} holds values that are not finite numbers")
     return value
 

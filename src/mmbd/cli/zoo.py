@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 from rich.console import Console
 
-from mmbd import gate
+from mmbd import gate, reading
 from mmbd.cli.options import Usage
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def make(
     out_console = _console()
     summary = make_zoo(
         jobs, out, root=data_root or plan.parent, workers=workers,
-        text=plan.read_text(encoding="utf-8"),
+        text=reading.text(plan),
         on_model=lambda progress: out_console.print(model_line(progress)),
     )  # fmt: skip
     out_console.print(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmbd import arrays, reading
+from mmbd.allowance import Allowance
+from mmbd.arrays import Read
 from mmbd.clouds.meshes import Mesh, normalised, on_surface
-from mmbd.data import Dataset, class_folders
+from mmbd.data import Dataset, class_folders, dataset
 from mmbd.domain import generator_for
+from mmbd.errors import Failed
 from mmbd.extras import require
+from mmbd.load.text import listed, shown
+from mmbd.reading import named
 
 NAMES = "shape_names.txt"  # beside ModelNet40's HDF5 files, a class a line
+MOST_MESH = 64 << 20  # bytes of an OFF file
 
 
 def read_off(path: str | Path) -> Mesh:
@@ -27,11 +34,12 @@ def read_off(path: str | Path) -> Mesh:
     ModelNet40's files whose counts are glued to the first word (`OFF490 518 0`) are read too.
 
     Raises:
-        ValueError: not an OFF file, or a broken one; names the file and what is wrong.
+        FileNotFoundError: nothing there.
+        Failed: not an OFF file, or a broken one; names the file and what is wrong.
     """
     path = Path(path)
     with _about(path):
-        return _mesh(path.read_text(encoding="utf-8"))
+        return _mesh(reading.text(path, MOST_MESH))
 
 
 @contextmanager
@@ -39,10 +47,15 @@ def _about(path: Path) -> Generator[None]:
     """Whatever is wrong inside is said of this file."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, ImportError):
         raise
-    except (ValueError, OSError) as error:  # also of Unicode, of numbers, of h5py
-        raise ValueError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise Failed(f"{named(path)}: there is not enough memory for these samples") from error
+    except Exception as error:  # hostile bytes in somebody else's parser: anything may come
+        if isinstance(error, Failed) and named(path) in str(error):
+            raise
+        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+        raise Failed(f"{named(path)}: {kind}{shown(str(error), 500)}") from error
 
 
 def _mesh(text: str) -> Mesh:
@@ -89,7 +102,7 @@ def read_folder(
         seed: see `points`.
 
     Raises:
-        ValueError: no such files, or a broken one, which is named.
+        Failed: no such files, or a broken one, which is named.
     """
     path = Path(path)
     names = class_folders(path)
@@ -101,7 +114,7 @@ def read_folder(
     if not files:
         splits = sorted({file.parent.name for file in path.glob("*/*/*.off")})
         hint = f"; give split, one of {', '.join(splits)}" if splits else ""
-        raise ValueError(f"{path}: expected one folder of OFF files per class{hint}")
+        raise Failed(f"{named(path)}: expected one folder of OFF files per class{hint}")
     inputs = [_sampled(file, points, seed) for file, _ in files]
     labels = torch.tensor([label for _, label in files])
     return Dataset(torch.stack(inputs), labels, tuple(names))
@@ -125,33 +138,65 @@ def read_hdf5(path: str | Path, *, points: int = 1024, limit: int | None = None)
         limit: read at most so many clouds, the first ones.
 
     Raises:
+        FileNotFoundError: nothing there.
         ImportError: h5py is not installed.
-        ValueError: not such a file, or clouds of fewer points.
+        Failed: not such a file, clouds of fewer points, or arrays that are kept elsewhere: links,
+            virtual and external ones could show any file of whoever reads this one.
     """
     path, h5py = Path(path), require("h5py", extra="points")
     beside = path.with_name(NAMES)
     with _about(path):
-        with h5py.File(path, "r") as file:
-            clouds, labels = _arrays(file, points, limit)
-        if beside.exists():
-            names = beside.read_text(encoding="utf-8").split()
-        else:
-            names = [str(label) for label in range(max(labels.tolist(), default=-1) + 1)]
-        return Dataset(normalised(clouds), labels, tuple(names))
+        with reading.opened(path) as file, h5py.File(file, "r") as content:
+            allowance = Allowance(path.stat().st_size)
+            clouds, labels = _arrays(h5py, content, points, limit, allowance)
+        names = tuple(reading.text(beside).split()) if beside.exists() else None
+        return dataset(Read(normalised(clouds), labels, names))
 
 
-def _arrays(file: Any, points: int, limit: int | None) -> tuple[Tensor, Tensor]:
-    found = [name for name in file if hasattr(file[name], "shape")]  # not groups
-    if not {"data", "label"} <= set(found):
-        raise ValueError(f"expected arrays data and label, found {found[:9]}")
-    data, labels = file["data"], np.asarray(file["label"]).reshape(-1)
-    if data.ndim != 3 or data.shape[2] != 3 or labels.size != len(data):
-        raise ValueError(
-            f"expected data (n, points, 3) and n labels, found {data.shape} and {labels.size}"
+def _arrays(
+    h5py: Any, file: Any, points: int, limit: int | None, allowance: Allowance
+) -> tuple[Tensor, Tensor]:
+    found = {name: _inside(h5py, file, name) for name in ("data", "label")}
+    if None in found.values():
+        there = [name for name in islice(file, 9) if _inside(h5py, file, name) is not None]
+        raise Failed(f"expected arrays data and label, found [{listed(map(repr, there), 9)}]")
+    data, label = found["data"], found["label"]
+    for name, array, kinds in (("data", data, "iuf"), ("label", label, "biuf")):
+        if array.shape is None or array.dtype.kind not in kinds:
+            raise Failed(f"expected numbers in {name}, found {shown(str(array.dtype))}")
+    if data.ndim != 3 or data.shape[2] != 3 or label.size != len(data):
+        raise Failed(
+            f"expected data (n, points, 3) and n labels, found {data.shape} and {label.size}"
         )
     if data.shape[1] < points:
-        raise ValueError(f"its clouds have {data.shape[1]} points, and {points} are asked for")
-    clouds = torch.from_numpy(data[:limit, :points].astype("float32")).transpose(1, 2)
+        raise Failed(f"its clouds have {data.shape[1]} points, and {points} are asked for")
+    rows = len(data) if limit is None else min(limit, len(data))
+    # In the file's type and as float32, twice; whole chunks are unpacked at a time.
+    allowance.spend(rows * points * 3 * (data.dtype.itemsize + 8) + label.size * 16)
+    for array in (data, label):
+        allowance.spend(math.prod(array.chunks or (0,)) * array.dtype.itemsize)
+    clouds = torch.from_numpy(data[:rows, :points].astype("float32")).transpose(1, 2)
     if not torch.isfinite(clouds).all():
-        raise ValueError("some coordinates are not finite")
-    return clouds, torch.from_numpy(labels[:limit].astype("int64"))
+        raise Failed("some coordinates are not finite")
+    return clouds, arrays.numbers(np.asarray(label).reshape(-1), "label")[:rows]
+
+
+def _inside(h5py: Any, file: Any, name: str) -> Any:
+    """The array of this name; None where there is none. Failed where it is not in this file."""
+    link = file.get(name, getlink=True) if name in file.keys() else None  # noqa: SIM118
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise Failed(
+            f"{shown(name)} is a link to elsewhere, which is not followed: copy the array into "
+            "the file"
+        )
+    array = file[name]
+    if not isinstance(array, h5py.Dataset):
+        return None
+    if array.is_virtual or array.external:
+        raise Failed(
+            f"the numbers of {shown(name)} are kept in other files, which are not read: copy them "
+            "into this one"
+        )
+    return array

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmbd import reading
 from mmbd.classifier import Classifier
 from mmbd.detectors.detector import Detection, Detector
 from mmbd.errors import Failed, NotEvaluable, Refused
@@ -176,13 +177,28 @@ def _slug(name: str) -> str:
 def _read(file: Path) -> Detection | None:
     """What the file says; None where there is none or it is damaged, so that it is made again."""
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = reading.json_value(file, finite=True)
         if raw["schema"] != SCHEMA:
             return None
         # Through `plain` again: who knows who wrote the file.
-        return from_plain(plain(from_plain(raw["detection"])))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return from_plain(plain(from_plain(_checked(raw["detection"]))))
+    except Exception:  # whatever it is, it is no answer
         return None
+
+
+def _checked(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The kinds that `plain` makes; ValueError for others, which it would take for these."""
+    targets, seconds = raw["targets"], raw["seconds"]
+    sound = (
+        raw["flagged"] in (None, True, False)
+        and all(type(target) is int and 0 <= target < reading.MAX_CLASSES for target in targets)
+        and isinstance(raw["reason"], str | None)
+        and type(seconds) in (int, float)
+        and 0 <= seconds < math.inf
+    )
+    if not sound:
+        raise ValueError("not what a detection looks like")
+    return raw
 
 
 def _write(file: Path, model: str, detector: str, job: Job, detection: Detection) -> str | None:

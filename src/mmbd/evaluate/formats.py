@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,6 +33,12 @@ HEADINGS = (
 )  # fmt: skip
 # What a table may leave out where there is no room.
 MINOR = ("AUC (right target)", "AUC, FPR < 0.25", "cross-entropy", "Brier", "KS p")
+
+
+# After these, GitHub and others make a link of bare text, whatever was escaped: the character is
+# still there once the page is made. A space of no width in between keeps it text.
+LINKING = re.compile(r"@|:(?=//)|\bwww(?=\.)|#(?=\d)|\bGH-(?=\d)", re.IGNORECASE)
+APART = "&#8203;"
 
 
 class Cell(NamedTuple):
@@ -131,10 +138,9 @@ def markdown(evaluation: Evaluation) -> str:
         lines = [head, ("---",) * len(head), *rows]
         body = "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
         parts.append(f"### {table.title}\n\n{body}")
-    parts += ["\n".join(f"- {_escaped(note)}" for note in notes(evaluation))]
+    parts += ["\n".join(map(_item, notes(evaluation)))]
     if evaluation.failures:
-        failed = [f"- {_escaped(line)}" for line in failures(evaluation)]
-        parts.append("### Failures\n\n" + "\n".join(failed))
+        parts.append("### Failures\n\n" + "\n".join(map(_item, failures(evaluation))))
     return "\n\n".join(parts) + "\n"
 
 
@@ -233,8 +239,14 @@ def _padded(cell: str, width: int) -> str:
 
 
 def _escaped(cell: str) -> str:
-    """As literal text inside a Markdown table."""
-    return re.sub(r"([\\`*_\[\]|<>&~#])", r"\\\1", cell)
+    """As literal text inside a Markdown table or list: no markup, links, mentions, references."""
+    text = re.sub(r"([\\`*_\[\]|<>&~#])", r"\\\1", cell.strip())
+    return LINKING.sub(lambda found: found[0] + APART, text)
+
+
+def _item(line: str) -> str:
+    """As one item of a list, which begins no list or line of its own."""
+    return "- " + re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", _escaped(line))
 
 
 def _flat(table: str, row: Figures) -> dict[str, Any]:
@@ -259,7 +271,9 @@ def _flat(table: str, row: Figures) -> dict[str, Any]:
 def _cell(name: str) -> str:
     """A name that neither steers a terminal nor is taken for a formula by a spreadsheet."""
     name = clean_text(name, 400)
-    return f"'{name}" if name[:1] in ("=", "+", "-", "@") else name
+    # Spreadsheets pass over blanks, and some read the wide and small forms as the plain ones.
+    first = unicodedata.normalize("NFKC", name.lstrip())[:1]
+    return f"'{name}" if first and first in "=+-@\u2212" else name
 
 
 def _answer(result: Result) -> dict[str, Any]:

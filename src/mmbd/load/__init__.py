@@ -35,9 +35,11 @@ class Loaded:
     """A classifier, what is known about its file, and what had to be done to read it.
 
     `notes` are sentences such as "unwrapped envelope 'net'"; they quote untrusted names, escaped.
-    `arch` and `arguments` are what the network was built by, from the file or given. `doubts` are
-    the file's own words that are unusual enough to choose a verdict; `bare` is the network without
-    the bounds on activations that the file describes, where it describes any: a scan judges both.
+    `arch` and `arguments` are what the network was built by, from the file or given.
+
+    `claimed` names what is known by the file's own words alone, `doubts` are those among them that
+    may not choose a verdict, and `bare` is the network without the bounds on activations that the
+    file describes, where it describes any: a scan judges both.
     """
 
     classifier: Classifier
@@ -45,6 +47,7 @@ class Loaded:
     notes: tuple[str, ...]
     arch: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    claimed: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     bare: Classifier | None = None
 
@@ -77,8 +80,9 @@ def load(
     """Load a classifier from safetensors or a torch state dict.
 
     A file that `mmbd` wrote says itself what it is; arguments given here take precedence over
-    that. Any other file needs `arch` and `input_shape`, and `mean` and `std` if it has them. With
-    `arch` or `input_shape` given, nothing but class names is taken from a file.
+    that. Any other file needs `arch` and `input_shape`, and `mean` and `std` if it has them. Where
+    `arch` or `input_shape` are given and the rest comes from the file, a scan says at most that the
+    verdict is open, unless the file is taken at its word.
 
     Args:
         path: the file, or a folder with one `model.safetensors` or `pytorch_model.bin`.
@@ -106,8 +110,7 @@ def load(
         Refused: the file would have to be executed to be read, or is no format for weights.
         Failed: nothing there, broken, the weights do not fit the architecture or the inputs, or the
             device cannot be used.
-        NotEvaluable: the network's outputs are not logits, or the file says otherwise of its inputs
-            than what was given.
+        NotEvaluable: the network's outputs are not logits.
     """
     from mmbd.devices import usable
     from mmbd.load.loading import Request, load_request

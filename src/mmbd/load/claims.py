@@ -2,8 +2,8 @@
 
 Whoever wrote the file chose these words: a narrow input range or another activation function can
 hide a backdoor that the weights have wherever they are used. So what is taken from the file is
-listed as its claim, what is unusual among it forbids a verdict of clean, and who describes the
-network does so alone.
+listed as its claim, and no verdict of clean may rest on what is unusual among it, nor on anything
+that is not the default where the user describes the network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from mmbd import nets
-from mmbd.errors import NotEvaluable
 from mmbd.load.text import shown
 
 if TYPE_CHECKING:
@@ -32,44 +31,26 @@ FLAGS = {"bounds": "--bounds", "mean": "--mean", "std": "--std"}
 POINTS = 4
 
 
-def described(request: Request) -> bool:
-    """Whether the user describes the network, so that the file has no say in it."""
-    return not request.as_claimed and (request.arch is not None or request.input_shape is not None)
-
-
-def check_agreement(request: Request, spec: Spec) -> None:
-    """Where the user describes the network, the file must not say otherwise of its inputs.
-
-    Raises:
-        NotEvaluable: it claims what was not given and is not the default.
-    """
-    if not described(request):
-        return
+def _left_to_the_file(request: Request, spec: Spec) -> tuple[str, ...]:
+    """What a user who describes the network has left to the file, where that is not the default."""
     apart = [
-        f"{name} {_brief(getattr(spec, name))}"
+        f"{name} {_brief(getattr(spec, name))} (give {FLAGS.get(name, 'a file without it')})"
         for name, default in DEFAULTS.items()
         if getattr(request, name, None) is None and getattr(spec, name) != default
     ]
-    if spec.limits:
-        apart.append(f"bounds on {len(spec.limits)} activations")
     if request.arch in (None, spec.arch):
         left = [key for key in spec.arguments if key not in request.arch_args]
-        apart += [f"{key}={_brief(value)}" for key, value in _unpinned(spec, left)]
-    if apart:
-        raise NotEvaluable(
-            "with --arch or --input given (arch=, input_shape=), nothing but class names is taken "
-            f"from the file, and it says otherwise: {', '.join(apart)}. Give the right values "
-            f"yourself ({', '.join(FLAGS.values())}, --arch-arg), or leave --arch and --input "
-            "out, or take the file at its word with --as-claimed (as_claimed=True)"
-        )
+        apart += [
+            f"{key}={_brief(value)} (give --arch-arg {key}=...)"
+            for key, value in _unpinned(spec, left)
+        ]
+    return tuple(apart)
 
 
 def taken(request: Request, spec: Spec | None) -> tuple[str, ...]:
     """What is known of the network by the file's own words alone."""
     if spec is None:
         return ()
-    if described(request):
-        return () if request.class_names or not spec.class_names else ("class names",)
     given = {
         "architecture": request.arch, "input shape": request.input_shape,
         "bounds": request.bounds, "mean": request.mean, "std": request.std,
@@ -87,7 +68,7 @@ def taken(request: Request, spec: Spec | None) -> tuple[str, ...]:
 def doubts(
     request: Request, spec: Spec | None, network: nn.Module, extent: float
 ) -> tuple[str, ...]:
-    """The file's claims that are unusual enough to choose a verdict.
+    """The file's claims that may not choose a verdict: unusual ones, or beside a user's own words.
 
     Args:
         request: what the user said; nothing is doubted that was given.
@@ -95,8 +76,10 @@ def doubts(
         network: as the file describes it, with its weights.
         extent: how far inputs range.
     """
-    if spec is None or request.as_claimed or described(request):
+    if spec is None or request.as_claimed:
         return ()
+    if request.arch is not None or request.input_shape is not None:
+        return _left_to_the_file(request, spec)
     found: list[str] = []
     if request.bounds is None and spec.bounds not in USUAL_BOUNDS:
         usual = ", ".join(f"{low:g} to {high:g}" for low, high in USUAL_BOUNDS)

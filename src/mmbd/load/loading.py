@@ -49,8 +49,6 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
     request = replace(request, aliases=held.aliases)
     spec = None if held.metadata is None else _spec(held.metadata)
-    if spec is not None:
-        claims.check_agreement(request, spec)
     bounds, value = limits.split(held.value)
     found = envelopes.candidates(value, request.entry)
     built = network_for(found, request, spec)
@@ -81,12 +79,12 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
         bounds=classifier.domain.bounds,
         mean=classifier.mean,
         std=classifier.std,
-        claimed=claims.taken(request, spec),
     )
     low, high = classifier.domain.bounds or (0.0, 1.0)
     arch, arguments = _identity(request, spec)
     return Loaded(
         classifier, model, notes, arch, {**arguments, **built.implied},
+        claimed=claims.taken(request, spec),
         doubts=claims.doubts(request, spec, network, high - low),
         bare=bare if described and not request.as_claimed else None,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmbd.classifier import Classifier
 from mmbd.domain import Box
@@ -227,7 +227,26 @@ def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
 
     network, entries, bounds = limits.apart(network)
     state = {**network.state_dict(), **bounds}
-    tensors = {name: value.contiguous() for name, value in state.items()}
+    tensors = unshared(state)
     text = replace(spec, limits=entries).to_json()
     with whole(path, force=True) as partial:
         save_file(tensors, partial, metadata={METADATA_KEY: text})
+
+
+def unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, contiguous and each in memory of its own, as safetensors wants them.
+
+    Tied weights are one tensor under several names: each name gets a copy, and whoever loads them
+    into the same network, where they are tied, has them as they were.
+    """
+    made: dict[str, Tensor] = {}
+    met: set[int] = set()
+    for name, value in state.items():
+        value = value.detach().contiguous()
+        memory = value.untyped_storage()
+        if memory.data_ptr() in met or memory.nbytes() != value.nbytes:
+            value = value.clone()
+            memory = value.untyped_storage()
+        met.add(memory.data_ptr())
+        made[name] = value
+    return made

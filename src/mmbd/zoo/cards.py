@@ -13,7 +13,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mmbd import reading
 from mmbd.errors import Failed
+from mmbd.load.text import shown
+from mmbd.reading import MAX_CLASSES, brief
 from mmbd.report import write as write_text
 
 VERSION = 1
@@ -24,6 +27,10 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "name": str, "file": str, "label": str, "data": str, "arch": str, "attack": str, "seed": int,
     "sources": list, "targets": list, "accuracy": (int, float), "sha256": str, "settings": dict,
 }  # fmt: skip
+
+
+SHARES = ("accuracy", "train_accuracy", "asr")
+PARTS = ("data", "arch", "attack", "recipe")  # of the settings
 
 
 def path(folder: Path, name: str) -> Path:
@@ -44,25 +51,37 @@ def read(file: Path) -> dict[str, Any]:
         Failed: not readable, not a card, of another version, or a field is missing or wrong.
     """
     try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise Failed(f"{file.name}: the card cannot be read: {error}") from error
+        return _checked(reading.json_value(file, finite=True), file.stem)
+    except (Failed, OSError) as error:
+        said = str(error).removeprefix(f"{reading.named(file)}: ")
+        raise Failed(f"{shown(file.name)}: the card cannot be read: {said}") from error
+
+
+def _checked(card: Any, stem: str) -> dict[str, Any]:
+    """Every field that anything reads: whoever made the zoo wrote the card."""
     if not isinstance(card, dict) or card.get("card") != VERSION:
         found = card.get("card") if isinstance(card, dict) else None
-        raise Failed(f"{file.name}: a card of version {found!r:.40}; this release reads {VERSION}")
+        raise Failed(f"a card of version {brief(found)}; this release reads {VERSION}")
     for name, kind in FIELDS.items():
         if not isinstance(card.get(name), kind) or isinstance(card[name], bool):
-            raise Failed(f"{file.name}: the card's {name} is missing or of the wrong kind")
-    asr = card.get("asr")
-    shares = [card["accuracy"], *([] if asr is None else [asr])]
-    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
-        raise Failed(f"{file.name}: accuracy and asr must be shares from 0 to 1")
+            raise Failed(f"the card's {name} is missing or of the wrong kind")
+    card.setdefault("asr", None)
+    asr = card["asr"]
+    shares = [card[name] for name in SHARES if name == "accuracy" or card.get(name) is not None]
+    if not all(type(share) in (int, float) and 0 <= share <= 1 for share in shares):
+        raise Failed("accuracy and asr must be shares from 0 to 1")
+    if type(card.get("seconds", 0)) not in (int, float) or not 0 <= card.get("seconds", 0) < 1e12:
+        raise Failed("the card's seconds are no duration")
     if card["label"] not in ("clean", "backdoored") or (card["label"] == "clean") != (asr is None):
-        raise Failed(f"{file.name}: the label {card['label']!r:.40} does not go with asr {asr}")
-    if not all(type(label) is int and label >= 0 for label in card["targets"]):
-        raise Failed(f"{file.name}: the card's targets must be classes")
-    if card["name"] != file.stem:
-        raise Failed(f"{file.name}: the card is of another model, {card['name']!r:.80}")
+        raise Failed(f"the label {brief(card['label'])} does not go with asr {brief(asr)}")
+    if not all(type(label) is int and 0 <= label < MAX_CLASSES for label in card["targets"]):
+        raise Failed("the card's targets must be classes")
+    if abs(card["seed"]) >= 2**63:
+        raise Failed("the card's seed is too large for one")
+    if not all(isinstance(card["settings"].get(part, {}), dict) for part in PARTS):
+        raise Failed(f"the card's settings must have objects for {', '.join(PARTS)}")
+    if card["name"] != stem or card["file"] != f"{stem}.safetensors":
+        raise Failed(f"the card is of another model, {brief(card['name'])}")
     return card
 
 

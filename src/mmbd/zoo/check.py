@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
@@ -80,7 +81,7 @@ def recipe(values: Mapping[str, Any], where: str) -> train.Recipe:
     keys(values, [item.name for item in fields(train.Recipe)], where)
     made = build(train.Recipe, values, where)
     for name in ("epochs", "batch", "lr"):
-        if getattr(made, name) <= 0:
+        if not getattr(made, name) > 0:
             raise ValueError(f"{name} in {where}: expected more than 0, got {getattr(made, name)}")
     try:  # train nothing with it: the loop knows best what it can do
         empty = torch.empty(0, 1)
@@ -95,7 +96,7 @@ def private(value: object, where: str) -> Mapping[str, float]:
     if not isinstance(value, dict):
         raise ValueError(f"private in {where}: expected a table, got {value!r}")
     keys(value, ("noise", "bound"), f"private in {where}")
-    if not all(type(number) in (int, float) and number >= 0 for number in value.values()):
+    if not all(_fits(number, float) and number >= 0 for number in value.values()):
         raise ValueError(f"private in {where}: expected numbers from 0, got {value!r}")
     return value
 
@@ -138,7 +139,12 @@ def _fits(value: object, hint: Any) -> bool:
     if hint is Any:
         return True
     if hint is float:
-        return type(value) in (int, float)
+        largest = sys.float_info.max  # whole numbers may be larger, and NaN is no number
+        return (
+            isinstance(value, int | float)
+            and type(value) is not bool
+            and (-largest <= value <= largest)
+        )
     return type(value) is (NoneType if hint is None else hint)
 
 

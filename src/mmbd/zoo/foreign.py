@@ -7,7 +7,6 @@ entry is broken with that reason. One broken entry never stops the others.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -16,11 +15,13 @@ from typing import Any
 
 import torch
 
+from mmbd import reading
 from mmbd.classifier import Classifier
-from mmbd.errors import Failed, NotEvaluable, Refused
+from mmbd.errors import Failed
 from mmbd.load import files
 from mmbd.load.checkpoints import contents
 from mmbd.load.text import shown
+from mmbd.reading import MAX_CLASSES, brief
 from mmbd.zoo.entry import Entry, Label, Zoo
 
 RESULT = "attack_result.pt"
@@ -39,6 +40,7 @@ LABELS: dict[str, Label] = {
     "1": "backdoored", "true": "backdoored", "backdoored": "backdoored", "poisoned": "backdoored",
 }  # fmt: skip
 TARGET = re.compile(r"(triggers?_(\d+_)?)?target_class")
+DIGITS = 18  # of a number in a table; more are none
 
 
 def attack_results(path: Path) -> list[Path]:
@@ -65,21 +67,22 @@ def _result(file: Path, name: str, device: str, loading: Mapping[str, Any]) -> E
     value = contents(read.data, read.kind).value
     if not isinstance(value, Mapping) or "model" not in value:
         raise Failed(f"{RESULT} has no entry 'model': not a result of BackdoorBench")
-    data, network = str(value.get("clean_data")), str(value.get("model_name"))
+    data, network = _word(value.get("clean_data")), _word(value.get("model_name"))
     known: dict[str, Any] = {"entry": "model"}
     if network in NETWORKS:
         known["arch"] = NETWORKS[network]
     size = value.get("img_size")
     if isinstance(size, list | tuple) and len(size) == 3:  # height, width, channels
-        known["input_shape"] = (int(size[2]), int(size[0]), int(size[1]))
+        if not all(type(length) is int and 0 < length < MAX_CLASSES for length in size):
+            raise Failed(f"img_size is {', '.join(map(brief, size))}: expected three lengths")
+        known["input_shape"] = (size[2], size[0], size[1])
     if data in NORMALISATION:
         known["mean"], known["std"] = NORMALISATION[data]
     test = value.get("bd_test")
     answers = test.get("y") if isinstance(test, Mapping) else None
     targets: tuple[int, ...] = ()
-    if isinstance(answers, torch.Tensor) and answers.numel():
-        labels = answers.flatten().unique()
-        targets = tuple(int(label) for label in labels)
+    if isinstance(answers, torch.Tensor):
+        targets = _answers(answers)
     elif isinstance(test, Mapping):
         targets = _labels_by_sample(test)
     stem = re.sub(r"(_p?\d+)+$", "", name.rpartition("/")[2])
@@ -100,7 +103,26 @@ def _labels_by_sample(test: Mapping[Any, Any]) -> tuple[int, ...]:
     notes = samples.values() if isinstance(samples, Mapping) else ()
     said = (note.get("other_info") for note in notes if isinstance(note, Mapping))
     first = (info[0] for info in said if isinstance(info, list | tuple) and info)
-    return tuple(sorted({label for label in first if type(label) is int and 0 <= label < 1 << 31}))
+    return tuple(
+        sorted({label for label in first if type(label) is int and 0 <= label < MAX_CLASSES})
+    )
+
+
+def _answers(answers: torch.Tensor) -> tuple[int, ...]:
+    """The classes among the labels of a backdoored test set."""
+    if answers.is_floating_point() or answers.is_complex() or answers.dtype == torch.bool:
+        raise Failed(f"bd_test.y holds {answers.dtype}: expected classes as whole numbers")
+    labels = answers.flatten().long().unique().tolist()
+    if not all(0 <= label < MAX_CLASSES for label in labels):
+        raise Failed("bd_test.y holds numbers that are no classes")
+    return tuple(labels)
+
+
+def _word(value: object) -> str:
+    """A name or a number as text; "" for everything else, however much that may be."""
+    if isinstance(value, str):
+        return value[:400]
+    return brief(value) if isinstance(value, bool | int | float) else ""
 
 
 def trojai_folders(path: Path) -> list[Path]:
@@ -125,8 +147,8 @@ def trojai(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
 def _trojai(folder: Path, device: str, loading: Mapping[str, Any]) -> Entry:
     config = _config(folder / "config.json")
     truth = folder / "ground_truth.csv"
-    said = truth.read_text(encoding="utf-8") if truth.is_file() else str(config.get("poisoned", ""))
-    label = _label(said.replace(",", " ").split()[-1] if said.strip() else "")
+    said = reading.text(truth) if truth.exists() else _word(config.get("poisoned"))
+    label = _label((said.replace(",", " ").split() or [""])[-1])
     model = next((folder / name for name in ("model.pt", "model.safetensors")
                   if (folder / name).is_file()), folder / "model.pt")  # fmt: skip
     read = files.read(model)
@@ -135,18 +157,15 @@ def _trojai(folder: Path, device: str, loading: Mapping[str, Any]) -> Entry:
     return Entry(
         folder.name, label, partial(_open, model, device, loading),
         attack="clean" if label == "clean" else "trojai", targets=targets,
-        group=shown(str(config.get("model_architecture", ""))),
+        group=shown(_word(config.get("model_architecture"))),
     )  # fmt: skip
 
 
 def _config(file: Path) -> dict[str, Any]:
     """`config.json` with lower-case keys, whose spelling changed between rounds; {} without."""
-    if not file.is_file():
+    if not file.exists():
         return {}
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise Failed(f"config.json cannot be read: {shown(str(error), 200)}") from error
+    config = reading.json_value(file)
     if not isinstance(config, dict):
         raise Failed("config.json is not an object")
     return {str(key).lower(): value for key, value in config.items()}
@@ -159,9 +178,13 @@ def _targets(config: Mapping[str, Any]) -> tuple[int, ...]:
         int(value)
         for part in parts if isinstance(part, Mapping)
         for key, value in part.items()
-        if TARGET.fullmatch(str(key).lower()) and str(value).isdigit()
+        if TARGET.fullmatch(str(key)[:80].lower()) and _is_number(_word(value))
     }  # fmt: skip
     return tuple(sorted(found))
+
+
+def _is_number(word: str) -> bool:
+    return word.isdecimal() and len(word) <= DIGITS
 
 
 def table(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
@@ -176,17 +199,20 @@ def table(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
     """
     path = Path(path)
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Failed(f"{path}: the table cannot be read: {error}") from error
+        rows = list(csv.DictReader(reading.text(path, encoding="utf-8-sig").splitlines()))
+    except (OSError, Failed, csv.Error) as error:
+        raise Failed(f"{reading.named(path)}: the table cannot be read: {error}") from error
     columns = list(rows[0]) if rows else []
     missing = [name for name in ("path", "label", "target") if name not in columns]
     if missing:
-        raise Failed(f"{path}: no column {missing[0]!r}; expected path,label,target and then rows")
+        raise Failed(
+            f"{reading.named(path)}: no column {missing[0]!r}; expected path,label,target and then "
+            "rows"
+        )
     named: dict[str, partial[Entry]] = {}
     for line, row in enumerate(rows, start=2):
         name = row.get("name") or row["path"] or f"line {line}"
-        if name in named:
+        while name in named:
             name = f"{name} (line {line})"
         named[name] = partial(_row, row, name, line, path.parent, device, loading)
     return _collect(named.items())
@@ -204,7 +230,7 @@ def _row(
     except Failed as error:
         raise Failed(f"line {line}: {error}") from error
     words = (row["target"] or "").split()
-    if not all(word.isdecimal() for word in words):
+    if not all(map(_is_number, words)):
         raise Failed(f"line {line}: target {row['target']!r:.40}: expected numbers of classes")
     if words and label == "clean":
         raise Failed(f"line {line}: a clean model with a target")
@@ -212,7 +238,7 @@ def _row(
         raise Failed(f"line {line}: there is no file {shown(str(file), 200)}")
     attack = row.get("attack") or ("clean" if label == "clean" else "unknown")
     seed, targets = (row.get("seed") or "").strip(), tuple(map(int, words))
-    if seed and not seed.isdecimal():
+    if seed and not _is_number(seed):
         raise Failed(f"line {line}: seed {seed!r:.40}: expected a whole number from 0")
     return Entry(
         name, label, partial(_open, file, device, loading, targets), attack=attack,
@@ -234,8 +260,9 @@ def _collect(named: Iterable[tuple[str, partial[Entry]]]) -> Zoo:
     for name, make in named:
         try:
             entries.append(make())
-        except (Failed, Refused, NotEvaluable, OSError, UnicodeDecodeError) as error:
-            broken.append((name, str(error)))
+        except Exception as error:  # files of strangers: one broken entry stops no other
+            known = isinstance(error, ValueError | OSError) and str(error)
+            broken.append((name, str(error) if known else f"{type(error).__name__}: {error}"))
     return Zoo(tuple(entries), tuple(broken))
 
 

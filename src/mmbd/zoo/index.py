@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmbd import reading
+from mmbd.errors import Failed
+from mmbd.load.text import shown
+from mmbd.reading import brief
 from mmbd.report import write as write_text
 
 NAME = "zoo.json"
@@ -18,8 +22,8 @@ def read(folder: Path) -> dict[str, Any]:
     """The index in `folder`, empty if there is none; models of earlier plans stay in it."""
     empty: dict[str, Any] = {"zoo": VERSION, "plan": "", "entries": {}}
     try:
-        found = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = reading.json_value(folder / NAME)
+    except (OSError, Failed):
         return empty  # the cards are what counts
     sound = isinstance(found, dict) and isinstance(found.get("entries"), dict)
     return {**empty, **found, "zoo": VERSION} if sound else empty
@@ -38,7 +42,11 @@ def made(card: Mapping[str, Any]) -> dict[str, Any]:
 def failed(folder: Path) -> dict[str, str]:
     """The models that could not be made, with the reasons."""
     return {
-        str(name): f"not made: {entry.get('reason')}"
+        name: f"not made: {_reason(entry.get('reason'))}"
         for name, entry in read(folder)["entries"].items()
         if isinstance(entry, dict) and entry.get("state") == "failed"
     }
+
+
+def _reason(said: object) -> str:
+    return shown(said, 1000) if isinstance(said, str) else brief(said)

@@ -27,7 +27,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmbd import attacks, nets
+from mmbd import attacks, nets, reading
+from mmbd.errors import Failed
 from mmbd.zoo import check
 from mmbd.zoo.job import CLEAN, ArchPlan, AttackPlan, DataPlan, Job
 from mmbd.zoo.presets import PRESETS, Preset
@@ -39,16 +40,17 @@ def read(path: str | Path, *, device: str | None = None) -> list[Job]:
     """The jobs of the plan at `path`; `device` takes precedence over the plan's.
 
     Raises:
-        ValueError: not TOML, or something in it is unknown or of the wrong kind; the message names
-            it.
-        OSError: the file cannot be read.
+        Failed: not a file, not TOML, or something in it is unknown or of the wrong kind; the
+            message names it. A ValueError too.
+        FileNotFoundError: nothing there.
     """
-    path = Path(path)
+    text = reading.text(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        return jobs(raw | ({} if device is None else {"device": device}))
+        return jobs(tomllib.loads(text) | ({} if device is None else {"device": device}))
+    except RecursionError:
+        raise Failed(f"{reading.named(path)}: the TOML is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise Failed(f"{reading.named(path)}: {reading.said(error)}") from error
 
 
 def jobs(raw: Mapping[str, Any]) -> list[Job]:
@@ -131,12 +133,13 @@ def _data(
     for key in ("mean", "std"):
         if type(values.get(key)) in (int, float):
             values[key] = [values[key]]
-    if min(values.get("std") or [1]) <= 0:
-        raise ValueError(f"std in {where}: expected more than 0, got {values['std']}")
     for key in ("train", "test"):
         if key not in values:
             raise ValueError(f"{where} lacks {key}: a Parquet or .npz file, or a folder of images")
-    return check.build(DataPlan, {"name": name, **values}, where), own, recipe
+    plan = check.build(DataPlan, {"name": name, **values}, where)
+    if min(plan.std or (1,)) <= 0:
+        raise ValueError(f"std in {where}: expected more than 0, got {list(plan.std or ())}")
+    return plan, own, recipe
 
 
 def _arch(

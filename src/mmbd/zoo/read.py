@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmbd import reading
 from mmbd.classifier import Classifier
 from mmbd.devices import usable
 from mmbd.errors import Failed
@@ -76,17 +77,18 @@ def _own(folder: Path, device: str) -> Zoo:
     broken = index.failed(folder)
     names = {file.name.removesuffix(".safetensors") for file in folder.glob("*.safetensors")
              if not file.name.endswith(TRIGGER)}  # fmt: skip
-    names |= {file.stem for file in folder.glob("*.json") if _claims_to_be_a_card(file)}
+    names |= {file.stem for file in folder.glob("*.json")
+              if file.name != index.NAME and _claims_to_be_a_card(file)}  # fmt: skip
     for name in sorted(names):
         broken.pop(name, None)
         try:
-            if not cards.path(folder, name).is_file():
+            if not cards.path(folder, name).exists():
                 raise Failed("no card beside the model: its training was cut off; make it again")
             card = cards.read(cards.path(folder, name))
             if not (folder / f"{name}.safetensors").is_file():
                 raise Failed("a card without its model: make it again")
             found[name] = card
-        except Failed as error:
+        except (Failed, OSError) as error:
             broken[name] = str(error)
     marks = cards.marks(found.values())
     entries = tuple(_entry(folder, card, marks.get(name), device) for name, card in found.items())
@@ -96,8 +98,8 @@ def _own(folder: Path, device: str) -> Zoo:
 def _claims_to_be_a_card(file: Path) -> bool:
     """Reports and other JSON may lie beside the models; a broken card says what it was."""
     try:
-        return '"card"' in file.read_text(encoding="utf-8", errors="replace")[:200]
-    except OSError:
+        return b'"card"' in reading.start(file, 200)
+    except (Failed, OSError):
         return True
 
 

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
 
-from mmbd import attacks, data
+from mmbd import attacks, data, matching
 from mmbd.data import Dataset
 from mmbd.domain import generator_for
+from mmbd.errors import Failed
+from mmbd.load.text import listed
+from mmbd.reading import brief, named
 from mmbd.zoo import check
 from mmbd.zoo.job import AttackPlan, DataPlan, Job
 
 GENERATED = "clouds:"
+DIGITS = 9  # of a number of clouds
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,16 @@ def load(plan: DataPlan, root: Path) -> Samples:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: not readable as data, classes that differ between the splits, a class without
+        Failed: not readable as data, classes that differ between the splits, a class without
             training samples, labels or values out of range, or samples of different shapes; the
-            message names the data set.
+            message names the data set. A ValueError too.
+        ValueError: what the plan itself says makes no sense.
     """
     try:
         training = _split(plan, root, plan.train, plan.train_split, seed=0)
         test = _split(plan, root, plan.test, plan.test_split, seed=1)
         if not len(training):
-            raise ValueError("the training set has no samples")
+            raise Failed("the training set has no samples")
         if training.names != test.names:
             test = _renamed(test, training.names)
         if plan.classes is not None:
@@ -64,7 +68,9 @@ def load(plan: DataPlan, root: Path) -> Samples:
             training, test = training.classes(keep), test.classes(keep)
         training, test = _some(training, plan.limit, "limit"), _some(test, plan.test_limit, "test")
         bounds = _checked(training, test, plan.bounds)
-    except (ValueError, EOFError, BadZipFile) as error:
+    except Failed as error:
+        raise Failed(f"data set {plan.name!r}: {error}") from error
+    except ValueError as error:
         raise ValueError(f"data set {plan.name!r}: {error}") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(f"data set {plan.name!r}: {error}") from error
@@ -149,40 +155,42 @@ def _tested(sources: tuple[int, ...], samples: Samples) -> tuple[int, ...]:
 def _split(plan: DataPlan, root: Path, text: str, split: str | None, *, seed: int) -> Dataset:
     if text.startswith(GENERATED):
         count = text.removeprefix(GENERATED)
-        if not count.isdecimal():
-            raise ValueError(f"{text!r}: expected {GENERATED} and how many clouds a class")
+        if not count.isdecimal() or len(count) > DIGITS:
+            raise ValueError(f"{brief(text)}: expected {GENERATED} and how many clouds a class")
         from mmbd import clouds
 
         return clouds.generate(int(count), points=plan.points, seed=seed)
     path = root / text
     untouched = path.suffix == ".npz" and path.is_file()
     if untouched and (plan.size, plan.crop, plan.grey) != (None, 1.0, False):
-        raise ValueError(f"{path}: size, crop and grey are for images; NumPy arrays stay as is")
+        raise ValueError(
+            f"{named(path)}: size, crop and grey are for images; NumPy arrays stay as is"
+        )
     found = data.load(
         path, size=plan.size, crop=plan.crop, grey=plan.grey, samples=plan.samples,
         points=plan.points, split=split,
     )  # fmt: skip
     kind = found.inputs.dtype
     if kind != torch.uint8 and not kind.is_floating_point:
-        raise ValueError(f"{path}: expected 8-bit or floating-point samples, got {kind}")
+        raise Failed(f"{named(path)}: expected 8-bit or floating-point samples, got {kind}")
     return found if kind == torch.uint8 else replace(found, inputs=found.inputs.float())
 
 
 def _renamed(test: Dataset, names: tuple[str, ...]) -> Dataset:
     """The test set with the training set's names; numbers for names say nothing of their own."""
-    numbers = tuple(map(str, range(max(len(names), len(test.names)))))
-    if test.names != numbers[: len(test.names)]:
-        raise ValueError(f"the classes of the splits differ: {_first(names)}, {_first(test.names)}")
+    if matching.numbers(test.names) is None:
+        raise Failed(
+            f"the classes of the splits differ: training has {listed(names, 9)}, test has "
+            f"{listed(test.names, 9)}; give both the same ones in the same order"
+        )
     if len(test.labels) and int(test.labels.max()) >= len(names):
-        raise ValueError(
+        raise Failed(
             f"the test set has label {int(test.labels.max())}, out of range: the training set has "
             f"classes 0 to {len(names) - 1}"
         )
-    return replace(test, names=names)
-
-
-def _first(names: Sequence[str]) -> str:
-    return f"{len(names)} beginning {', '.join(names[:3])}"
+    # Folders of training samples may be numbered too, and come in the order of text: 0, 1, 10, 2.
+    order = torch.tensor(matching.places(test.names, names, "the training set"), dtype=torch.int64)
+    return replace(test, labels=order[test.labels], names=names)
 
 
 def _some(samples: Dataset, limit: int | None, key: str) -> Dataset:
@@ -201,18 +209,18 @@ def _checked(
     """Check what every attack relies on; returns the bounds of valid inputs."""
     names = training.names
     if len(names) < 2:
-        raise ValueError(f"{len(names)} class; a classifier needs at least two")
+        raise Failed(f"{len(names)} class; a classifier needs at least two")
     held = torch.bincount(training.labels, minlength=len(names))
     empty = [names[number] for number in (held == 0).nonzero().flatten().tolist()]
     if empty:
         more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
-        raise ValueError(f"no training samples of class {', '.join(empty[:3])}{more}")
+        raise Failed(f"no training samples of class {listed(empty[:3])}{more}")
     if not len(test):
-        raise ValueError("the test set has no samples")
+        raise Failed("the test set has no samples")
     shapes = [tuple(part.inputs.shape[1:]) for part in (training, test)]
     if shapes[0] != shapes[1] or training.inputs.dtype != test.inputs.dtype:
         kinds = [str(part.inputs.dtype).removeprefix("torch.") for part in (training, test)]
-        raise ValueError(
+        raise Failed(
             f"training samples are {shapes[0]} {kinds[0]} and test samples {shapes[1]} {kinds[1]}; "
             "give one size"
         )
@@ -227,6 +235,6 @@ def _bounds(parts: Sequence[Tensor], bounds: tuple[float, float] | None) -> tupl
     low, high = bounds or ((-1.0, 1.0) if parts[0].ndim == 3 else (0.0, 1.0))
     least, most = min(float(x.min()) for x in parts), max(float(x.max()) for x in parts)
     if not low <= least <= most <= high:  # also NaN
-        raise ValueError(f"values from {least:g} to {most:g}, outside {low:g} to {high:g}: "
-                         "give bounds")  # fmt: skip
+        raise Failed(f"values from {least:g} to {most:g}, outside {low:g} to {high:g}: "
+                     "give bounds")  # fmt: skip
     return (low, high)
