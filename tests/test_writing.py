@@ -16,9 +16,10 @@ from mmbd.writing import clear, whole
 HALF = """
 import os, sys
 from mmbd.writing import whole
-with whole(sys.argv[1]) as partial:
-    partial.write_text("half")
-    print(partial.name, flush=True)
+with whole(sys.argv[1]) as file:
+    file.write(b"half")
+    file.flush()
+    print(os.path.basename(file.name), flush=True)
     sys.stdin.readline()
     os._exit(9)
 """
@@ -43,18 +44,24 @@ def leftover(tmp_path) -> Path:
     return partial
 
 
+def numbered(name: str, number: str) -> str:
+    """The name of what another process leaves."""
+    start, _, random, end = name.rsplit(".", 3)
+    return f"{start}.{number}.{random}.{end}"
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.txt"
-    with whole(path) as partial:
-        partial.write_text("new")
+    with whole(path) as file:
+        file.write(b"new")
         assert not path.exists()
     assert path.read_text() == "new"
-    with suppress(MemoryError), whole(path, force=True) as partial:
-        partial.write_text("newer")
+    with suppress(MemoryError), whole(path, force=True) as file:
+        file.write(b"newer")
         raise MemoryError
     assert path.read_text() == "new"
     with pytest.raises(FileExistsError, match="left alone"), whole(path):
@@ -63,8 +70,8 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
 
 
 def test_writing_removes_what_a_dead_process_left(leftover):
-    with whole(leftover.parent / "other.json") as partial:
-        partial.write_text("{}")
+    with whole(leftover.parent / "other.json") as file:
+        file.write(b"{}")
         assert not leftover.exists()
     assert names(leftover.parent) == {"other.json"}
 
@@ -79,14 +86,14 @@ def test_the_file_of_a_live_process_stays(tmp_path):
 
 def test_files_under_way_in_this_process_stay(tmp_path):
     with whole(tmp_path / "a") as first, whole(tmp_path / "b") as second:
-        first.write_text("1")
-        second.write_text("2")
+        first.write(b"1")
+        second.write(b"2")
         clear(tmp_path)
     assert names(tmp_path) == {"a", "b"}
 
 
 def test_a_dead_process_may_have_had_our_number(leftover):
-    heir = leftover.with_name(leftover.name.replace(leftover.suffixes[-2], f".{os.getpid()}"))
+    heir = leftover.with_name(leftover.name.replace(leftover.suffixes[-3], f".{os.getpid()}"))
     leftover.rename(heir)
     clear(heir.parent)
     assert names(heir.parent) == set()
@@ -120,10 +127,11 @@ def test_what_another_machine_writes_stays(leftover, monkeypatch):
         lambda name: name.removeprefix("."),
         lambda name: name.removesuffix(".partial"),
         lambda name: name.replace(".partial", "x.partial"),
-        lambda name: f"{name.rpartition('.')[0].rpartition('.')[0]}.{'9' * 30}.partial",
-        lambda name: f"{name.rpartition('.')[0].rpartition('.')[0]}.0.partial",
+        lambda name: numbered(name, "9" * 30),
+        lambda name: numbered(name, "0"),
+        lambda name: name.replace(".partial", "0.partial"),
     ],
-    ids=["no dot", "no ending", "no number", "no such number", "zero"],
+    ids=["no dot", "no ending", "no number", "no such number", "zero", "longer"],
 )
 def test_files_that_look_alike_stay(leftover, change):
     other = leftover.with_name(change(leftover.name))

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmbd import attacks, data
 from mmbd.data import Dataset
 from mmbd.domain import generator_for
+from mmbd.errors import Failed
 from mmbd.zoo import check
 from mmbd.zoo.job import AttackPlan, DataPlan, Job
 
@@ -158,10 +159,13 @@ def _split(plan: DataPlan, root: Path, text: str, split: str | None, *, seed: in
     untouched = path.suffix == ".npz" and path.is_file()
     if untouched and (plan.size, plan.crop, plan.grey) != (None, 1.0, False):
         raise ValueError(f"{path}: size, crop and grey are for images; NumPy arrays stay as is")
-    found = data.load(
-        path, size=plan.size, crop=plan.crop, grey=plan.grey, samples=plan.samples,
-        points=plan.points, split=split,
-    )  # fmt: skip
+    try:
+        found = data.load(
+            path, size=plan.size, crop=plan.crop, grey=plan.grey, samples=plan.samples,
+            points=plan.points, split=split,
+        )  # fmt: skip
+    except ValueError as error:  # the file's fault, not the plan's
+        raise Failed(str(error)) from error
     kind = found.inputs.dtype
     if kind != torch.uint8 and not kind.is_floating_point:
         raise ValueError(f"{path}: expected 8-bit or floating-point samples, got {kind}")

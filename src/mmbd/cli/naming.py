@@ -1,0 +1,111 @@
+"""Names of reports in a folder: one a model, whatever the models are called, and none lost.
+
+A report is called after its model's file: `resnet.safetensors.json`. Where two models share that
+name, or a report about another model has it already, the folders of the model's path go before it
+(`a_model.safetensors.json`), and where that is not enough, a digest of the path goes behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import escape
+
+from mmbd import gate
+from mmbd.render.text import clean_text
+
+LONGEST = 200  # bytes, so that there is room for a suffix
+FORBIDDEN = set('/\\:*?"<>|')  # on one system or another
+
+
+def reports(models: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
+    """Where the report on every model goes; models that are one file share one.
+
+    Args:
+        models: as given on the command line.
+        folder: an existing folder.
+        suffix: ".json" or ".html".
+    """
+    keys = [os.path.normpath(model) for model in models]
+    first = dict(zip(keys, models, strict=True))
+    shared = [_fold(_short(model)) for model in first.values()]
+    chosen: dict[str, Path] = {}
+    taken: set[str] = set()
+    for key in dict.fromkeys(keys):
+        model = first[key]
+        names = [_long(model), _digested(model)]
+        if shared.count(_fold(_short(model))) == 1:
+            names.insert(0, _short(model))
+        free = [name for name in names if _fold(name) not in taken]
+        found = next(
+            (name for name in free if not _of_another(folder / f"{name}{suffix}", model)),
+            names[-1],
+        )
+        taken.add(_fold(found))
+        chosen[key] = folder / f"{found}{suffix}"
+    return [chosen[key] for key in keys]
+
+
+def _short(model: Path) -> str:
+    """The file's own name; that of the folder for one such as "."."""
+    name = model.name if model.name.strip(".") else model.resolve().name
+    return _fit(name or "model", model)
+
+
+def _long(model: Path) -> str:
+    parts = [part for part in Path(os.path.normpath(model)).parts if part not in (os.sep, ".")]
+    return _fit("_".join(parts) or _short(model), model)
+
+
+def _digested(model: Path) -> str:
+    return _cut(_plain(model.name or "model"), _digest(model))
+
+
+def _fit(name: str, model: Path) -> str:
+    """The name as file systems take it, with a digest behind it where something is lost."""
+    plain = _plain(name)
+    if plain == name and len(os.fsencode(plain)) <= LONGEST:
+        return plain
+    return _cut(plain, _digest(model))
+
+
+def _plain(name: str) -> str:
+    shown = "".join(
+        "_" if character in FORBIDDEN or not character.isprintable() else character
+        for character in name
+    )
+    return f"_{shown}" if shown.startswith(("-", ".", "~")) else shown
+
+
+def _cut(name: str, digest: str) -> str:
+    known = name.encode("utf-8", "replace")[: LONGEST - len(digest) - 1].decode("utf-8", "ignore")
+    return f"{known}-{digest}"
+
+
+def _digest(model: Path) -> str:
+    return hashlib.sha256(os.fsencode(os.path.normpath(model))).hexdigest()[:12]
+
+
+def _fold(name: str) -> str:
+    """As file systems compare names that do not tell A from a."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _of_another(report: Path, model: Path) -> bool:
+    """Whether there is a file that is no report on the model of this path, or on a file in it."""
+    if not os.path.lexists(report):
+        return False
+    try:
+        text = gate.read_text(report)
+        if report.suffix == ".json":
+            known = Path(json.loads(text)["model"]["file"])
+            return model not in (known, known.parent)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return True
+    shown = escape(clean_text(model, 400))
+    return f">{shown}<" not in text and f">{shown}/" not in text
