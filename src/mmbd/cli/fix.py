@@ -109,10 +109,12 @@ def fix(
     if method not in METHODS:
         raise Usage(f"--method {method!r}: known are {', '.join(METHODS)}")
     options = parse_arguments(option or ())
-    if unknown := sorted(set(options) - set(known := options_of(SHORT.get(method, method)))):
+    if unknown := sorted(set(options) - set(has := options_of(SHORT.get(method, method)))):
         raise Usage(f"--option {unknown[0]}: {method} has no such option; it has "
-                    f"{', '.join(known)}")  # fmt: skip
-    loaded = load(model, **loading.options())
+                    f"{', '.join(has)}")  # fmt: skip
+    known = loading.options()
+    with failing(str(model)):
+        loaded = load(model, **known)
     with failing(f"{model}: cannot be written as safetensors"):
         loaded.spec  # noqa: B018
     classifier = loaded.classifier

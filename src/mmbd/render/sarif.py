@@ -38,7 +38,7 @@ RULES: list[dict[str, Any]] = [
         "shortDescription": {"text": "The classifier could not be judged."},
         "fullDescription": {
             "text": "The file was read, but the test says nothing about its classifier: its "
-            "outputs are no logits, it has too few classes, or the searches found nothing to compare."
+            "outputs are no logits, it has too few classes, or the searches were stuck."
         },
         "help": {"text": "Treat the model as not scanned."},
         "defaultConfiguration": {"level": "warning"},

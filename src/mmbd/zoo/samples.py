@@ -47,7 +47,8 @@ def load(plan: DataPlan, root: Path) -> Samples:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: not readable as data, classes that differ between the splits, a class without
+        Failed: not readable as data.
+        ValueError: classes that differ between the splits, a class without
             training samples, labels or values out of range, or samples of different shapes; the
             message names the data set.
     """
@@ -66,7 +67,8 @@ def load(plan: DataPlan, root: Path) -> Samples:
         training, test = _some(training, plan.limit, "limit"), _some(test, plan.test_limit, "test")
         bounds = _checked(training, test, plan.bounds)
     except (ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(f"data set {plan.name!r}: {error}") from error
+        kind = Failed if isinstance(error, Failed) else ValueError
+        raise kind(f"data set {plan.name!r}: {error}") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(f"data set {plan.name!r}: {error}") from error
     digests = {"train": digest(training), "test": digest(test)}
