@@ -8,17 +8,18 @@ name, or a report about another model has it already, the folders of the model's
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import escape
-
 from mmbd import gate
 from mmbd.render.text import clean_text
 
+FILE = re.compile(r"<dt>file</dt><dd[^>]*><bdi>([^<]*)</bdi>")  # in a page
 LONGEST = 200  # bytes, so that there is room for a suffix
 FORBIDDEN = set('/\\:*?"<>|')  # on one system or another
 
@@ -33,13 +34,13 @@ def reports(models: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
     """
     keys = [os.path.normpath(model) for model in models]
     first = dict(zip(keys, models, strict=True))
-    shared = [_fold(_short(model)) for model in first.values()]
+    shorts = [_fold(_short(model)) for model in first.values()]
     chosen: dict[str, Path] = {}
     taken: set[str] = set()
-    for key in dict.fromkeys(keys):
-        model = first[key]
+    # Those with a name of their own first, so that nobody's longer name takes it from them.
+    for key, model in sorted(first.items(), key=lambda item: shorts.count(_fold(_short(item[1])))):
         names = [_long(model), _digested(model)]
-        if shared.count(_fold(_short(model))) == 1:
+        if shorts.count(_fold(_short(model))) == 1:
             names.insert(0, _short(model))
         free = [name for name in names if _fold(name) not in taken]
         found = next(
@@ -103,9 +104,11 @@ def _of_another(report: Path, model: Path) -> bool:
     try:
         text = gate.read_text(report)
         if report.suffix == ".json":
-            known = Path(json.loads(text)["model"]["file"])
-            return model not in (known, known.parent)
+            known = str(json.loads(text)["model"]["file"])
+        else:
+            known = html.unescape(FILE.findall(text)[0])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return True
-    shown = escape(clean_text(model, 400))
-    return f">{shown}<" not in text and f">{shown}/" not in text
+    # Cut and escaped in a page; a folder's report is on the file in it.
+    return all(clean_text(model, 400) != clean_text(path, 400)
+               for path in (Path(known), Path(known).parent))  # fmt: skip

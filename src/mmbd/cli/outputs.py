@@ -71,6 +71,8 @@ def plan(
     wanted = [(option, suffix, place) for option, suffix, place in given if place is not None]
     if len(models) > 1 and not all(_is_folder(place) for _, _, place in wanted):
         raise Usage("with several models, --json and --html take a folder (or --json -)")
+    if html_to == "-":
+        raise Usage("--html -: expected a file or a folder; --json - prints")
     # All files are looked at before the first folder is made.
     sarif = None if sarif_to is None else places.file("--sarif", sarif_to, SARIF, inputs)
     single = {
