@@ -18,7 +18,6 @@ CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 # With several models the worst wins.
 SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
-MOST_OF_A_REPORT = 64 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -90,42 +89,27 @@ def references(
         for file in inside:
             if file.suffix == ".json":
                 try:
-                    reports.append((file, Report.from_json(read_text(file))))
+                    reports.append((file, Report.from_json(file.read_text(encoding="utf-8"))))
                 except (OSError, ValueError) as error:
                     if file is path:
-                        raise Failed(f"reference {_named(file)}: {error}") from error
+                        raise Failed(f"reference {file}: {error}") from error
             elif file is path or file.suffix in MODEL_SUFFIXES:
-                reports.append((file, _reference(file, loading, wanted)))
+                reports.append((file, _scanned(file, loading, wanted)))
     if not reports:
-        raise Failed(f"no reference models or reports in {', '.join(map(_named, paths))}")
+        raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")
     return References.from_reports(reports)
 
 
-def _reference(file: Path, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Report:
+def _scanned(file: Path, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Report:
     from mmbd.load import load
     from mmbd.scanning import scan
 
     try:
         return scan(load(file, **loading), **scanning)
     except (Refused, NotEvaluable, Failed) as error:
-        raise Failed(f"reference {_named(file)}: {error}") from error
+        raise Failed(f"reference {file}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise Failed(f"reference {_named(file)}: the model raised {raised(error)}") from error
-
-
-def read_text(file: Path) -> str:
-    """A report's text; OSError where it is no regular file, which might never end, or huge."""
-    if not file.is_file():
-        raise OSError("not a regular file")
-    with file.open("rb") as opened:
-        data = opened.read(MOST_OF_A_REPORT + 1)
-    if len(data) > MOST_OF_A_REPORT:
-        raise OSError(f"larger than any report ({MOST_OF_A_REPORT >> 20} MiB)")
-    return data.decode("utf-8")
-
-
-def _named(path: Path) -> str:
-    return clean_text(str(path), 400)
+        raise Failed(f"reference {file}: the model raised {raised(error)}") from error
 
 
 def raised(error: BaseException) -> str:

@@ -13,13 +13,15 @@ import mmbd
 from evaluate import zoos
 from mmbd.workers import run
 
-# Without importlib: that is what Python itself imports first for -m; only -P keeps it from that.
 SOURCE = Path(mmbd.__file__).parents[1]
 BAIT = (
     "multiprocessing", "cyclopts", "rich", "torch", "json", "numpy", "scipy", "safetensors",
-    "typing", "pickle", "random", "ctypes", "contextlib", "dataclasses", "csv",
-    "threading", "pathlib", "warnings", "traceback", "socket", "tempfile", "PIL", "jinja2",
+    "typing", "pickle", "random", "ctypes", "dataclasses", "csv", "inspect", "ast", "selectors",
+    "threading", "pathlib", "traceback", "socket", "tempfile", "PIL", "jinja2", "signal", "struct",
 )  # fmt: skip
+# What Python itself imports for -m before anything else: only -P, or the command mmbd, keeps the
+# working folder out of that.
+PYTHONS_OWN = ("importlib", "warnings", "contextlib", "functools", "collections", "types")
 
 
 @pytest.fixture
@@ -27,12 +29,15 @@ def stranger(tmp_path) -> Path:
     folder = tmp_path / "zoo"
     folder.mkdir()
     zoos.table(folder, clean=1, backdoored=1)
-    for name in BAIT:
-        marker = folder / f"{name}.ran"
-        (folder / f"{name}.py").write_text(
-            f"open({str(marker)!r}, 'w').close()\nraise SystemExit\n"
-        )
+    bait(folder, BAIT)
     return folder
+
+
+def bait(folder: Path, names: tuple[str, ...]) -> None:
+    """Modules that leave a mark and end the process."""
+    for name in names:
+        mark = folder / f"{name}.ran"
+        (folder / f"{name}.py").write_text(f"open({str(mark)!r}, 'w').close()\nraise SystemExit\n")
 
 
 def started(stranger: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -58,6 +63,8 @@ def ran(folder: Path) -> set[str]:
     ids=" ".join,
 )
 def test_nothing_of_the_working_folder_runs(stranger, start):
+    if "-P" in start:
+        bait(stranger, (*PYTHONS_OWN, "mmbd"))
     (table,) = stranger.glob("*.csv")
     done = started(stranger, *start, "evaluate", table.name, "--workers", "2", "--results", "r")
     assert ran(stranger) == set()

@@ -16,11 +16,11 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmbd import gate
 from mmbd.render.text import clean_text
 
 FILE = re.compile(r"<dt>file</dt><dd[^>]*><bdi>([^<]*)</bdi>")  # in a page
 LONGEST = 200  # bytes, so that there is room for a suffix
+MOST = 64 << 20  # bytes of a report
 FORBIDDEN = set('/\\:*?"<>|')  # on one system or another
 
 
@@ -102,7 +102,7 @@ def _of_another(report: Path, model: Path) -> bool:
     if not os.path.lexists(report):
         return False
     try:
-        text = gate.read_text(report)
+        text = _start(report)
         if report.suffix == ".json":
             known = str(json.loads(text)["model"]["file"])
         else:
@@ -112,3 +112,11 @@ def _of_another(report: Path, model: Path) -> bool:
     # Cut and escaped in a page; a folder's report is on the file in it.
     return all(clean_text(model, 400) != clean_text(path, 400)
                for path in (Path(known), Path(known).parent))  # fmt: skip
+
+
+def _start(report: Path) -> str:
+    """A report's text; nothing of what is no regular file, which might never end."""
+    if not report.is_file():
+        return ""
+    with report.open("rb") as opened:
+        return opened.read(MOST).decode("utf-8")

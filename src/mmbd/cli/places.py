@@ -45,7 +45,7 @@ def file(
     if not path.parent.is_dir():
         raise Usage(f"{shown}: there is no folder {clean_text(path.parent, 200)}: make it first")
     if _special(path.parent):
-        raise Usage(f"{shown}: nothing is written to {path.parent.resolve()}; - prints")
+        raise Usage(f"{shown}: nothing is written to {path.parent.resolve()}")
     check_writable(option, path.parent)
     return path
 
