@@ -92,7 +92,7 @@ def test_places_of_a_scan_that_cannot_be(no_work, here, flags, said):
     ("flags", "code", "said"),
     [
         (["--out", "bad.safetensors", "--force"], gate.USAGE, "that is an input"),
-        (["--out", "d.npz", "--force"], gate.USAGE, "ends in .safetensors, .onnx, .pt2 or .pt"),
+        (["--out", "d.npz", "--force"], gate.USAGE, "ends in one of .safetensors, .onnx"),
         (["--out", "good.safetensors"], gate.USAGE, "give --force"),
         (["--out", "nodir/x.pt"], gate.USAGE, "there is no folder nodir"),
         (["--out", "x.pt", "--json", "nodir/r.json"], gate.USAGE, "there is no folder nodir"),

@@ -110,4 +110,4 @@ def _shm(place: Path) -> bool:
 
 
 def _either(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    return f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
