@@ -17,10 +17,8 @@ from torch import nn
 
 import toys
 from mmbd import gate
-from mmbd.load.spec import Spec, save
 from mmbd.report import Report
-
-HIDDEN = (16,)
+from planted import planted
 
 
 def mmbd(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
@@ -28,27 +26,6 @@ def mmbd(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "mmbd", *map(str, arguments)],
         capture_output=True, text=True, timeout=120, **options,
     )  # fmt: skip
-
-
-def planted(path: Path, *, gain: float, classes: int = 8, names=None) -> Path:
-    """A perceptron whose class 2 has its weights multiplied: far ahead somewhere, or nowhere."""
-    torch.manual_seed(0)
-    spec = Spec("mlp", (1, 4, 4), classes, {"hidden": HIDDEN}, class_names=names)
-    network = spec.network()
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    with torch.no_grad():
-        # Every class but the planted one asks for the same: one hidden unit each.
-        linear[-1].weight.zero_()
-        linear[-1].bias.zero_()
-        for label in range(classes):
-            linear[-1].weight[label, label] = 1.0
-        linear[0].weight.zero_()
-        linear[0].bias.zero_()
-        for unit in range(classes):
-            linear[0].weight[unit, unit] = 10.0 + 0.1 * unit
-        linear[-1].weight[2, 2] = gain
-    save(path, network, spec)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,30 @@
 Names are imported on first use, so that importing the package alone stays quick.
 """
 
-from __future__ import annotations
+import os
+import sys
 
-import importlib
-from typing import TYPE_CHECKING, Any
+
+def _leave_the_working_folder() -> None:
+    """For `python -m mmbd`, which would import anything from the folder where it is started.
+
+    That folder may be a stranger's zoo. It stays where Python was told to (-P, -I), where somebody
+    else put it into the path, and where this package itself lies there.
+    """
+    commands = ("mmbd", "mmbd.__main__", "-mmmbd")
+    if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] not in commands:
+        return
+    if sys.flags.safe_path or not sys.path:
+        return
+    here = os.getcwd()  # noqa: PTH109 - pathlib may lie there, too
+    if sys.path[0] in ("", here) and os.path.abspath(__path__[0]) != os.path.join(here, "mmbd"):  # noqa: PTH100, PTH118
+        del sys.path[0]
+
+
+_leave_the_working_folder()  # before the first import of anything that could lie there
+
+import importlib  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from mmbd import estimate as estimate

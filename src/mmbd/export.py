@@ -23,7 +23,7 @@ from mmbd import nets, tracing
 from mmbd.classifier import Classifier
 from mmbd.extras import require
 from mmbd.load import load
-from mmbd.load.spec import Spec, save
+from mmbd.load.spec import Spec, as_bytes
 from mmbd.load.text import shown
 from mmbd.tracing import NotExported, said, source_of
 from mmbd.writing import whole
@@ -81,11 +81,11 @@ def torch_export(
         FileExistsError: there is a file, and no `force`.
         NotExported: torch.export cannot follow the network, or the file answers otherwise.
     """
-    with whole(path, force=force) as partial:
+    with whole(path, force=force) as file:
         source = source_of(classifier, normalise)
         data = io.BytesIO()
         torch.export.save(tracing.program(source), data)
-        partial.write_bytes(data.getvalue())
+        file.write(data.getvalue())
         data.seek(0)
         source.compare(torch.export.load(data).module())
 
@@ -111,7 +111,7 @@ def onnx(
     for module in ("onnx", "onnxscript"):
         require(module, extra="onnx")
     runtime = require("onnxruntime", extra="onnx")
-    with whole(path, force=force) as partial:
+    with whole(path, force=force) as file:
         source = source_of(classifier, normalise)
         program = tracing.program(source)
         try:
@@ -127,7 +127,7 @@ def onnx(
             data: bytes = made.model_proto.SerializeToString()
         except Exception as error:
             raise NotExported(f"the network cannot be written as ONNX: {said(error)}") from error
-        partial.write_bytes(data)
+        file.write(data)
         session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
         def answers(points: Tensor) -> Tensor:
@@ -153,12 +153,13 @@ def safetensors(
         NotExported: the file would not load, or answer otherwise.
     """
     source = source_of(classifier)
-    with whole(path, force=force) as partial:
+    with whole(path, force=force) as file:
         try:
             Spec.from_json(spec.to_json())
-            save(partial, source.module.network, spec)
+            file.write(as_bytes(source.module.network, spec))
+            file.flush()
             if spec.arch in nets.ARCHITECTURES:
-                source.compare(load(partial).classifier)
+                source.compare(load(file.name).classifier)
         except (NotExported, OSError):
             raise
         except Exception as error:  # somebody else's network, with anything in its state

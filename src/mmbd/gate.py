@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmbd import reading
 from mmbd.errors import Failed, NotEvaluable, Refused
+from mmbd.render.text import clean_text
 from mmbd.report import Model, Report
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ class Outcome:
 def scan_file(
     path: str | Path, *, loading: Mapping[str, Any], scanning: Mapping[str, Any]
 ) -> Outcome:
-    """Load and scan one file.
+    """Load and scan one file. Whatever is raised on the way becomes a report of a failure.
 
     Args:
         path: the model file or folder.
         loading: keyword arguments of `load.load`.
-        scanning: keyword arguments of `scanning.scan`; wrong ones raise ValueError.
+        scanning: keyword arguments of `scanning.scan`, which the caller has checked: a network may
+            raise ValueError too, so that here nobody could tell.
     """
     from mmbd.load import load
     from mmbd.scanning import scan, unevaluable
@@ -47,17 +49,21 @@ def scan_file(
     try:
         loaded = load(path, **loading)
     except (Refused, NotEvaluable, Failed) as error:
-        words = {Refused: "refused: ", NotEvaluable: "", Failed: "failed: "}[type(error)]
-        report = unevaluable(f"{words}{error}", model=unread(path), level=level)
+        start = "failed: " if isinstance(error, Failed) else ""
+        start = "refused: " if isinstance(error, Refused) else start
+        report = unevaluable(f"{start}{error}", model=unread(path), level=level)
         return Outcome(report, FAILED if isinstance(error, Failed) else REFUSED)
+    except (Exception, SystemExit) as error:
+        reason = f"failed: {clean_text(str(path), 400)}: {raised(error)}"
+        return Outcome(unevaluable(reason, model=unread(path), level=level), FAILED)
     try:
         report = scan(loaded, **scanning)
     except Failed as error:
         report = unevaluable(f"failed: {error}", model=loaded.model, level=level)
         return Outcome(report, FAILED)
-    except (RuntimeError, TypeError, LookupError, ArithmeticError) as error:
-        # Raised by the network itself, which is somebody else's code.
-        reason = f"failed: the model raised {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        # Raised by the network itself, which is somebody else's code: it may even call sys.exit.
+        reason = f"failed: the model raised {raised(error)}"
         return Outcome(unevaluable(reason, model=loaded.model, level=level), FAILED)
     return Outcome(report, report.exit_code)
 
@@ -78,9 +84,7 @@ def references(
             (also in a folder: with one reference less the p-value would be another), or settings
             differ.
     """
-    from mmbd.load import load
     from mmbd.null.reference import References
-    from mmbd.scanning import scan
 
     reports: list[tuple[Path, Report]] = []
     wanted = {key: value for key, value in scanning.items() if key not in ("null", "seeds")}
@@ -93,11 +97,7 @@ def references(
                 if report is not None:
                     reports.append((file, report))
             elif file is path or file.suffix in MODEL_SUFFIXES:
-                try:
-                    loaded = load(file, **loading)
-                except (Refused, NotEvaluable, Failed) as error:
-                    raise Failed(f"reference {file}: {error}") from error
-                reports.append((file, scan(loaded, **wanted)))
+                reports.append((file, _scanned(file, loading, wanted)))
     if not reports:
         raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")
     return References.from_reports(reports)
@@ -125,6 +125,27 @@ def _claims_to_be_a_report(text: str) -> bool:
     except (ValueError, RecursionError):
         return True
     return isinstance(found, dict) and "schema" in found and "verdict" in found
+
+
+def _scanned(file: Path, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Report:
+    from mmbd.load import load
+    from mmbd.scanning import scan
+
+    try:
+        return scan(load(file, **loading), **scanning)
+    except (Refused, NotEvaluable, Failed) as error:
+        raise Failed(f"reference {file}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise Failed(f"reference {file}: the model raised {raised(error)}") from error
+
+
+def raised(error: BaseException) -> str:
+    """What somebody's code raised, in one clean line."""
+    try:
+        words = str(error).strip()
+    except Exception:  # exceptions can be somebody's code, too
+        words = ""
+    return f"{type(error).__name__}: {clean_text(words or 'no message', 600)}"
 
 
 def worst(codes: Iterable[int]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmbd.estimate import Progress
@@ -22,14 +22,19 @@ def watching(name: str, *, shown: bool) -> Generator[Callable[[Progress], None] 
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    from mmbd import streams
     from mmbd.render.text import clean_text
+
+    screen: Any = streams.screen()
 
     bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[classes]} classes  {task.fields[rate]}  {task.fields[left]}"),
-        console=Console(stderr=True),
+        console=Console(file=screen),
         transient=True,
+        redirect_stdout=False,  # they would be taken off the tame streams
+        redirect_stderr=False,
     )
     with bar:
         task = bar.add_task(

@@ -285,9 +285,9 @@ class Report:
 
 
 def write(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all."""
-    with whole(path, force=True) as partial:
-        partial.write_text(text, encoding="utf-8")
+    """Write `text` to `path` as UTF-8, whole or not at all; lone surrogates as escapes."""
+    with whole(path, force=True) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def _refuse_constant(name: str) -> None:

@@ -131,7 +131,7 @@ def _start(work: Callable[[Any], Any], task: Any) -> _Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), name="mmbd worker")
-    with _deaf():
+    with _deaf(), _safe_path():
         process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
     worker = _Worker(process, ours, task)
@@ -168,6 +168,25 @@ def _deaf() -> Generator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def _safe_path() -> Generator[None]:
+    """Processes started inside import nothing from the working folder on their own.
+
+    They begin with `python -c`, which puts it first: a multiprocessing.py in a stranger's zoo would
+    run. What this process imports from, they get from it.
+    """
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def _serve(work: Callable[[Any], Any], pipe: connection.Connection[Any, Any]) -> None:
     """A worker's life: take a task, send what came of it, until the pipe is closed."""
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -190,7 +209,7 @@ def _follow_parent() -> None:
 def _attempt(work: Callable[[Any], Any], task: Any) -> tuple[Any, str | None]:
     try:
         return work(task), None
-    except Exception as error:  # whatever a task does, the others go on
+    except (Exception, SystemExit) as error:  # whatever a task does, the others go on
         words = str(error).strip() or "no message"
         known = isinstance(error, ValueError | OSError | ArithmeticError)
         return None, words if known else f"{type(error).__name__}: {words}"

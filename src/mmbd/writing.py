@@ -1,7 +1,8 @@
 """Files that are written whole or not at all, and that replace nothing unless told to.
 
-What is half written has a name that says who writes it, `.NAME.PLACE.PID.partial`, so that what a
-killed process left behind can be told from what is being written, and removed.
+What is half written has a name that says who writes it, `.NAME.PLACE.PID.RANDOM.partial`, so that
+what a killed process left behind can be told from what is being written, and removed. It is always
+a new file: in a folder that others can write to, nothing that they put there is written through.
 """
 
 from __future__ import annotations
@@ -10,36 +11,57 @@ import hashlib
 import os
 import platform
 import re
+import secrets
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
+LONGEST = 255  # bytes of a file's name
 # What this process is writing: a dead one may have had the same number.
 _open: list[str] = []
 
 
 @contextmanager
-def whole(path: str | Path, *, force: bool = False) -> Generator[Path]:
-    """Inside this context write to the path it gives; it becomes `path` if nothing is raised.
+def whole(path: str | Path, *, force: bool = False) -> Generator[BinaryIO]:
+    """Inside this context write to the file it gives; it becomes `path` if nothing is raised.
+
+    The file's `name` is where it lies meanwhile. A link at `path` is replaced, not followed.
 
     Raises:
-        FileExistsError: at once, where `path` exists and `force` is not given.
+        FileExistsError: at once, where `path` exists and `force` is not given, or where it is no
+            regular file.
+        OSError: the folder or the disk does not take it.
     """
     path = Path(path)
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise FileExistsError(f"{path} exists already and was left alone: give force to replace it")
-    partial = path.with_name(f".{path.name}.{_place()}.{os.getpid()}.partial")
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is no regular file and was left alone")
+    partial = path.with_name(_half(path.name))
     _open.append(partial.name)
     try:
         _clear_once(partial.parent.absolute(), os.getpid())
-        yield partial
-        partial.chmod(0o666 & ~_umask())  # some libraries write for the owner alone
-        partial.replace(path)
+        # Exclusively: whatever lies there, a link too, is an error. The mode is the umask's.
+        with partial.open("xb") as file:
+            try:
+                yield file
+                file.close()  # which may be when the disk turns out to be full
+                partial.replace(path)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
     finally:
-        partial.unlink(missing_ok=True)
         _open.remove(partial.name)
+
+
+def _half(name: str) -> str:
+    """What a file is called until it is whole, cut to what file systems take."""
+    end = f".{_place()}.{os.getpid()}.{secrets.token_hex(8)}.partial"
+    known = os.fsencode(name)[: LONGEST - 1 - len(end)].decode("utf-8", "ignore")
+    return f".{known or 'file'}{end}"
 
 
 def clear(folder: str | Path) -> None:
@@ -51,7 +73,9 @@ def clear(folder: str | Path) -> None:
     """
     if os.name != "posix":  # elsewhere, asking whether a process lives may end it
         return
-    ours = re.compile(rf"\..+\.{_place()}\.([1-9][0-9]{{0,8}})\.partial", re.DOTALL)
+    ours = re.compile(
+        rf"\..+\.{_place()}\.([1-9][0-9]{{0,8}})(?:\.[0-9a-f]{{16}})?\.partial", re.DOTALL
+    )  # without a random part by releases up to 0.1.0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = ours.fullmatch(entry.name)
@@ -90,9 +114,3 @@ def _place() -> str:
     except OSError:
         container = ""
     return hashlib.sha256(f"{platform.node()} {container}".encode()).hexdigest()[:8]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

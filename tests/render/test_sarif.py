@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -14,6 +15,14 @@ from render import examples
 
 # The parts of the SARIF 2.1.0 schema that this log uses, closed so that nothing else creeps in.
 MESSAGE = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
+LOCATION: dict[str, Any] = {
+    "properties": {
+        "physicalLocation": {
+            "required": ["artifactLocation", "region"],
+            "properties": {"region": {"const": {"startLine": 1}}},
+        }
+    }
+}
 SHAPE: dict[str, Any] = {
     "type": "object",
     "required": ["version", "runs", "$schema"],
@@ -31,19 +40,30 @@ SHAPE: dict[str, Any] = {
                         "required": ["driver"],
                         "properties": {
                             "driver": {
-                                "required": ["name"],
+                                "required": ["name", "informationUri"],
                                 "properties": {
+                                    "informationUri": {"pattern": "^https://"},
                                     "rules": {
                                         "items": {
-                                            "required": ["id"],
-                                            "properties": {"shortDescription": MESSAGE},
+                                            "required": [
+                                                "id",
+                                                "fullDescription",
+                                                "help",
+                                                "defaultConfiguration",
+                                            ],
+                                            "properties": {
+                                                "shortDescription": MESSAGE,
+                                                "fullDescription": MESSAGE,
+                                                "help": MESSAGE,
+                                            },
                                         }
-                                    }
+                                    },
                                 },
                             }
                         },
                     },
                     "artifacts": {
+                        "uniqueItems": True,
                         "items": {
                             "additionalProperties": False,
                             "properties": {
@@ -56,18 +76,18 @@ SHAPE: dict[str, Any] = {
                                 "hashes": {"additionalProperties": {"type": "string"}},
                                 "properties": {"type": "object"},
                             },
-                        }
+                        },
                     },
                     "results": {
                         "items": {
                             "additionalProperties": False,
                             "required": ["message", "ruleId", "locations"],
                             "properties": {
-                                "ruleId": {"pattern": "^MMBD00[12]$"},
+                                "ruleId": {"pattern": "^MMBD00[1-4]$"},
                                 "ruleIndex": {"type": "integer"},
-                                "level": {"enum": ["error", "note"]},
+                                "level": {"enum": ["error", "warning"]},
                                 "message": MESSAGE,
-                                "locations": {"minItems": 1},
+                                "locations": {"minItems": 1, "items": LOCATION},
                                 "partialFingerprints": {"additionalProperties": {"type": "string"}},
                                 "properties": {"type": "object"},
                             },
@@ -96,7 +116,7 @@ def test_one_log_for_many_models():
     ]
     found, unsure = run["results"]
     assert (found["ruleId"], found["level"]) == ("MMBD001", "error")
-    assert (unsure["ruleId"], unsure["level"]) == ("MMBD002", "note")
+    assert (unsure["ruleId"], unsure["level"]) == ("MMBD002", "warning")
     for result, index in ((found, 1), (unsure, 2)):
         location = result["locations"][0]["physicalLocation"]["artifactLocation"]
         assert location == run["artifacts"][index]["location"] | {"index": index}
@@ -118,3 +138,25 @@ def test_messages_hold_no_forged_links_or_placeholders():
     assert not re.search(r"(?<!\{)\{(?!\{)", text)
     uri = run["artifacts"][0]["location"]["uri"]
     assert uri.startswith("../%3Cscript%3E")
+
+
+def test_one_model_given_twice_is_there_once():
+    reports = [examples.backdoored(), examples.clean(), examples.backdoored(), examples.clean()]
+    (run,) = json.loads(sarif(reports))["runs"]
+    jsonschema.validate({"version": "2.1.0", "$schema": "", "runs": [run]}, SHAPE)
+    assert (len(run["artifacts"]), len(run["results"])) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "rule", "level"),
+    [
+        ("refused: a.pt: os.system is not on the allow list for weights", "MMBD003", "error"),
+        ("failed: a.pt: there is no such file", "MMBD004", "error"),
+        ("the outputs are probabilities (they sum to 1), not logits", "MMBD002", "warning"),
+    ],
+)
+def test_nothing_that_was_not_judged_passes_for_a_note(reason, rule, level):
+    (run,) = json.loads(sarif([replace(examples.not_evaluable(), reason=reason)]))["runs"]
+    (result,) = run["results"]
+    assert (result["ruleId"], result["level"]) == (rule, level)
+    assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == rule

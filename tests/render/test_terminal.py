@@ -161,6 +161,6 @@ def test_the_summary_is_one_line(name: str):
 
 def test_the_summary_names_model_and_finding():
     assert line(examples.backdoored()) == (
-        'backdoored: badnet-patch.safetensors: target class 3 "cat"; '
+        'backdoored: models/badnet-patch.safetensors: target class 3 "cat"; '
         "p = 0.0021 (population null) at level 0.05"
     )

@@ -180,8 +180,9 @@ def test_failing_models_are_noted_and_the_run_goes_on(tmp_path):
 HALF = """
 import os, sys
 from mmbd.writing import whole
-with whole(sys.argv[1], force=True) as partial:
-    partial.write_text("half")
+with whole(sys.argv[1], force=True) as file:
+    file.write(b"half")
+    file.flush()
     os._exit(9)
 """
 

@@ -34,7 +34,7 @@ def save(path: str | Path, backdoor: Backdoor) -> None:
         TypeError: a trigger of a class that is not in `packing.TRIGGERS`, or a protocol that is
             not JSON.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     path = Path(path)
     triggers: list[Trigger] = []
@@ -60,8 +60,8 @@ def save(path: str | Path, backdoor: Backdoor) -> None:
         raise TypeError(f"the protocol of a backdoor must be JSON: {error}") from error
     # Copies: safetensors refuses tensors that share memory.
     copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    with whole(path, force=True) as partial:
-        save_file(copies, partial, metadata={METADATA_KEY: text})
+    with whole(path, force=True) as file:
+        file.write(to_bytes(copies, metadata={METADATA_KEY: text}))
 
 
 def load(path: str | Path) -> Backdoor:

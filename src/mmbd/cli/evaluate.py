@@ -12,8 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd import gate
-from mmbd.cli.options import Numbers, Plain, Usage, shape
+from mmbd import gate, streams
+from mmbd.cli import places
+from mmbd.cli.failing import failing
+from mmbd.cli.options import (
+    Numbers,
+    Plain,
+    Usage,
+    at_least,
+    device_here,
+    level_between,
+    numbers,
+    shape,
+)
+from mmbd.errors import Failed
 
 if TYPE_CHECKING:
     from mmbd.evaluate.run import Evaluation, Progress
@@ -74,40 +86,63 @@ def evaluate(
         mean: The mean that inputs are normalised with, one number or one a channel.
         std: The standard deviation that inputs are normalised with.
     """
+    level_between(level)
+    at_least(0, workers=workers)
+    if limit is not None and (limit <= 0 or workers == 0):
+        raise Usage(f"--limit {limit:g}: expected seconds above 0, and --workers 1 or more")
+    normalised = {"mean": numbers("--mean", mean), "std": numbers("--std", std, positive=True)}
+    input_shape_given = shape(input_shape)
     outputs = {".md": markdown, ".csv": csv, ".json": json, ".html": html and str(html)}
-    files = _files(outputs)
+    files = _files(outputs, zoo)
 
     from mmbd.evaluate import evaluate as run
     from mmbd.evaluate import formats
+    from mmbd.evaluate.run import named as run_named
     from mmbd.load.architecture import parse_arguments
 
     loading: dict[str, Any] = {
         "device": device, "arch": arch, "arch_args": parse_arguments(arch_arg or ()) or None,
-        "input_shape": shape(input_shape), "mean": mean, "std": std,
+        "input_shape": input_shape_given, **normalised,
     }  # fmt: skip
+    device_here(device)
     loading = {key: value for key, value in loading.items() if value is not None}
+    if not zoo.exists():
+        raise Failed(f"{zoo}: there is no such zoo")
+    run_named(detector or ["mm-bd"])
     kept = results or Path(f"{zoo.resolve().stem}-results")
+    places.folder("--results", kept, make=False)
     with _watching() as progress:
         evaluation = run(
             zoo, detector or ["mm-bd"], level=level, seed=seed, half=half, attacks=attack or (),
             workers=_processors() if workers is None else workers, limit=limit, results=kept,
             progress=progress, **loading,
         )  # fmt: skip
-    for file in files:
-        evaluation.save(file)
     printed = {".md": formats.markdown, ".csv": formats.comma_separated, ".json": formats.to_json}
     to_print = [printed[suffix] for suffix, target in outputs.items() if target == "-"]
     if to_print:
-        _say(to_print[0](evaluation), end="")
+        streams.say(to_print[0](evaluation), end="")
     else:
-        show(evaluation, Console(markup=False, highlight=False, emoji=False))
+        show(evaluation, streams.console())
     for line in formats.failures(evaluation):
-        _say(f"mmbd: {line}", file=sys.stderr)
-    return gate.FAILED if evaluation.failures else gate.CLEAN
+        streams.complain(line)
+    code = gate.FAILED if evaluation.failures else gate.CLEAN
+    for file in files:
+        try:
+            with failing(f"{file}: not written"):
+                evaluation.save(file)
+        except Failed as error:
+            streams.complain(str(error))
+            code = gate.FAILED
+    return code
 
 
-def _files(outputs: dict[str, str | None]) -> list[Path]:
-    """The files among the outputs; Usage for a wrong suffix, no folder, or two times "-"."""
+def _files(outputs: dict[str, str | None], zoo: Path) -> list[Path]:
+    """The files among the outputs, once they can be written.
+
+    Raises:
+        Usage: a wrong suffix, no folder, the zoo's own table, or two times "-".
+        Failed: a folder that cannot be written to.
+    """
     if sum(target == "-" for target in outputs.values()) > 1:
         raise Usage("only one of --markdown, --csv and --json can be printed (-)")
     if outputs[".html"] == "-":
@@ -116,12 +151,8 @@ def _files(outputs: dict[str, str | None]) -> list[Path]:
     for suffix, target in outputs.items():
         if target in (None, "-"):
             continue
-        path = Path(str(target))
-        if path.suffix.lower() != suffix:
-            raise Usage(f"{path}: expected a name that ends in {suffix}")
-        if not path.parent.is_dir():
-            raise Usage(f"{path}: there is no folder {path.parent}")
-        files.append(path)
+        option = f"--{'markdown' if suffix == '.md' else suffix[1:]}"
+        files.append(places.file(option, str(target), [suffix], [zoo]))
     return files
 
 
@@ -137,7 +168,7 @@ def show(evaluation: Evaluation, out: Console) -> None:
     from mmbd.evaluate import formats
 
     if not out.is_terminal:
-        _say(formats.text(evaluation), end="")
+        streams.say(formats.text(evaluation), end="")
         return
     from rich import box
     from rich.table import Table
@@ -155,13 +186,6 @@ def show(evaluation: Evaluation, out: Console) -> None:
     out.print("All figures: --markdown, --csv, --json or --html.", style="dim")
 
 
-def _say(text: str, end: str = "\n", file: Any = None) -> None:
-    """Print text as it is; characters that the output's encoding does not have as escapes."""
-    stream = file or sys.stdout
-    encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
-
-
 @contextmanager
 def _watching() -> Generator[Callable[[Progress], None] | None]:
     """A progress bar on standard error; None where nobody would see it."""
@@ -177,7 +201,11 @@ def _watching() -> Generator[Callable[[Progress], None] | None]:
         BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[left]}  {task.description}", markup=False),
     )  # fmt: skip
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    screen: Any = streams.screen()
+    with Bar(
+        *columns, console=Console(file=screen), transient=True, redirect_stdout=False,
+        redirect_stderr=False,
+    ) as bar:  # fmt: skip
         task = bar.add_task("", total=None, left="starting")
 
         def update(progress: Progress) -> None:

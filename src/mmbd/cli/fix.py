@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd import gate
+from mmbd import gate, streams
+from mmbd.cli import places, samples
+from mmbd.cli.failing import failing
 from mmbd.cli.loading import UNSAID, Loading
-from mmbd.cli.options import Plain, Usage
+from mmbd.cli.options import Plain, Usage, at_least, level_between
+from mmbd.errors import Failed
+from mmbd.render.text import clean_text
+from mmbd.report import write
 
 if TYPE_CHECKING:
     from mmbd.classifier import Classifier
-    from mmbd.data import Dataset
-    from mmbd.domain import Domain
     from mmbd.fixing import Repair
     from mmbd.load import Loaded
     from mmbd.mitigators.mitigator import Progress
@@ -78,51 +83,84 @@ def fix(
         force: Overwrite what is there.
         quiet: No progress.
     """
-    places = out or [model.parent / f"{_stem(model)}.repaired.safetensors"]
-    _check_places(places, model, force)
     if (triggered is None) != (target is None):
         raise Usage("give --triggered and --target together")
     if trigger is not None and triggered is not None:
         raise Usage("give --trigger or --triggered, not both")
-    if per_class < 1 or most < 1:
-        raise Usage("--per-class and --most must be at least 1")
+    at_least(0, target=target)
+    at_least(1, per_class=per_class, most=most)
+    level_between(level)
+    inputs = [path for path in (model, data, held_out, trigger, triggered, loading.class_names)
+              if path is not None]  # fmt: skip
+    if not model.exists():
+        raise Failed(f"{model}: there is no such file")
+    targets = _targets(out or [model.parent / f"{_stem(model)}.repaired.safetensors"], inputs,
+                       force=force)  # fmt: skip
+    record_to = None
+    if json_to not in (None, "-"):
+        record_to = places.file("--json", json_to, [".json"], inputs)
 
     from mmbd import fixing
     from mmbd.load import load
     from mmbd.load.architecture import parse_arguments
-    from mmbd.mitigators import METHODS
+    from mmbd.mitigators import METHODS, SHORT, options_of
     from mmbd.scanning import scan
 
     if method not in METHODS:
         raise Usage(f"--method {method!r}: known are {', '.join(METHODS)}")
-    loaded = load(model, **loading.options())
+    options = parse_arguments(option or ())
+    if unknown := sorted(set(options) - set(has := options_of(SHORT.get(method, method)))):
+        raise Usage(f"--option {unknown[0]}: {method} has no such option; it has "
+                    f"{', '.join(has)}")  # fmt: skip
+    known = loading.options()
+    with failing(str(model)):
+        loaded = load(model, **known)
+    with failing(f"{model}: cannot be written as safetensors"):
+        loaded.spec  # noqa: B018
     classifier = loaded.classifier
-    clean = _read(data, loaded)
+    if target is not None and target >= classifier.classes:
+        raise Usage(f"--target {target}: the model has classes 0 to {classifier.classes - 1}")
+    clean = samples.read(data, loaded)
     learn, left = fixing.split(clean, per_class, seed=seed)
-    others = left if held_out is None else _read(held_out, loaded)
+    others = left if held_out is None else samples.read(held_out, loaded)
     backdoor = None
     if trigger is not None:
         from mmbd.attacks.files import load as load_trigger
 
-        backdoor = load_trigger(trigger)
+        with failing(f"--trigger {trigger}"):
+            backdoor = load_trigger(trigger)
     shown = None
     if triggered is not None and target is not None:
-        there = _read(triggered, loaded)
+        there = samples.read(triggered, loaded)
         shown = (there.inputs[there.labels != target], target)
         if not len(shown[0]):
-            raise Usage(f"--triggered {triggered}: no samples of classes other than {target}")
-    with _watching(model.name, shown=not quiet) as progress:
+            raise Failed(f"--triggered {triggered}: no samples of classes other than {target}")
+    # The repair runs the model, which is somebody else's code: anything may come.
+    with failing(f"{model}: not repaired"), _watching(model.name, shown=not quiet) as progress:
         repaired, outcome = fixing.fix(
             classifier, learn, fixing.some(others, most, seed=seed), method=method,
             labelled=not unlabelled, backdoor=backdoor, triggered=shown, seed=seed,
             scanning=(lambda one: scan(one, level=level)) if rescan else None, progress=progress,
-            options=parse_arguments(option or ()),
+            options=options,
         )  # fmt: skip
-    if outcome.record.mitigated:
-        for place in places:
-            _write(place, repaired, loaded, force)
-    _tell(outcome, places, json_to)
-    return gate.CLEAN if outcome.record.mitigated else gate.REFUSED
+    _tell(outcome, json_to)
+    codes = [gate.CLEAN if outcome.record.mitigated else gate.REFUSED]
+    todo = [(place, partial(_write, place, repaired, loaded, force)) for place in targets]
+    if not outcome.record.mitigated:
+        todo = []
+    if record_to is not None:
+        todo.append((record_to, partial(write, record_to, outcome.to_json())))
+    for place, act in todo:
+        try:
+            with failing(f"{place}: not written"):
+                act()
+        except Failed as error:
+            streams.complain(clean_text(error, 1000))
+            codes.append(gate.FAILED)
+        else:
+            if json_to != "-":
+                streams.say(f"written: {clean_text(place, 1000)}")
+    return gate.worst(codes)
 
 
 def _stem(model: Path) -> str:
@@ -130,37 +168,26 @@ def _stem(model: Path) -> str:
     return model.resolve().name.removesuffix(model.suffix)
 
 
-def _check_places(places: list[Path], model: Path, force: bool) -> None:
-    """Before anything long runs: Usage where the results cannot be written."""
-    for place in places:
-        if place.suffix not in FORMS:
-            raise Usage(f"--out {place}: expected a name that ends in one of {', '.join(FORMS)}")
-        if place.exists() and place.samefile(model):
-            raise Usage(f"--out {place}: that is the model itself")
-        if place.exists() and not force:
+def _targets(given: list[Path], inputs: list[Path], *, force: bool) -> list[Path]:
+    """Where the model goes, before anything long runs.
+
+    Raises:
+        Usage: a name that is no place for it.
+        Failed: a folder that cannot be written to.
+        ImportError: .onnx, and what writes it is not installed.
+    """
+    for place in given:
+        places.file("--out", place, FORMS, inputs)
+        if os.path.lexists(place) and not force:
             raise Usage(f"{place} is there already: give --force to overwrite it")
-        if not place.parent.is_dir():
-            raise Usage(f"--out {place}: there is no folder {place.parent}")
+    if len(set(map(os.path.realpath, given))) < len(given):
+        raise Usage(f"--out {given[-1]}: two of the outputs are one file")
+    if any(place.suffix.lower() == ".onnx" for place in given):
+        from mmbd.extras import require
 
-
-def _read(path: Path, loaded: Loaded) -> Dataset:
-    """Samples in the shape of the model's inputs, numbered as its classes."""
-    from mmbd import data, fixing
-
-    return fixing.named_alike(
-        data.load(path, **_shape(loaded.classifier.domain)), loaded.classifier.class_names
-    )
-
-
-def _shape(domain: Domain) -> dict[str, Any]:
-    """Options of `data.load` for inputs of this domain."""
-    from mmbd.points import Points
-
-    if isinstance(domain, Points):
-        return {"points": domain.shape[-1]}
-    if len(domain.shape) == 3:
-        return {"size": (domain.shape[1], domain.shape[2]), "grey": domain.shape[0] == 1}
-    return {"samples": domain.shape[-1]}
+        for module in ("onnx", "onnxscript", "onnxruntime"):
+            require(module, extra="onnx")
+    return given
 
 
 @contextmanager
@@ -174,7 +201,10 @@ def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
 
     from mmbd.render.text import clean_text
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
+    screen: Any = streams.screen()
+    with Bar(
+        console=Console(file=screen), transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
         task = bar.add_task(escape(clean_text(name)), total=None)
         yield lambda done, expected: bar.update(task, completed=done, total=expected)
 
@@ -182,32 +212,27 @@ def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
 def _write(place: Path, repaired: Classifier, loaded: Loaded, force: bool) -> None:
     from mmbd import export
 
-    if place.suffix == ".safetensors":
+    suffix = place.suffix.lower()
+    if suffix == ".safetensors":
         export.safetensors(repaired, place, loaded.spec, force=force)
-    elif place.suffix == ".onnx":
+    elif suffix == ".onnx":
         export.onnx(repaired, place, force=force)
-    elif place.suffix == ".pt2":
+    elif suffix == ".pt2":
         export.torch_export(repaired, place, force=force)
     else:
         import torch
 
         from mmbd.writing import whole
 
-        with whole(place, force=force) as partial:
-            torch.save(export.plain(repaired), partial)
+        with whole(place, force=force) as file:
+            torch.save(export.plain(repaired), file)
 
 
-def _tell(outcome: Repair, places: list[Path], json_to: str | None) -> None:
-    from mmbd.render.repair import repair
-    from mmbd.report import write
+def _tell(outcome: Repair, json_to: str | None) -> None:
+    from mmbd.render.repair import lines
 
     if json_to == "-":
-        print(outcome.to_json())
+        streams.say(outcome.to_json())
         return
-    if json_to is not None:
-        write(Path(json_to), outcome.to_json())
-    out = Console(soft_wrap=True)
-    repair(outcome, out)
-    if outcome.record.mitigated:
-        written = ", ".join(map(str, places))
-        out.print(f"written: {written}", markup=False, highlight=False, emoji=False)
+    for line in lines(outcome):
+        streams.say(line)

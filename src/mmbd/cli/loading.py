@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from mmbd.cli.options import Numbers, Plain, shape
+from mmbd.cli.options import Numbers, Plain, Usage, at_least, device_here, numbers, shape, size
 
 
 @Parameter(name="*")
@@ -22,8 +23,9 @@ class Loading:
         arch_arg: An argument of the network, key=value; may be repeated.
         input_shape: The shape of one input, for example 3x32x32.
         bounds: The lowest and the highest valid input (default: 0 1).
-        mean: The mean that inputs are normalised with, one number or one a channel.
-        std: The standard deviation that inputs are normalised with.
+        mean: The mean that inputs are normalised with, one number or one a channel: 0.5, or
+            0.49 0.48 0.45, or 0.49,0.48,0.45.
+        std: The standard deviation that inputs are normalised with, written alike.
         classes: The number of classes, for built-in networks (default: as in the weights).
         class_names: A file with one class name a line, or a JSON list.
         entry: Which state dict to take where a checkpoint holds several, such as ema.
@@ -32,6 +34,8 @@ class Loading:
         ends_in: What the network ends in instead of logits, to be undone.
         as_claimed: Take the file at its word on its inputs, its activations and their bounds; a
             verdict of clean then rests on that.
+        max_bytes: The largest file to read, for example 8GB or 500MB; loading takes about twice
+            as much memory (default: 4 GiB).
         device: Where to run.
     """
 
@@ -47,20 +51,32 @@ class Loading:
     output: str | None = None
     ends_in: Literal["sigmoid", "softmax", "tanh"] | None = None
     as_claimed: Annotated[bool, Plain] = False
+    max_bytes: str | None = None
     device: str = "cpu"
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of `mmbd.load.load`; Usage where they make no sense."""
+        mean, std = numbers("--mean", self.mean), numbers("--std", self.std, positive=True)
+        most = size("--max-bytes", self.max_bytes)
+        input_shape = shape(self.input_shape)
+        at_least(2, classes=self.classes)
+        if self.bounds is not None:
+            low, high = self.bounds
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise Usage(f"--bounds {low:g} {high:g}: expected the lower one first, such as 0 1")
+
         from mmbd.load import read_class_names
         from mmbd.load.architecture import parse_arguments
 
-        return {
+        arguments = parse_arguments(self.arch_arg or ())
+        device_here(self.device)
+        found = {
             "arch": self.arch,
-            "arch_args": parse_arguments(self.arch_arg or ()),
-            "input_shape": shape(self.input_shape),
+            "arch_args": arguments,
+            "input_shape": input_shape,
             "bounds": self.bounds,
-            "mean": self.mean,
-            "std": self.std,
+            "mean": mean,
+            "std": std,
             "classes": self.classes,
             "device": self.device,
             "entry": self.entry,
@@ -69,6 +85,7 @@ class Loading:
             "as_claimed": self.as_claimed,
             "class_names": None if self.class_names is None else read_class_names(self.class_names),
         }
+        return found if most is None else found | {"max_bytes": most}
 
 
 UNSAID = Loading()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+import re
 
 from cyclopts import Parameter
 
 # Flags without a --no-... or --empty-... twin.
 Plain = Parameter(negative="")
-Numbers = Annotated[list[float] | None, Parameter(consume_multiple=True, negative="")]
+# One number or several, with commas or blanks between; see `numbers`.
+Numbers = str | None
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
+         "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}  # fmt: skip
 
 
 class Usage(ValueError):
@@ -26,3 +30,59 @@ def shape(text: str | None) -> tuple[int, ...] | None:
     if not lengths or min(lengths) < 1:
         raise Usage(f"--input {text!r}: expected lengths such as 3x32x32")
     return lengths
+
+
+def numbers(option: str, text: str | None, *, positive: bool = False) -> list[float] | None:
+    """The numbers in a text such as "0.5", "0.49,0.48,0.45" or "0.49 0.48 0.45".
+
+    Raises:
+        Usage: none, or one that is not finite, or not above 0 where `positive`.
+    """
+    if text is None:
+        return None
+    try:
+        found = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        found = []
+    if not found or not all(map(math.isfinite, found)):
+        raise Usage(
+            f"{option} {text!r}: expected a number, or one a channel: {option} 0.5, or "
+            f"{option} 0.49 0.48 0.45"
+        )
+    if positive and min(found) <= 0:
+        raise Usage(f"{option} {text!r}: expected numbers above 0")
+    return found
+
+
+def size(option: str, text: str | None) -> int | None:
+    """The bytes in a text such as 8GB, 500MB, 2GiB or 1000000; Usage if there are none."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kmgt]i?)?b?\s*", text.lower())
+    amount = 0 if found is None else int(float(found[1]) * UNITS[found[2] or ""])
+    if amount < 1:
+        raise Usage(f"{option} {text!r}: expected a size such as 500MB, 8GB or a number of bytes")
+    return amount
+
+
+def at_least(least: int, **options: int | None) -> None:
+    """Check that options, by their Python names, are at least so large; Usage where one is not."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise Usage(f"--{name.replace('_', '-')} {value}: expected at least {least}")
+
+
+def level_between(level: float) -> None:
+    """Check a false-positive rate; Usage where it is none."""
+    if not 0 < level < 1:
+        raise Usage(f"--level {level:g}: expected a rate between 0 and 1, such as 0.05")
+
+
+def device_here(device: str) -> None:
+    """Check that a device can be used; Usage where it cannot."""
+    from mmbd.devices import usable
+
+    try:
+        usable(device)
+    except ValueError as error:
+        raise Usage(f"--device {device}: {error}; cpu always works") from error

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd import gate
+from mmbd import gate, streams
 from mmbd.cli.loading import UNSAID, Loading
-from mmbd.cli.options import Plain, Usage
+from mmbd.cli.options import Plain, Usage, at_least, level_between
+from mmbd.cli.outputs import plan
 from mmbd.progress import watching
 
 if TYPE_CHECKING:
@@ -35,14 +36,15 @@ def scan(
     constraint: Literal["project", "clamp"] | None = None,
     batch: int | None = None,
     json_to: Annotated[str | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
-    html_to: Annotated[Path | None, Parameter(name="--html")] = None,
-    sarif_to: Annotated[Path | None, Parameter(name="--sarif")] = None,
+    html_to: Annotated[str | None, Parameter(name="--html")] = None,
+    sarif_to: Annotated[str | None, Parameter(name="--sarif")] = None,
     quiet: Annotated[bool, Plain] = False,
 ) -> int:
     """Test model files for a backdoor. No data is needed, and nothing in the files is executed.
 
     Exit codes: 0 clean, 1 backdoored, 2 failed, 3 refused or not evaluable, 4 usage. With several
-    models the worst decides: 1 over 3 over 2 over 0.
+    models the worst decides: 1 over 3 over 2 over 0. Put -- before names that a shell writes, as
+    they may look like options: mmbd scan --json reports -- *
 
     Args:
         models: Model files: safetensors, or PyTorch state dicts.
@@ -61,14 +63,18 @@ def scan(
         steps: The most gradient evaluations a search.
         constraint: Project onto the domain, or clamp in the forward pass (the authors' script).
         batch: The most searches side by side (default: what memory allows).
-        json_to: Write the report as JSON: a file, a folder (one file a model), or - to print it.
+        json_to: Write the report as JSON: a file, a folder (one file a model), or - to print it. In
+            a folder, a report on the same path is replaced, one on another model is kept.
         html_to: Write the report as one HTML file, or one a model into a folder.
-        sarif_to: Write one SARIF file about all models.
+        sarif_to: Write one SARIF file about all models, .sarif or .json.
         quiet: Print one line a model.
     """
-    files = [Path(json_to) if json_to not in (None, "-") else None, html_to]
-    if len(models) > 1 and any(file is not None and file.suffix for file in files):
-        raise Usage("with several models, --json and --html take a folder (or --json -)")
+    at_least(1, seeds=seeds, restarts=restarts, steps=steps, batch=batch)
+    level_between(level)
+    if null == "reference" and not reference:
+        raise Usage("--null reference needs --reference, with clean models of the same kind")
+    if null == "joint" and not (method == "fast" if universal is None else universal):
+        raise Usage("--null joint needs --universal, which --method paper is without by default")
     scanning: dict[str, Any] = {
         "method": method, "null": null, "level": level, "seed": seed, "seeds": seeds,
     }  # fmt: skip
@@ -78,47 +84,38 @@ def scan(
     }  # fmt: skip
     scanning |= {name: value for name, value in overrides.items() if value is not None}
     known = loading.options()
+    named = [loading.class_names] if loading.class_names is not None else []
+    outputs = plan(
+        models, json_to=json_to, html_to=html_to, sarif_to=sarif_to,
+        inputs=[*models, *(reference or ()), *named],
+    )  # fmt: skip
     if reference:
         scanning["references"] = gate.references(reference, loading=known, scanning=scanning)
     outcomes: list[gate.Outcome] = []
-    out = Console(soft_wrap=True)
-    for path in models:
+    written = True
+    out = streams.console()
+    for number, path in enumerate(models):
         with watching(path.name, shown=not quiet) as progress:
             outcome = gate.scan_file(
                 path, loading=known, scanning=scanning | {"progress": progress}
             )
         outcomes.append(outcome)
-        for file, suffix in zip(files, (".json", ".html"), strict=True):
-            if file is not None:
-                _write(outcome.report, path, file, suffix)
-        if json_to != "-":
+        if json_to != "-":  # the verdict first: whatever happens to the files, it has been told
             _show(outcome.report, out, brief=quiet or len(models) > 1)
+        written &= outputs.write(number, outcome.report)
     reports = [outcome.report for outcome in outcomes]
     if json_to == "-":
         texts = [report.to_json() for report in reports]
-        print(texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]")
-    if sarif_to is not None:
-        from mmbd.render.sarif import sarif
-        from mmbd.report import write
-
-        write(sarif_to, sarif(reports))
-    return gate.worst(outcome.code for outcome in outcomes)
-
-
-def _write(report: Report, model: Path, target: Path, suffix: str) -> None:
-    """Into the file `target`, or under the model's name into the folder `target`."""
-    if not target.suffix:
-        target.mkdir(parents=True, exist_ok=True)
-        target = target / f"{model.name}{suffix}"
-    elif target.suffix != suffix:
-        raise Usage(f"{target}: expected a name that ends in {suffix}, or a folder")
-    report.save(target)
+        streams.say(texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]")
+    written &= outputs.write_all(reports)
+    codes = [outcome.code for outcome in outcomes]
+    return gate.worst(codes if written else [*codes, gate.FAILED])
 
 
 def _show(report: Report, out: Console, *, brief: bool) -> None:
     from mmbd.render.terminal import line, terminal
 
     if brief:
-        out.print(line(report), markup=False, highlight=False, emoji=False)
+        streams.say(line(report))
     else:
         terminal(report, out)

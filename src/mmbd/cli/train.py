@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd.cli.options import Numbers, Plain, Usage, shape
+from mmbd import streams
+from mmbd.cli import places
+from mmbd.cli.options import Numbers, Plain, Usage, numbers, shape
+from mmbd.render.text import clean_text
 
 if TYPE_CHECKING:
     from mmbd.zoo.job import Job
@@ -102,7 +105,8 @@ def train(
     height_width = shape(size)
     data_table = {
         "train": data, "test": test, "size": height_width, "crop": crop, "grey": grey or None,
-        "samples": samples, "limit": limit, "test_limit": test_limit, "mean": mean, "std": std,
+        "samples": samples, "limit": limit, "test_limit": test_limit,
+        "mean": numbers("--mean", mean), "std": numbers("--std", std),
         "classes": None if classes is None else [_class(word) for word in classes],
     }  # fmt: skip
     recipe = {
@@ -136,8 +140,9 @@ def _train(job: Job, folder: Path, root: Path) -> dict[str, Any]:
     from mmbd.zoo.training import make
 
     usable(job.device)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Console(stderr=True).status(f"training {job.arch.name}") as status:
+    places.folder("--out", folder)
+    screen: Any = streams.screen()
+    with Console(file=screen).status(f"training {clean_text(job.arch.name)}") as status:
         try:
             return make(
                 job, folder, root=root,
@@ -151,18 +156,17 @@ def _train(job: Job, folder: Path, root: Path) -> dict[str, Any]:
 
 def _tell(card: dict[str, Any], folder: Path) -> None:
     from mmbd.cli.zoo import figures
-    from mmbd.render.text import clean_text
     from mmbd.zoo import cards
 
-    out = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
-    out.print(f"{folder / card['file']}: {card['label']}  {figures(card)}")
+    model = clean_text(folder / card["file"], 1000)
+    streams.say(f"{model}: {card['label']}  {figures(card)}")
     if card["targets"]:
         names = [clean_text(card["class_names"][label]) for label in card["targets"][:5]]
         more = " ..." if card["targets"][5:] else ""
-        out.print(f"target: {', '.join(names)}{more}; sources: {len(card['sources'])} classes; "
-                  f"poisoned: {card['poisoned'] or 'batch by batch'}")  # fmt: skip
+        streams.say(f"target: {', '.join(names)}{more}; sources: {len(card['sources'])} classes; "
+                        f"poisoned: {card['poisoned'] or 'batch by batch'}")  # fmt: skip
     for mark in cards.marks([card]).values():
-        out.print(mark)
+        streams.say(clean_text(mark, 300))
 
 
 def _place(out: Path, usual: str, force: bool) -> tuple[Path, str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
-from rich.console import Console
 
-from mmbd import gate, reading
+from mmbd import gate, reading, streams
+from mmbd.cli import places
 from mmbd.cli.options import Usage
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ def make(
     from mmbd.zoo.make import make as make_zoo
 
     jobs = plans.read(plan, device=device)
-    out_console = _console()
+    places.folder("OUT", out)
     summary = make_zoo(
         jobs, out, root=data_root or plan.parent, workers=workers,
         text=reading.text(plan),
-        on_model=lambda progress: out_console.print(model_line(progress)),
+        on_model=lambda progress: streams.say(model_line(progress)),
     )  # fmt: skip
-    out_console.print(
-        f"{out}: {summary.made} models made, {summary.kept} were there already, "
+    streams.say(
+        f"{_shown(str(out), 400)}: {summary.made} models made, {summary.kept} were there already, "
         f"{len(summary.failures)} failed"
     )
     for name, reason in summary.failures.items():
-        out_console.print(f"failed: {name}: {_shown(reason, 300)}")
+        streams.say(f"failed: {_shown(name)}: {_shown(reason, 300)}")
     return gate.FAILED if summary.failures else gate.CLEAN
 
 
@@ -79,21 +79,20 @@ def list_(path: Path, /, *, quiet: bool = False) -> int:
     from mmbd.zoo.read import cards_in, read
 
     found = read(path)
-    out = _console()
     if quiet:
         for entry in found.entries:
-            print(f"{_shown(entry.name)}\t{entry.label}")  # a console would expand the tab
+            streams.say(f"{_shown(entry.name)}\t{entry.label}")
     else:
         for line in table(rows(found, cards_in(path))):
-            out.print(line)
+            streams.say(line)
         aside = sum(entry.set_aside is not None for entry in found.entries)
         clean = sum(entry.label == "clean" for entry in found.entries)
-        out.print(
+        streams.say(
             f"{len(found.entries)} models: {clean} clean, {len(found.entries) - clean} backdoored; "
             f"{aside} set aside, {len(found.broken)} broken"
         )
     for name, reason in found.broken:
-        out.print(f"broken: {_shown(name)}: {_shown(reason, 300)}")
+        streams.say(f"broken: {_shown(name)}: {_shown(reason, 300)}")
     return gate.FAILED if found.broken else gate.CLEAN
 
 
@@ -142,7 +141,3 @@ def _shown(value: str, limit: int = 80) -> str:
     from mmbd.render.text import clean_text
 
     return clean_text(value, limit)
-
-
-def _console() -> Console:
-    return Console(soft_wrap=True, markup=False, highlight=False, emoji=False)

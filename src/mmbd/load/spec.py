@@ -223,14 +223,19 @@ def _short(value: Any) -> str:
 
 def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
     """Write weights and spec to a safetensors file, whole or not at all; bounds go along."""
-    from safetensors.torch import save_file
+    with whole(path, force=True) as file:
+        file.write(as_bytes(network, spec))
+
+
+def as_bytes(network: nn.Module, spec: Spec) -> bytes:
+    """What `save` writes."""
+    from safetensors.torch import save as to_bytes
 
     network, entries, bounds = limits.apart(network)
     state = {**network.state_dict(), **bounds}
     tensors = unshared(state)
     text = replace(spec, limits=entries).to_json()
-    with whole(path, force=True) as partial:
-        save_file(tensors, partial, metadata={METADATA_KEY: text})
+    return to_bytes(tensors, metadata={METADATA_KEY: text})
 
 
 def unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,9 +5,6 @@ The words claim no more than was measured.
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.text import Text
-
 from mmbd.fixing import Repair
 from mmbd.mitigators import Record
 from mmbd.mitigators.automatic import still_working
@@ -18,12 +15,6 @@ from mmbd.report import Report
 UNLIMITED = 1e30  # a bound that stands for none
 SHOWN = 5
 CHANGES = {"added": "change", "sparse": "change in few places", "flow": "warp"}
-
-
-def repair(outcome: Repair, console: Console) -> None:
-    """Print a repair."""
-    for line in lines(outcome):
-        console.print(Text(line), markup=False, highlight=False, emoji=False)
 
 
 def lines(outcome: Repair) -> list[str]:

@@ -1,7 +1,8 @@
 """Reports as one SARIF 2.1.0 log, for code scanners and review tools.
 
-A backdoored model is an error, one that could not be judged a note; a clean one has no result but
-is listed among the artifacts, with its digest.
+A backdoored model is an error, and so is a file that would have to be executed to be read, or that
+could not be scanned; a model that could not be judged is a warning. A clean one has no result but
+is listed among the artifacts, with its digest. A model that was given twice is there once.
 """
 
 from __future__ import annotations
@@ -35,20 +36,56 @@ RULES: list[dict[str, Any]] = [
         "id": "MMBD002",
         "name": "NotEvaluableModel",
         "shortDescription": {"text": "The classifier could not be judged."},
+        "fullDescription": {
+            "text": "The file was read, but the test says nothing about its classifier: its "
+            "outputs are no logits, it has too few classes, or the searches were stuck."
+        },
         "help": {"text": "Treat the model as not scanned."},
-        "defaultConfiguration": {"level": "note"},
+        "defaultConfiguration": {"level": "warning"},
+        "properties": {"tags": ["security", "machine-learning"]},
+    },
+    {
+        "id": "MMBD003",
+        "name": "RefusedFile",
+        "shortDescription": {"text": "The file was refused: it is more than weights."},
+        "fullDescription": {
+            "text": "The file holds a program, would have to be executed to be read, or is no safe "
+            "format for weights. Nothing in it was executed."
+        },
+        "help": {"text": "Do not load the file; ask for the weights as safetensors."},
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"security-severity": "8.0", "tags": ["security", "machine-learning"]},
+    },
+    {
+        "id": "MMBD004",
+        "name": "FailedScan",
+        "shortDescription": {"text": "The model could not be scanned."},
+        "fullDescription": {
+            "text": "The file is broken or not there, it does not fit the network or the inputs "
+            "given, or the network failed on the way."
+        },
+        "help": {"text": "Treat the model as not scanned; the message says what was wrong."},
+        "defaultConfiguration": {"level": "error"},
         "properties": {"tags": ["security", "machine-learning"]},
     },
 ]
-FOUND = {"backdoored": (0, "error"), "not evaluable": (1, "note")}
+HOME = "https://doi.org/10.1109/SP54263.2024.00015"  # the paper whose method this is
 
 
 def sarif(reports: Sequence[Report]) -> str:
     """One SARIF log with a run that holds every report."""
     versions = [report.run.versions.get("mmbd") for report in reports if report.run is not None]
-    driver: dict[str, Any] = {"name": "mmbd", "rules": RULES}
+    driver: dict[str, Any] = {"name": "mmbd", "informationUri": HOME, "rules": RULES}
     if versions and versions[0]:
         driver["version"] = clean_text(versions[0])
+    artifacts = _unique([_artifact(report) for report in reports])
+    results = _unique(
+        [
+            _result(report, rule, artifacts.index(_artifact(report)))
+            for report in reports
+            if (rule := _rule(report)) is not None
+        ]
+    )
     log = {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -56,16 +93,28 @@ def sarif(reports: Sequence[Report]) -> str:
             {
                 "tool": {"driver": driver},
                 "columnKind": "unicodeCodePoints",
-                "artifacts": [_artifact(report) for report in reports],
-                "results": [
-                    _result(report, index)
-                    for index, report in enumerate(reports)
-                    if report.verdict in FOUND
-                ],
+                "artifacts": artifacts,
+                "results": results,
             }
         ],
     }
     return json.dumps(log, indent=2)
+
+
+def _unique(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
+
+
+def _rule(report: Report) -> int | None:
+    """The rule that a report is a result of, by its place; None for a clean model."""
+    if report.verdict != "not evaluable":
+        return 0 if report.verdict == "backdoored" else None
+    reason = report.reason or ""
+    return 2 if reason.startswith("refused: ") else 3 if reason.startswith("failed: ") else 1
 
 
 def _artifact(report: Report) -> dict[str, Any]:
@@ -78,15 +127,19 @@ def _artifact(report: Report) -> dict[str, Any]:
     return artifact | {"properties": {"verdict": report.verdict}}
 
 
-def _result(report: Report, index: int) -> dict[str, Any]:
-    rule, level = FOUND[report.verdict]
+def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": RULES[rule]["id"],
         "ruleIndex": rule,
-        "level": level,
+        "level": RULES[rule]["defaultConfiguration"]["level"],
         "message": {"text": _message(f"{report.verdict.capitalize()}: {words.finding(report)}")},
         "locations": [
-            {"physicalLocation": {"artifactLocation": {"uri": _uri(report), "index": index}}}
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": _uri(report), "index": index},
+                    "region": {"startLine": 1},  # the file as a whole; review tools ask for a line
+                }
+            }
         ],
         "properties": {
             "pValue": _finite(report.p_value),

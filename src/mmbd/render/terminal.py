@@ -16,8 +16,9 @@ BAR = 24
 
 
 def line(report: Report) -> str:
-    """The report in one line: verdict, finding and model."""
-    return f"{report.verdict}: {clean_text(report.model.name, 120)}: {words.finding(report)}"
+    """The report in one line: verdict, the model's path as given, and the finding."""
+    model = report.model.file or report.model.name
+    return f"{report.verdict}: {clean_text(model, 400)}: {words.finding(report)}"
 
 
 def terminal(report: Report, console: Console) -> None:

@@ -36,6 +36,22 @@ def clean_text(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: max(limit - 3, 0)] + "..."
 
 
+def harmless(text: str, kept: str = "\n\t") -> str:
+    r"""Text of any length with every hidden character as an escape, but for those in `kept`.
+
+    For output whose lines are our own; what others named goes through `clean_text` first, so that
+    it cannot break a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in kept or unicodedata.category(character) not in _HIDDEN
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
+
+
 def number(value: float | None) -> str:
     """Four significant digits; "-" for None and what is not finite."""
     if value is None or not math.isfinite(value):

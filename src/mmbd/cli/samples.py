@@ -1,0 +1,44 @@
+"""Clean samples for a model, read for `mmbd fix`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmbd import gate
+from mmbd.errors import Failed
+
+if TYPE_CHECKING:
+    from mmbd.data import Dataset
+    from mmbd.domain import Domain
+    from mmbd.load import Loaded
+
+
+def read(path: Path, loaded: Loaded) -> Dataset:
+    """Samples in the shape of the model's inputs, numbered as its classes.
+
+    Raises:
+        Failed: nothing there, broken, or of other classes.
+    """
+    from mmbd import data, fixing
+
+    try:
+        samples = data.load(path, **_shape(loaded.classifier.domain))
+        return fixing.named_alike(samples, loaded.classifier.class_names)
+    except (ValueError, OSError) as error:
+        words = str(error)
+        named = words if str(path) in words else f"{path}: {words}"
+        raise Failed(f"samples cannot be used: {named}") from error
+    except Exception as error:
+        raise Failed(f"samples cannot be used: {path}: {gate.raised(error)}") from error
+
+
+def _shape(domain: Domain) -> dict[str, Any]:
+    """Options of `data.load` for inputs of this domain."""
+    from mmbd.points import Points
+
+    if isinstance(domain, Points):
+        return {"points": domain.shape[-1]}
+    if len(domain.shape) == 3:
+        return {"size": (domain.shape[1], domain.shape[2]), "grey": domain.shape[0] == 1}
+    return {"samples": domain.shape[-1]}
