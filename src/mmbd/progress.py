@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmbd.estimate import Progress
 
+# Seconds from which on a scan says what it will take.
+LONG = 20.0
+
 
 @contextmanager
 def watching(name: str, *, shown: bool) -> Generator[Callable[[Progress], None] | None]:
-    """Give a callback for `estimate.maximum_margins`; None where nobody would see the bar."""
-    if not shown or not sys.stderr.isatty():
+    """Give a callback for `scanning.scan`; None where nothing is to be seen.
+
+    Where there is no terminal for a bar, a long scan says once what it will take.
+    """
+    if not shown:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield _saying(name)
         return
     from rich.console import Console
     from rich.markup import escape
@@ -53,3 +62,26 @@ def watching(name: str, *, shown: bool) -> Generator[Callable[[Progress], None] 
             )
 
         yield update
+
+
+def _saying(name: str) -> Callable[[Progress], None]:
+    """Says on standard error, after the first second, what a scan takes that takes long."""
+    said = False
+
+    def told(progress: Progress) -> None:
+        nonlocal said
+        if said or progress.seconds < 1:
+            return
+        said = True
+        if progress.seconds_left < LONG:
+            return
+        from mmbd import streams
+        from mmbd.render.text import clean_text, seconds
+
+        streams.complain(
+            f"{clean_text(name, 200)}: {progress.classes:,} classes, up to "
+            f"{progress.evaluations_expected:,} gradient evaluations, about "
+            f"{seconds(progress.seconds_left)}"
+        )
+
+    return told

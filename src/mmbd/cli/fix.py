@@ -100,7 +100,7 @@ def fix(
     if json_to not in (None, "-"):
         record_to = places.file("--json", json_to, [".json"], inputs)
 
-    from mmbd import fixing
+    from mmbd import export, fixing
     from mmbd.load import load
     from mmbd.load.architecture import parse_arguments
     from mmbd.mitigators import METHODS, SHORT, options_of
@@ -115,9 +115,9 @@ def fix(
     known = loading.options()
     with failing(str(model)):
         loaded = load(model, **known)
-    with failing(f"{model}: cannot be written as safetensors"):
-        loaded.spec  # noqa: B018
     classifier = loaded.classifier
+    for place in targets:
+        export.check(classifier, place.suffix.lower(), lambda: loaded.spec)
     if target is not None and target >= classifier.classes:
         raise Usage(f"--target {target}: the model has classes 0 to {classifier.classes - 1}")
     clean = samples.read(data, loaded)

@@ -24,7 +24,7 @@ def read(path: Path, loaded: Loaded) -> Dataset:
 
     try:
         samples = data.load(path, **_shape(loaded.classifier.domain))
-        return fixing.named_alike(samples, loaded.classifier.class_names)
+        return fixing.fitting(samples, loaded.classifier)
     except (ValueError, OSError) as error:
         words = str(error)
         named = words if str(path) in words else f"{path}: {words}"

@@ -35,6 +35,7 @@ def scan(
     steps: int | None = None,
     constraint: Literal["project", "clamp"] | None = None,
     batch: int | None = None,
+    limit: float = 3600.0,
     json_to: Annotated[str | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
     html_to: Annotated[str | None, Parameter(name="--html")] = None,
     sarif_to: Annotated[str | None, Parameter(name="--sarif")] = None,
@@ -63,6 +64,8 @@ def scan(
         steps: The most gradient evaluations a search.
         constraint: Project onto the domain, or clamp in the forward pass (the authors' script).
         batch: The most searches side by side (default: what memory allows).
+        limit: The seconds that the scan of a model may take; one whose first steps show that it
+            would take longer fails at once.
         json_to: Write the report as JSON: a file, a folder (one file a model), or - to print it. In
             a folder, a report on the same path is replaced, one on another model is kept.
         html_to: Write the report as one HTML file, or one a model into a folder.
@@ -71,12 +74,15 @@ def scan(
     """
     at_least(1, seeds=seeds, restarts=restarts, steps=steps, batch=batch)
     level_between(level)
+    if not limit > 0:
+        raise Usage(f"--limit {limit:g}: expected more than 0 seconds")
     if null == "reference" and not reference:
         raise Usage("--null reference needs --reference, with clean models of the same kind")
     if null == "joint" and not (method == "fast" if universal is None else universal):
         raise Usage("--null joint needs --universal, which --method paper is without by default")
     scanning: dict[str, Any] = {
         "method": method, "null": null, "level": level, "seed": seed, "seeds": seeds,
+        "limit": limit,
     }  # fmt: skip
     overrides = {
         "universal": universal, "restarts": restarts, "steps": steps, "constraint": constraint,
@@ -95,7 +101,7 @@ def scan(
     written = True
     out = streams.console()
     for number, path in enumerate(models):
-        with watching(path.name, shown=not quiet) as progress:
+        with watching(str(path), shown=not quiet) as progress:
             outcome = gate.scan_file(
                 path, loading=known, scanning=scanning | {"progress": progress}
             )

@@ -61,8 +61,8 @@ def statistics(report: Report, width: int) -> Markup:
         ]
     label = f"Maximum margins of {len(order)} classes"
     if order:
-        largest = words.class_label(report, order[0])
-        label += f"; the largest is {margins[order[0]]}, of {largest}"
+        first = max(order, key=lambda label: values[label])
+        label += f"; the largest is {margins[first]}, of {words.class_label(report, first)}"
     return plot(width, bottom + 44, label, parts)
 
 

@@ -105,7 +105,7 @@ def _both(draw: plots.Draw, report: Report) -> tuple[Markup, Markup]:
 
 
 def _rows(report: Report, order: list[int]) -> list[Row]:
-    top = max((report.statistics[order[0]] or 0.0) if order else 0.0, 0.0)
+    top = max((report.statistics[label] or 0.0 for label in order), default=0.0)
     by_class, margins, gains = report.class_p_values, words.margins(report), words.gains(report)
     return [
         Row(

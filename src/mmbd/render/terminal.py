@@ -64,14 +64,14 @@ def _classes(report: Report, console: Console) -> None:
         return
     gains = words.gains(report)
     also = ", and what one perturbation of all inputs gains" if gains else ""
-    _head(console, f"Maximum margin of every class, in logits, largest first{also}")
+    _head(console, f"Maximum margin of every class, in logits{also}: {words.ranked_by(report)}")
     shown = order if len(order) <= SHOWN + 2 else order[:SHOWN]
     rest = [label for label in order[len(shown) :] if label not in report.targets]
     shown = shown + [label for label in order[len(shown) :] if label in report.targets][:SHOWN]
     margins = words.margins(report)
     names = {label: words.class_name(report, label, 28) for label in shown}
     name_width = max(cell_len(name) for name in names.values())
-    top = max(report.statistics[order[0]] or 0.0, 0.0)
+    top = max(report.statistics[label] or 0.0 for label in order)
     for label in shown:
         value = report.statistics[label] or 0.0
         target = label in report.targets
@@ -85,7 +85,8 @@ def _classes(report: Report, console: Console) -> None:
         cells.append(_bar(console, filled) + ("  target" if target else ""))
         _say(console, "  ".join(cells), "bold red" if target else "")
     if rest:
-        between = f"between {margins[rest[-1]]} and {margins[rest[0]]}"
+        by_margin = sorted(rest, key=lambda label: report.statistics[label] or 0.0)
+        between = f"between {margins[by_margin[0]]} and {margins[by_margin[-1]]}"
         _say(console, f"... {len(rest)} more, {between}", "dim", lead="    ")
     if report.ratio is not None:
         _say(console, f"largest over second largest: {brief(report.ratio, 3)}", lead="    ")

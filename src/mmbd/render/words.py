@@ -35,9 +35,25 @@ def null_basis(null: str) -> str:
 
 
 def ranking(report: Report) -> list[int]:
-    """The classes with a valid statistic, the largest first; ties by number."""
-    found = [(-value, label) for label, value in enumerate(report.statistics) if is_number(value)]
-    return [label for _, label in sorted(found)]
+    """The classes with a valid statistic, by what decides: the most conspicuous first.
+
+    Those that have a margin, but not what decides, come last; ties go by number.
+    """
+    found: list[tuple[bool, float, int]] = []
+    for label, value in enumerate(report.statistics):
+        if is_number(value):
+            decides = report.deciding[label]
+            known = is_number(decides)
+            found.append((not known, -(decides if is_number(decides) else value), label))
+    return [label for _, _, label in sorted(found)]
+
+
+def ranked_by(report: Report) -> str:
+    """What the order of the classes goes by."""
+    if report.evidence is None:
+        return "largest first"
+    by = {"joint": "margin times gain", "reference": "how far each is above its references"}
+    return f"ordered by what decides, {by.get(report.null or '', 'the default search')}"
 
 
 def is_number(value: float | None) -> TypeGuard[float]:
@@ -121,6 +137,7 @@ def model_facts(report: Report) -> list[tuple[str, str]]:
         ("inputs", _inputs(model)),
         ("mean", _listed(model.mean)),
         ("std", _listed(model.std)),
+        ("by the file's own word", clean_text(", ".join(report.claimed), 200)),
     ]
     return [(name, value) for name, value in facts if value not in ("", "-", "none")]
 
@@ -179,9 +196,11 @@ def stability(report: Report) -> str:
     if not known:
         return f"{sentence}; no p-value."
     flagged = sum(value <= report.level for value in known)
+    shown = "" if repeats.decides is None else f" What is shown is seed {repeats.decides}'s."
     return (
         f"{sentence}; p from {probability(min(known))} to {probability(max(known))}, "
-        f"within the level in {flagged} of {seeds}."
+        f"within the level in {flagged} of {seeds}. The p-value of all together keeps the level: "
+        f"the largest of the {seeds // 2 + 1} smallest, times {seeds}/{seeds // 2 + 1}.{shown}"
     )
 
 
