@@ -177,7 +177,7 @@ def bounded_by(output: Tensor) -> str | None:
 
 def refusal(what: str, low: float, high: float) -> NotEvaluable:
     """The error for outputs that are no logits, and the way out."""
-    end = what.removeprefix("a ").replace("hard ", "")
+    end = what.removeprefix("a ")
     undo = f", or say --ends-in {end} (ends_in={end!r} in Python), which undoes it exactly"
     return NotEvaluable(
         f"the outputs are bounded, {low:g} to {high:g}, by {what} at the network's end, so they "

@@ -61,7 +61,7 @@ class Recheck:
         return (f"{self._words().capitalize()}, by up to {worst:.3g} logits.",)
 
     def _words(self) -> str:
-        if self.again >= 0.5 * self.batch:
+        if self.again > self.rounding * self.largest:  # then the batch can tell nothing
             return "the network's answers change from call to call"
         return "the network's answers depend on the other inputs of the batch"
 

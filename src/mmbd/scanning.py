@@ -23,6 +23,7 @@ from mmbd.report import Model, Report, Stability
 from mmbd.searching import Searched, Watch, search
 
 CURVES_KEPT = 24
+HARD = "a class was reached from unusual starts alone, which universal perturbations do not have"
 
 
 def scan(
@@ -122,7 +123,8 @@ def scan(
     judgements = [
         nulls.judge(
             one.statistics, made_by=run.made_by, level=level, null=null, references=references,
-            gains=one.gains, names=classifier.class_names, images=images, beside=one.tabled,
+            gains=one.comparable_gains, names=classifier.class_names, images=images,
+            beside=one.tabled, **({"without_gains": HARD} if one.reached.statistics else {}),
         )
         for one in found
     ]  # fmt: skip

@@ -87,6 +87,15 @@ class Searched:
         return Gains(by_class, json.dumps(asdict(found.search), sort_keys=True))
 
     @property
+    def comparable_gains(self) -> Gains | None:
+        """The gains, unless a class was reached from other starts alone.
+
+        The search for universal perturbations does not reach such a class either, so that its gain
+        would say nothing, and its margin times that less than the margin.
+        """
+        return None if self.reached.statistics else self.gains
+
+    @property
     def unsearched(self) -> tuple[int, ...]:
         """Classes that could be a target, for all that was seen."""
         return self.reached.unsearched

@@ -84,6 +84,7 @@ def judge(
     names: Sequence[str] | None = None,
     images: bool = True,
     beside: Margins | None = None,
+    without_gains: str = "universal perturbations were not searched for",
 ) -> Judgement:
     """Ask every null and let one decide. Where the searches got stuck, none says "clean".
 
@@ -99,6 +100,7 @@ def judge(
         images: whether its inputs are images, of which the tables of populations are.
         beside: margins of the search that the tables were made with, where `statistics` are of
             another one; the tables compare these.
+        without_gains: why there are no gains.
     """
     asked = {name: _Question(name, statistics, made_by) for name in NULLS}
     tabled = beside or Margins(statistics, made_by)
@@ -108,7 +110,7 @@ def judge(
         asked["joint"] = _Question("joint", both, joining.made_by(tabled.made_by, gains.made_by))
     answers = {name: question.answer() for name, question in asked.items()}
     if gains is None:
-        answers["joint"] = _none("joint", "universal perturbations were not searched for")
+        answers["joint"] = _none("joint", without_gains)
     if not images:
         answers |= {name: _none(name, ONLY_IMAGES) for name in ("joint", "population")}
     compared = None

@@ -1,0 +1,102 @@
+"""Several seeds, one verdict: the rule, its level, and who is named."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from mmbd.null import Judgement
+from mmbd.null.seeds import majority, pooled
+from mmbd.report import PValue
+
+
+def judged(p: float | None, *targets: int) -> Judgement:
+    flagged = p is not None and p <= 0.05
+    return Judgement(
+        verdict="not evaluable" if p is None else "backdoored" if flagged else "clean",
+        reason="stuck" if p is None else None,
+        targets=(targets or (3,)) if flagged else (),
+        p_value=p,
+        null="joint",
+        p_values=(PValue("joint", p, None if p is None else -1.0), PValue("paper", 0.5, -0.3)),
+        class_p_values=None,
+        evidence={0: 1.0, 3: 2.0},
+    )
+
+
+def together(*values: float | None) -> Judgement:
+    return pooled([judged(value) for value in values], 0.05)[1]
+
+
+def test_one_seed_speaks_for_itself():
+    one = judged(0.03)
+    assert pooled([one], 0.05) == (0, one)
+
+
+@pytest.mark.parametrize(
+    ("values", "p"),
+    [
+        ((0.01, 0.04), 0.04),  # both have to agree
+        ((0.01, 0.2), 0.2),
+        ((0.01, 0.02, 0.9), 0.03),  # the second of three, times 3/2
+        ((0.001, 0.5, 0.6, 0.7), 0.8),  # the third of four, times 4/3
+        ((0.7, 0.6, 0.5, 0.001), 0.8),
+        ((0.03, 0.01, 0.02, 0.9), 0.04),
+        ((0.9, 0.9, 0.9), 1.0),
+    ],
+)
+def test_the_rule_by_hand(values, p):
+    found = together(*values)
+    assert found.p_value == pytest.approx(p)
+    assert found.verdict == ("backdoored" if p <= 0.05 else "clean")
+    decisive = next(answer for answer in found.p_values if answer.null == "joint")
+    assert decisive.value == found.p_value
+    assert found.p_values[1].value == 0.5
+
+
+def test_the_seed_that_decides_is_told():
+    assert pooled([judged(0.9), judged(0.01), judged(0.02)], 0.05)[0] == 2
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("shared", [0.0, 0.5, 0.9, 1.0])
+def test_the_level_is_kept_whatever_seeds_have_in_common(count, shared):
+    """Uniform p-values that are the same with some probability, or else drawn anew."""
+    draw = random.Random(count)
+    trials = 4000
+    alarms = 0
+    for _ in range(trials):
+        common = draw.random()
+        values = [common if draw.random() < shared else draw.random() for _ in range(count)]
+        alarms += together(*values).verdict == "backdoored"
+    # Four standard deviations above the level at the most.
+    assert alarms / trials <= 0.05 + 4 * (0.05 * 0.95 / trials) ** 0.5
+
+
+def test_the_worst_dependence_just_keeps_the_level():
+    """Half of the seeds small together, in turn: the bound is met and not passed."""
+    draw = random.Random(0)
+    count, rank, trials, alarms = 3, majority(3), 4000, 0
+    for _ in range(trials):
+        value = draw.random() * 0.05 * rank / count
+        small = draw.random() < 0.05  # p-values stay uniform below this
+        chosen = draw.sample(range(count), rank)
+        values = [value if small and seed in chosen else 0.5 for seed in range(count)]
+        alarms += together(*values).verdict == "backdoored"
+    assert 0.03 < alarms / trials <= 0.05 + 4 * (0.05 * 0.95 / trials) ** 0.5
+
+
+def test_a_seed_that_could_not_be_judged():
+    assert together(0.001, None, 0.002).verdict == "backdoored"
+    open_ = together(0.4, None, 0.3)
+    assert (open_.verdict, open_.reason) == ("not evaluable", "stuck")
+    assert together(0.01, None).verdict == "not evaluable"
+    assert together(None, None, None).verdict == "not evaluable"
+
+
+def test_targets_that_most_seeds_name():
+    several = [judged(0.01, 3, 4), judged(0.011, 3, 5), judged(0.012, 3, 6)]
+    assert pooled(several, 0.05)[1].targets == (3,)
+    apart = [judged(0.01, 4), judged(0.012, 5)]
+    assert pooled(apart, 0.05)[1].targets == (5,)
