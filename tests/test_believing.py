@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import mmbd
 from mmbd.load.spec import METADATA_KEY, Spec
+from mmbd.render.terminal import terminal
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "models"
 TARGET = {"badnet-resnet8": 1, "blend-cnn": 3}
@@ -91,6 +94,13 @@ def test_what_the_file_claims_is_said_in_every_form(tmp_path):
     assert mmbd.Report.from_json(report.to_json()).claimed == claimed
     report.save(tmp_path / "r.html")
     assert "by the file&#39;s own word" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    report.save(tmp_path / "r.sarif")
+    log = json.loads((tmp_path / "r.sarif").read_text(encoding="utf-8"))
+    properties = log["runs"][0]["artifacts"][0]["properties"]
+    assert properties == {"verdict": "clean", "claimedByTheFile": list(claimed)}
+    said = Console(file=io.StringIO(), width=200)
+    terminal(report, said)
+    assert "By the file's own words alone: architecture, input shape" in said.file.getvalue()
     given = mmbd.load(
         EXAMPLES / "clean-cnn.safetensors", bounds=(0, 1), mean=0.49, class_names=list("abcdefghij")
     )

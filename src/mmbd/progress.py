@@ -65,12 +65,12 @@ def watching(name: str, *, shown: bool) -> Generator[Callable[[Progress], None] 
 
 
 def _saying(name: str) -> Callable[[Progress], None]:
-    """Says on standard error, after the first second, what a scan takes that takes long."""
+    """Says on standard error, after its first seconds, what a scan takes that takes long."""
     said = False
 
     def told(progress: Progress) -> None:
         nonlocal said
-        if said or progress.seconds < 1:
+        if said or progress.seconds < 3:  # the first steps warm up
             return
         said = True
         if progress.seconds_left < LONG:
