@@ -140,13 +140,18 @@ def maximum_margins(
 
 
 def ascent_of(method: Method, settings: Mapping[str, Any]) -> Ascent:
-    """How a method climbs, with some of its settings overridden; ValueError for unknown ones."""
+    """How a method climbs, with some of its settings overridden.
+
+    Raises:
+        ValueError: an unknown method, or settings that make no sense.
+        TypeError: a setting that there is not.
+    """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     unknown = sorted(set(settings) - {item.name for item in fields(Ascent)})
     if unknown:
         known = ", ".join(item.name for item in fields(Ascent))
-        raise ValueError(f"unknown setting {unknown[0]!r}; known: {known}")
+        raise TypeError(f"unknown setting {unknown[0]!r}; known: {known}")
     return replace(METHODS[method], **settings) if settings else METHODS[method]
 
 

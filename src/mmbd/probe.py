@@ -76,24 +76,24 @@ def _first_answers(
         place, together = logits(points)
     except NotEvaluable:
         raise
-    except Exception as error:  # the model is somebody else's code: anything may come
+    except (Exception, SystemExit) as error:  # the model is somebody else's code
         try:
             place, _ = logits(points[:1])
             one_by_one = torch.cat([logits(point)[1] for point in points.split(1)])
-        except Exception:  # not that either: the first error says more
+        except (Exception, SystemExit):  # not that either: the first error says more
             raise _said(error, points) from error
         return Reading(place, "one"), one_by_one
     try:
         alone = outputs.reach(classifier.answer(classifier.normalised(points[:1])), place)
     except (LookupError, AttributeError):
         alone = None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _said(error, points[:1]) from error
     single = isinstance(alone, Tensor) and alone.dim() > 1 and alone.shape[0] == 1
     return Reading(place, "any" if single else "two"), together
 
 
-def _said(error: Exception, points: Tensor) -> Failed:
+def _said(error: BaseException, points: Tensor) -> Failed:
     return Failed(
         f"the model does not accept inputs of shape {tuple(points.shape)}: "
         f"{type(error).__name__}: {error}"
@@ -107,5 +107,5 @@ def _bound(classifier: Classifier, found: Reading, points: Tensor) -> str | None
         with torch.inference_mode(False), torch.enable_grad():
             inputs = classifier.normalised(few.clone().requires_grad_())
             return outputs.bounded_by(outputs.reach(classifier.answer(inputs), found.place))
-    except Exception:  # no gradient, for example: the search says so
+    except (Exception, SystemExit):  # no gradient, for example: the search says so
         return None

@@ -308,7 +308,8 @@ def test_the_original_stays_bit_for_bit_also_after_an_exception(method):
 
 
 def test_a_network_without_activations_is_refused():
-    clf = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.Tanh()), input_shape=(1, 2, 2))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 2))
+    clf = Classifier(net, input_shape=(1, 2, 2))
     with pytest.raises(NotMitigated, match="no activation that could be bounded"):
         activations(clf, "all")
 

@@ -117,7 +117,8 @@ def fix(
         loaded = load(model, **known)
     classifier = loaded.classifier
     for place in targets:
-        export.check(classifier, place.suffix.lower(), lambda: loaded.spec)
+        with failing(f"{model}: cannot be written as {place.suffix}"):
+            export.check(classifier, place.suffix.lower(), lambda: loaded.spec)
     if target is not None and target >= classifier.classes:
         raise Usage(f"--target {target}: the model has classes 0 to {classifier.classes - 1}")
     clean = samples.read(data, loaded)

@@ -28,9 +28,9 @@ def read(path: Path, loaded: Loaded) -> Dataset:
     except (ValueError, OSError) as error:
         words = str(error)
         named = words if str(path) in words else f"{path}: {words}"
-        raise Failed(f"samples cannot be used: {named}") from error
+        raise Failed(named) from error
     except Exception as error:
-        raise Failed(f"samples cannot be used: {path}: {gate.raised(error)}") from error
+        raise Failed(f"{path}: these samples cannot be used: {gate.raised(error)}") from error
 
 
 def _shape(domain: Domain) -> dict[str, Any]:

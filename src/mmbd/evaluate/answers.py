@@ -209,6 +209,8 @@ def _write(file: Path, model: str, detector: str, job: Job, detection: Detection
     }  # fmt: skip
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.is_file():  # the folder is for answers: a FIFO or a link to a device goes
+            file.unlink(missing_ok=True)
         write(file, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         return f"the answer could not be kept: {error}"
