@@ -19,11 +19,11 @@ def failing(what: str) -> Generator[None]:
     """
     try:
         yield
-    except (Usage, Failed, Refused, NotEvaluable, ImportError, MemoryError):
-        raise
+    except (Usage, Failed, Refused, NotEvaluable, ImportError, MemoryError) as error:
+        if type(error).__name__ != "NotExported":  # names no file; its module imports torch
+            raise
+        raise Failed(f"{clean_text(what, 400)}: {clean_text(error, 1000)}") from error
     except OSError as error:
         raise Failed(f"{clean_text(what, 400)}: {clean_text(error, 1000)}") from error
     except (Exception, SystemExit) as error:
-        if type(error).__name__ == "NotExported":  # in words of our own; its module imports torch
-            raise Failed(f"{clean_text(what, 400)}: {clean_text(error, 1000)}") from error
         raise Failed(f"{clean_text(what, 400)}: {gate.raised(error)}") from error
