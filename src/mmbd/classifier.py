@@ -120,7 +120,9 @@ class Classifier:
         except RuntimeError as error:
             if "Can't call numpy() on Tensor that requires grad" not in str(error):
                 raise
-            raise NotEvaluable("no gradient reaches the input: the model uses NumPy") from error
+            raise NotEvaluable(
+                "no gradient reaches the input: the model uses NumPy; use torch's functions instead"
+            ) from error
 
     def normalised(self, inputs: Tensor, buffer: Tensor | None = None) -> Tensor:
         """Valid inputs (batch, *shape) as the network takes them; never `inputs` itself."""

@@ -103,7 +103,9 @@ def find(
     given = reach(output, start)
     if not every:
         found = list(given) if isinstance(given, Mapping) else type(given).__name__
-        raise NotEvaluable(f"expected a tensor of logits in the model's output, found {found}")
+        raise NotEvaluable(
+            f"expected a tensor of logits in the model's output, found {found}: return the logits"
+        )
     listed = [spelled(place) for place in able]
     shapes = ", ".join(f"{spelled(place)} {tuple(every[place].shape)}" for place in able)
     raise NotEvaluable(
@@ -154,10 +156,11 @@ def logits(tensor: Tensor, batch: int) -> Tensor:
         tensor = tensor.flatten(1)  # (batch, 1, classes) or (batch, classes, 1, 1)
     if tensor.dim() != 2 or tensor.shape[0] != batch:
         raise NotEvaluable(
-            f"expected logits of shape (batch, classes), got {given} for {batch} inputs"
+            f"expected logits of shape (batch, classes), got {given} for {batch} inputs: "
+            "return the logits alone"
         )
     if not tensor.dtype.is_floating_point:
-        raise NotEvaluable(f"expected floating-point logits, got {tensor.dtype}")
+        raise NotEvaluable(f"expected floating-point logits, got {tensor.dtype}: return them so")
     return tensor
 
 

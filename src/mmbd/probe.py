@@ -47,9 +47,16 @@ def reading(
     with torch.no_grad():
         found, logits = _first_answers(classifier, points, wanted, classes)
     if logits.shape[1] < 2:
-        raise NotEvaluable(f"the model has {logits.shape[1]} output; a class each is expected")
+        raise NotEvaluable(
+            f"the model has {logits.shape[1]} output; a class each is expected: "
+            "give the network one output a class"
+        )
     if not torch.isfinite(logits).all():
-        raise NotEvaluable("the model's outputs on random inputs are NaN or infinite")
+        raise NotEvaluable(
+            "the model's outputs on random inputs are NaN or infinite: see that the weights are "
+            "whole, and that --bounds, --mean and --std (bounds=, mean= and std= in Python) are "
+            "those of its training"
+        )
     slack = 1e-2 if torch.finfo(classifier.dtype).bits == 16 else 1e-3
     if bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < slack).all()):
         raise NotEvaluable(

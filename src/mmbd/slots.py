@@ -125,7 +125,11 @@ class Slots:
         valid, margin, gradient = self._evaluate(classifier, ascent)
         if not np.isfinite(margin).all():
             row = int(np.flatnonzero(~np.isfinite(margin))[0])
-            raise NotEvaluable(f"the margin of class {self.label[row]} became {margin[row]}")
+            raise NotEvaluable(
+                f"the margin of class {self.label[row]} became {margin[row]}: see that "
+                "the weights are whole, and that --bounds, --mean and --std are those of the "
+                "network's training"
+            )
         rows = np.arange(len(at))
         self.curve[rows, at] = margin
         previous = self.curve[rows, np.maximum(at - 1, 0)]
@@ -178,7 +182,10 @@ class Slots:
             slope = torch.zeros_like(values).scatter_(1, labels, 1.0).scatter_(1, rival, -1.0)
             (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
         if gradient is None:
-            raise NotEvaluable("no gradient reaches the input: the model is not differentiable")
+            raise NotEvaluable(
+                "no gradient reaches the input: the model is not differentiable: "
+                "leave out what rounds or detaches in its forward pass"
+            )
         margin = (values.gather(1, labels) - highest)[:, 0]
         return valid.detach(), margin.cpu().numpy(), gradient
 

@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 import zipfile
+from collections.abc import Mapping
 
 MAGIC = 0x1950A86A20F9469CFC6C
 WEIGHT = struct.pack("<4f", 1, 2, 3, 4)
@@ -38,13 +39,19 @@ def tensor(stored: bytes, size: tuple[int, ...], stride: tuple[int, ...], offset
 
 def zipped(data_pkl: bytes, **members: bytes) -> bytes:
     """A zip laid out as torch's, around this pickle."""
+    inside = {"data.pkl": data_pkl, "byteorder": b"little"}
+    inside |= {f"data/{name}": data for name, data in members.items()} | {"version": b"3\n"}
+    return packed({f"archive/{name}": data for name, data in inside.items()})
+
+
+def packed(members: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip of these members: the same bytes at whatever time it is written."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("archive/data.pkl", data_pkl)
-        archive.writestr("archive/byteorder", "little")
+    with zipfile.ZipFile(content, "w", method, compresslevel=9) as archive:
         for name, data in members.items():
-            archive.writestr(f"archive/data/{name}", data)
-        archive.writestr("archive/version", "3\n")
+            info = zipfile.ZipInfo("x")
+            info.filename, info.compress_type = name, method  # also a name that is none
+            archive.writestr(info, data)
     return content.getvalue()
 
 

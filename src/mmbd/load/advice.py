@@ -6,6 +6,19 @@ from mmbd.errors import Failed
 
 AGAIN = "download it again, or ask whoever made it for a whole copy"
 NO_MEMORY = "there is not enough memory to read the file: scan it where there is twice its size"
+STATE = "Save model.state_dict() alone and scan that file"
+# Where the file's own words about its network are false.
+WORDS = (
+    "Ask whoever made it for one that is right, or save its tensors alone (with "
+    "safetensors.torch.save_file) and scan those with --arch and --input"
+)
+FITTING = (
+    "Give the network that the file is for, with --arch, --arch-arg and --input (in Python arch=, "
+    "arch_args= and input_shape=)"
+)
+INPUT = (
+    "Give the shape of one input that the network is used with: --input (input_shape= in Python)"
+)
 ALONE = "if it really is a classifier, save its weights alone and scan that file"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -21,6 +22,7 @@ from torch.nn.modules.module import (
 )
 
 from mmbd.errors import Failed
+from mmbd.load.advice import INPUT, WORDS
 from mmbd.load.factories import factory as factory
 from mmbd.load.factories import said
 from mmbd.load.spec import MAX_CLASSES
@@ -32,6 +34,10 @@ MAX_INPUT = 1 << 24
 MAX_ACTIVATIONS = 1 << 26
 # Modules in a network that a file describes, beside eight for every tensor in the file.
 MAX_MODULES = 1000
+MEND = (
+    "See what it takes, and give that with --arch-arg and --input (in Python arch_args= and "
+    "input_shape=)"
+)
 # What factories call the number of classes.
 CLASSES = ("classes", "num_classes", "n_classes")
 
@@ -115,7 +121,7 @@ def build(
         if modules > MAX_MODULES + 8 * most:
             raise Failed(
                 f"the file says it is {name}, which has more than {modules - 1:,} modules, but it "
-                f"holds no more than {most} tensors: too few for that"
+                f"holds no more than {most} tensors: too few for that. {WORDS}"
             )
 
     def tally(module: nn.Module, key: str, parameter: nn.Parameter | None) -> None:
@@ -125,21 +131,29 @@ def build(
         if count > most or elements > room:
             raise Failed(
                 f"the file says it is {name}, but it holds no more than {most} tensors with "
-                f"{room:,} elements: too few for that"
+                f"{room:,} elements: too few for that. {WORDS}"
             )
 
     with torch.random.fork_rng(devices=[]), ExitStack() as watches:
         if within is not None:
             watches.enter_context(register_module_parameter_registration_hook(tally))
             watches.enter_context(register_module_module_registration_hook(parts))
+            watches.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")  # of layers of no width: the file's words, no news
         try:
             network = make()
         except Failed:
             raise
         except (Exception, SystemExit) as error:  # somebody's code: anything may come
-            raise Failed(f"the architecture {name} cannot be built: {said(error)}") from error
+            told = MEND if within is None else WORDS
+            raise Failed(
+                f"the architecture {name} cannot be built: {said(error)}. {told}"
+            ) from error
     if not isinstance(network, nn.Module):
-        raise Failed(f"{name} returned {type(network).__name__}, expected an nn.Module")
+        raise Failed(
+            f"{name} returned {type(network).__name__}, expected an nn.Module: name the function "
+            "or class that makes the network"
+        )
     return network
 
 
@@ -161,10 +175,12 @@ def check_activations(network: nn.Module, input_shape: tuple[int, ...], name: st
         channels = getattr(module, "out_channels", getattr(module, "out_features", given.shape[1]))
         total += given.numel() // given.shape[1] * int(channels)
         if total > MAX_ACTIVATIONS:
-            raise Failed(f"inputs of shape {input_shape} need gigabytes in {name}: not loaded")
+            raise Failed(
+                f"inputs of shape {input_shape} need gigabytes in {name}: not loaded. {INPUT}"
+            )
 
     if math.prod(input_shape) > MAX_INPUT:
-        raise Failed(f"inputs of shape {input_shape} need gigabytes in {name}: not loaded")
+        raise Failed(f"inputs of shape {input_shape} need gigabytes in {name}: not loaded. {INPUT}")
     leaves = [module for module in network.modules() if next(module.children(), None) is None]
     handles = [leaf.register_forward_pre_hook(add) for leaf in leaves]
     try:
@@ -173,7 +189,9 @@ def check_activations(network: nn.Module, input_shape: tuple[int, ...], name: st
     except Failed:
         raise
     except Exception as error:  # shapes that do not fit raise all kinds of errors
-        raise Failed(f"{name} does not take inputs of {input_shape}: {said(error)}") from error
+        raise Failed(
+            f"{name} does not take inputs of {input_shape}: {said(error)}. {INPUT}"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -161,9 +161,9 @@ def _refusal(what: str, reason: str, sources: Iterable[bytes], foreign: str = ""
     known = [name for name in names.globals if name in ALLOWED]
     parts = [f"refused, and nothing in it was run: the file is {what}; {reason}"]
     if strange:
-        parts.append(f"It names what is not on the allow list: {listed(strange, most=100)}")
+        parts.append(f"It names what is not on the allow list: {_some(strange, 800)}")
     if known:
-        parts.append(f"It also names what weights need: {listed(known, most=100)}")
+        parts.append(f"It also names what weights need: {_some(known, 200)}")
     if not names.complete:
         parts.append("A pickle in it could not be read to its end, so there may be more")
     if any(name.startswith(("torch.nn.modules", "torch.nn.parallel")) for name in strange):
@@ -171,3 +171,8 @@ def _refusal(what: str, reason: str, sources: Iterable[bytes], foreign: str = ""
     torchs = foreign or any(name.startswith("torch") for name in names.globals)
     told = formats.advice(foreign) if torchs or "PyTorch" in what else formats.IF_TORCH
     return Refused(". ".join([*parts, told]))
+
+
+def _some(names: list[str], room: int) -> str:
+    """As many as leave room for what to do, which stands behind them."""
+    return listed(names, most=100, room=room)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmbd.errors import Failed
+from mmbd.load.advice import STATE
 from mmbd.load.text import listed, shown
 
 MAX_DEPTH = 8
@@ -62,6 +63,7 @@ def candidates(value: Any, entry: str | None = None) -> list[StateDict]:
         return found
     named = listed((item.label for item in found), most=20)
     way = f"; --entry NAME (entry= in Python) can name: {named}" if found else ""
+    told = way or f". {STATE}"
     if isinstance(value, Mapping) and any(isinstance(item, Tensor) for item in value.values()):
         for key, item in value.items():
             if not isinstance(item, Tensor):
@@ -72,10 +74,10 @@ def candidates(value: Any, entry: str | None = None) -> list[StateDict]:
     if isinstance(value, Mapping):
         raise Failed(
             "the file holds no state dict (names with tensors); its entries are: "
-            f"{listed(map(_text, value)) or 'none'}{way}"
+            f"{listed(map(_text, value)) or 'none'}{told}"
         )
     raise Failed(
-        f"the file holds no state dict (names with tensors) but {type(value).__name__}{way}"
+        f"the file holds no state dict (names with tensors) but {type(value).__name__}{told}"
     )
 
 

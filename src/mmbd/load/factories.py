@@ -37,7 +37,7 @@ def factory(arch: str) -> Callable[..., Any]:
     if not colon or not where or not name:
         raise Failed(
             f"expected an architecture as NAME, package.module:factory or file.py:factory, "
-            f"got {arch!r}"
+            f"got {arch!r}: give --arch (arch= in Python) in one of these ways"
         )
     importlib.invalidate_caches()  # the code may have been written a moment ago
     try:

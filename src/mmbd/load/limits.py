@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmbd.classifier import Classifier
-from mmbd.errors import Failed
+from mmbd.load.advice import broken
 from mmbd.load.text import listed, shown
 
 UPPER, LOWER = "mmbd.upper.", "mmbd.lower."
@@ -84,18 +84,18 @@ def restored(
     for entry in described:
         tap, name = found.get((entry.index, entry.name)), shown(entry.name, 80)
         if tap is None:
-            raise Failed(
+            raise broken(
                 f"the file has bounds for {name!r} as activation {shown(str(entry.index), 20)}, "
                 f"counted from 0; this network has {listed(tap for _, tap in found) or 'none'}"
             )
         upper = left.pop(f"{UPPER}{tap.index}", None)
         if upper is None:
-            raise Failed(f"the file lacks the bounds of {name!r}, or names it twice")
+            raise broken(f"the file lacks the bounds of {name!r}, or names it twice")
         limits.append(Limit(tap, upper, left.pop(f"{LOWER}{tap.index}", None), entry.fold))
     if left:
-        raise Failed(f"the file does not say which activation this bounds: {listed(left)}")
+        raise broken(f"the file does not say which activation this bounds: {listed(left)}")
     try:
         bounded = Bounded(network, limits).to(classifier.device)
     except Exception as error:  # numbers of whoever wrote the file
-        raise Failed(f"the file's bounds do not fit: {shown(str(error), 300)}") from error
+        raise broken(f"the file's bounds do not fit, {shown(str(error), 300)}") from error
     return classifier.around(bounded)

@@ -14,12 +14,18 @@ from mmbd.classifier import Classifier
 from mmbd.domain import Bound
 from mmbd.errors import Failed, NotEvaluable, Refused
 from mmbd.load import Loaded, architecture, claims, envelopes, files, limits
+from mmbd.load.advice import WORDS
 from mmbd.load.checkpoints import contents
 from mmbd.load.networks import network_for
 from mmbd.load.spec import Spec
 from mmbd.load.text import listed, shown
 from mmbd.points import domain_for
 from mmbd.report import Model
+
+DESCRIBE = (
+    "Give them as the network takes them: --input, --bounds, --mean, --std, --class-names (in "
+    "Python input_shape=, bounds=, mean=, std=, class_names=)"
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,10 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     if described:
         notes = (*notes, f"activations with bounds: {listed(entry.name for entry in described)}")
     if request.classes not in (None, classifier.classes):
-        raise Failed(f"{name} has {classifier.classes} classes, not {request.classes}")
+        raise Failed(
+            f"{name} has {classifier.classes} classes, not {request.classes}: leave --classes out, "
+            "or give the network that has so many"
+        )
     model = Model(
         name=path.name or path.resolve().name,
         file=str(file.path),
@@ -94,7 +103,9 @@ def _spec(text: str) -> Spec:
     try:
         return Spec.from_json(text)
     except Exception as error:  # written by whoever wrote the file
-        raise Failed(f"the file's mmbd metadata is broken: {shown(str(error), 200)}") from None
+        raise Failed(
+            f"the file's mmbd metadata is broken: {shown(str(error), 200)}. {WORDS}"
+        ) from None
 
 
 def _identity(request: Request, spec: Spec | None) -> tuple[str, dict[str, Any]]:
@@ -126,7 +137,9 @@ def _classifier(
     except (Refused, Failed, NotEvaluable):
         raise
     except Exception as error:  # arguments that do not fit, from the user or from the file
-        raise Failed(f"the inputs described do not fit: {shown(str(error), 300)}") from error
+        raise Failed(
+            f"the inputs described do not fit: {shown(str(error), 300)}. {DESCRIBE}"
+        ) from error
 
 
 def _overridden(request: Request, spec: Spec | None) -> tuple[str, ...]:

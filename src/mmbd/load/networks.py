@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from mmbd import nets
 from mmbd.errors import Failed
 from mmbd.load import architecture, nearest
+from mmbd.load.advice import FITTING
 from mmbd.load.envelopes import StateDict
 from mmbd.load.readings import OPTIONAL, Wanted, alike
 from mmbd.load.selection import choose
@@ -118,7 +119,9 @@ def _state(network: nn.Module, name: str) -> dict[str, Tensor]:
         state = network.state_dict()
         return {key: value for key, value in state.items() if isinstance(value, Tensor)}
     except Exception as error:  # somebody's own module
-        raise Failed(f"{name} has no usable state_dict(): {shown(str(error), 300)}") from error
+        raise Failed(
+            f"{name} has no usable state_dict(): {shown(str(error), 300)}. Mend the network's code"
+        ) from error
 
 
 def _compare(wanted: Wanted, chosen: Chosen, name: str, found: list[StateDict]) -> None:
@@ -142,11 +145,12 @@ def _compare(wanted: Wanted, chosen: Chosen, name: str, found: list[StateDict]) 
         if given[key].dtype.is_floating_point != expected[key].dtype.is_floating_point
     ]:
         faults.append(f"of another kind of number: {listed(kinds, most=3)}")
-    if chosen.advice and unexpected:
+    if advised := bool(chosen.advice and unexpected):
         faults.append(chosen.advice)
     if faults:
         what = f"the weights do not fit the architecture {name}; {'; '.join(faults)}"
-        raise Failed(what + nearest.hint(found, ". The names look like ", name))
+        hint = nearest.hint(found, ". The names look like ", name)
+        raise Failed(what + (hint or ("" if advised else f". {FITTING}")))
 
 
 def _fill(network: nn.Module, chosen: Chosen, name: str, found: list[StateDict]) -> tuple[str, ...]:
@@ -164,7 +168,7 @@ def _fill(network: nn.Module, chosen: Chosen, name: str, found: list[StateDict])
             if strange := [other for other in held if not alike(given[key], given[other])]:
                 raise Failed(
                     f"{shown(key)} and {listed(strange)} are one tensor in {name}, but they "
-                    "differ in the file: it is not of this network"
+                    f"differ in the file: it is not of this network. {FITTING}"
                 )
         elif held:
             given[key] = given[held[0]]
@@ -173,7 +177,9 @@ def _fill(network: nn.Module, chosen: Chosen, name: str, found: list[StateDict])
         network.load_state_dict(given, strict=True)
     except Exception as error:  # also whatever hooks a module of the user's has
         _compare(wanted, chosen, name, found)
-        raise Failed(f"the weights do not load into {name}: {shown(str(error), 300)}") from error
+        raise Failed(
+            f"the weights do not load into {name}: {shown(str(error), 300)}. {FITTING}"
+        ) from error
     if chosen.doubt:
         raise Failed(f"the checkpoint holds several state dicts that fit: {chosen.doubt}")
     network.eval()

@@ -119,7 +119,10 @@ class Spec:
             raise ValueError("the mmbd metadata is not a JSON object")
         version = raw.pop("version", None)
         if version != VERSION:
-            raise ValueError(f"mmbd metadata of version {version!r}; this release reads {VERSION}")
+            raise ValueError(
+                f"mmbd metadata of version {_short(version)}; this release reads {VERSION}: see "
+                "whether a newer one does"
+            )
         unknown = sorted(set(raw) - set(cls.__dataclass_fields__))
         if unknown:
             raise ValueError(f"unknown field {unknown[0]!r} in the mmbd metadata")

@@ -9,8 +9,14 @@ from mmbd.render.text import clean_text as shown
 __all__ = ["listed", "shown"]
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """The first `most` names, comma-separated, and how many more there are."""
+def listed(names: Iterable[str], most: int = 5, room: int | None = None) -> str:
+    """The first `most` names, comma-separated, and how many more there are.
+
+    With `room`, no more of them than take so many characters, but for the first.
+    """
     every = list(names)
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(shown(name) for name in every[:most]) + more
+    words = [shown(name) for name in every[:most]]
+    while room is not None and len(words) > 1 and sum(map(len, words)) + 2 * len(words) > room:
+        words.pop()
+    more = f" and {len(every) - len(words)} more" if len(every) > len(words) else ""
+    return ", ".join(words) + more

@@ -116,7 +116,7 @@ def p_value(report: Report) -> str:
 def finding(report: Report) -> str:
     """The verdict's content in one clause, without the verdict itself."""
     if report.verdict == "not evaluable":
-        return clean_text(report.reason or "no reason given", 1000)
+        return clean_text(report.reason or "no reason given", 2000)
     found = "nothing found" if report.verdict == "clean" else targets(report)
     basis = f" ({null_name(report.null)} null)" if report.null is not None else ""
     return f"{found}; p = {p_value(report)}{basis} at level {report.level:g}"
