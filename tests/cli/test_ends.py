@@ -117,7 +117,7 @@ def test_a_network_that_fails_in_a_repair(run, models, tmp_path, kind):
     x = np.random.default_rng(0).random((400, 1, 4, 4), np.float32)
     np.savez(tmp_path / "d.npz", x=x, y=x.reshape(400, 16)[:, :8].argmax(1))
     code, out, errors = run("fix", "w.pt", "--data", "d.npz", "--arch", "n.py:Net", "--input",
-                            "1x4x4", "--out", "o.pt", "--no-rescan")  # fmt: skip
+                            "1x4x4", "--out", "o.safetensors", "--no-rescan")  # fmt: skip
     assert (code, out) == (gate.FAILED, ""), out + errors
     assert errors.startswith(("mmbd: w.pt: ", "mmbd: failed: out of memory"))
     assert len(errors.splitlines()) == 1
