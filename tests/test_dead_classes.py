@@ -66,6 +66,16 @@ def test_finds_a_trigger_behind_a_dead_unit_whatever_hides_it(cancel: bool, slop
     assert (report.verdict, report.targets) == ("backdoored", (9,))
 
 
+def test_a_class_that_never_won_keeps_its_statistic_unless_it_is_ahead_of_all() -> None:
+    net = Net(slope=1e-2)
+    with torch.no_grad():
+        net.last.weight[9, UNITS] = 16.0  # enough to win by 8, when others win by hundreds
+    report = scan(Classifier(net, input_shape=SHAPE))
+    assert report.verdict == "clean"
+    assert report.statistics[9] is not None
+    assert report.statistics[9] < 0
+
+
 class Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, z: Tensor) -> Tensor:
