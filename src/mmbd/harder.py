@@ -87,8 +87,8 @@ def try_harder(
             work.search([label], [start for start in walked if start is not None])
         for label in losers:
             work.search([label], [work.climb(label, seed, walk) for walk in range(WALKS)])
-    # What tables of clean networks hold was found by the usual searches alone: those of a class that
-    # never won are replaced only where it turns out to be ahead of all.
+    # What tables of clean networks hold was found by the usual searches alone: that of a class that
+    # never won is replaced only where it turns out to be ahead of all.
     highest = float(found.statistics[found.valid].max()) if bool(found.valid.any()) else 0.0
     kept = {
         label: best
