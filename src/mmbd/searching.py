@@ -18,7 +18,7 @@ import torch
 from mmbd import harder, outputs
 from mmbd.ascent import FAST
 from mmbd.classifier import Classifier
-from mmbd.errors import Failed
+from mmbd.errors import Failed, NotEvaluable
 from mmbd.estimate import MaximumMargins, Method, Progress, ascent_of, maximum_margins
 from mmbd.harder import Reached
 from mmbd.null import Gains, Margins
@@ -142,6 +142,11 @@ def search(
     if universal:
         gains = universal_gains(classifier, seed=seed, progress=watch.universal, **limits)
         watch.add(gains)
+        broken = (~(gains.faint.isfinite() & gains.sparse.isfinite())).nonzero().flatten().tolist()
+        if broken:  # without them a null that sees less would decide
+            raise NotEvaluable(
+                f"the margin of class {broken[0]} became NaN or infinite under a perturbation"
+            )
         found = replace(found, universal=gains)
     return found
 

@@ -124,7 +124,10 @@ def _artifact(report: Report) -> dict[str, Any]:
         artifact["length"] = model.bytes
     if model.sha256 is not None:
         artifact["hashes"] = {"sha-256": model.sha256}
-    return artifact | {"properties": {"verdict": report.verdict}}
+    properties: dict[str, Any] = {"verdict": report.verdict}
+    if report.claimed:
+        properties["byTheFilesOwnWord"] = [clean_text(claim) for claim in report.claimed]
+    return artifact | {"properties": properties}
 
 
 def _result(report: Report, rule: int, index: int) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""Nothing is clean of which a class went unjudged, and claims are in every report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mmbd import scanning, searching
+from mmbd.classifier import Classifier
+from mmbd.render.sarif import sarif
+from mmbd.scanning import scan
+from mmbd.searching import Searched
+from mmbd.universal import UniversalGains
+
+
+def classifier() -> Classifier:
+    """Six classes, each brighter where its own pixel is."""
+    layer = torch.nn.Linear(12, 6)
+    with torch.no_grad():
+        layer.bias.zero_()
+        layer.weight.zero_()
+        layer.weight[range(6), range(6)] = torch.linspace(10, 11, 6)
+    return Classifier(torch.nn.Sequential(torch.nn.Flatten(), layer), input_shape=(3, 2, 2))
+
+
+def test_a_class_without_a_gain_leaves_the_verdict_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scan(classifier()).verdict == "clean"
+    whole = searching.universal_gains
+
+    def lacking(*args: Any, **keywords: Any) -> UniversalGains:
+        found = whole(*args, **keywords)
+        found.faint[4] = torch.nan
+        return found
+
+    monkeypatch.setattr(searching, "universal_gains", lacking)
+    report = scan(classifier())
+    assert (report.verdict, report.exit_code) == ("not evaluable", 3)
+    assert report.reason == "the margin of class 4 became NaN or infinite under a perturbation"
+
+
+def test_so_does_one_that_the_search_beside_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More restarts reach a class that the default search, which tables judge, does not."""
+    assert scan(classifier(), restarts=5).verdict == "clean"
+    whole = scanning.search
+
+    def lacking(*args: Any, **keywords: Any) -> Searched:
+        found = whole(*args, **keywords)
+        assert found.beside is not None
+        found.beside.margins.valid[4] = False
+        return found
+
+    monkeypatch.setattr(scanning, "search", lacking)
+    report = scan(classifier(), restarts=5)
+    assert report.verdict == "not evaluable"
+    assert "no number of 1 of 6 classes (4)" in str(report.reason)
+
+
+def test_sarif_has_what_is_known_by_the_files_own_word_alone() -> None:
+    report = replace(scan(classifier()), claimed=("bounds", "mean"))
+    (run,) = json.loads(sarif([report]))["runs"]
+    assert run["artifacts"][0]["properties"] == {
+        "verdict": "clean",
+        "byTheFilesOwnWord": ["bounds", "mean"],
+    }
