@@ -10,8 +10,12 @@ import pytest
 import torch
 
 from mmbd import scanning, searching
+from mmbd.believing import of_file
 from mmbd.classifier import Classifier
+from mmbd.errors import Failed
+from mmbd.load import Loaded
 from mmbd.render.sarif import sarif
+from mmbd.report import Report, Verdict
 from mmbd.scanning import scan
 from mmbd.searching import Searched
 from mmbd.universal import UniversalGains
@@ -66,3 +70,24 @@ def test_sarif_has_what_is_known_by_the_files_own_word_alone() -> None:
         "verdict": "clean",
         "byTheFilesOwnWord": ["bounds", "mean"],
     }
+
+
+@pytest.mark.parametrize(("verdict", "raised"), [("backdoored", False), ("clean", True)])
+def test_what_was_found_stays_where_the_scan_of_the_weights_alone_fails(
+    verdict: Verdict, raised: bool
+) -> None:
+    found = scan(classifier())
+    found = replace(found, verdict=verdict, targets=(1,) if verdict == "backdoored" else ())
+    bounded, bare = classifier(), classifier()
+    loaded = Loaded(bounded, found.model, (), claimed=("bounds on activations",), bare=bare)
+
+    def again(given: Classifier) -> Report:
+        if given is bare:
+            raise Failed("past the limit")
+        return found
+
+    if raised:
+        with pytest.raises(Failed, match="past the limit"):
+            of_file(loaded, again)
+    else:
+        assert of_file(loaded, again).targets == (1,)
