@@ -13,6 +13,8 @@ from mmbd import scanning, searching
 from mmbd.believing import of_file
 from mmbd.classifier import Classifier
 from mmbd.errors import Failed
+from mmbd.estimate import maximum_margins
+from mmbd.harder import try_harder
 from mmbd.load import Loaded
 from mmbd.render.sarif import sarif
 from mmbd.report import Report, Verdict
@@ -68,7 +70,7 @@ def test_sarif_has_what_is_known_by_the_files_own_word_alone() -> None:
     (run,) = json.loads(sarif([report]))["runs"]
     assert run["artifacts"][0]["properties"] == {
         "verdict": "clean",
-        "byTheFilesOwnWord": ["bounds", "mean"],
+        "claimedByTheFile": ["bounds", "mean"],
     }
 
 
@@ -91,3 +93,25 @@ def test_what_was_found_stays_where_the_scan_of_the_weights_alone_fails(
             of_file(loaded, again)
     else:
         assert of_file(loaded, again).targets == (1,)
+
+
+def test_searching_harder_stops_at_the_limit() -> None:
+    watch = searching.Watch(
+        classifier(), None, 0.5, seeds=1, method="fast", settings={}, universal=False, beside=False
+    )
+    watch.harder(1)
+    watch.start -= 1
+    with pytest.raises(Failed, match=r"searched harder; the limit is .*--limit SECONDS"):
+        watch.harder(2)
+
+
+def test_every_evaluation_of_searching_harder_is_told() -> None:
+    clf = classifier()
+    with torch.no_grad():
+        clf.model[1].weight[3:].zero_()  # type: ignore[union-attr, index]
+        clf.model[1].bias[3:] = -9.0  # type: ignore[union-attr, index]
+    found, told = maximum_margins(clf), list[int]()
+    reached = try_harder(clf, found, [3, 4, 5], seed=0, progress=told.append)
+    assert reached.fixed == (3, 4, 5)
+    assert told == sorted(told)
+    assert told[-1] == reached.evaluations > 100

@@ -10,7 +10,7 @@ slope of a logit must not keep what lies behind dead units from being looked for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -59,6 +59,7 @@ def try_harder(
     *,
     seed: int,
     batch: int | None = None,
+    progress: Callable[[int], None] = lambda evaluations: None,
 ) -> Reached:
     """Search again for the classes that had no gradient, and for those that are still.
 
@@ -68,6 +69,7 @@ def try_harder(
         still: classes that never won, and whose logit was the same wherever it was looked at.
         seed: of the starts.
         batch: the most searches at a time.
+        progress: called with the gradient evaluations so far; what it raises stops the search.
     """
     dead = [label for label, valid in enumerate(found.valid.tolist()) if not valid]
     wanted = sorted({*dead, *still})
@@ -75,7 +77,7 @@ def try_harder(
     if not wanted and not losers:
         return Reached()
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
-        work = _Work(classifier, found, batch)
+        work = _Work(classifier, found, batch, progress)
         work.search(wanted, _starts(classifier, seed))
         won = {label for label, (margin, _) in work.best.items() if margin > 0}
         left = [label for label in wanted if label not in won]
@@ -141,7 +143,14 @@ def _starts(classifier: Classifier, seed: int) -> list[Tensor]:
 class _Work:
     """The best live search of every class so far, and what was spent."""
 
-    def __init__(self, classifier: Classifier, found: MaximumMargins, batch: int | None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        found: MaximumMargins,
+        batch: int | None,
+        progress: Callable[[int], None],
+    ) -> None:
+        self.progress = progress
         self.classifier, self.ascent = classifier, found.ascent
         self.batch = min(found.batch, batch or found.batch)
         network = classifier.model
@@ -160,6 +169,7 @@ class _Work:
         tally = pool.run(
             self.classifier, searches, self.ascent, lambda start: starts[start],
             batch=max(1, min(self.batch, len(searches))), finished=self.keep,
+            progress=lambda evaluations: self.progress(self.evaluations + evaluations),
         )  # fmt: skip
         self.evaluations += tally.evaluations
 
@@ -217,6 +227,7 @@ class _Work:
     def slope(self, x: Tensor, label: int, *, own: bool, within: Leaky | None = None) -> Tensor:
         """The gradient (1, *shape) of the class's logit, or else of its margin, at x."""
         self.evaluations += 1
+        self.progress(self.evaluations)
         point = x.detach().requires_grad_()
         with within or nullcontext():
             logits = self.classifier(point)

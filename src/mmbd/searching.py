@@ -130,7 +130,12 @@ def search(
     watch.add(margins)
     checked = recheck(classifier, margins)
     reached = harder.try_harder(
-        classifier, margins, harder.still_classes(margins, checked.logits), seed=seed, batch=batch
+        classifier,
+        margins,
+        harder.still_classes(margins, checked.logits),
+        seed=seed,
+        batch=batch,
+        progress=watch.harder,
     )
     found = Searched(seed, _with(margins, reached), reached, checked)
     if beside:
@@ -217,6 +222,16 @@ class Watch:
     def universal(self, done: int, evaluations: int) -> None:
         """So many classes have had their universal perturbations."""
         self._tell(evaluations, done, 0)
+
+    def harder(self, evaluations: int) -> None:
+        """A step of what no estimate knows before: classes that are searched harder."""
+        elapsed = time.perf_counter() - self.start
+        if self.limit is not None and elapsed > self.limit:
+            raise Failed(
+                f"the scan of {self.classes:,} classes has taken {spelled(elapsed)}, as many of "
+                f"them have no gradient and are searched harder; the limit is "
+                f"{spelled(self.limit)}: raise it with --limit SECONDS (limit= in Python)"
+            )
 
     def _tell(self, evaluations: int, classes_done: int, searches_done: int) -> None:
         now = time.perf_counter()

@@ -126,7 +126,7 @@ def _artifact(report: Report) -> dict[str, Any]:
         artifact["hashes"] = {"sha-256": model.sha256}
     properties: dict[str, Any] = {"verdict": report.verdict}
     if report.claimed:
-        properties["byTheFilesOwnWord"] = [clean_text(claim) for claim in report.claimed]
+        properties["claimedByTheFile"] = [clean_text(word) for word in report.claimed]
     return artifact | {"properties": properties}
 
 
