@@ -23,8 +23,8 @@ def of_file(loaded: Loaded, again: Callable[[Classifier], Report]) -> Report:
     caveats = loaded.notes
     if loaded.claimed:
         caveats = (*caveats, f"By the file's own words alone: {', '.join(loaded.claimed)}.")
-    if loaded.bare is not None:
-        without = again(loaded.bare)
+    without = None if loaded.bare is None else _bare(loaded.bare, again, report)
+    if without is not None:
         p = "" if without.p_value is None else f", p = {without.p_value:.2g}"
         if WORSE.index(without.verdict) > WORSE.index(report.verdict):
             report, judged = without, "and is judged so"
@@ -44,3 +44,13 @@ def of_file(loaded: Loaded, again: Callable[[Classifier], Report]) -> Report:
         )
         report = replace(report, verdict="not evaluable", reason=reason)
     return replace(report, caveats=(*caveats, *report.caveats), claimed=loaded.claimed)
+
+
+def _bare(bare: Classifier, again: Callable[[Classifier], Report], report: Report) -> Report | None:
+    """The scan of the weights alone; None where it fails, and the worst is known already."""
+    try:
+        return again(bare)
+    except Exception:
+        if report.verdict != "backdoored":
+            raise
+        return None

@@ -38,9 +38,22 @@ def certain(judged: Judgement, found: Sequence[Searched], names: Sequence[str]) 
                 f"{len(left)} of {len(names)} classes could not be searched ({some}{more}): no "
                 "start has a gradient there, so nothing is known of them. Try more --restarts"
             )
+        elif unjudged := _unjudged(judged, found, len(names)):
+            some = ", ".join(_named(label, names) for label in unjudged[:5])
+            more = f" and {len(unjudged) - 5} more" if len(unjudged) > 5 else ""
+            reason = (
+                f"the {judged.null} null had no number of {len(unjudged)} of {len(names)} classes "
+                f"({some}{more}), so nothing is known of them. Try another --null or --seed"
+            )
     if reason is None:
         return judged
     return replace(judged, verdict="not evaluable", reason=reason, targets=())
+
+
+def _unjudged(judged: Judgement, found: Sequence[Searched], classes: int) -> list[int]:
+    """Classes that the null which decides was not told of, though inputs move them."""
+    still = {label for one in found for label in one.reached.fixed}
+    return [label for label in range(classes) if label not in judged.evidence.keys() | still]
 
 
 def _named(label: int, names: Sequence[str]) -> str:

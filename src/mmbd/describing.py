@@ -77,7 +77,7 @@ def mishaps(searched: Searched) -> list[str]:
         )
     if harder := sorted(set(reached.statistics) - set(reached.fixed)):
         sentences.append(
-            f"{len(harder)} classes had no gradient at the usual starts and were searched from "
+            f"{len(harder)} classes were not reached from the usual starts, and were searched from "
             f"bright, dark and smooth ones ({_some(harder)})."
         )
     if searched.beside is not None:

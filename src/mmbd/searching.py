@@ -18,7 +18,7 @@ import torch
 from mmbd import harder, outputs
 from mmbd.ascent import FAST
 from mmbd.classifier import Classifier
-from mmbd.errors import Failed
+from mmbd.errors import Failed, NotEvaluable
 from mmbd.estimate import MaximumMargins, Method, Progress, ascent_of, maximum_margins
 from mmbd.harder import Reached
 from mmbd.null import Gains, Margins
@@ -139,7 +139,12 @@ def search(
     watch.add(margins)
     checked = recheck(classifier, margins)
     reached = harder.try_harder(
-        classifier, margins, harder.still_classes(margins, checked.logits), seed=seed, batch=batch
+        classifier,
+        margins,
+        harder.still_classes(margins, checked.logits),
+        seed=seed,
+        batch=batch,
+        progress=watch.harder,
     )
     found = Searched(seed, _with(margins, reached), reached, checked)
     if beside:
@@ -151,6 +156,11 @@ def search(
     if universal:
         gains = universal_gains(classifier, seed=seed, progress=watch.universal, **limits)
         watch.add(gains)
+        broken = (~(gains.faint.isfinite() & gains.sparse.isfinite())).nonzero().flatten().tolist()
+        if broken:  # without them a null that sees less would decide
+            raise NotEvaluable(
+                f"the margin of class {broken[0]} became NaN or infinite under a perturbation"
+            )
         found = replace(found, universal=gains)
     return found
 
@@ -221,6 +231,16 @@ class Watch:
     def universal(self, done: int, evaluations: int) -> None:
         """So many classes have had their universal perturbations."""
         self._tell(evaluations, done, 0)
+
+    def harder(self, evaluations: int) -> None:
+        """A step of what no estimate knows before: classes that are searched harder."""
+        elapsed = time.perf_counter() - self.start
+        if self.limit is not None and elapsed > self.limit:
+            raise Failed(
+                f"the scan of {self.classes:,} classes has taken {spelled(elapsed)}, as many of "
+                f"them have no gradient and are searched harder; the limit is "
+                f"{spelled(self.limit)}: raise it with --limit SECONDS (limit= in Python)"
+            )
 
     def _tell(self, evaluations: int, classes_done: int, searches_done: int) -> None:
         now = time.perf_counter()

@@ -9,6 +9,7 @@ that is not the default where the user describes the network.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ USUAL_BOUNDS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 # Of the standard deviation over the extent of the inputs. In this range the verdicts on the
 # bundled models do not depend on it.
 USUAL_STD = (0.01, 1.0)
+# Pixels on the shorter side of an image. Networks that average over the places take inputs of any
+# size; of 2x2 or 3x3 a backdoor in one for 32x32 is not seen.
+USUAL_SIDE = 8
 DEFAULTS: Mapping[str, Any] = {"bounds": (0.0, 1.0), "mean": None, "std": None, "domain": "box"}
 FLAGS = {"bounds": "--bounds", "mean": "--mean", "std": "--std"}
 POINTS = 4
@@ -33,7 +37,8 @@ POINTS = 4
 
 def _left_to_the_file(request: Request, spec: Spec) -> tuple[str, ...]:
     """What a user who describes the network has left to the file, where that is not the default."""
-    apart = [
+    apart = [*_small(request, spec)]
+    apart += [
         f"{name} {_brief(getattr(spec, name))} (give {FLAGS.get(name, 'a file without it')})"
         for name, default in DEFAULTS.items()
         if getattr(request, name, None) is None and getattr(spec, name) != default
@@ -80,7 +85,7 @@ def doubts(
         return ()
     if request.arch is not None or request.input_shape is not None:
         return _left_to_the_file(request, spec)
-    found: list[str] = []
+    found: list[str] = [*_small(request, spec)]
     if request.bounds is None and spec.bounds not in USUAL_BOUNDS:
         usual = ", ".join(f"{low:g} to {high:g}" for low, high in USUAL_BOUNDS)
         found.append(
@@ -101,6 +106,21 @@ def doubts(
                 f"{key}={_brief(value)}, which the weights do not show (give --arch-arg {key}=...)"
             )
     return tuple(found)
+
+
+def _small(request: Request, spec: Spec) -> Iterator[str]:
+    """An image smaller than any usual one, where the weights would fit others as well."""
+    shape = spec.input_shape
+    if request.input_shape is not None or len(shape) != 3 or min(shape[1:]) >= USUAL_SIDE:
+        return
+    larger = (shape[0], *(max(side, USUAL_SIDE) for side in shape[1:]))
+    own, other = (
+        _shapes(replace(spec, input_shape=one), spec.arguments) for one in (shape, larger)
+    )
+    if own == other:
+        yield (
+            f"inputs of {'x'.join(map(str, shape))}, which the weights do not show (give --input)"
+        )
 
 
 def _unpinned(spec: Spec, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:

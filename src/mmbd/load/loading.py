@@ -122,24 +122,30 @@ def _classifier(
     bounds = request.bounds or (spec.bounds if spec else (0.0, 1.0))
     mean = request.mean if request.mean is not None or spec is None else spec.mean
     std = request.std if request.std is not None or spec is None else spec.std
+    # Of several tensors in the outputs the user's words may tell which are logits, the file's not.
+    named = spec.class_names if spec and request.class_names is None else None
     try:
-        return Classifier(
+        classifier = Classifier(
             network.to(request.device),
             domain=domain_for(spec.domain if spec else "box", shape, bounds),
             mean=mean,
             std=std,
-            class_names=request.class_names or (spec.class_names if spec else None),
+            class_names=request.class_names,
             device=request.device,
             output=request.output,
             ends_in=request.ends_in,
-            classes=request.classes or (spec.classes if spec else None),
+            classes=request.classes,
         )
+        if named is not None and len(named) != classifier.classes:
+            raise ValueError(f"{len(named)} class names for {classifier.classes} classes")
     except (Refused, Failed, NotEvaluable):
         raise
     except Exception as error:  # arguments that do not fit, from the user or from the file
         raise Failed(
             f"the inputs described do not fit: {shown(str(error), 300)}. {DESCRIBE}"
         ) from error
+    classifier.class_names = named or classifier.class_names
+    return classifier
 
 
 def _overridden(request: Request, spec: Spec | None) -> tuple[str, ...]:
