@@ -249,7 +249,7 @@ HUGE = 10**400
         ([*ALL, GOOD | {"index": 3}], {}, "bounds for '2' as activation 3, counted from 0"),
         ([GOOD | {"index": -1}, *ALL[1:]], {}, "as activation -1"),
         ([GOOD | {"index": HUGE}, *ALL[1:]], {}, r"as activation 1000\d*\.\.\."),
-        ([GOOD | {"name": "1"}, *ALL[1:]], {}, "for '1' as activation 0.* has 2, 6, 11$"),
+        ([GOOD | {"name": "1"}, *ALL[1:]], {}, "for '1' as activation 0.* has 2, 6, 11: download"),
         ([GOOD | {"name": "\x1b[2J" * 99}, *ALL[1:]], {}, r"for '\\\\x1b\[2J.*\.\.\.'"),
         ([GOOD] * 100_000, {}, "names it twice"),
         (None, {"mmbd.upper.0": None}, "lacks the bounds of '2'"),

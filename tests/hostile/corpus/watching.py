@@ -15,7 +15,8 @@ NEVER = (
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link",
     "os.symlink", "os.truncate", "os.putenv", "subprocess.", "pty.", "socket.", "urllib.",
     "ftplib.", "smtplib.", "http.", "webbrowser.", "ctypes.dlopen", "ctypes.call_function",
-    "shutil.", "tempfile.", "pickle.find_class", "code.__new__", "builtins.input", "sqlite3.", "signal.",
+    "shutil.", "tempfile.", "pickle.find_class",
+    "code.__new__", "builtins.input", "sqlite3.", "signal.",
 )  # fmt: skip
 # Parts of the program that are only brought in when they are needed.
 OWN = ("mmbd", "torch", "numpy", "scipy", "safetensors", "rich", "cyclopts", "jinja2", "encodings")
