@@ -30,7 +30,8 @@ from mmbd import fixing
 from mmbd.attacks import files
 from mmbd.evaluate.environment import environment
 from mmbd.evaluate.metrics import Rate
-from mmbd.report import finite, write
+from mmbd.report import write
+from mmbd.schema import finite
 from mmbd.zoo import cards
 from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job

@@ -168,11 +168,35 @@ def test_a_bound_that_no_gradient_tells_is_seen_where_searches_end():
     assert mmbd.scan(Classifier(Tilted(), input_shape=(10,))).targets == (3,)
 
 
+def stops(values: list[list[float]]) -> str | None:
+    return outputs.stops(torch.tensor(values), torch.arange(len(values)))
+
+
 def test_where_outputs_end():
-    assert outputs.look_bounded(torch.tensor([[0.001, 0.999], [0.99, 0.0]])) == (0.0, 1.0)
-    assert outputs.look_bounded(torch.tensor([[-0.999, 0.999], [0.5, -1.0]])) == (-1.0, 1.0)
+    assert "end at 0 and 1" in stops([[0.001, 0.999], [0.99, 0.0]])
+    assert "end at -1 and 1" in stops([[-0.999, 0.999], [0.5, -1.0]])
     for values in ([[0.1, 0.99]], [[0.0, 1.1]], [[-0.5, 1.0]], [[0.0, 0.9]], [[-2.0, 1.0]]):
-        assert outputs.look_bounded(torch.tensor(values)) is None
+        assert stops(values) is None
+
+
+def test_outputs_of_one_length_and_clipped_ones_are_no_logits():
+    drawn = torch.randn(10, 10, generator=torch.Generator().manual_seed(0)) + 20 * torch.eye(10)
+    assert stops(drawn.tolist()) is None
+    assert "same length, 16" in stops((16 * F.normalize(drawn)).tolist())
+    assert "of 10 classes end at the same number, 15" in stops(drawn.clamp(max=15).tolist())
+    assert stops(drawn.clamp(max=float(drawn.diag().sort().values[-4])).tolist()) is None
+    assert stops(drawn[:4].clamp(max=15).tolist()) is None
+
+
+@pytest.mark.parametrize("end", [F.normalize, lambda y: y.clamp(-5, 5)], ids=["length", "clip"])
+def test_a_backdoor_does_not_hide_behind_such_an_end(end):
+    class Ended(Tilted):
+        def forward(self, x):
+            return 16 * end(super().forward(x) + 0.1)
+
+    report = mmbd.scan(Classifier(Ended(), input_shape=(10,)))
+    assert report.exit_code == 3
+    assert "bounded" in report.reason
 
 
 # ------------------------------------------------------------------------------------------ units

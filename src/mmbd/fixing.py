@@ -22,7 +22,8 @@ from mmbd.data import Dataset
 from mmbd.domain import generator_for
 from mmbd.mitigators import Record, mitigate
 from mmbd.mitigators.mitigator import Progress, answers
-from mmbd.report import Report, finite
+from mmbd.report import Report
+from mmbd.schema import finite
 
 VERSION = 1
 Share = tuple[float, float]  # before and after

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -31,6 +30,8 @@ THROUGH = (
     "Transpose", "Permute", "Slice", "Alias", "Mul", "Div", "Add", "Sub", "Neg",
 )  # fmt: skip
 MOST_PLACES = 64
+# Inputs from which on a likeness of all outputs is none by chance.
+FEW = 5
 
 
 def places(output: Any, most: int = MOST_PLACES) -> dict[Place, Tensor]:
@@ -229,19 +230,28 @@ def _same_numbers(one: Tensor, other: Tensor) -> bool:
     return one.numel() == other.numel() and one.data_ptr() == other.data_ptr()
 
 
-def look_bounded(values: Tensor) -> tuple[float, float] | None:
-    """(0, 1) or (-1, 1) where the outputs (n, classes) at the ends of searches stop there.
+def stops(values: Tensor, labels: Tensor) -> str | None:
+    """What bounds outputs, as they show at the ends of searches; None where nothing seems to.
 
-    Logits that were driven as far as they go do not end within 2 % of such a number, and never
-    beyond it, by chance.
+    Logits that were driven as far as they go do not end by chance within 2 % of 0 or -1 and of 1
+    and never beyond, nor all in one length, nor half of the classes at the same number.
+
+    Args:
+        values: outputs at the maximising inputs, (inputs, classes).
+        labels: whose input each is, (inputs,).
     """
     low, high = float(values.min()), float(values.max())
     for floor in (0.0, -1.0):
         if low >= floor - 1e-6 and low <= floor + 0.02 and 0.98 <= high <= 1 + 1e-6:
-            return floor, 1.0
+            return f"the outputs end at {floor:g} and 1 wherever they are driven"
+    if len(values) < FEW:
+        return None
+    lengths = values.norm(dim=1)
+    if float(lengths.max() - lengths.min()) <= 1e-4 * float(lengths.max()):
+        return f"the outputs have the same length, {float(lengths[0]):.3g}, for every input"
+    own = values.gather(1, labels[:, None])[:, 0]
+    top = own.max()
+    equal = int((own >= top - 1e-6 * top.abs()).sum())
+    if 2 * equal > len(values):
+        return f"the outputs of {equal} classes end at the same number, {float(top):.4g}"
     return None
-
-
-def spread(values: Tensor) -> Tensor:
-    """How far each class's logit ranges over the rows, (classes,)."""
-    return values.amax(0) - values.amin(0) if len(values) else torch.zeros(values.shape[1])

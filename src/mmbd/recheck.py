@@ -28,6 +28,7 @@ class Recheck:
 
     Attributes:
         logits: (inputs, classes), float32.
+        labels: whose maximising input each is, (inputs,).
         again: the largest difference of a margin between two calls with the same inputs.
         batch: the largest difference of a margin between an input alone and among others.
         largest: the largest statistic found by its size, what differences are measured by.
@@ -35,6 +36,7 @@ class Recheck:
     """
 
     logits: Tensor
+    labels: Tensor
     again: float = 0.0
     batch: float = 0.0
     largest: float = 0.0
@@ -70,7 +72,7 @@ def recheck(classifier: Classifier, found: MaximumMargins) -> Recheck:
     """Ask the network about the maximising inputs together, again, and some alone."""
     labels = torch.tensor(sorted(found.inputs), dtype=torch.int64, device=classifier.device)
     if not len(labels):
-        return Recheck(torch.empty(0, classifier.classes))
+        return Recheck(torch.empty(0, classifier.classes), labels)
     points = torch.stack([found.inputs[label] for label in labels.tolist()])
     size = min(BATCH, max(2, found.batch))
     with classifier.frozen(), torch.no_grad():
@@ -87,4 +89,4 @@ def recheck(classifier: Classifier, found: MaximumMargins) -> Recheck:
     apart = max(apart, float((known - margins).abs().nan_to_num().max()))
     largest = float(found.statistics.nan_to_num(nan=0.0).abs().max())
     rounding = max(STATED, 8 * torch.finfo(classifier.dtype).eps)
-    return Recheck(first.cpu(), again, apart, largest, rounding)
+    return Recheck(first.cpu(), labels.cpu(), again, apart, largest, rounding)

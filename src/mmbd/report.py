@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmbd import schema
+from mmbd.schema import finite
 from mmbd.writing import whole
 
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
@@ -296,14 +296,3 @@ def _refuse_constant(name: str) -> None:
 
 def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
     return None if values is None else tuple(values)
-
-
-def finite(value: Any) -> Any:
-    """`value` as JSON has it: there is no NaN and no infinity, both become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value

@@ -120,14 +120,11 @@ def scan(
     except NotEvaluable as error:
         return unevaluable(str(error), model=model, level=level, names=classifier.class_names)
     run = run_of(found, method=method, seed=seed, started=started, device=str(classifier.device))
-    judgements = [
-        nulls.judge(
-            one.statistics, made_by=run.made_by, level=level, null=null, references=references,
-            gains=one.comparable_gains, names=classifier.class_names, images=images,
-            beside=one.tabled, **({"without_gains": HARD} if one.reached.statistics else {}),
-        )
-        for one in found
-    ]  # fmt: skip
+    judge = partial(
+        nulls.judge, made_by=run.made_by, level=level, null=null, references=references,
+        names=classifier.class_names, images=images,
+    )  # fmt: skip
+    judgements = [_judged(one, judge) for one in found]
     place, judged = pooled(judgements, level)
     shown = found[place]
     judged = certain(judged, found, classifier.class_names)
@@ -158,6 +155,19 @@ def scan(
         else _by_class(judged.evidence, classifier.classes),
         inputs=shown.margins.inputs,
     )
+
+
+def _judged(one: Searched, judge: Callable[..., Judgement]) -> Judgement:
+    """What the nulls say of one seed.
+
+    Classes that were reached from unusual starts alone have no gain to speak of: margins judge all
+    classes, and the joint null those that have one, so that neither hides behind the other.
+    """
+    ask = partial(judge, one.statistics, beside=one.tabled)
+    if not one.reached.statistics:
+        return ask(gains=one.gains)
+    alone, rest = ask(gains=None, without_gains=HARD), ask(gains=one.comparable_gains)
+    return rest if rest.targets and not alone.targets else alone
 
 
 def _require_classifier(given: object) -> None:

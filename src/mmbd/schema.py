@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -35,6 +35,17 @@ LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 def report_schema() -> dict[str, Any]:
     """The schema of `Report.to_json()`."""
     return json.loads(files("mmbd").joinpath("report.schema.json").read_text(encoding="utf-8"))
+
+
+def finite(value: Any) -> Any:
+    """`value` as JSON has it: there is no NaN and no infinity, both become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
 
 
 def check(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str = "report") -> None:

@@ -88,12 +88,17 @@ class Searched:
 
     @property
     def comparable_gains(self) -> Gains | None:
-        """The gains, unless a class was reached from other starts alone.
+        """The gains of the classes that the usual starts reach.
 
-        The search for universal perturbations does not reach such a class either, so that its gain
-        would say nothing, and its margin times that less than the margin.
+        The search for universal perturbations does not reach the others either, so that their gains
+        would say nothing, and their margins times those less than the margins.
         """
-        return None if self.reached.statistics else self.gains
+        gains = self.gains
+        if gains is None:
+            return None
+        hard = self.reached.statistics
+        kept = {label: gain for label, gain in gains.by_class.items() if label not in hard}
+        return replace(gains, by_class=kept)
 
     @property
     def unsearched(self) -> tuple[int, ...]:
@@ -105,13 +110,13 @@ class Searched:
         """Why nothing can be said of this network, whatever the statistics are."""
         if self.recheck.drowned is not None:
             return self.recheck.drowned
-        bounds = outputs.look_bounded(self.recheck.logits) if len(self.recheck.logits) else None
-        if bounds is None:
+        looked_at = self.recheck
+        stop = outputs.stops(looked_at.logits, looked_at.labels) if len(looked_at.logits) else None
+        if stop is None:
             return None
         return (
-            f"the outputs end at {bounds[0]:g} and {bounds[1]:g} wherever they are driven, so they "
-            "are probabilities or squashed, and not logits: leave out what bounds them at the "
-            "network's end"
+            f"{stop}, so they are bounded (probabilities, squashed or clipped) and not logits: "
+            "leave out what bounds them at the network's end"
         )
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbd import nets
+from mmbd.domain import broadcastable, generator_for
 from mmbd.load.text import shown
 
 if TYPE_CHECKING:
@@ -146,13 +147,22 @@ def _shapes(spec: Spec, arguments: Mapping[str, Any]) -> dict[str, torch.Size] |
 def _same_answers(spec: Spec, key: str, network: nn.Module) -> bool:
     """Whether the network answers alike with the default of an argument (dropout, say)."""
     without = {name: value for name, value in spec.arguments.items() if name != key}
+    low, high = spec.bounds
+    points = torch.stack(
+        [
+            low + (high - low) * torch.rand(spec.input_shape, generator=generator_for("claims", i))
+            for i in range(POINTS)
+        ]
+    )
+    for value, apply in ((spec.mean, torch.sub), (spec.std, torch.div)):
+        if value is not None:
+            points = apply(points, broadcastable(value, spec.input_shape))
     try:
         with torch.random.fork_rng(devices=[]):
             other = _build(spec, without)
-            points = torch.rand(POINTS, *spec.input_shape)
         other.load_state_dict(network.state_dict())
         with torch.no_grad():
-            pair: list[Tensor] = [one.eval()(points) for one in (other, network)]
+            pair: list[Tensor] = [one.eval()(points.clone()) for one in (other, network)]
     except Exception:
         return False
     return torch.equal(*pair)

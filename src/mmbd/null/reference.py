@@ -20,6 +20,7 @@ from functools import cached_property
 import numpy as np
 
 from mmbd.errors import Failed
+from mmbd.null.bootstrap import MIN_CLASSES
 from mmbd.report import PValue, Report
 
 FEWEST = 3  # references, for a standard deviation
@@ -48,8 +49,8 @@ class References:
         """The statistics in reports on clean models, each with a name for error messages.
 
         Raises:
-            Failed: a report says that its model is backdoored, a class has no statistic, or reports
-                were made with different settings.
+            Failed: a report says that its model is backdoored or cannot be judged, a class has no
+                statistic, or reports were made with different settings.
         """
         models: list[tuple[float, ...]] = []
         made_by: set[str] = set()
@@ -61,6 +62,8 @@ class References:
                     f"reference {name}: its own report says backdoored{p}, target classes "
                     f"{', '.join(map(str, report.targets))}: references must be clean. Leave it out"
                 )
+            if report.verdict == "not evaluable" and len(report.statistics) >= MIN_CLASSES:
+                raise Failed(f"reference {name}: its own report is open: {report.reason}")
             numbers = tuple(value for value in report.statistics if value is not None)
             if report.run is None or len(numbers) < len(report.statistics):
                 raise Failed(f"reference {name}: {report.reason or 'a class has no statistic'}")
