@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from mmbd.render import words
 from mmbd.render.terminal import line, terminal
-from mmbd.report import Report
+from mmbd.report import Report, Stability
 from render import examples
 
 
@@ -87,6 +89,26 @@ def test_universal_gains_stand_beside_the_margins():
     without = plain(examples.backdoored())
     assert "universal perturbations  not searched for\n" in without
     assert "+" not in without.split("p-value of")[0]
+
+
+def test_classes_stand_in_the_order_of_what_decides():
+    """Class 7 has the largest product of margin and gain, not the largest margin."""
+    evidence = (*(float(label) for label in range(7)), 90.0, None, 8.0)
+    text = plain(replace(examples.universal(), evidence=evidence))
+    head = "in logits, in the order of what decides (margin times gain), and what one"
+    assert head in text
+    rows = re.findall(r"^[> ] +(\d) +[a-z]+ +\d", text, re.MULTILINE)
+    assert rows[:10] == ["7", "9", "6", "5", "4", "3", "2", "1", "0", "8"]
+    assert "########################  target" in text  # the largest margin fills its bar
+
+
+def test_the_files_own_words_and_several_seeds_are_told():
+    report = replace(examples.backdoored(), claimed=("bounds", "std\x1b"))
+    assert ("by the file's own word", "bounds, std\\x1b") in words.model_facts(report)
+    stability = Stability((0, 1, 2), (3, 3, 1), (0.01, 0.02, 0.4), decides=1)
+    said = words.stability(replace(report, stability=stability))
+    assert "within the level in 2 of 3. The p-value of all together keeps the level" in said
+    assert "largest of the 2 smallest, times 3/2. What is shown is seed 1's." in said
 
 
 def test_class_p_values_of_reference_models():

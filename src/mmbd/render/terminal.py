@@ -64,7 +64,7 @@ def _classes(report: Report, console: Console) -> None:
         return
     gains = words.gains(report)
     also = ", and what one perturbation of all inputs gains" if gains else ""
-    _head(console, f"Maximum margin of every class, in logits{also}: {words.ranked_by(report)}")
+    _head(console, f"Maximum margin of every class, in logits, {words.ranked_by(report)}{also}")
     shown = order if len(order) <= SHOWN + 2 else order[:SHOWN]
     rest = [label for label in order[len(shown) :] if label not in report.targets]
     shown = shown + [label for label in order[len(shown) :] if label in report.targets][:SHOWN]

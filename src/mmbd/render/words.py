@@ -53,7 +53,7 @@ def ranked_by(report: Report) -> str:
     if report.evidence is None:
         return "largest first"
     by = {"joint": "margin times gain", "reference": "how far each is above its references"}
-    return f"ordered by what decides, {by.get(report.null or '', 'the default search')}"
+    return f"in the order of what decides ({by.get(report.null or '', 'the default search')})"
 
 
 def is_number(value: float | None) -> TypeGuard[float]:
