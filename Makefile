@@ -8,8 +8,9 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## scan the bundled models and write one HTML report
 	$(BIN)/python examples/demo.py
 
+# Side by side on two cores, each with one thread; tests of one file stay together.
 test: $(READY)  ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)  ## statistical and other long tests
 	$(BIN)/python -m pytest -m slow
