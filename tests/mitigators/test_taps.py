@@ -103,7 +103,8 @@ MEANT = {"relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "gelu
     [nn.Tanh(), nn.Sigmoid(), nn.Hardtanh(), nn.Hardtanh(-2, 2), nn.Hardsigmoid(), nn.Identity(),
      nn.Softmax(1), nn.Dropout(), nn.LogSigmoid(), nn.Tanhshrink(), F.hardtanh,
      lambda x: F.hardtanh(x, -1.0, 1.0), lambda x: F.hardtanh(x, max_val=6.0)],
-    ids=str,
+    ids=["Tanh", "Sigmoid", "Hardtanh", "Hardtanh(-2, 2)", "Hardsigmoid", "Identity", "Softmax",
+         "Dropout", "LogSigmoid", "Tanhshrink", "hardtanh", "hardtanh(-1, 1)", "hardtanh(-1, 6)"],
 )  # fmt: skip
 def test_bounded_and_two_sided_functions_are_none(function):
     assert find(around(Net(function))) == ()
