@@ -28,7 +28,8 @@ class Loading:
         std: The standard deviation that inputs are normalised with, written alike.
         classes: The number of classes, for built-in networks (default: as in the weights).
         class_names: A file with one class name a line, or a JSON list.
-        entry: Which state dict to take where a checkpoint holds several, such as ema.
+        entry: Which weights to take where a checkpoint holds several: an entry such as ema, or a
+            prefix such as state_dict/encoder_q.
         output: Which of several tensors in the network's outputs holds the logits, by name or
             number.
         ends_in: What the network ends in instead of logits, to be undone.

@@ -59,9 +59,10 @@ def scan(
         reference: Clean models of the same domain, or JSON reports on them: a file or a folder;
             may be repeated.
         seed: The seed of the random starts.
-        seeds: Repeat with so many seeds and report how stable the outcome is.
-        restarts: Searches a class.
-        steps: The most gradient evaluations a search.
+        seeds: Repeat with so many seeds; the verdict is that of all together, at the same level.
+        restarts: Searches a class (default: 4). With other searches than the default one, that is
+            run beside, and the tables of clean networks judge it.
+        steps: The most gradient evaluations a search (default: 20).
         constraint: Project onto the domain, or clamp in the forward pass (the authors' script).
         batch: The most searches side by side (default: what memory allows).
         limit: The seconds that the scan of a model may take; one whose first steps show that it
