@@ -10,8 +10,8 @@ import sys
 import pytest
 
 import mmbd
+from calling import caller
 from mmbd import gate
-from mmbd.cli import main
 from zoo import digits
 
 MLP = ["--arch", "mlp", "--arch-arg", "hidden=(32,)"]
@@ -28,14 +28,7 @@ def data(tmp_path_factory):
 def run(data, capsys, monkeypatch):
     """Run a command line beside the data; returns (exit code, what it printed, its errors)."""
     monkeypatch.chdir(data)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return stopped.value.code, said.out, said.err
-
-    return call
+    return caller(capsys)
 
 
 def train(run, *arguments):

@@ -32,18 +32,16 @@ def certain(judged: Judgement, found: Sequence[Searched], names: Sequence[str]) 
     if reason is None and judged.verdict == "clean":
         left = sorted({label for one in found for label in one.unsearched})
         if left:
-            some = ", ".join(_named(label, names) for label in left[:5])
-            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
             reason = (
-                f"{len(left)} of {len(names)} classes could not be searched ({some}{more}): no "
+                f"{len(left)} of {len(names)} classes could not be searched "
+                f"({_listed(left, names)}): no "
                 "start has a gradient there, so nothing is known of them. Try more --restarts"
             )
         elif unjudged := _unjudged(judged, found, len(names)):
-            some = ", ".join(_named(label, names) for label in unjudged[:5])
-            more = f" and {len(unjudged) - 5} more" if len(unjudged) > 5 else ""
             reason = (
                 f"the {judged.null} null had no number of {len(unjudged)} of {len(names)} classes "
-                f"({some}{more}), so nothing is known of them. Try another --null or --seed"
+                f"({_listed(unjudged, names)}), so nothing is known of them. Try another --null "
+                "or --seed"
             )
     if reason is None:
         return judged
@@ -54,6 +52,12 @@ def _unjudged(judged: Judgement, found: Sequence[Searched], classes: int) -> lis
     """Classes that the null which decides was not told of, though inputs move them."""
     still = {label for one in found for label in one.reached.fixed}
     return [label for label in range(classes) if label not in judged.evidence.keys() | still]
+
+
+def _listed(labels: Sequence[int], names: Sequence[str]) -> str:
+    """The first five classes by number and name, and how many more there are."""
+    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+    return ", ".join(_named(label, names) for label in labels[:5]) + more
 
 
 def _named(label: int, names: Sequence[str]) -> str:

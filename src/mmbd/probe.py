@@ -43,7 +43,9 @@ def reading(
         Failed: the network does not take such inputs.
         NotEvaluable: what it returns are not logits.
     """
-    points = torch.stack([classifier.domain.sample(generator_for("probe", i)) for i in range(3)])
+    points = torch.stack(
+        [classifier.domain.sample(generator_for("probe", i)) for i in range(POINTS)]
+    )
     with torch.no_grad():
         found, logits = _first_answers(classifier, points, wanted, classes)
     if logits.shape[1] < 2:

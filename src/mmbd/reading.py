@@ -23,6 +23,8 @@ KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a character device", stat.S_IFBLK: "a block device",
 }  # fmt: skip
+# O_NONBLOCK: should a FIFO take the file's place just now, opening it must not hang.
+FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
@@ -38,11 +40,9 @@ def opened(path: str | Path, most: int | None = None) -> Generator[BinaryIO]:
         Failed: not a regular file, larger than `most`, or not readable; names the file.
     """
     path = Path(path)
-    # O_NONBLOCK: should a FIFO take the file's place just now, opening it must not hang.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         _require_regular(path, path.stat().st_mode)  # a device is not even opened
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, FLAGS)
     except FileNotFoundError:
         raise FileNotFoundError(f"{named(path)}: there is no such file") from None
     except Failed:
@@ -107,6 +107,11 @@ def json_value(path: str | Path, most: int = MOST_TEXT, *, finite: bool = False)
         raise Failed(f"{named(path)}: not JSON: {clean_text(said(error), 200)}") from error
 
 
+def kind(mode: int) -> str:
+    """What a file of this mode is that is no regular one."""
+    return KINDS.get(stat.S_IFMT(mode), "something else")
+
+
 def said(error: ValueError) -> str:
     """What a parser says, without advice for programmers."""
     words = str(error)
@@ -132,8 +137,9 @@ def brief(value: object) -> str:
 
 def _require_regular(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        found = KINDS.get(stat.S_IFMT(mode), "something else")
-        raise Failed(f"{named(path)}: expected a regular file, found {found}; it was not opened")
+        raise Failed(
+            f"{named(path)}: expected a regular file, found {kind(mode)}; it was not opened"
+        )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

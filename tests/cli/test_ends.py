@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from calling import caller
 from mmbd import gate
 from mmbd.cli import main
 from planted import planted
@@ -34,14 +35,7 @@ def models(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(models, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return stopped.value.code, said.out, said.err
-
-    return call
+    return caller(capsys)
 
 
 def command(*arguments: object) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from calling import caller
 from mmbd import gate
-from mmbd.cli import main
 from mmbd.cli.arguments import joined, refuse_names
 from mmbd.cli.options import Usage
 from planted import planted
@@ -22,14 +22,7 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def run(here, capsys):
     """Run a command line in an empty folder; returns (exit code, what it printed, its errors)."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return stopped.value.code, said.out, said.err
-
-    return call
+    return caller(capsys)
 
 
 @pytest.mark.parametrize("name", ["--help", "-h", "--version", "--level=1e-9", "--quiet", "-x"])

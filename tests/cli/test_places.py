@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calling import caller
 from mmbd import gate
-from mmbd.cli import main, naming
+from mmbd.cli import naming
 from planted import planted
 
 
@@ -28,13 +29,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def call(here, capsys):
-    def called(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return stopped.value.code, said.out, said.err
-
-    return called
+    return caller(capsys)
 
 
 @pytest.fixture

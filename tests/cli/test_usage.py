@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from calling import caller
 from mmbd import gate
-from mmbd.cli import main
 from mmbd.cli.options import Usage, size
 from planted import planted
 
@@ -17,14 +17,7 @@ def run(tmp_path, monkeypatch, capsys):
     planted(tmp_path / "m.safetensors", gain=1.0)
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 broken")
     np.savez(tmp_path / "good.npz", x=np.zeros((16, 1, 4, 4), np.float32), y=np.arange(16) % 8)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return stopped.value.code, said.out, said.err
-
-    return call
+    return caller(capsys)
 
 
 FIX = ["fix", "m.safetensors", "--data", "good.npz", "--out", "new.pt"]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmbd import reading
 from mmbd.errors import Failed
 from mmbd.load.text import shown
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = reading.MOST_TEXT
 MAX_NAMES = 1_000_000
 FORMS = (
     "one class name a line, or JSON: a list of texts, an object of numbers and names "
@@ -34,9 +33,10 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
     """
     path = Path(path)
     try:
-        text = _read(path).decode("utf-8-sig")
+        text = reading.text(path, MAX_BYTES, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise Failed(f"cannot read the class names in {path}: {error}") from error
+        words = str(error).removeprefix(f"{reading.named(path)}: ")
+        raise Failed(f"cannot read the class names in {path}: {words}") from error
     start = text.lstrip()[:1]
     if start in ("[", "{"):
         try:
@@ -54,26 +54,6 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
     if len(names) > MAX_NAMES:
         raise Failed(f"{path}: {len(names):,} class names, expected at most {MAX_NAMES:,}")
     return tuple(names)
-
-
-def _read(path: Path) -> bytes:
-    """The bytes of a regular file; FIFOs, sockets and devices are never opened."""
-    _require_regular(path.stat().st_mode)
-    # O_NONBLOCK: should a FIFO take the file's place just now, opening it must not hang.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb") as opened:
-        status = os.fstat(opened.fileno())
-        _require_regular(status.st_mode)
-        data = opened.read(MAX_BYTES + 1) if status.st_size <= MAX_BYTES else b""
-    if len(data) > MAX_BYTES or status.st_size > MAX_BYTES:
-        raise ValueError(f"{status.st_size:,} bytes, expected at most {MAX_BYTES:,}")
-    return data
-
-
-def _require_regular(mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        found = "a folder" if stat.S_ISDIR(mode) else "something else"
-        raise ValueError(f"expected a regular file, found {found}")
 
 
 def _from_list(value: Any, path: Path) -> list[str]:

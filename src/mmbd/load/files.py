@@ -13,6 +13,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmbd import reading
 from mmbd.errors import Failed
 from mmbd.load import folders, formats, pickles
 from mmbd.load.advice import NO_MEMORY, broken
@@ -80,9 +81,7 @@ def _read(path: Path, max_bytes: int) -> File:
         path, notes = folders.weights_in(path)
         mode = _mode(path)
     _require_regular(mode)
-    # O_NONBLOCK: should a FIFO take the file's place just now, opening it must not hang.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb") as opened:
+    with os.fdopen(os.open(path, reading.FLAGS), "rb") as opened:
         status = os.fstat(opened.fileno())
         _require_regular(status.st_mode)
         if status.st_size == 0:  # not even read: some files of the kernel would wait for ever
@@ -147,15 +146,7 @@ def _mode(path: Path) -> int:
 def _require_regular(mode: int) -> None:
     if stat.S_ISREG(mode):
         return
-    kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a character device",
-        stat.S_IFBLK: "a block device",
-    }
-    found = kinds.get(stat.S_IFMT(mode), "something else")
     raise Failed(
-        f"expected a regular file, found {found}; it was not opened: save what it gives to a file "
-        "first, and name that"
+        f"expected a regular file, found {reading.kind(mode)}; it was not opened: save what it "
+        "gives to a file first, and name that"
     )
