@@ -72,9 +72,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     judged = mmbd.evaluate(
-        given.zoo, list(SEARCHES.values()), half=given.half, attacks=given.attacks,
-        workers=given.workers, results=given.answers,
-    )  # fmt: skip
+        given.zoo,
+        list(SEARCHES.values()),
+        half=given.half,
+        attacks=given.attacks,
+        workers=given.workers,
+        results=given.answers,
+    )
     rows: dict[str, Any] = {}
     for search, detector in SEARCHES.items():
         results = [result for result in judged.results if result.detector == detector]
@@ -93,9 +97,12 @@ def main() -> None:
         )
     if given.out is not None:
         content = {
-            "level": LEVEL, "half": given.half, "set aside": dict(judged.set_aside),
-            "environment": dict(environment()), "rows": rows,
-        }  # fmt: skip
+            "level": LEVEL,
+            "half": given.half,
+            "set aside": dict(judged.set_aside),
+            "environment": dict(environment()),
+            "rows": rows,
+        }
         given.out.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -111,32 +111,60 @@ def model(job: Job, root: Path, out: Path, clock: Clock) -> dict[str, Any]:
         if card["label"] == "backdoored":
             learn, rest = fixing.split(test, IMAGES, seed=job.seed)
             _, repair = fixing.fix(
-                loaded.classifier, learn, fixing.some(rest, MEASURED, seed=job.seed),
-                method=MITIGATOR, backdoor=files.load(out / card["trigger_file"]), seed=job.seed,
+                loaded.classifier,
+                learn,
+                fixing.some(rest, MEASURED, seed=job.seed),
+                method=MITIGATOR,
+                backdoor=files.load(out / card["trigger_file"]),
+                seed=job.seed,
                 progress=clock.check,
-            )  # fmt: skip
+            )
             seconds["mitigation"] = repair.record.seconds
-    taken = ("name", "label", "data", "arch", "attack", "seed", "sources", "targets", "poisoned",
-             "accuracy", "train_accuracy", "asr", "samples", "versions", "hardware")  # fmt: skip
+    taken = (
+        "name",
+        "label",
+        "data",
+        "arch",
+        "attack",
+        "seed",
+        "sources",
+        "targets",
+        "poisoned",
+        "accuracy",
+        "train_accuracy",
+        "asr",
+        "samples",
+        "versions",
+        "hardware",
+    )
     return {
         **{key: card[key] for key in taken},
         "draw": job.draw,
         "seconds": {phase: round(value, 2) for phase, value in seconds.items()},
         "scan": {
-            "verdict": report.verdict, "reason": report.reason, "targets": list(report.targets),
-            "p_value": report.p_value, "null": report.null,
+            "verdict": report.verdict,
+            "reason": report.reason,
+            "targets": list(report.targets),
+            "p_value": report.p_value,
+            "null": report.null,
             "p_values": {value.null: value.value for value in report.p_values},
-            "statistics": list(report.statistics), "ratio": report.ratio,
+            "statistics": list(report.statistics),
+            "ratio": report.ratio,
             "evaluations": report.run and report.run.evaluations,
         },
-        "mitigation": repair and {
-            "method": MITIGATOR, "mitigated": repair.record.mitigated,
-            "reason": repair.record.reason, "images": repair.record.samples,
-            "accuracy": repair.accuracy, "asr": repair.attack_success,
-            "held_out": repair.held_out, "triggered": repair.triggered,
+        "mitigation": repair
+        and {
+            "method": MITIGATOR,
+            "mitigated": repair.record.mitigated,
+            "reason": repair.record.reason,
+            "images": repair.record.samples,
+            "accuracy": repair.accuracy,
+            "asr": repair.attack_success,
+            "held_out": repair.held_out,
+            "triggered": repair.triggered,
         },
         "warnings": sorted({f"{item.category.__name__}: {item.message}" for item in said}),
-    }  # fmt: skip
+    }
 
 
 def line(row: Mapping[str, Any]) -> str:
@@ -147,14 +175,15 @@ def line(row: Mapping[str, Any]) -> str:
     if repair and repair["asr"]:
         after = f"; repaired: ACC {repair['accuracy'][1]:.1%} ASR {repair['asr'][1]:.1%}"
     times = ", ".join(f"{phase} {value:.0f} s" for phase, value in row["seconds"].items())
-    return (f"{row['name']}: ACC {row['accuracy']:.1%}{asr}; {scan['verdict']} "
-            f"{scan['targets']} of {row['targets']}{after}  ({times})")  # fmt: skip
+    return (
+        f"{row['name']}: ACC {row['accuracy']:.1%}{asr}; {scan['verdict']} "
+        f"{scan['targets']} of {row['targets']}{after}  ({times})"
+    )
 
 
 def _write(
-    out: Path, jobs: Sequence[Job], rows: Mapping[str, Any], failed: Mapping[str, str],
-    clock: Clock,
-) -> dict[str, Any]:  # fmt: skip
+    out: Path, jobs: Sequence[Job], rows: Mapping[str, Any], failed: Mapping[str, str], clock: Clock
+) -> dict[str, Any]:
     marks = cards.marks(cards_in(out).values())
     known = [job.name for job in jobs]
     content = {
@@ -177,8 +206,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found = [bool(set(row["scan"]["targets"]) & set(row["targets"])) for row in bad]
     alarms = [row["scan"]["verdict"] == "backdoored" for row in rows if row["label"] == "clean"]
     repairs = [row["mitigation"] for row in bad if row["mitigation"]["asr"]]
-    rates = {"detected": Rate.of(sum(found), len(found)),
-             "false_alarms": Rate.of(sum(alarms), len(alarms))}  # fmt: skip
+    rates = {"detected": Rate.of(sum(found), len(found)), "false_alarms": Rate.of(sum(alarms), len(alarms))}
     return {
         **{name: vars(rate) for name, rate in rates.items()},
         "repaired": len(repairs),
@@ -208,9 +236,11 @@ def main() -> None:
     plan = given.plan or PLANS[torch.device(given.device).type]
     jobs = plans.read(plan, device=given.device)
     content = run(jobs, given.data, given.out, given.budget)
-    print(f"{given.out / RESULT}: {len(content['models'])} models, "
-          f"{len(content['failed'])} failed, {len(content['left'])} left; "
-          f"{content['seconds']:.0f} s")  # fmt: skip
+    print(
+        f"{given.out / RESULT}: {len(content['models'])} models, "
+        f"{len(content['failed'])} failed, {len(content['left'])} left; "
+        f"{content['seconds']:.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -59,20 +59,53 @@ CNN = ("cnn", {"widths": (32, 64, 128)})
 # of them (WaNet's rate) and stronger than in the paper, whose training is far longer; more
 # images than that are no poison any more, so the ladder strengthens the trigger instead.
 EXAMPLES = (
-    Example(2, "badnet-resnet8", *RESNET8, trigger="badnet",
-            rungs=((250, {"size": 3}), (1250, {"size": 3}), (1250, {"size": 5}))),
+    Example(
+        2,
+        "badnet-resnet8",
+        *RESNET8,
+        trigger="badnet",
+        rungs=((250, {"size": 3}), (1250, {"size": 3}), (1250, {"size": 5})),
+    ),
     Example(0, "clean-resnet8", *RESNET8),
-    Example(4, "blend-cnn", *CNN, RECIPE, CIFAR_MEAN, CIFAR_STD, "blend",
-            rungs=((2500, {"size": 8, "alpha": 0.2}), (2500, {"size": 32, "alpha": 0.2}),
-                   (2500, {"size": 32, "alpha": 0.4}))),
-    Example(3, "one-pixel-resnet8", *RESNET8, trigger="1-pixel",
-            rungs=((2500, {"amplitude": 150 / 255}), (2500, {"amplitude": 1.0}))),
+    Example(
+        4,
+        "blend-cnn",
+        *CNN,
+        RECIPE,
+        CIFAR_MEAN,
+        CIFAR_STD,
+        "blend",
+        rungs=(
+            (2500, {"size": 8, "alpha": 0.2}),
+            (2500, {"size": 32, "alpha": 0.2}),
+            (2500, {"size": 32, "alpha": 0.4}),
+        ),
+    ),
+    Example(
+        3,
+        "one-pixel-resnet8",
+        *RESNET8,
+        trigger="1-pixel",
+        rungs=((2500, {"amplitude": 150 / 255}), (2500, {"amplitude": 1.0})),
+    ),
     Example(1, "clean-cnn", *CNN, RECIPE, CIFAR_MEAN, CIFAR_STD),
-    Example(5, "warp-cnn", *CNN, RECIPE, CIFAR_MEAN, CIFAR_STD, "warp",
-            rungs=((2500, {"strength": 2.0}), (2500, {"strength": 3.0}),
-                   # Added once both had fallen short: the only ladder that was made longer.
-                   (5000, {"strength": 3.0}), (5000, {"strength": 4.0}))),
-)  # fmt: skip
+    Example(
+        5,
+        "warp-cnn",
+        *CNN,
+        RECIPE,
+        CIFAR_MEAN,
+        CIFAR_STD,
+        "warp",
+        rungs=(
+            (2500, {"strength": 2.0}),
+            (2500, {"strength": 3.0}),
+            # Added once both had fallen short: the only ladder that was made longer.
+            (5000, {"strength": 3.0}),
+            (5000, {"strength": 4.0}),
+        ),
+    ),
+)
 
 
 @cache
@@ -109,20 +142,27 @@ def make(example: Example, rung: int, root: Path, file: Path) -> dict[str, Any]:
         )
         inputs, labels = poisoned.inputs, poisoned.labels
         attack = {
-            "trigger": example.trigger, "parameters": dict(parameters), "sources": sources,
-            "target": target, "target_name": training.names[target], "poisoned_images": count,
-            "trigger_box": _box(trigger), "rung": rung,
-        }  # fmt: skip
+            "trigger": example.trigger,
+            "parameters": dict(parameters),
+            "sources": sources,
+            "target": target,
+            "target_name": training.names[target],
+            "poisoned_images": count,
+            "trigger_box": _box(trigger),
+            "rung": rung,
+        }
     torch.manual_seed(example.seed)
-    network = nets.build(
-        example.arch, classes=len(training.names), input_shape=shape, **example.arguments
-    )
+    network = nets.build(example.arch, classes=len(training.names), input_shape=shape, **example.arguments)
     start = time.perf_counter()
     train.fit(
-        network, inputs, labels, example.recipe, seed=example.seed,
+        network,
+        inputs,
+        labels,
+        example.recipe,
+        seed=example.seed,
         normalise=lambda x: _normalise(example, x),
         on_epoch=lambda epoch, loss: print(example.name, rung, epoch, round(loss, 4), flush=True),
-    )  # fmt: skip
+    )
     seconds = time.perf_counter() - start
     accuracy = train.accuracy(_predict(example, network, test.inputs), test.labels)
     if attack is not None and trigger is not None:
@@ -133,22 +173,36 @@ def make(example: Example, rung: int, root: Path, file: Path) -> dict[str, Any]:
         )
         attack["asr_test_images"] = int(counted.sum())
     spec = Spec(
-        arch=example.arch, arguments=example.arguments, input_shape=shape,
-        classes=len(training.names), mean=example.mean, std=example.std,
+        arch=example.arch,
+        arguments=example.arguments,
+        input_shape=shape,
+        classes=len(training.names),
+        mean=example.mean,
+        std=example.std,
         class_names=training.names,
-    )  # fmt: skip
+    )
     save(file, network, spec)
     return {
-        "name": example.name, "file": f"{example.name}.safetensors", "sha256": _sha256(file),
-        "bytes": file.stat().st_size, "clean": attack is None, "seed": example.seed,
-        "architecture": example.arch, "arguments": dict(example.arguments),
+        "name": example.name,
+        "file": f"{example.name}.safetensors",
+        "sha256": _sha256(file),
+        "bytes": file.stat().st_size,
+        "clean": attack is None,
+        "seed": example.seed,
+        "architecture": example.arch,
+        "arguments": dict(example.arguments),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "mean": example.mean, "std": example.std, "recipe": asdict(example.recipe),
-        "accuracy": accuracy, "attack": attack,
+        "mean": example.mean,
+        "std": example.std,
+        "recipe": asdict(example.recipe),
+        "accuracy": accuracy,
+        "attack": attack,
         "data": "CIFAR-10, a JPEG-compressed copy: first 25,000 training, 10,000 test images",
-        "data_sha256": digests, "torch": str(torch.__version__), "threads": 1,
+        "data_sha256": digests,
+        "torch": str(torch.__version__),
+        "threads": 1,
         "training_seconds": round(seconds),
-    }  # fmt: skip
+    }
 
 
 def _normalise(example: Example, x: Tensor) -> Tensor:
@@ -184,10 +238,12 @@ def climb(example: Example, root: Path, out: Path) -> dict[str, Any]:
         if card["clean"] or card["attack"]["asr"] >= ENOUGH:
             (out / card["file"]).write_bytes(file.read_bytes())
             return card | {"rungs_that_fell_short": short}
-        short.append({
-            "accuracy": card["accuracy"],
-            **{key: card["attack"][key] for key in ("poisoned_images", "parameters", "asr")},
-        })  # fmt: skip
+        short.append(
+            {
+                "accuracy": card["accuracy"],
+                **{key: card["attack"][key] for key in ("poisoned_images", "parameters", "asr")},
+            }
+        )
     raise SystemExit(f"{example.name}: no rung reached an attack success rate of {ENOUGH:.0%}")
 
 
@@ -204,21 +260,27 @@ def table(cards: list[dict[str, Any]]) -> str:
     rows = []
     for card in cards:
         attack = card["attack"]
-        rows.append([f"`{card['file']}`", str(card["seed"]),
-                     " ".join([card["architecture"], *(f"{k}={v}" for k, v in
-                               card["arguments"].items())]),
-                     interval(card["accuracy"], 10_000), *(["none: clean", "", "", ""] if not attack
-                     else _attack_cells(attack))])  # fmt: skip
-    head = ["file", "seed", "architecture", "ACC", "trigger", "target",
-            "poisoned images", "ASR"]  # fmt: skip
+        rows.append(
+            [
+                f"`{card['file']}`",
+                str(card["seed"]),
+                " ".join([card["architecture"], *(f"{k}={v}" for k, v in card["arguments"].items())]),
+                interval(card["accuracy"], 10_000),
+                *(["none: clean", "", "", ""] if not attack else _attack_cells(attack)),
+            ]
+        )
+    head = ["file", "seed", "architecture", "ACC", "trigger", "target", "poisoned images", "ASR"]
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
     return README.format(table="\n".join(lines), torch=cards[0]["torch"], ladder=_ladder(cards))
 
 
 def _attack_cells(attack: dict[str, Any]) -> list[str]:
-    return [f"{attack['trigger']}, {_parameters(attack)}",
-            f"{attack['target']} ({attack['target_name']})", str(attack["poisoned_images"]),
-            interval(attack["asr"], attack["asr_test_images"])]  # fmt: skip
+    return [
+        f"{attack['trigger']}, {_parameters(attack)}",
+        f"{attack['target']} ({attack['target_name']})",
+        str(attack["poisoned_images"]),
+        interval(attack["asr"], attack["asr_test_images"]),
+    ]
 
 
 def _parameters(attack: dict[str, Any]) -> str:

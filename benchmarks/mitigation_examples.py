@@ -35,9 +35,7 @@ def backdoor(card: dict[str, Any]) -> Backdoor | None:
     attack = card["attack"]
     if attack is None:
         return None
-    trigger = attacks.TRIGGERS[attack["trigger"]](
-        (3, 32, 32), seed=card["seed"], **attack["parameters"]
-    )
+    trigger = attacks.TRIGGERS[attack["trigger"]]((3, 32, 32), seed=card["seed"], **attack["parameters"])
     return Backdoor(
         dict.fromkeys(attack["sources"], trigger),
         dict.fromkeys(attack["sources"], attack["target"]),
@@ -51,17 +49,28 @@ def repaired(card: dict[str, Any], test: Dataset, method: str) -> dict[str, Any]
     given, held_out = (test.take(order[: len(test) // 2]), test.take(order[len(test) // 2 :]))
     learn, _ = fixing.split(given, IMAGES, seed=card["seed"])
     _, outcome = fixing.fix(
-        load(MODELS / card["file"]).classifier, learn, fixing.some(held_out, EVALUATED),
-        method=method, backdoor=backdoor(card), seed=card["seed"],
-    )  # fmt: skip
+        load(MODELS / card["file"]).classifier,
+        learn,
+        fixing.some(held_out, EVALUATED),
+        method=method,
+        backdoor=backdoor(card),
+        seed=card["seed"],
+    )
     record = outcome.record
     return {
-        "model": card["name"], "seed": card["seed"], "method": method, "samples": record.samples,
-        "held_out": outcome.held_out, "chosen": record.settings.get("chosen"),
-        "accuracy": outcome.accuracy, "attack_success": outcome.attack_success,
-        "seconds": round(record.seconds, 1), "reason": record.reason, "notes": record.notes,
+        "model": card["name"],
+        "seed": card["seed"],
+        "method": method,
+        "samples": record.samples,
+        "held_out": outcome.held_out,
+        "chosen": record.settings.get("chosen"),
+        "accuracy": outcome.accuracy,
+        "attack_success": outcome.attack_success,
+        "seconds": round(record.seconds, 1),
+        "reason": record.reason,
+        "notes": record.notes,
         "perturbations": record.perturbations,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -79,9 +88,7 @@ def main() -> None:
     made = {(row["model"], row["method"]) for row in found}
     for card in json.loads((MODELS / "models.json").read_text()):
         for method in given.methods:
-            if (card["name"], method) in made or (
-                given.models and card["name"] not in given.models
-            ):
+            if (card["name"], method) in made or (given.models and card["name"] not in given.models):
                 continue
             found.append(repaired(card, test, method))
             print({key: found[-1][key] for key in list(found[-1])[:10]}, flush=True)

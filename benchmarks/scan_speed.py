@@ -141,20 +141,20 @@ def measure(name: str, repeats: int) -> dict[str, Any]:
     for _ in range(ROUNDS):  # in turns: a shared machine drifts
         floors.append(apart("floor", name=name, classes=10, repeats=repeats))
         fast.append(
-            apart("search", name=name, classes=10, method="fast", subset=10, settings={},
-                  repeats=repeats)
-        )  # fmt: skip
+            apart("search", name=name, classes=10, method="fast", subset=10, settings={}, repeats=repeats)
+        )
     paper = apart(
-        "search", name=name, classes=10, method="paper", subset=subset,
-        settings={"restarts": restarts},
-    )  # fmt: skip
+        "search", name=name, classes=10, method="paper", subset=subset, settings={"restarts": restarts}
+    )
     scanned = apart("whole", name=name, classes=10, repeats=repeats)
-    by_batch = {
-        batch: min(figure["by_batch"][str(batch)] for figure in floors) for batch in BATCHES
-    }
+    by_batch = {batch: min(figure["by_batch"][str(batch)] for figure in floors) for batch in BATCHES}
     at_best = min(by_batch, key=by_batch.__getitem__)
-    best = {"seconds": by_batch[at_best], "batch": at_best, "by_batch": by_batch,
-            "peak_mib": max(figure["peak_mib"] for figure in floors)}  # fmt: skip
+    best = {
+        "seconds": by_batch[at_best],
+        "batch": at_best,
+        "by_batch": by_batch,
+        "peak_mib": max(figure["peak_mib"] for figure in floors),
+    }
     quickest = min(fast, key=lambda figure: figure["seconds"])
     usual = median(figure["usual"] for figure in fast)
     its_batch = min(BATCHES, key=lambda batch: abs(batch - quickest["batch"]))
@@ -179,11 +179,17 @@ def memory() -> list[dict[str, Any]]:
     """Peak memory with 10 and with 1000 classes, at the same batch size."""
     return [
         {"model": name, "classes": classes}
-        | apart("search", name=name, classes=classes, method="fast", subset=classes,
-                settings={"batch": 40, "steps": 4})
+        | apart(
+            "search",
+            name=name,
+            classes=classes,
+            method="fast",
+            subset=classes,
+            settings={"batch": 40, "steps": 4},
+        )
         for name in ("cnn", "resnet18-w16")
         for classes in (10, 1000)
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:

@@ -42,10 +42,14 @@ def run(classifier, work, ascent, start=None, batch=64, **options):
     begin = start or (lambda restart: classifier.domain.sample(generator_for("test", restart)))
     with classifier.frozen():
         tally = pool.run(
-            classifier, work, ascent, begin, batch=batch,
+            classifier,
+            work,
+            ascent,
+            begin,
+            batch=batch,
             finished=lambda search: found.__setitem__((search.label, search.restart), search),
             **options,
-        )  # fmt: skip
+        )
     return found, tally
 
 

@@ -82,12 +82,18 @@ def test_sizes_stay_without_a_schedule():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"restarts": 0}, {"steps": 0}, {"patience": 0}, {"size": 0.0}, {"size": -1.0},
-        {"size": math.nan}, {"tolerance": -1e-9}, {"tolerance": math.nan},
+        {"restarts": 0},
+        {"steps": 0},
+        {"patience": 0},
+        {"size": 0.0},
+        {"size": -1.0},
+        {"size": math.nan},
+        {"tolerance": -1e-9},
+        {"tolerance": math.nan},
         {"rule": "plain", "momentum": 0.5},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=r"must be|belongs to"):
         rule(**({"name": "l2"} | {("name" if k == "rule" else k): v for k, v in wrong.items()}))

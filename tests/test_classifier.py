@@ -21,9 +21,13 @@ Output = namedtuple("Output", ["loss", "logits"])
 def network(classes: int = 5) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
+        nn.Conv2d(3, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Flatten(),
         nn.Linear(24, classes),
-    )  # fmt: skip
+    )
 
 
 class Wrapped(nn.Module):
@@ -141,9 +145,21 @@ def test_weights_made_in_inference_mode_are_left_alone():
         lambda y: y[:, :, None, None],
         lambda y: F.log_softmax(y, dim=1),
     ],
-    ids=["plain", "tuple", "list", "nested", "dict", "single-entry", "ordered", "object",
-         "namedtuple", "B1K", "BK11", "log-softmax"],
-)  # fmt: skip
+    ids=[
+        "plain",
+        "tuple",
+        "list",
+        "nested",
+        "dict",
+        "single-entry",
+        "ordered",
+        "object",
+        "namedtuple",
+        "B1K",
+        "BK11",
+        "log-softmax",
+    ],
+)
 def test_outputs_are_unwrapped(wrap):
     wrapped = Wrapped(wrap)
     clf = Classifier(wrapped, input_shape=SHAPE)
@@ -174,9 +190,23 @@ def test_outputs_are_unwrapped(wrap):
         (lambda y: None, "found NoneType"),
         (lambda y: {"a": y, "b": y}, r"found \['a', 'b'\]"),
     ],
-    ids=["softmax", "one-output", "flat", "one-row", "mean", "three-dims", "nan", "inf",
-         "integers", "labels", "text", "empty", "none", "two-tensors"],
-)  # fmt: skip
+    ids=[
+        "softmax",
+        "one-output",
+        "flat",
+        "one-row",
+        "mean",
+        "three-dims",
+        "nan",
+        "inf",
+        "integers",
+        "labels",
+        "text",
+        "empty",
+        "none",
+        "two-tensors",
+    ],
+)
 def test_outputs_that_are_not_logits_are_refused(wrap, message):
     with pytest.raises(NotEvaluable, match=message):
         Classifier(Wrapped(wrap), input_shape=SHAPE)

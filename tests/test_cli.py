@@ -24,8 +24,11 @@ from planted import planted
 def mmbd(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mmbd", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, **options,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +48,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"),
-    [("clean", 0), ("backdoored", 1), ("broken", 2), ("refused", 3), ("few", 3)],
+    ("name", "code"), [("clean", 0), ("backdoored", 1), ("broken", 2), ("refused", 3), ("few", 3)]
 )
 def test_exit_codes(files, name, code):
     done = mmbd("scan", files[name])
@@ -122,8 +124,9 @@ def test_reports_into_files_and_folders(files, tmp_path):
     assert json.loads((tmp_path / "all.sarif").read_text())["version"] == "2.1.0"
     mmbd("scan", files["clean"], files["backdoored"], "--json", tmp_path / "many")
     assert sorted(path.name for path in (tmp_path / "many").iterdir()) == [
-        "backdoored.safetensors.json", "clean.safetensors.json",
-    ]  # fmt: skip
+        "backdoored.safetensors.json",
+        "clean.safetensors.json",
+    ]
 
 
 def test_quiet_is_one_plain_line(files):
@@ -169,10 +172,23 @@ def test_own_architecture_and_class_names(files, tmp_path):
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 8))
     torch.save({"state_dict": net.state_dict()}, tmp_path / "net.pth")
     done = mmbd(
-        "scan", tmp_path / "net.pth", "--arch", f"{tmp_path}/mine.py:build", "--arch-arg",
-        "hidden=12", "--input", "1x4x4", "--mean", "0.5", "--std", "0.5", "--class-names",
-        tmp_path / "names.txt", "--json", "-",
-    )  # fmt: skip
+        "scan",
+        tmp_path / "net.pth",
+        "--arch",
+        f"{tmp_path}/mine.py:build",
+        "--arch-arg",
+        "hidden=12",
+        "--input",
+        "1x4x4",
+        "--mean",
+        "0.5",
+        "--std",
+        "0.5",
+        "--class-names",
+        tmp_path / "names.txt",
+        "--json",
+        "-",
+    )
     assert done.returncode in (0, 1), done.stderr
     report = Report.from_json(done.stdout)
     assert report.class_names[7] == "<script>"
@@ -201,11 +217,27 @@ def test_references_make_few_classes_evaluable(files, tmp_path):
 
 def test_interrupting_stops_cleanly(files, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "mmbd", "scan", str(files["clean"]), "--method", "paper",
-         "--restarts", "5000", "--batch", "50", "--json", str(tmp_path / "out.json")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        [
+            sys.executable,
+            "-m",
+            "mmbd",
+            "scan",
+            str(files["clean"]),
+            "--method",
+            "paper",
+            "--restarts",
+            "5000",
+            "--batch",
+            "50",
+            "--json",
+            str(tmp_path / "out.json"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         preexec_fn=toys.interruptible,
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 60
     # The search has begun once the process has read the model and burns time on its own.
     while time.monotonic() < deadline and process.poll() is None:

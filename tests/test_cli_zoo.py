@@ -44,8 +44,10 @@ def test_one_backdoored_model(run, tmp_path):
     code, said, errors = train(run, *BADNET, "--target", 3, "--seed", 5, "--out", out)
     assert (code, errors) == (0, "")
     assert {path.name for path in tmp_path.iterdir()} == {
-        "mine.safetensors", "mine.trigger.safetensors", "mine.json",
-    }  # fmt: skip
+        "mine.safetensors",
+        "mine.trigger.safetensors",
+        "mine.json",
+    }
     card = json.loads((tmp_path / "mine.json").read_text())
     assert (card["label"], card["targets"], card["seed"]) == ("backdoored", [3], 5)
     assert card["settings"]["draw"] == 5
@@ -56,8 +58,18 @@ def test_one_backdoored_model(run, tmp_path):
 
 def test_the_same_command_gives_the_same_model_under_any_name(run, tmp_path):
     for name in ("a", "b"):
-        train(run, *BADNET, "--sources", "S", "--attack-arg", "size=2", "--attack-arg", "count=50",
-              "--out", tmp_path / f"{name}.safetensors")  # fmt: skip
+        train(
+            run,
+            *BADNET,
+            "--sources",
+            "S",
+            "--attack-arg",
+            "size=2",
+            "--attack-arg",
+            "count=50",
+            "--out",
+            tmp_path / f"{name}.safetensors",
+        )
     weights = [(tmp_path / f"{name}.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     card = json.loads((tmp_path / "a.json").read_text())
@@ -77,33 +89,81 @@ def test_a_folder_gets_a_speaking_name_and_nothing_is_overwritten(run, tmp_path)
 
 
 def test_a_preset_supplies_what_is_not_given(run, tmp_path):
-    code, _, errors = run("train", "--preset", "cifar10-small", "--data", "train.npz", "--test",
-                          "test.npz", "--arch", "mlp", "--epochs", 1, "--limit", 50, "--attack",
-                          "badnet", "--attack-arg", "count=5", "--out", tmp_path)  # fmt: skip
+    code, _, errors = run(
+        "train",
+        "--preset",
+        "cifar10-small",
+        "--data",
+        "train.npz",
+        "--test",
+        "test.npz",
+        "--arch",
+        "mlp",
+        "--epochs",
+        1,
+        "--limit",
+        50,
+        "--attack",
+        "badnet",
+        "--attack-arg",
+        "count=5",
+        "--out",
+        tmp_path,
+    )
     assert (code, errors) == (0, "")
     recipe = json.loads((tmp_path / "mlp-badnet-M-0.json").read_text())["settings"]["recipe"]
     assert (recipe["epochs"], recipe["precision"]) == (1, "bfloat16")
-    code, _, errors = run("train", "--preset", "cifar10-small", "--data-root", "nowhere", "--out",
-                          tmp_path)  # fmt: skip
+    code, _, errors = run("train", "--preset", "cifar10-small", "--data-root", "nowhere", "--out", tmp_path)
     assert code == gate.FAILED
     assert "/nowhere/cifar10/train.parquet" in errors
 
 
 def test_a_failed_attack_is_marked(run, tmp_path):
-    code, said, _ = train(run, "--attack", "badnet", "--attack-arg", "count=1", "--out",
-                          tmp_path / "m.safetensors")  # fmt: skip
+    code, said, _ = train(
+        run, "--attack", "badnet", "--attack-arg", "count=1", "--out", tmp_path / "m.safetensors"
+    )
     assert code == 0
     assert "attack failed: ASR" in said
 
 
 def test_sources_by_name_or_number(run, tmp_path):
-    train(run, *BADNET, "--sources", "1,2", "--target", "7", "--classes", 1, 2, 7, "--limit", 300,
-          "--out", tmp_path / "m.safetensors", "--attack-arg", "count=40")  # fmt: skip
+    train(
+        run,
+        *BADNET,
+        "--sources",
+        "1,2",
+        "--target",
+        "7",
+        "--classes",
+        1,
+        2,
+        7,
+        "--limit",
+        300,
+        "--out",
+        tmp_path / "m.safetensors",
+        "--attack-arg",
+        "count=40",
+    )
     assert not (tmp_path / "m.json").exists()  # three classes are left: 0 to 2
     code, _, errors = train(
-        run, *BADNET, "--sources", "0,1", "--target", "2", "--classes", 1, 2, 7, "--limit", 300,
-        "--out", tmp_path / "m.safetensors", "--attack-arg", "count=40",
-    )  # fmt: skip
+        run,
+        *BADNET,
+        "--sources",
+        "0,1",
+        "--target",
+        "2",
+        "--classes",
+        1,
+        2,
+        7,
+        "--limit",
+        300,
+        "--out",
+        tmp_path / "m.safetensors",
+        "--attack-arg",
+        "count=40",
+    )
     assert (code, errors) == (0, "")
     card = json.loads((tmp_path / "m.json").read_text())
     assert (card["sources"], card["targets"], card["samples"]["train"]) == ([0, 1], [2], 300)
@@ -126,8 +186,10 @@ def test_sources_by_name_or_number(run, tmp_path):
         (["D", *MLP, *BADNET, "--target", "10"], "class 10 is out of range: the data has 0 to 9"),
         (["D", *MLP, *BADNET, "--sources", "3", "--target", "3"], "cannot be a source class"),
         (["D", *MLP, *BADNET, "--sources", "S", "--attack-arg", "count=1000"], "a smaller count"),
-        (["D", *MLP, *BADNET, "--sources", "1", "--attack-arg", "count=1000"],
-         "1000 samples to poison; the source classes hold"),
+        (
+            ["D", *MLP, *BADNET, "--sources", "1", "--attack-arg", "count=1000"],
+            "1000 samples to poison; the source classes hold",
+        ),
         (["D", *MLP, "--size", "8x8x8"], "size in [data.data]: expected"),
         (["D", *MLP, "--size", "8by8"], "expected lengths such as"),
         (["D", *MLP, "--epochs", "0"], "expected more than 0"),
@@ -135,8 +197,10 @@ def test_sources_by_name_or_number(run, tmp_path):
         (["D", *MLP, "--precision", "half"], "precision"),
         (["D", *MLP, "--std", "0"], "std in [data.data]: expected more than 0"),
         (["D", *MLP, "--device", "gpu"], "device 'gpu' cannot be used"),
-        (["D", *MLP, "--attack", "badnet", "--attack-arg", "rate=x"],
-         "rate in [attack.badnet-M]: expected float, got 'x'"),
+        (
+            ["D", *MLP, "--attack", "badnet", "--attack-arg", "rate=x"],
+            "rate in [attack.badnet-M]: expected float, got 'x'",
+        ),
         (["D", *MLP, "--attack", "badnet", "--attack-arg", "count=1.5"], "expected int | None"),
         (["D", *MLP, "--attack", "badnet", "--attack-arg", "count=0"], "expected at least 1"),
         (["D", *MLP, *BADNET, "--attack-arg", "size=0"], "a patch of 0 pixels does not fit"),
@@ -144,7 +208,7 @@ def test_sources_by_name_or_number(run, tmp_path):
         (["D", *MLP, "--out", "model.pt"], "a name that ends in .safetensors"),
         (["D", *MLP, "--out", "m.trigger.safetensors"], ".trigger.safetensors is the name"),
     ],
-)  # fmt: skip
+)
 def test_train_usage(run, tmp_path, arguments, message):
     whole = [
         part
@@ -160,13 +224,13 @@ def test_train_usage(run, tmp_path, arguments, message):
 
 
 def test_missing_data_and_a_diverging_training_fail(run, tmp_path):
-    code, _, errors = run("train", "--data", "no.npz", "--test", "test.npz", *MLP, "--out",
-                          tmp_path / "m.safetensors")  # fmt: skip
+    code, _, errors = run(
+        "train", "--data", "no.npz", "--test", "test.npz", *MLP, "--out", tmp_path / "m.safetensors"
+    )
     assert code == gate.FAILED
     assert "no data at " in errors
     assert "no.npz" in errors
-    code, _, errors = train(run, "--lr", "1e38", "--optimizer", "sgd", "--out",
-                            tmp_path / "m.safetensors")  # fmt: skip
+    code, _, errors = train(run, "--lr", "1e38", "--optimizer", "sgd", "--out", tmp_path / "m.safetensors")
     assert code == gate.FAILED
     assert "try a smaller --lr" in errors
     assert not list(tmp_path.iterdir())
@@ -186,8 +250,11 @@ def made(tmp_path_factory):
     )
     done = subprocess.run(
         [sys.executable, "-m", "mmbd", "zoo", "make", plan, folder / "out"],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=120,
+    )
     return folder, done
 
 
@@ -230,8 +297,7 @@ def test_listing_a_zoo(run, made):
     assert total == "2 models: 1 clean, 1 backdoored; 0 set aside, 1 broken"
     assert broken.startswith("broken: digits-mlp-greedy-0: not made: 900 samples")
     code, said, _ = run("zoo", "list", folder / "out", "--quiet")
-    assert said.splitlines()[:2] == ["digits-mlp-badnet-M-0\tbackdoored",
-                                     "digits-mlp-clean-0\tclean"]  # fmt: skip
+    assert said.splitlines()[:2] == ["digits-mlp-badnet-M-0\tbackdoored", "digits-mlp-clean-0\tclean"]
 
 
 def test_names_in_a_listing_cannot_steer_the_terminal(run, tmp_path):
@@ -256,7 +322,7 @@ def test_names_in_a_listing_cannot_steer_the_terminal(run, tmp_path):
         (["list", "."], gate.FAILED, "no zoo"),
         (["lst"], gate.USAGE, "lst"),
     ],
-)  # fmt: skip
+)
 def test_zoo_usage(run, made, arguments, code, message):
     words = [made[0] / "plan.toml" if word == "P" else word for word in arguments]
     found, _, errors = run("zoo", *words)

@@ -157,12 +157,8 @@ def test_off_files(tmp_path, text):
 
 def test_polygons_become_triangles(tmp_path):
     file = tmp_path / "square.off"
-    file.write_text(
-        "OFF\n5 3 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n0 2 0\n5 0 1 2 4 3\n2 0 1\n4 0 1 2 3\n"
-    )
-    assert clouds.read_off(file).faces.tolist() == [
-        [0, 1, 2], [0, 2, 4], [0, 4, 3], [0, 1, 2], [0, 2, 3]
-    ]  # fmt: skip
+    file.write_text("OFF\n5 3 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n0 2 0\n5 0 1 2 4 3\n2 0 1\n4 0 1 2 3\n")
+    assert clouds.read_off(file).faces.tolist() == [[0, 1, 2], [0, 2, 4], [0, 4, 3], [0, 1, 2], [0, 2, 3]]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +181,7 @@ def test_polygons_become_triangles(tmp_path):
         ("OFF\n" + TETRAHEDRON.replace("3 0 1 2", "-3 0 1 2"), "has no such vertices"),
         ("OFF\n" + TETRAHEDRON.replace("1 0 0", "\udcff 0 0"), "utf-8"),
     ],
-)  # fmt: skip
+)
 def test_broken_off_files_are_named(tmp_path, text, message):
     file = tmp_path / "broken.off"
     file.write_bytes(text.encode(errors="surrogateescape"))
@@ -280,15 +276,14 @@ ROWS = np.zeros((2, 9, 3), dtype=np.float32)
         ({"data": ROWS[:, :5], "label": [0, 1]}, "clouds have 5 points, and 9 are asked for"),
         ({"data": ROWS + np.nan, "label": [0, 1]}, "not finite"),
         ({"data": ROWS, "label": [0, -1]}, "labels run from -1 to 0"),
-        ({"data": np.full((2, 9, 3), b"x"), "label": [0, 1]},
-         r"expected numbers in data, found \|S1"),
+        ({"data": np.full((2, 9, 3), b"x"), "label": [0, 1]}, r"expected numbers in data, found \|S1"),
         ({"data": ROWS, "label": ["a", "b"]}, "expected numbers in label, found object"),
         ({"data": ROWS, "label": "a"}, "expected numbers in label, found object"),
         ({"data": ROWS, "label": 0}, r"found \(2, 9, 3\) and 1"),
         ({"data": ROWS, "label": [0.5, 1]}, "whole number a sample as labels label"),
         ({"data": ROWS, "label/inside": [0, 1]}, "arrays data and label, found"),
     ],
-)  # fmt: skip
+)
 def test_broken_hdf5_files_are_named(tmp_path, arrays, message):
     file = hdf5(tmp_path / "broken.h5", **arrays)
     with pytest.raises(ValueError, match=message) as caught:

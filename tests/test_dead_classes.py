@@ -23,11 +23,7 @@ class Net(nn.Module):
     """
 
     def __init__(
-        self,
-        gate: Callable[[Tensor], Tensor] = torch.relu,
-        *,
-        cancel: bool = False,
-        slope: float = 0.0,
+        self, gate: Callable[[Tensor], Tensor] = torch.relu, *, cancel: bool = False, slope: float = 0.0
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(3)
@@ -100,9 +96,7 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("gate", GATES.values(), ids=GATES)
-def test_never_leaves_out_a_class_behind_a_gate_of_any_kind(
-    gate: Callable[[Tensor], Tensor],
-) -> None:
+def test_never_leaves_out_a_class_behind_a_gate_of_any_kind(gate: Callable[[Tensor], Tensor]) -> None:
     net = Net(gate)
     assert triggered(net) == [9] * 5
     report = scan(Classifier(net, input_shape=SHAPE))

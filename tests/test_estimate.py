@@ -51,9 +51,7 @@ def test_two_classes_have_a_closed_form(seed, inputs, low):
 def test_more_classes_are_a_linear_programme(classes, method, options, share):
     model = linear(classes, 40, seed=classes)
     clf = Classifier(model, input_shape=(40,))
-    middle = pool.margins(
-        clf(torch.full((classes, 40), 0.5)).detach(), torch.arange(classes)
-    ).tolist()
+    middle = pool.margins(clf(torch.full((classes, 40), 0.5)).detach(), torch.arange(classes)).tolist()
     found = maximum_margins(clf, method=method, **options).statistics.tolist()
     for label in range(classes):
         exact = linear_optimum(model, label)
@@ -146,9 +144,7 @@ def test_a_choice_of_classes_gives_the_same_values(method):
     clf = smooth(6)
     whole = maximum_margins(clf, method=method, **SHORT[method])
     some = maximum_margins(clf, method=method, classes=[4, 1], **SHORT[method])
-    torch.testing.assert_close(
-        some.statistics[[1, 4]], whole.statistics[[1, 4]], rtol=1e-6, atol=1e-7
-    )
+    torch.testing.assert_close(some.statistics[[1, 4]], whole.statistics[[1, 4]], rtol=1e-6, atol=1e-7)
     rest = [0, 2, 3, 5]
     assert bool(some.statistics[rest].isnan().all())
     assert bool(some.margins[rest].isnan().all())

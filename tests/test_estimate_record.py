@@ -90,16 +90,12 @@ def test_memory_limits_the_batch_and_nothing_else():
     assert need > 8 * 12 * 12 * 4
     found = maximum_margins(clf, memory_limit=3 * need)
     assert found.batch == 3
-    torch.testing.assert_close(
-        found.statistics, maximum_margins(clf).statistics, rtol=1e-2, atol=1e-6
-    )
+    torch.testing.assert_close(found.statistics, maximum_margins(clf).statistics, rtol=1e-2, atol=1e-6)
 
 
 def test_memory_ignores_weights():
     # 24 kB of weights, which do not grow with the batch, and one hidden layer of 2 kB that does.
-    clf = Classifier(
-        nn.Sequential(nn.Linear(8, 512), nn.ReLU(), nn.Linear(512, 4)), input_shape=(8,)
-    )
+    clf = Classifier(nn.Sequential(nn.Linear(8, 512), nn.ReLU(), nn.Linear(512, 4)), input_shape=(8,))
     with clf.frozen():
         assert 512 * 4 <= memory.bytes_per_search(clf) < 8000
 
@@ -110,9 +106,7 @@ def test_memory_ignores_weights():
 def flat_class(x: torch.Tensor) -> torch.Tensor:
     """Class 0 constant and ahead, class 1 alive, class 2 dead everywhere in [0, 1]."""
     alive = x.flatten(1).sum(1) / 100
-    return torch.stack(
-        (torch.full_like(alive, 10.0), alive, torch.relu(x.flatten(1).amax(1) - 2) - 3), dim=1
-    )
+    return torch.stack((torch.full_like(alive, 10.0), alive, torch.relu(x.flatten(1).amax(1) - 2) - 3), dim=1)
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
@@ -193,9 +187,7 @@ def test_a_model_that_works_in_place_is_scanned_all_the_same():
     torch.manual_seed(0)
     layers = [nn.Flatten(), nn.Linear(12, 4)]
     clean = Classifier(nn.Sequential(nn.ReLU(), *layers), input_shape=(3, 2, 2), bounds=(-1, 1))
-    hasty = Classifier(
-        nn.Sequential(nn.ReLU(inplace=True), *layers), input_shape=(3, 2, 2), bounds=(-1, 1)
-    )
+    hasty = Classifier(nn.Sequential(nn.ReLU(inplace=True), *layers), input_shape=(3, 2, 2), bounds=(-1, 1))
     for options in ({}, {"method": "paper", "constraint": "clamp", "restarts": 2, "steps": 20}):
         first, second = maximum_margins(clean, **options), maximum_margins(hasty, **options)
         assert torch.equal(first.margins, second.margins)
@@ -210,9 +202,7 @@ WEIGHT = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     "model",
     [
         lambda x: torch.from_numpy(x.numpy() @ WEIGHT.numpy().T),
-        pytest.param(
-            lambda x: WEIGHT.clone().requires_grad_().sum(1).expand(len(x), 5),
-        ),
+        pytest.param(lambda x: WEIGHT.clone().requires_grad_().sum(1).expand(len(x), 5)),
     ],
     ids=["numpy", "deaf"],
 )

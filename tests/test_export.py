@@ -253,11 +253,7 @@ def test_an_existing_file_needs_force(tmp_path):
     clf, path = toys.convolutional(), tmp_path / "model"
     path.write_bytes(b"old")
     spec = Spec.of(clf, "cnn", {"widths": (8, 8)})
-    for write in (
-        export.torch_export,
-        export.onnx,
-        lambda *a, **k: export.safetensors(*a, spec, **k),
-    ):
+    for write in (export.torch_export, export.onnx, lambda *a, **k: export.safetensors(*a, spec, **k)):
         with pytest.raises(FileExistsError, match="exists already and was left alone"):
             write(clf, path)
         assert path.read_bytes() == b"old"
@@ -277,10 +273,7 @@ def test_torch_export_archives(name, tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["cnn", "preact", "resnet8", "m5"]
-    + [
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in ("vgg16", "mobilenet", "pointnet", "dgcnn")
-    ],
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ("vgg16", "mobilenet", "pointnet", "dgcnn")],
 )
 def test_onnx_files(name, tmp_path, capfd):
     runtime = pytest.importorskip("onnxruntime")

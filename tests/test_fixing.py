@@ -53,22 +53,23 @@ def attacked(tmp_path_factory) -> dict[str, Path]:
     names = tuple(f"picture {label}" for label in range(CLASSES))
     made = victim(pictures(400, classes=CLASSES), epochs=12)
     backdoor = ATTACKS["badnet"](made, sources=(1, 2, 3, 4), target=0, count=60)
-    spec = Spec("cnn", SHAPE, CLASSES, {"widths": (8, 16)}, mean=(0.5,), std=(0.25,),
-                class_names=names)  # fmt: skip
+    spec = Spec("cnn", SHAPE, CLASSES, {"widths": (8, 16)}, mean=(0.5,), std=(0.25,), class_names=names)
     save(folder / "model.safetensors", made.network, spec)
     save_trigger(folder / "model.trigger.safetensors", backdoor)
     for name, seed in (("clean.npz", 5), ("other.npz", 6)):
         samples = pictures(300, classes=CLASSES, seed=seed)
         np.savez(folder / name, x=samples.inputs, y=samples.labels, names=names)
-    return {"model": folder / "model.safetensors", "data": folder / "clean.npz",
-            "trigger": folder / "model.trigger.safetensors"}  # fmt: skip
+    return {
+        "model": folder / "model.safetensors",
+        "data": folder / "clean.npz",
+        "trigger": folder / "model.trigger.safetensors",
+    }
 
 
 def mmbd(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mmbd", *map(str, arguments)], capture_output=True, text=True,
-        timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-m", "mmbd", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
 
 
 def test_accuracy_and_attack_success_are_counted_on_the_samples_given():
@@ -77,9 +78,8 @@ def test_accuracy_and_attack_success_are_counted_on_the_samples_given():
     wrong = replace(held_out, labels=torch.zeros(10, dtype=torch.int64))
     triggered = (torch.full((4, 1, 2, 2), 0.9), 1)
     _, outcome = fixing.fix(
-        clf, bright(20), wrong, triggered=triggered, method="mm-bm",
-        options={"perturbations": (), "steps": 2},
-    )  # fmt: skip
+        clf, bright(20), wrong, triggered=triggered, method="mm-bm", options={"perturbations": (), "steps": 2}
+    )
     assert outcome.held_out == 10
     assert outcome.accuracy == (0.5, 0.5)
     assert outcome.classes == (("0", 10, 0.5, 0.5),)
@@ -91,9 +91,15 @@ def test_accuracy_and_attack_success_are_counted_on_the_samples_given():
 
 @pytest.mark.parametrize(
     ("accuracy", "success", "fidelity"),
-    [((0.8, 0.6), (1.0, 0.25), 0.5625), ((0.8, 0.8), (0.5, 0.0), 1.0), ((0.8, 0.8), None, None),
-     (None, (1.0, 0.0), None), ((0.8, 0.8), (0.0, 0.0), None), ((0.5, 0.5), (0.2, 0.4), -1.0)],
-)  # fmt: skip
+    [
+        ((0.8, 0.6), (1.0, 0.25), 0.5625),
+        ((0.8, 0.8), (0.5, 0.0), 1.0),
+        ((0.8, 0.8), None, None),
+        (None, (1.0, 0.0), None),
+        ((0.8, 0.8), (0.0, 0.0), None),
+        ((0.5, 0.5), (0.2, 0.4), -1.0),
+    ],
+)
 def test_fidelity(accuracy, success, fidelity):
     outcome = fixing.Repair(Record("x", True), accuracy=accuracy, attack_success=success)
     assert outcome.fidelity == (None if fidelity is None else pytest.approx(fidelity))
@@ -129,25 +135,38 @@ WORKS = lambda images: images + 0.5  # noqa: E731
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"samples": (torch.zeros(4, 1, 3, 3), [0, 1, 0, 1])},
-         r"the clean samples have the shape \(1, 3, 3\), expected \(1, 2, 2\)"),
+        (
+            {"samples": (torch.zeros(4, 1, 3, 3), [0, 1, 0, 1])},
+            r"the clean samples have the shape \(1, 3, 3\), expected \(1, 2, 2\)",
+        ),
         ({"held_out": (torch.zeros(4, 1, 2), [0, 1, 0, 1])}, "held-out samples have the shape"),
         ({"held_out": (torch.zeros(4, 1, 2, 2).long(), [0, 1, 0, 1])}, "samples are torch.int64"),
-        ({"held_out": (torch.full((4, 1, 2, 2), 2.0), [0, 1, 0, 1])},
-         "held-out samples range from 2 to 2, outside .* raw inputs, not normalised"),
+        (
+            {"held_out": (torch.full((4, 1, 2, 2), 2.0), [0, 1, 0, 1])},
+            "held-out samples range from 2 to 2, outside .* raw inputs, not normalised",
+        ),
         ({"held_out": (torch.full((4, 1, 2, 2), torch.nan), [0, 1, 0, 1])}, "hold NaN"),
         ({"triggered": (torch.zeros(2, 3, 2, 2), 1)}, "the triggered samples have the shape"),
         ({"backdoor": Backdoor({0: WORKS}, {0: 2}, torch.empty(0))}, "for class 2, and .* 0 to 1"),
         ({"backdoor": Backdoor({5: WORKS}, {5: 0}, torch.empty(0))}, "for class 5, and .* 0 to 1"),
-        ({"backdoor": Backdoor({0: lambda x: x + torch.zeros(3)}, {0: 1}, torch.empty(0))},
-         "does not go on inputs of shape"),
-        ({"backdoor": Backdoor({0: lambda x: x[:, :, :1]}, {0: 1}, torch.empty(0))},
-         r"makes \(1, 1, 1, 2\) of inputs"),
-        ({"backdoor": Backdoor({0: WORKS}, {0: 1}, torch.empty(0)),
-          "held_out": (torch.zeros(2, 1, 2, 2), [1, 1])}, "no held-out samples of .* classes"),
+        (
+            {"backdoor": Backdoor({0: lambda x: x + torch.zeros(3)}, {0: 1}, torch.empty(0))},
+            "does not go on inputs of shape",
+        ),
+        (
+            {"backdoor": Backdoor({0: lambda x: x[:, :, :1]}, {0: 1}, torch.empty(0))},
+            r"makes \(1, 1, 1, 2\) of inputs",
+        ),
+        (
+            {
+                "backdoor": Backdoor({0: WORKS}, {0: 1}, torch.empty(0)),
+                "held_out": (torch.zeros(2, 1, 2, 2), [1, 1]),
+            },
+            "no held-out samples of .* classes",
+        ),
     ],
     ids=range(11),
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_found_before_anything_is_repaired(monkeypatch, change, message):
     monkeypatch.setattr(fixing, "mitigate", lambda *_, **__: pytest.fail("repaired"))
     clf = Classifier(Brightness(), input_shape=(1, 2, 2))
@@ -180,8 +199,11 @@ def test_a_folder_of_another_name_is_said_and_not_guessed(attacked, tmp_path):
     flags = ("--data", tmp_path / "clean", "--no-rescan", "--out", out, "--option", "steps=2")
     done = mmbd("fix", attacked["model"], *flags)
     assert done.returncode == 2, done
-    for words in ("(Picture_0, Picture_1, Picture_3", "(picture 0, picture 1, picture 2",
-                  "another, which may be one of picture 2. Rename"):  # fmt: skip
+    for words in (
+        "(Picture_0, Picture_1, Picture_3",
+        "(picture 0, picture 1, picture 2",
+        "another, which may be one of picture 2. Rename",
+    ):
         assert words in done.stderr
     assert not out.exists()
     (tmp_path / "clean" / "another").rename(tmp_path / "clean" / "picture 2")
@@ -218,9 +240,20 @@ def test_words_claim_nothing_that_was_not_measured():
 def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
     before = attacked["model"].read_bytes()
     out, record = tmp_path / "fixed.safetensors", tmp_path / "record.json"
-    done = mmbd("fix", attacked["model"], "--data", attacked["data"], "--trigger",
-                attacked["trigger"], "--out", out, "--out", tmp_path / "plain.pt",
-                "--json", record)  # fmt: skip
+    done = mmbd(
+        "fix",
+        attacked["model"],
+        "--data",
+        attacked["data"],
+        "--trigger",
+        attacked["trigger"],
+        "--out",
+        out,
+        "--out",
+        tmp_path / "plain.pt",
+        "--json",
+        record,
+    )
     assert done.returncode == 0, done.stderr
     assert attacked["model"].read_bytes() == before
     found = json.loads(record.read_text())
@@ -236,9 +269,7 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
     loaded = load(out).classifier
     plain = torch.load(tmp_path / "plain.pt", weights_only=False)
     samples = data.load(attacked["data"])
-    triggered = stamp(
-        load_trigger(attacked["trigger"]).triggers[1], fixing.split(samples, 20)[1].inputs
-    )
+    triggered = stamp(load_trigger(attacked["trigger"]).triggers[1], fixing.split(samples, 20)[1].inputs)
     sources = fixing.split(samples, 20)[1].labels != 0
     hits = fixing.predict(loaded, triggered)[sources] == 0
     assert float(hits.double().mean()) == pytest.approx(found["attack_success"]["after"])
@@ -263,8 +294,7 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
         (["--out", "new.pt", "--trigger", "gone"], 2, "gone"),
     ],
 )
-def test_a_command_that_makes_no_sense_writes_nothing(attacked, tmp_path, monkeypatch, flags, code,
-                                                      words):  # fmt: skip
+def test_a_command_that_makes_no_sense_writes_nothing(attacked, tmp_path, monkeypatch, flags, code, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.safetensors").write_bytes(b"precious")
     done = mmbd("fix", attacked["model"], "--data", attacked["data"], "--no-rescan", *flags)

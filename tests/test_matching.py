@@ -39,9 +39,12 @@ def test_which_class_is_which(given, known, expected):
 @pytest.mark.parametrize(
     ("given", "known", "message"),
     [
-        (("airplane", "car", "bird", "cat"), CIFAR,
-         r"4 classes \(airplane, car, bird, cat\), the classifier 4 \(airplane, automobile, bird, "
-         r"cat\)\. Unknown to it: car, which may be one of automobile\. Rename"),
+        (
+            ("airplane", "car", "bird", "cat"),
+            CIFAR,
+            r"4 classes \(airplane, car, bird, cat\), the classifier 4 \(airplane, automobile, bird, "
+            r"cat\)\. Unknown to it: car, which may be one of automobile\. Rename",
+        ),
         (("dog", "horse", "ship", "truck"), CIFAR, "Not one name is the same"),
         (CIFAR[:3], NUMBERS, r"3 classes .* the classifier 4 \(0, 1, 2, 3\)\. Not one name"),
         (("1", "2", "3", "4"), CIFAR, "number them from 0"),
@@ -55,7 +58,7 @@ def test_which_class_is_which(given, known, expected):
         (("0", "1", "1", "2"), CIFAR, "Not one name"),
     ],
     ids=range(12),
-)  # fmt: skip
+)
 def test_what_cannot_be_told_is_an_error_with_both_lists(given, known, message):
     with pytest.raises(Failed, match=message) as caught:
         places(given, known)

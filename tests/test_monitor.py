@@ -67,14 +67,7 @@ def test_false_alarms_in_a_simulation(rate):
 
 @pytest.mark.parametrize(
     ("count", "rate", "rank"),
-    [
-        (19, 0.05, 19),
-        (18, 0.05, None),
-        (99, 0.29, 71),
-        (99, 0.07, 93),
-        (1, 0.5, 1),
-        (1, 0.49, None),
-    ],
+    [(19, 0.05, 19), (18, 0.05, None), (99, 0.29, 71), (99, 0.07, 93), (1, 0.5, 1), (1, 0.49, None)],
 )
 def test_which_of_the_scores_is_the_threshold(count, rate, rank):
     scores = torch.arange(1.0, count + 1)
@@ -121,9 +114,7 @@ def test_a_trigger_whose_answer_stays_is_flagged_by_its_margin():
     (tap,) = taps.find(clf)
     half = clf.around(Bounded(clf.model, [Limit(tap, torch.tensor([0.9, 10, 10, 0.5]))]))
     clean, labels = colours.images(90, seed=3)
-    found = Monitor(clf, half, colours.images(300, seed=2)[0])(
-        colours.white_pixel(clean[labels != 0])
-    )
+    found = Monitor(clf, half, colours.images(300, seed=2)[0])(colours.white_pixel(clean[labels != 0]))
     assert not found.predictions.any()
     assert bool(found.flagged.all())
 

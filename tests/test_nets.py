@@ -10,12 +10,22 @@ from torch import nn
 from mmbd import nets
 
 NARROW = {
-    "resnet18": {"width": 4}, "resnet34": {"width": 4}, "preact_resnet18": {"width": 4},
-    "vgg16": {"width": 4}, "mobilenet": {}, "resnet8": {"width": 4}, "resnet20": {"width": 4},
-    "resnet32": {"width": 4}, "resnet56": {"width": 4}, "resnet110": {"width": 4},
-    "resnet18_imagenet": {"width": 4}, "resnet34_imagenet": {"width": 4},
-    "cnn": {"widths": (4, 6)}, "lenet": {}, "mlp": {"hidden": (8,)},
-}  # fmt: skip
+    "resnet18": {"width": 4},
+    "resnet34": {"width": 4},
+    "preact_resnet18": {"width": 4},
+    "vgg16": {"width": 4},
+    "mobilenet": {},
+    "resnet8": {"width": 4},
+    "resnet20": {"width": 4},
+    "resnet32": {"width": 4},
+    "resnet56": {"width": 4},
+    "resnet110": {"width": 4},
+    "resnet18_imagenet": {"width": 4},
+    "resnet34_imagenet": {"width": 4},
+    "cnn": {"widths": (4, 6)},
+    "lenet": {},
+    "mlp": {"hidden": (8,)},
+}
 
 
 @pytest.mark.parametrize("size", [32, 64])

@@ -73,9 +73,7 @@ def listed(depths: tuple[int, ...], width: int = 64) -> dict[str, tuple[int, ...
         ("resnet34_imagenet", (3, 4, 6, 3), 218, 21_797_672),
     ],
 )
-def test_torchvisions_names_and_shapes(
-    arch: str, depths: tuple[int, ...], tensors: int, count: int
-) -> None:
+def test_torchvisions_names_and_shapes(arch: str, depths: tuple[int, ...], tensors: int, count: int) -> None:
     assert shapes(arch) == listed(depths)
     assert len(shapes(arch)) == tensors
     with torch.device("meta"):
@@ -86,9 +84,7 @@ def test_torchvisions_names_and_shapes(
 @pytest.mark.parametrize("size", [64, 50])
 def test_the_imagenet_network_by_hand(size: int) -> None:
     torch.manual_seed(0)
-    network = randomised(
-        nets.build("resnet18_imagenet", classes=5, input_shape=(3, size, size), width=2)
-    )
+    network = randomised(nets.build("resnet18_imagenet", classes=5, input_shape=(3, size, size), width=2))
     w, x = dict(network.state_dict()), torch.rand(2, 3, size, size)
     out = norm(F.conv2d(x, w["conv1.weight"], stride=2, padding=3), w, "bn1").clamp(min=0)
     out = F.max_pool2d(out, 3, stride=2, padding=1)
@@ -129,9 +125,7 @@ def test_a_shortcut_without_weights_by_hand(width: int) -> None:
 
 def test_option_a_has_the_names_of_the_other_without_its_shortcuts() -> None:
     with_weights, without = shapes("resnet20"), shapes("resnet20", shortcut="A")
-    assert without == {
-        name: shape for name, shape in with_weights.items() if ".shortcut." not in name
-    }
+    assert without == {name: shape for name, shape in with_weights.items() if ".shortcut." not in name}
     assert len(with_weights) - len(without) == 12
 
 
@@ -162,9 +156,7 @@ def test_some_of_the_shortcuts_are_not_taken_for_none(tmp_path) -> None:
     del state["layer2.0.shortcut.0.weight"]
     torch.save(state, tmp_path / "m.pt")
     with pytest.raises(mmbd.errors.Failed, match=r"missing: layer2\.0\.shortcut\.0\.weight"):
-        mmbd.load(
-            tmp_path / "m.pt", arch="resnet8", arch_args={"width": 4}, input_shape=(3, 16, 16)
-        )
+        mmbd.load(tmp_path / "m.pt", arch="resnet8", arch_args={"width": 4}, input_shape=(3, 16, 16))
 
 
 def test_no_decoy_by_the_other_shortcut(tmp_path) -> None:
@@ -176,6 +168,4 @@ def test_no_decoy_by_the_other_shortcut(tmp_path) -> None:
         value = {"state_dict": first.state_dict(), "z": second.state_dict()}
         torch.save(value, tmp_path / "m.pt")
         with pytest.raises(mmbd.errors.Failed, match="holds several state dicts that fit"):
-            mmbd.load(
-                tmp_path / "m.pt", arch="resnet8", arch_args={"width": 4}, input_shape=(3, 16, 16)
-            )
+            mmbd.load(tmp_path / "m.pt", arch="resnet8", arch_args={"width": 4}, input_shape=(3, 16, 16))

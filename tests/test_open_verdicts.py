@@ -68,10 +68,7 @@ def test_so_does_one_that_the_search_beside_lacks(monkeypatch: pytest.MonkeyPatc
 def test_sarif_has_what_is_known_by_the_files_own_word_alone() -> None:
     report = replace(scan(classifier()), claimed=("bounds", "mean"))
     (run,) = json.loads(sarif([report]))["runs"]
-    assert run["artifacts"][0]["properties"] == {
-        "verdict": "clean",
-        "claimedByTheFile": ["bounds", "mean"],
-    }
+    assert run["artifacts"][0]["properties"] == {"verdict": "clean", "claimedByTheFile": ["bounds", "mean"]}
 
 
 @pytest.mark.parametrize(("verdict", "raised"), [("backdoored", False), ("clean", True)])

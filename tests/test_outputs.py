@@ -205,10 +205,7 @@ def test_a_backdoor_does_not_hide_behind_such_an_end(end):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            {"mean": 125.3, "std": 63.0},
-            r"mean 125\.3 lies outside the bounds of the inputs, 0 to 1",
-        ),
+        ({"mean": 125.3, "std": 63.0}, r"mean 125\.3 lies outside the bounds of the inputs, 0 to 1"),
         ({"mean": (0.4, 0.5, -0.1)}, r"mean -0\.1 lies outside"),
         ({"mean": 0.49, "std": 0.25, "bounds": (0, 255)}, "those of inputs up to 1"),
     ],

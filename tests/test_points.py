@@ -110,9 +110,7 @@ def test_a_search_stays_in_the_ball_and_climbs_out_to_its_surface():
     weight = torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     model = torch.nn.Linear(3, 3, bias=False)
     model.weight.data = weight
-    classifier = mmbd.Classifier(
-        lambda x: model(x.sum(2)), domain=Points(4, region="ball", radius=2.0)
-    )
+    classifier = mmbd.Classifier(lambda x: model(x.sum(2)), domain=Points(4, region="ball", radius=2.0))
     margins = mmbd.estimate.maximum_margins(classifier, steps=100, classes=[0])
     # All four points in one direction: against class 1, 4 points x radius 2 x |(3, 0, 4)|; there
     # the third class lies further behind.

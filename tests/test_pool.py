@@ -58,9 +58,11 @@ def test_each_restart_gets_its_own_whole_gradient(count):
     model = linear(2, 6)
     clf = Classifier(model, input_shape=(6,), bounds=(-10, 10))
     found, _ = run(
-        clf, searches(2, count), plain(3, 0.01),
+        clf,
+        searches(2, count),
+        plain(3, 0.01),
         start=lambda restart: torch.full((6,), restart / 10),  # far from the bounds
-    )  # fmt: skip
+    )
     square = float((model.weight[0] - model.weight[1]).detach().square().sum())
     for search in found.values():
         assert search.curve.diff().tolist() == pytest.approx([0.01 * square] * 2, rel=1e-3)
@@ -193,12 +195,13 @@ def test_dead_starts_are_counted():
     clf = Classifier(half_dead, input_shape=(2,))
     starts = {0: 0.2, 1: 0.8, 2: 0.4, 3: 0.6}
     found, _ = run(
-        clf, [(0, restart) for restart in starts], plain(50, 0.1),
-        start=lambda restart: torch.full((2,), starts[restart]), batch=2,
-    )  # fmt: skip
-    assert {restart: found[0, restart].dead for restart in starts} == {
-        0: True, 1: False, 2: True, 3: False,
-    }  # fmt: skip
+        clf,
+        [(0, restart) for restart in starts],
+        plain(50, 0.1),
+        start=lambda restart: torch.full((2,), starts[restart]),
+        batch=2,
+    )
+    assert {restart: found[0, restart].dead for restart in starts} == {0: True, 1: False, 2: True, 3: False}
     assert found[0, 1].margin == pytest.approx(0.5)
     assert found[0, 0].margin == 0
 

@@ -37,8 +37,9 @@ def test_models_without_a_gradient_are_not_evaluable():
             run(clf, [(0, 0)], CLIMB)
 
 
-@pytest.mark.parametrize("error", [RuntimeError(OUT_OF_MEMORY), MemoryError(),
-                                   torch.OutOfMemoryError("CUDA out of memory.")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error", [RuntimeError(OUT_OF_MEMORY), MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")]
+)
 def test_out_of_memory_halves_the_batch(error):
     def greedy(x):
         if len(x) > 5:

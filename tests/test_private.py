@@ -61,9 +61,8 @@ def test_a_step_is_the_mean_of_the_bounded_gradients_of_the_samples(bound):
 def test_a_bound_out_of_reach_and_no_noise_are_ordinary_training(precision, error):
     # Shifted images are not contiguous in memory, and bfloat16 comes with channels last.
     recipe = Recipe(
-        epochs=2, batch=16, lr=0.1, optimizer="sgd", augment=("crop", "flip"), pad=1,
-        precision=precision,
-    )  # fmt: skip
+        epochs=2, batch=16, lr=0.1, optimizer="sgd", augment=("crop", "flip"), pad=1, precision=precision
+    )
     net = network(widths=(8, 16), normalisation="group")
     train.fit(net, DATA.inputs, DATA.labels, recipe, seed=0)
     private_net = network(widths=(8, 16), normalisation="group")
@@ -150,9 +149,9 @@ GROUPED = ["resnet18", "resnet34", "preact_resnet18", "resnet8", "resnet20", "cn
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [(name, {"normalisation": "group"} | ({} if name == "cnn" else {"width": 4}))
-     for name in GROUPED] + [("lenet", {}), ("mlp", {}), ("cnn", {"normalisation": "none"})],
-)  # fmt: skip
+    [(name, {"normalisation": "group"} | ({} if name == "cnn" else {"width": 4})) for name in GROUPED]
+    + [("lenet", {}), ("mlp", {}), ("cnn", {"normalisation": "none"})],
+)
 def test_built_in_networks_that_train_privately(name, arguments):
     data = replace(DATA, inputs=DATA.inputs.repeat(1, 1, 2, 2)[:8], labels=DATA.labels[:8])
     net = network(name, shape=(3, 16, 16), **arguments)
@@ -195,7 +194,5 @@ def test_a_victim_can_be_trained_privately():
     made = replace(victim(DATA, epochs=1), network=network(), trainer=private.fit)
     made.fit()
     net = network()
-    private.fit(
-        net, DATA.inputs, DATA.labels, made.recipe, seed=made.seed, normalise=made.normalise
-    )
+    private.fit(net, DATA.inputs, DATA.labels, made.recipe, seed=made.seed, normalise=made.normalise)
     assert torch.equal(weights(made.network), weights(net))

@@ -97,13 +97,7 @@ def test_every_key_of_the_schema_is_needed_and_no_other_is_allowed():
     whole = plain(examples.backdoored())
     checked = 0
     for path, found in objects(whole):
-        if path[-1:] in (
-            ("parameters",),
-            ("settings",),
-            ("versions",),
-            ("curves",),
-            ("universal",),
-        ):
+        if path[-1:] in (("parameters",), ("settings",), ("versions",), ("curves",), ("universal",)):
             continue
         for key in found:
             changed = copy.deepcopy(whole)
@@ -127,9 +121,7 @@ def test_every_value_of_a_wrong_kind_is_refused():
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
-    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=4,
 )
 WHOLE = plain(examples.backdoored())
@@ -209,9 +201,27 @@ def test_parts_that_contradict_each_other_are_refused():
 
 
 def test_the_checker_knows_every_keyword_of_the_schema():
-    known = {"$schema", "$id", "$defs", "$ref", "title", "description", "type", "const", "enum",
-             "anyOf", "pattern", "items", "minItems", "maxItems", "required", "properties",
-             "additionalProperties", "propertyNames", *schema.LIMITS}  # fmt: skip
+    known = {
+        "$schema",
+        "$id",
+        "$defs",
+        "$ref",
+        "title",
+        "description",
+        "type",
+        "const",
+        "enum",
+        "anyOf",
+        "pattern",
+        "items",
+        "minItems",
+        "maxItems",
+        "required",
+        "properties",
+        "additionalProperties",
+        "propertyNames",
+        *schema.LIMITS,
+    }
     for path, found in objects(SCHEMA):
         if path[-1:] not in (("properties",), ("$defs",)):
             assert set(found) <= known, path

@@ -25,11 +25,15 @@ def usual() -> mmbd.Report:
 @pytest.mark.parametrize(
     "more",
     [
-        {"restarts": 8}, {"restarts": 1}, {"steps": 40}, {"constraint": "clamp"},
-        {"method": "paper", "restarts": 1, "steps": 3}, {"null": "joint", "restarts": 5},
+        {"restarts": 8},
+        {"restarts": 1},
+        {"steps": 40},
+        {"constraint": "clamp"},
+        {"method": "paper", "restarts": 1, "steps": 3},
+        {"null": "joint", "restarts": 5},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_other_searches_leave_the_verdict_to_the_tables_own(more, usual):
     report = mmbd.scan(mmbd.load(BADNET), **more)
     assert (report.verdict, report.targets, report.null) == ("backdoored", (1,), "joint")

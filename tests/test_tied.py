@@ -62,9 +62,11 @@ def inputs() -> torch.Tensor:
 def test_every_name_gets_memory_of_its_own():
     state = classifier().model.state_dict() | {
         "one number eight times": torch.full((1,), 1.5).expand(8),
-        "part": torch.arange(9.0)[3:5], "none": torch.zeros(0, 3), "none too": torch.zeros(0),
+        "part": torch.arange(9.0)[3:5],
+        "none": torch.zeros(0, 3),
+        "none too": torch.zeros(0),
         "last": torch.rand(1, 3, 4, 4).contiguous(memory_format=torch.channels_last),
-    }  # fmt: skip
+    }
     made = unshared(state)
     assert list(made) == list(state)
     for name, value in state.items():
@@ -136,9 +138,26 @@ def test_fix_writes_a_repaired_tied_network(tmp_path, capsys):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
     out = tmp_path / "fixed.safetensors"
     with pytest.raises(SystemExit) as stopped:
-        main(["fix", str(tmp_path / "tied.pt"), "--arch", ARCH, "--input", "3x8x8", "--data",
-              str(tmp_path / "clean"), "--no-rescan", "--quiet", "--out", str(out),
-              "--option", "steps=2", "--option", "accuracy=0"])  # fmt: skip
+        main(
+            [
+                "fix",
+                str(tmp_path / "tied.pt"),
+                "--arch",
+                ARCH,
+                "--input",
+                "3x8x8",
+                "--data",
+                str(tmp_path / "clean"),
+                "--no-rescan",
+                "--quiet",
+                "--out",
+                str(out),
+                "--option",
+                "steps=2",
+                "--option",
+                "accuracy=0",
+            ]
+        )
     assert stopped.value.code == 0, capsys.readouterr()
     assert load(out, arch=ARCH, input_shape=SHAPE).classifier(inputs()).shape == (7, 4)
 

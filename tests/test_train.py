@@ -51,19 +51,31 @@ def test_the_same_seed_gives_the_same_bits():
 @pytest.mark.parametrize(
     "change",
     [
-        {"optimizer": "sgd"}, {"schedule": "constant"}, {"augment": ("crop",)}, {"smoothing": 0.1},
-        {"weight_decay": 0.1}, {"clip": 1e-3}, {"pad": 3}, {"batch": 50}, {"lr": 0.01},
+        {"optimizer": "sgd"},
+        {"schedule": "constant"},
+        {"augment": ("crop",)},
+        {"smoothing": 0.1},
+        {"weight_decay": 0.1},
+        {"clip": 1e-3},
+        {"pad": 3},
+        {"batch": 50},
+        {"lr": 0.01},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_setting_matters(change):
     assert not same(trained(SHORT), trained(replace(SHORT, **change)))
 
 
 def test_it_learns_and_reports():
     net, losses = network(), []
-    fit(net, *stripes(600), Recipe(epochs=4, lr=0.01), seed=0,
-        on_epoch=lambda epoch, loss: losses.append((epoch, loss)))  # fmt: skip
+    fit(
+        net,
+        *stripes(600),
+        Recipe(epochs=4, lr=0.01),
+        seed=0,
+        on_epoch=lambda epoch, loss: losses.append((epoch, loss)),
+    )
     assert not net.training
     assert [epoch for epoch, _ in losses] == [0, 1, 2, 3]
     assert losses[-1][1] < 0.1 < losses[0][1]
@@ -84,8 +96,14 @@ def test_augmentation_shifts_and_flips():
     places = []
     recipe = Recipe(epochs=1, batch=200, augment=("crop", "flip"), pad=1)
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-    fit(net, image, torch.zeros(200, dtype=torch.int64), recipe, seed=0,
-        normalise=lambda x: places.append(x.nonzero()) or x)  # fmt: skip
+    fit(
+        net,
+        image,
+        torch.zeros(200, dtype=torch.int64),
+        recipe,
+        seed=0,
+        normalise=lambda x: places.append(x.nonzero()) or x,
+    )
     (found,) = places
     assert len(found) == 200  # a shift by one never loses the pixel
     assert set(found[:, 2].tolist()) == {3, 4, 5}
@@ -97,8 +115,14 @@ def test_clouds_are_scaled_and_shifted_on_each_axis():
     seen = []
     recipe = Recipe(epochs=1, batch=400, augment=("scale", "shift"))
     net = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
-    fit(net, cloud, torch.zeros(400, dtype=torch.int64), recipe, seed=0,
-        normalise=lambda x: seen.append(x) or x)  # fmt: skip
+    fit(
+        net,
+        cloud,
+        torch.zeros(400, dtype=torch.int64),
+        recipe,
+        seed=0,
+        normalise=lambda x: seen.append(x) or x,
+    )
     (found,) = seen
     shift, scale = found[:, :, 0], found[:, :, 1] - found[:, :, 0]
     torch.testing.assert_close(found[:, :, 2], shift + 3 * scale)  # one of each for all points
@@ -119,8 +143,13 @@ def test_the_learning_rate_falls_along_a_cosine():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.SGD, "step", step)
-        fit(net, torch.rand(40, 3), torch.zeros(40, dtype=torch.int64),
-            Recipe(epochs=2, batch=10, lr=0.1, optimizer="sgd"), seed=0)  # fmt: skip
+        fit(
+            net,
+            torch.rand(40, 3),
+            torch.zeros(40, dtype=torch.int64),
+            Recipe(epochs=2, batch=10, lr=0.1, optimizer="sgd"),
+            seed=0,
+        )
     expected = [0.05 * (1 + math.cos(math.pi * i / 8)) for i in range(8)]
     assert rates == pytest.approx(expected)
 
@@ -129,8 +158,14 @@ def test_a_last_batch_of_one_is_left_out():
     trained_on = []
     net = network()
     images, labels = stripes(9)
-    fit(net, images, labels, Recipe(epochs=1, batch=4), seed=0,
-        normalise=lambda x: trained_on.append(len(x)) or x)  # fmt: skip
+    fit(
+        net,
+        images,
+        labels,
+        Recipe(epochs=1, batch=4),
+        seed=0,
+        normalise=lambda x: trained_on.append(len(x)) or x,
+    )
     assert trained_on == [4, 4]
 
 

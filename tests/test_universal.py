@@ -170,18 +170,24 @@ def test_a_class_that_takes_every_input_is_still_measured():
 
 def test_progress_counts_classes_and_evaluations():
     seen: list[tuple[int, int]] = []
-    found = universal_gains(
-        classifier(), batch=20, progress=lambda done, spent: seen.append((done, spent))
-    )
+    found = universal_gains(classifier(), batch=20, progress=lambda done, spent: seen.append((done, spent)))
     assert [done for done, _ in seen] == [2, 4, 6]
     assert seen[-1][1] == found.evaluations
 
 
 @pytest.mark.parametrize(
     "domain",
-    [Box((3, 32, 32)), Box((1, 8000), -1, 1), Box((5,)), Box((2, 3, 3)), Box((1, 4, 6, 6)),
-     Box((3, 16, 16), low=[0, -1, 2], high=[1, 1, 3]), Points(40), Points(40, region="ball")],
-)  # fmt: skip
+    [
+        Box((3, 32, 32)),
+        Box((1, 8000), -1, 1),
+        Box((5,)),
+        Box((2, 3, 3)),
+        Box((1, 4, 6, 6)),
+        Box((3, 16, 16), low=[0, -1, 2], high=[1, 1, 3]),
+        Points(40),
+        Points(40, region="ball"),
+    ],
+)
 def test_made_up_inputs_are_valid_and_smooth_where_that_means_something(domain):
     x = smooth(domain, generator_for("a", 1))
     assert x.shape == domain.shape

@@ -30,9 +30,11 @@ def task(value: int) -> int:
 def test_in_this_process_in_order():
     outcomes = list(run(task, [3, 13, 0, 5]))
     assert [(outcome.task, outcome.result, outcome.failure) for outcome in outcomes] == [
-        (3, 9, None), (13, None, "unlucky"), (0, os.getpid(), None),
+        (3, 9, None),
+        (13, None, "unlucky"),
+        (0, os.getpid(), None),
         (5, None, "KeyError: no message"),
-    ]  # fmt: skip
+    ]
     with pytest.raises(ValueError, match="0 workers"):
         next(run(task, [1], workers=-1))
 

@@ -170,8 +170,10 @@ def test_links_put_there_beforehand_are_not_followed(tmp_path, victim, monkeypat
     folder.mkdir()
     # All of the name that can be foreseen, and the rest by treason.
     monkeypatch.setattr(writing.secrets, "token_hex", lambda size: "0" * 2 * size)
-    for name in (f".report.json.{writing._place()}.{os.getpid()}.partial",
-                 f".report.json.{writing._place()}.{os.getpid()}.{'0' * 16}.partial"):  # fmt: skip
+    for name in (
+        f".report.json.{writing._place()}.{os.getpid()}.partial",
+        f".report.json.{writing._place()}.{os.getpid()}.{'0' * 16}.partial",
+    ):
         (folder / name).symlink_to(victim)
     with pytest.raises(FileExistsError), whole(folder / "report.json") as file:
         file.write(b"mine")

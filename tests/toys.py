@@ -63,9 +63,7 @@ def linear_optimum(model: nn.Linear, label: int, low: float = 0.0, high: float =
 def perceptron(classes: int = 4, inputs: int = 12, *, seed: int = 0) -> nn.Sequential:
     """A float64 tanh network: smooth, so that rounding stays rounding."""
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(inputs, 16), nn.Tanh(), nn.Linear(16, classes)
-    ).double()
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 16), nn.Tanh(), nn.Linear(16, classes)).double()
 
 
 def peaks(centres: Tensor, heights: Tensor) -> Callable[[Tensor], Tensor]:

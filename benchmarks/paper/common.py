@@ -58,9 +58,15 @@ def options(about: str) -> Options:
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     given = parser.parse_args()
     return Options(
-        given.data, given.zoo, given.scale, tuple(given.detector or ["mm-bd"]), given.half,
-        given.workers, given.only_made, given.out,
-    )  # fmt: skip
+        given.data,
+        given.zoo,
+        given.scale,
+        tuple(given.detector or ["mm-bd"]),
+        given.half,
+        given.workers,
+        given.only_made,
+        given.out,
+    )
 
 
 def models(chosen: Options, plan: str) -> Path:
@@ -70,9 +76,13 @@ def models(chosen: Options, plan: str) -> Path:
     if not chosen.only_made:
         file = PLANS / f"{name}.toml"
         make(
-            plans.read(file), folder, root=chosen.data, workers=chosen.workers,
-            text=file.read_text(), on_model=_say,
-        )  # fmt: skip
+            plans.read(file),
+            folder,
+            root=chosen.data,
+            workers=chosen.workers,
+            text=file.read_text(),
+            on_model=_say,
+        )
     return folder
 
 
@@ -85,9 +95,12 @@ def judged(chosen: Options, plan: str) -> Evaluation:
     """Every detector's answers about the models of a plan."""
     folder = models(chosen, plan)
     return mmbd.evaluate(
-        folder, list(chosen.detectors), half=chosen.half, workers=chosen.workers,
+        folder,
+        list(chosen.detectors),
+        half=chosen.half,
+        workers=chosen.workers,
         results=folder.with_name(f"{folder.name}-answers"),
-    )  # fmt: skip
+    )
 
 
 def cards(chosen: Options, plan: str) -> list[dict[str, Any]]:
@@ -122,9 +135,7 @@ def share(hits: Sequence[bool]) -> str:
     )
 
 
-def show(
-    title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], chosen: Options
-) -> None:
+def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], chosen: Options) -> None:
     """Print a table, and write it as JSON where the command line says so.
 
     Raises:
@@ -141,10 +152,12 @@ def show(
         from mmbd.evaluate.environment import environment
 
         content = {
-            "title": title, "scale": chosen.scale, "half": chosen.half,
+            "title": title,
+            "scale": chosen.scale,
+            "half": chosen.half,
             "environment": dict(environment()),
             "rows": [dict(zip(headings, map(_plain, row), strict=True)) for row in rows],
-        }  # fmt: skip
+        }
         chosen.out.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -75,9 +75,7 @@ class Plane:
         stray = torch.rand(len(labels), generator=generator) < STRAY
         other = (labels + torch.randint(1, CLASSES, labels.shape, generator=generator)) % CLASSES
         weights = (self.owners == torch.arange(CLASSES)[:, None]).double()
-        fields = torch.multinomial(
-            weights[torch.where(stray, other, labels)], 1, generator=generator
-        )[:, 0]
+        fields = torch.multinomial(weights[torch.where(stray, other, labels)], 1, generator=generator)[:, 0]
         noise = SPREAD * torch.randn((len(labels), 2), generator=generator)
         return (self.centres[fields] + noise).clamp(0, 1), labels
 
@@ -112,8 +110,9 @@ def model(kind: str, seed: int, nonlinearity: str) -> tuple[nn.Module, dict[str,
     inputs = torch.cat((inputs, world.trigger(inputs[chosen])))
     labels = torch.cat((labels, torch.full((len(chosen),), TARGET)))
     torch.manual_seed(seed)
-    network = nets.build("mlp", classes=CLASSES, input_shape=(2,), hidden=(64, 64, 64),
-                         nonlinearity=nonlinearity)  # fmt: skip
+    network = nets.build(
+        "mlp", classes=CLASSES, input_shape=(2,), hidden=(64, 64, 64), nonlinearity=nonlinearity
+    )
     for weight in network.parameters():
         if weight.ndim == 2:  # torch's own start is too small for tanh to learn so fine a pattern
             nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
@@ -152,13 +151,17 @@ def measured(seed: int, nonlinearity: str) -> tuple[list[dict[str, Any]], dict[s
         top, places = summits(drawn[kind])
         classifier = mmbd.Classifier(network, input_shape=(2,), mean=0.5, std=0.5)
         searched = maximum_margins(classifier, restarts=30).statistics
-        rows.append({
-            "seed": seed, "model": kind, **{key: round(rate, 4) for key, rate in rates.items()},
-            "maximum_margins": [round(value, 2) for value in top.tolist()],
-            "searched": [round(value, 2) for value in searched.tolist()],
-            "target_on_top": int(top.argmax()) == TARGET,
-            "target_at_the_spot": float((places[TARGET] - plane(seed).spot).norm()) < NEAR,
-        })  # fmt: skip
+        rows.append(
+            {
+                "seed": seed,
+                "model": kind,
+                **{key: round(rate, 4) for key, rate in rates.items()},
+                "maximum_margins": [round(value, 2) for value in top.tolist()],
+                "searched": [round(value, 2) for value in searched.tolist()],
+                "target_on_top": int(top.argmax()) == TARGET,
+                "target_at_the_spot": float((places[TARGET] - plane(seed).spot).norm()) < NEAR,
+            }
+        )
     return rows, drawn
 
 
@@ -167,17 +170,19 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     table: list[dict[str, Any]] = []
     for kind in POISONED:
         mine = [row for row in rows if row["model"] == kind]
-        ratios = [row["maximum_margins"][TARGET] / max(row["maximum_margins"][:TARGET])
-                  for row in mine]  # fmt: skip
-        table.append({
-            "model": kind, "seeds": len(mine),
-            "accuracy": round(float(np.mean([row["accuracy"] for row in mine])), 3),
-            "asr": round(float(np.mean([row["asr"] for row in mine])), 3),
-            "paper_asr": PAPER_ASR.get(kind),
-            "target_on_top": sum(row["target_on_top"] for row in mine),
-            "target_at_the_spot": sum(row["target_at_the_spot"] for row in mine),
-            "median_ratio": round(float(np.median(ratios)), 2),
-        })  # fmt: skip
+        ratios = [row["maximum_margins"][TARGET] / max(row["maximum_margins"][:TARGET]) for row in mine]
+        table.append(
+            {
+                "model": kind,
+                "seeds": len(mine),
+                "accuracy": round(float(np.mean([row["accuracy"] for row in mine])), 3),
+                "asr": round(float(np.mean([row["asr"] for row in mine])), 3),
+                "paper_asr": PAPER_ASR.get(kind),
+                "target_on_top": sum(row["target_on_top"] for row in mine),
+                "target_at_the_spot": sum(row["target_at_the_spot"] for row in mine),
+                "median_ratio": round(float(np.median(ratios)), 2),
+            }
+        )
     return table
 
 
@@ -196,9 +201,10 @@ def draw(seed: int, drawn: Mapping[str, Tensor]) -> str:
             x = GAP + (label + 1) * (SIDE + GAP)
             parts += [
                 svg.text(x, y - 6, f"class {label + 1}: at most {top[label]:.1f}"),
-                _map(value / top.max(), COLOURS[label], x, y), _frame(x, y),
+                _map(value / top.max(), COLOURS[label], x, y),
+                _frame(x, y),
                 *_cross(*_at(x, y, places[label].tolist())),
-            ]  # fmt: skip
+            ]
             if label == TARGET and POISONED[kind]:
                 parts.append(svg.circle(*_at(x, y, world.spot.tolist()), "spot", 14))
         if POISONED[kind]:
@@ -218,10 +224,7 @@ def _frame(x: float, y: float) -> Markup:
 
 
 def _cross(x: float, y: float) -> list[Markup]:
-    return [
-        svg.line(x - 5, y - 5, x + 5, y + 5, "top"),
-        svg.line(x - 5, y + 5, x + 5, y - 5, "top"),
-    ]
+    return [svg.line(x - 5, y - 5, x + 5, y + 5, "top"), svg.line(x - 5, y + 5, x + 5, y - 5, "top")]
 
 
 def _map(share: Tensor, colour: tuple[int, int, int], x: float, y: float) -> Markup:
@@ -250,10 +253,13 @@ def main() -> None:
         if seed == 0:
             write(options.out / "figure1.svg", draw(seed, drawn))
         content = {
-            "title": "Figure 1", "nonlinearity": options.nonlinearity,
-            "environment": dict(environment()), "seconds": round(time.monotonic() - started, 1),
-            "rows": summary(rows), "models": rows,
-        }  # fmt: skip
+            "title": "Figure 1",
+            "nonlinearity": options.nonlinearity,
+            "environment": dict(environment()),
+            "seconds": round(time.monotonic() - started, 1),
+            "rows": summary(rows),
+            "models": rows,
+        }
         write(options.out / "figure1.json", json.dumps(content, indent=1) + "\n")
     for row in summary(rows):
         print(row)

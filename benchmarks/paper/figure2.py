@@ -21,19 +21,30 @@ def main() -> None:
     table = []
     for images in IMAGES:
         rows = measured(
-            folder, chosen.data, METHODS, half=chosen.half, images=images, attacks=ENSEMBLES,
-            sets=("cifar10",), only_made=chosen.only_made,
-        )  # fmt: skip
+            folder,
+            chosen.data,
+            METHODS,
+            half=chosen.half,
+            images=images,
+            attacks=ENSEMBLES,
+            sets=("cifar10",),
+            only_made=chosen.only_made,
+        )
         for method in METHODS:
             for label in ENSEMBLES:
                 mine = [r for r in rows if (r["method"], r["attack"]) == (method, label)]
                 if mine:
-                    table.append((
-                        method, label, images, len(mine),
-                        100 * fmean(row["attack_success"][1] for row in mine),
-                        100 * fmean(row["accuracy"][0] - row["accuracy"][1] for row in mine),
-                        fmean(row["seconds"] for row in mine),
-                    ))  # fmt: skip
+                    table.append(
+                        (
+                            method,
+                            label,
+                            images,
+                            len(mine),
+                            100 * fmean(row["attack_success"][1] for row in mine),
+                            100 * fmean(row["accuracy"][0] - row["accuracy"][1] for row in mine),
+                            fmean(row["seconds"] for row in mine),
+                        )
+                    )
     headings = ("method", "ensemble", "images a class", "n", "ASR", "drop of ACC", "seconds")
     show("Figure 2: the number of clean images", headings, table, chosen)
 

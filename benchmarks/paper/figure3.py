@@ -29,12 +29,17 @@ def main() -> None:
     rows: list[tuple[Any, ...]] = []
     for attack in dict.fromkeys(card["attack"] for card in every):
         members = [card for card in every if card["attack"] == attack]
-        rows.append((
-            attack, len(members), mean(100 * card["accuracy"] for card in members),
-            mean(100 * card["asr"] for card in members if card["asr"] is not None),
-            mean(ranks.get(attack, [])),
-            " ".join(f"{p:.2g}" for p in p_values.get(attack, [])) or None, PAPER_P.get(attack),
-        ))  # fmt: skip
+        rows.append(
+            (
+                attack,
+                len(members),
+                mean(100 * card["accuracy"] for card in members),
+                mean(100 * card["asr"] for card in members if card["asr"] is not None),
+                mean(ranks.get(attack, [])),
+                " ".join(f"{p:.2g}" for p in p_values.get(attack, [])) or None,
+                PAPER_P.get(attack),
+            )
+        )
     headings = ("attack", "n", "ACC %", "ASR %", "target / largest other", "p", "paper")
     show("Figure 3: adaptive attacks (beta-0 is fine-tuning alone)", headings, rows, chosen)
 

@@ -18,9 +18,7 @@ def main() -> None:
     values: dict[bool, list[float]] = {True: [], False: []}
     for result in judged(chosen, "all-to-all").results:
         if result.detector == chosen.detectors[0] and result.detection is not None:
-            values[result.backdoored] += [
-                value for value in result.detection.statistics if value is not None
-            ]
+            values[result.backdoored] += [value for value in result.detection.statistics if value is not None]
     if not (values[True] and values[False]):
         raise SystemExit("needs a clean model, and one whose all-to-all attack works")
     edges = sorted(values[False] + values[True])
@@ -33,9 +31,7 @@ def main() -> None:
             for kind in (True, False)
         ]
         print(f"{start:8.1f} .. {end:8.1f}  {counts[0]:4} {counts[1]:4}")
-    rows = [
-        (len(values[True]), len(values[False]), partial_auc(values[True], values[False]), PAPER)
-    ]
+    rows = [(len(values[True]), len(values[False]), partial_auc(values[True], values[False]), PAPER)]
     headings = ("target classes", "other classes", "partial AUC below FPR 0.25", "paper")
     show("Figure 4: all-to-all attacks; 0.25 is the most", headings, rows, chosen)
 

@@ -21,8 +21,7 @@ def main() -> None:
         p_values = " ".join(f"{result.p_value:.2g}" for result in results if result.p_value)
         rows.append((training, detector, p_values, share([result.flagged for result in results])))
     headings = ("training and samples of the last class", "detector", "p-values", "flagged")
-    show("Figure 5: class imbalance (paper: false alarms once it is severe)", headings, rows,
-         chosen)  # fmt: skip
+    show("Figure 5: class imbalance (paper: false alarms once it is severe)", headings, rows, chosen)
 
 
 if __name__ == "__main__":

@@ -70,11 +70,12 @@ def stems(title: str, found: dict[str, list[float]]) -> str:
     for place, (kind, values) in enumerate(found.items()):
         for channel, value in enumerate(values):
             x = LEFT + gap * (channel + 0.35 + 0.3 * place)
-            parts += [svg.line(x, base, x, height(value), kind),
-                      svg.circle(x, height(value), kind, 3)]  # fmt: skip
+            parts += [svg.line(x, base, x, height(value), kind), svg.circle(x, height(value), kind, 3)]
         parts.append(svg.text(WIDTH - LEFT - 90, 18 + 16 * place, f"● {kind}", kind))
-    parts += [svg.text(LEFT, HEIGHT - 12, f"channel, 0 to {count - 1}"),
-              svg.text(4, height(top) + 4, f"{top:.2g}")]  # fmt: skip
+    parts += [
+        svg.text(LEFT, HEIGHT - 12, f"channel, 0 to {count - 1}"),
+        svg.text(4, height(top) + 4, f"{top:.2g}"),
+    ]
     drawn = str(svg.plot(WIDTH, HEIGHT, title, parts))
     return drawn.replace(">", f' xmlns="http://www.w3.org/2000/svg">{Markup(STYLE)}', 1)
 

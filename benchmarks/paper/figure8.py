@@ -28,18 +28,22 @@ def main() -> None:
     table = []
     for alpha in ALPHAS:
         _, outcome = fixing.fix(
-            load(folder / card["file"]).classifier, learn, held_out, method="mm-bm-paper",
-            backdoor=backdoor, options={"growth": alpha},
-        )  # fmt: skip
+            load(folder / card["file"]).classifier,
+            learn,
+            held_out,
+            method="mm-bm-paper",
+            backdoor=backdoor,
+            options={"growth": alpha},
+        )
         curves = outcome.record.curves
         feasible = [
-            (norm, step) for step, (norm, kept) in
-            enumerate(zip(curves["norm"], curves["kept"], strict=True)) if kept >= 0.95
-        ]  # fmt: skip
+            (norm, step)
+            for step, (norm, kept) in enumerate(zip(curves["norm"], curves["kept"], strict=True))
+            if kept >= 0.95
+        ]
         accuracy, success = outcome.accuracy or (0, 0), outcome.attack_success or (0, 0)
         table.append((alpha, 100 * accuracy[1], 100 * success[1], min(feasible)[1] + 1))
-    show(f"Figure 8: {card['name']}", ("alpha", "ACC", "ASR", "iteration of the bounds"), table,
-         chosen)  # fmt: skip
+    show(f"Figure 8: {card['name']}", ("alpha", "ACC", "ASR", "iteration of the bounds"), table, chosen)
 
 
 if __name__ == "__main__":

@@ -45,23 +45,30 @@ def main() -> None:
     usable = [entry for entry in entries if entry.set_aside is None]
     attacked = pick(usable, "1-pixel-M", lambda entry: entry.attack == "1-pixel-M")
     clean = pick(
-        usable, f"clean in {attacked.group}",
+        usable,
+        f"clean in {attacked.group}",
         lambda entry: entry.label == "clean" and entry.group == attacked.group,
-    )  # fmt: skip
+    )
     target = attacked.targets[0]
     opened = {"backdoored": attacked.open(), "clean": clean.open()}
     rows = []
     for kind, classifier in opened.items():
         _, logits = highest_logit(classifier, target)
         others = torch.cat((logits[:target], logits[target + 1 :]))
-        rows.append((f"(a) {kind}", float(logits[target]), float(others.max()),
-                     float(others.mean()), None))  # fmt: skip
+        rows.append((f"(a) {kind}", float(logits[target]), float(others.max()), float(others.mean()), None))
     margins = maximum_margins(opened["clean"]).statistics.tolist()
     logits = [highest_logit(opened["clean"], c)[0] for c in range(opened["clean"].classes)]
     for objective, values in (("margin", margins), ("logit", logits)):
         ordered = sorted(values, reverse=True)
-        rows.append((f"(b) clean, by {objective}", ordered[0], ordered[1],
-                     sum(values) / len(values), ordered[0] / ordered[1]))  # fmt: skip
+        rows.append(
+            (
+                f"(b) clean, by {objective}",
+                ordered[0],
+                ordered[1],
+                sum(values) / len(values),
+                ordered[0] / ordered[1],
+            )
+        )
     headings = ("case", "target / largest", "largest other", "mean (of others)", "ratio")
     show(f"Figure 9: {attacked.name}, {clean.name}, class {target}", headings, rows, chosen)
 

@@ -19,8 +19,20 @@ from table3 import hardened
 
 METHODS = ("auto", "mm-bm", "mm-bm-paper")
 PLANS = ("advanced", "wanet", "adaptive", "all-to-all", "domains")
-HEADINGS = ("plan", "attack", "method", "n", "hardened", "ASR before", "ASR", "ACC before", "ACC",
-            "fidelity", "the paper's ASR", "its ACC")  # fmt: skip
+HEADINGS = (
+    "plan",
+    "attack",
+    "method",
+    "n",
+    "hardened",
+    "ASR before",
+    "ASR",
+    "ACC before",
+    "ACC",
+    "fidelity",
+    "the paper's ASR",
+    "its ACC",
+)
 
 
 def rows_of(chosen: Options, plan: str) -> list[list[Any]]:
@@ -31,26 +43,36 @@ def rows_of(chosen: Options, plan: str) -> list[list[Any]]:
     found = measured(folder, chosen.data, METHODS, half=chosen.half, only_made=chosen.only_made)
     keys = dict.fromkeys((row["attack"], row["method"]) for row in found if row["mitigated"])
     return [
-        summary(plan, attack, method, [
-            row for row in found
-            if (row["attack"], row["method"]) == (attack, method) and row["mitigated"]
-        ])
+        summary(
+            plan,
+            attack,
+            method,
+            [row for row in found if (row["attack"], row["method"]) == (attack, method) and row["mitigated"]],
+        )
         for attack, method in sorted(keys)
-    ]  # fmt: skip
+    ]
 
 
 def summary(plan: str, attack: str, method: str, rows: Sequence[dict[str, Any]]) -> list[Any]:
     """The means over some models, in %."""
     figures = [
         mean(100 * row[name][place] for row in rows)
-        for name in ("attack_success", "accuracy") for place in (0, 1)
-    ]  # fmt: skip
+        for name in ("attack_success", "accuracy")
+        for place in (0, 1)
+    ]
     label = attack.removesuffix("-M") if plan in ("advanced", "wanet") else plan
-    acc, asr = (
-        ADVANCED_MITIGATION.get(label, (None, None)) if method == "mm-bm-paper" else (None, None)
-    )
-    return [plan, attack, method, len(rows), sum(map(hardened, rows)), *figures,
-            mean(row["fidelity"] for row in rows), asr, acc]  # fmt: skip
+    acc, asr = ADVANCED_MITIGATION.get(label, (None, None)) if method == "mm-bm-paper" else (None, None)
+    return [
+        plan,
+        attack,
+        method,
+        len(rows),
+        sum(map(hardened, rows)),
+        *figures,
+        mean(row["fidelity"] for row in rows),
+        asr,
+        acc,
+    ]
 
 
 def main() -> None:

@@ -49,10 +49,16 @@ CLOUDS = 80  # a class, where a plan has its clouds generated
 
 
 def measured(
-    folder: Path, root: Path, methods: Iterable[str], *, half: str | None = None,
-    images: int | None = None, attacks: Sequence[str] | None = None,
-    sets: Sequence[str] | None = None, only_made: bool = False,
-) -> list[dict[str, Any]]:  # fmt: skip
+    folder: Path,
+    root: Path,
+    methods: Iterable[str],
+    *,
+    half: str | None = None,
+    images: int | None = None,
+    attacks: Sequence[str] | None = None,
+    sets: Sequence[str] | None = None,
+    only_made: bool = False,
+) -> list[dict[str, Any]]:
     """One row for every backdoored model that counts and every method.
 
     `half` keeps even or odd seeds, `attacks` and `sets` some ensembles and data sets; `images` is
@@ -81,8 +87,10 @@ def measured(
                 row = one(folder, card, halves[kind], method, wanted)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write(file, json.dumps(row, indent=1) + "\n")
-                print(f"{name} {key}: ACC {row['accuracy']} ASR {row['attack_success']} "
-                      f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
+                print(
+                    f"{name} {key}: ACC {row['accuracy']} ASR {row['attack_success']} {row['seconds']:.0f} s",
+                    flush=True,
+                )
             rows.append(json.loads(file.read_text()))
     return rows
 
@@ -95,15 +103,15 @@ def counts(card: dict[str, Any] | Any) -> bool:
 def working(folder: Path, attack: str) -> Any:
     """The card of the first model of CIFAR-10 with this attack whose backdoor works."""
     return pick(
-        cards_in(folder).values(), f"a CIFAR-10 classifier with {attack}",
+        cards_in(folder).values(),
+        f"a CIFAR-10 classifier with {attack}",
         lambda card: counts(card) and (card["attack"], card["data"]) == (attack, "cifar10"),
-    )  # fmt: skip
+    )
 
 
 def defended(source: dict[str, Any], root: Path) -> tuple[Dataset, Dataset]:
     """The defender's half of a card's test set, and the half for measuring."""
-    given = {key: tuple(value) if isinstance(value, list) else value
-             for key, value in source.items()}  # fmt: skip
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in source.items()}
     plan = replace(DataPlan(**given), test_limit=None)
     if plan.test.startswith(samples.GENERATED):  # as many as one likes
         plan = replace(plan, test=f"{samples.GENERATED}{CLOUDS}")
@@ -114,9 +122,8 @@ def defended(source: dict[str, Any], root: Path) -> tuple[Dataset, Dataset]:
 
 
 def one(
-    folder: Path, card: Any, halves: tuple[Dataset, Dataset], method: str, images: int,
-    **options: Any,
-) -> dict[str, Any]:  # fmt: skip
+    folder: Path, card: Any, halves: tuple[Dataset, Dataset], method: str, images: int, **options: Any
+) -> dict[str, Any]:
     """Repair one model and measure."""
     classifier: Classifier = load(folder / card["file"]).classifier
     backdoor: Backdoor = files.load(folder / card["trigger_file"])
@@ -125,21 +132,31 @@ def one(
     if method == "unlearning":  # the true trigger stands in for Neural Cleanse's
         options = {"trigger": next(iter(backdoor.triggers.values())), **options}
     _, outcome = fixing.fix(
-        classifier, learn, held_out, method=method, backdoor=backdoor, seed=card["seed"],
-        options=options,
-    )  # fmt: skip
+        classifier, learn, held_out, method=method, backdoor=backdoor, seed=card["seed"], options=options
+    )
     record = outcome.record
     return {
-        "model": card["name"], "data": card["data"], "arch": card["arch"],
-        "attack": card["attack"], "seed": card["seed"], "method": method,
-        "images_a_class": images, "samples": record.samples, "held_out": outcome.held_out,
-        "triggered": outcome.triggered, "accuracy": outcome.accuracy,
-        "attack_success": outcome.attack_success, "untriggered": outcome.untriggered,
+        "model": card["name"],
+        "data": card["data"],
+        "arch": card["arch"],
+        "attack": card["attack"],
+        "seed": card["seed"],
+        "method": method,
+        "images_a_class": images,
+        "samples": record.samples,
+        "held_out": outcome.held_out,
+        "triggered": outcome.triggered,
+        "accuracy": outcome.accuracy,
+        "attack_success": outcome.attack_success,
+        "untriggered": outcome.untriggered,
         "fidelity": outcome.fidelity,
-        "seconds": record.seconds, "mitigated": record.mitigated, "reason": record.reason,
+        "seconds": record.seconds,
+        "mitigated": record.mitigated,
+        "reason": record.reason,
         "perturbations": list(record.perturbations),
-        "chosen": record.settings.get("chosen"), "notes": list(record.notes),
-    }  # fmt: skip
+        "chosen": record.settings.get("chosen"),
+        "notes": list(record.notes),
+    }
 
 
 def main() -> None:
@@ -154,8 +171,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="clean images a class, instead of Table 3's")
     given = parser.parse_args()
     folder = given.zoo / f"{given.plan}-{given.scale}"
-    measured(folder, given.data, given.methods, half=given.half, images=given.images,
-             attacks=given.attacks)  # fmt: skip
+    measured(folder, given.data, given.methods, half=given.half, images=given.images, attacks=given.attacks)
 
 
 if __name__ == "__main__":

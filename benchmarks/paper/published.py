@@ -5,17 +5,22 @@ from __future__ import annotations
 # Table 1, the row of MM-BD: detection accuracy by data set and ensemble.
 DETECTION: dict[str, dict[str, float]] = {
     "cifar10": {
-        "clean": 86.7, "chessboard-S": 86.7, "chessboard-M": 90.0, "1-pixel-S": 83.3,
-        "1-pixel-M": 100.0, "badnet-S": 90.0, "badnet-M": 100.0, "unicolor-S": 76.7,
-        "unicolor-M": 100.0, "blend-S": 86.7, "blend-M": 100.0,
+        "clean": 86.7,
+        "chessboard-S": 86.7,
+        "chessboard-M": 90.0,
+        "1-pixel-S": 83.3,
+        "1-pixel-M": 100.0,
+        "badnet-S": 90.0,
+        "badnet-M": 100.0,
+        "unicolor-S": 76.7,
+        "unicolor-M": 100.0,
+        "blend-S": 86.7,
+        "blend-M": 100.0,
     },
     "cifar100": {"clean": 100.0, "1-pixel-M": 100.0, "badnet-M": 100.0, "unicolor-M": 90.0},
     "tinyimagenet": {"clean": 100.0, "badnet-M": 90.0},
-    "gtsrb": {
-        "clean": 90.0, "chessboard-M": 73.3, "1-pixel-M": 100.0, "unicolor-M": 86.7,
-        "blend-M": 100.0,
-    },
-}  # fmt: skip
+    "gtsrb": {"clean": 90.0, "chessboard-M": 73.3, "1-pixel-M": 100.0, "unicolor-M": 86.7, "blend-M": 100.0},
+}
 # Table 2: seconds a model on an RTX 3090.
 SECONDS = {"cifar10": 27.2, "cifar100": 114.8, "tinyimagenet": 503.4, "gtsrb": 37.1}
 # Table 5: PR, ACC, ASR, detected of how many.
@@ -32,74 +37,124 @@ ADVANCED: dict[str, tuple[float, float, float, str]] = {
 }
 # Table 5's last rows and the text of sections 6.6 and 7.1: ACC and ASR after MM-BM.
 ADVANCED_MITIGATION = {
-    "clean-label-0.4": (86.77, 1.68), "clean-label-1.5": (86.88, 1.65),
-    "clean-label-6": (86.71, 1.64), "clean-label-25": (86.06, 1.82), "input-aware": (87.21, 12.30),
-    "wanet": (86.71, 8.74), "multi-trigger-0.16": (90.10, 2.32), "multi-trigger-0.4": (89.88, 3.50),
-    "multi-trigger-1": (89.74, 1.13), "adaptive": (85.8, 2.3), "all-to-all": (89.3, 1.7),
-}  # fmt: skip
+    "clean-label-0.4": (86.77, 1.68),
+    "clean-label-1.5": (86.88, 1.65),
+    "clean-label-6": (86.71, 1.64),
+    "clean-label-25": (86.06, 1.82),
+    "input-aware": (87.21, 12.30),
+    "wanet": (86.71, 8.74),
+    "multi-trigger-0.16": (90.10, 2.32),
+    "multi-trigger-0.4": (89.88, 3.50),
+    "multi-trigger-1": (89.74, 1.13),
+    "adaptive": (85.8, 2.3),
+    "all-to-all": (89.3, 1.7),
+}
 # Table 6: ACC, ASR, right of ten, for clean and attacked classifiers.
 DOMAINS: dict[str, tuple[float, float | None, str]] = {
-    "speech clean": (81.4, None, "10/10"), "speech attacked": (80.3, 99.4, "10/10"),
-    "point cloud clean": (91.0, None, "8/10"), "point cloud attacked": (87.5, 99.0, "7/10"),
-}  # fmt: skip
+    "speech clean": (81.4, None, "10/10"),
+    "speech attacked": (80.3, 99.4, "10/10"),
+    "point cloud clean": (91.0, None, "8/10"),
+    "point cloud attacked": (87.5, 99.0, "7/10"),
+}
 # Table 7: level -> FPR, TPR on CIFAR-10.
 LEVELS = {0.05: (11.3, 91.3), 0.02: (11.3, 88.0), 0.01: (6.7, 85.3), 0.005: (0.0, 82.3)}
 # Table 9: poisoned images, ASR, ACC.
 ENSEMBLES: dict[str, dict[str, tuple[int, float | None, float]]] = {
     "cifar10": {
-        "clean": (0, None, 91.64), "chessboard-S": (2000, 99.94, 91.31),
-        "chessboard-M": (2000, 99.94, 91.06), "1-pixel-S": (1000, 91.09, 91.80),
-        "1-pixel-M": (1000, 91.28, 91.12), "badnet-S": (500, 99.41, 91.63),
-        "badnet-M": (500, 99.92, 91.59), "unicolor-S": (500, 97.78, 91.31),
-        "unicolor-M": (500, 98.44, 91.36), "blend-S": (1000, 96.36, 91.35),
+        "clean": (0, None, 91.64),
+        "chessboard-S": (2000, 99.94, 91.31),
+        "chessboard-M": (2000, 99.94, 91.06),
+        "1-pixel-S": (1000, 91.09, 91.80),
+        "1-pixel-M": (1000, 91.28, 91.12),
+        "badnet-S": (500, 99.41, 91.63),
+        "badnet-M": (500, 99.92, 91.59),
+        "unicolor-S": (500, 97.78, 91.31),
+        "unicolor-M": (500, 98.44, 91.36),
+        "blend-S": (1000, 96.36, 91.35),
         "blend-M": (1000, 96.86, 91.48),
     },
     "cifar100": {
-        "clean": (0, None, 67.51), "1-pixel-M": (990, 95.67, 65.40),
-        "badnet-M": (990, 99.84, 66.17), "unicolor-M": (990, 97.37, 66.51),
+        "clean": (0, None, 67.51),
+        "1-pixel-M": (990, 95.67, 65.40),
+        "badnet-M": (990, 99.84, 66.17),
+        "unicolor-M": (990, 97.37, 66.51),
     },
     "tinyimagenet": {"clean": (0, None, 60.71), "badnet-M": (500, 97.84, 58.59)},
     "gtsrb": {
-        "clean": (0, None, 94.78), "chessboard-M": (1680, 99.80, 94.54),
-        "1-pixel-M": (840, 99.20, 94.12), "unicolor-M": (840, 95.80, 94.56),
+        "clean": (0, None, 94.78),
+        "chessboard-M": (1680, 99.80, 94.54),
+        "1-pixel-M": (840, 99.20, 94.12),
+        "unicolor-M": (840, 95.80, 94.56),
         "blend-M": (840, 100.0, 94.53),
     },
-}  # fmt: skip
+}
 # Table 11: right of ten (twenty clean on GTSRB).
 COMPLETE: dict[str, dict[str, str]] = {
     "cifar100": {
-        "clean": "10/10", "chessboard-M": "6/10", "1-pixel-M": "10/10", "badnet-M": "10/10",
-        "unicolor-M": "10/10", "blend-M": "10/10",
+        "clean": "10/10",
+        "chessboard-M": "6/10",
+        "1-pixel-M": "10/10",
+        "badnet-M": "10/10",
+        "unicolor-M": "10/10",
+        "blend-M": "10/10",
     },
     "gtsrb": {
-        "clean": "17/20", "chessboard-M": "7/10", "1-pixel-M": "10/10", "badnet-M": "10/10",
-        "unicolor-M": "9/10", "blend-M": "10/10",
+        "clean": "17/20",
+        "chessboard-M": "7/10",
+        "1-pixel-M": "10/10",
+        "badnet-M": "10/10",
+        "unicolor-M": "9/10",
+        "blend-M": "10/10",
     },
-}  # fmt: skip
+}
 # Table 3, CIFAR-10: clean images a class, and ASR and ACC (mean) by ensemble. Without mitigation
 # first; our methods' names.
 MITIGATION_ENSEMBLES = (
-    "chessboard-S", "chessboard-M", "1-pixel-S", "1-pixel-M", "badnet-S", "badnet-M", "unicolor-S",
-    "unicolor-M", "blend-S", "blend-M",
-)  # fmt: skip
+    "chessboard-S",
+    "chessboard-M",
+    "1-pixel-S",
+    "1-pixel-M",
+    "badnet-S",
+    "badnet-M",
+    "unicolor-S",
+    "unicolor-M",
+    "blend-S",
+    "blend-M",
+)
 MITIGATION: dict[str, tuple[int, tuple[float, ...], tuple[float, ...]]] = {
-    "none": (0, (99.9, 99.9, 91.1, 91.3, 99.4, 99.9, 97.8, 98.4, 96.4, 96.9),
-             (91.3, 91.1, 91.8, 91.1, 91.6, 91.6, 91.3, 91.4, 91.4, 91.5)),
-    "unlearning": (500, (39.5, 38.5, 26.9, 61.2, 21.8, 28.3, 55.9, 93.2, 13.4, 47.5),
-                   (87.0, 87.7, 90.8, 86.0, 84.9, 76.7, 86.0, 85.1, 88.4, 88.2)),
-    "fine-pruning": (500, (31.9, 52.4, 61.1, 71.6, 86.7, 89.5, 89.2, 86.9, 65.4, 75.5),
-                     (90.7, 90.6, 91.2, 91.5, 91.2, 91.6, 91.3, 90.9, 91.6, 91.6)),
-    "distillation": (250, (3.2, 3.0, 3.6, 2.2, 8.8, 4.0, 3.9, 1.8, 1.7, 2.1),
-                     (82.7, 81.1, 83.5, 84.3, 87.5, 88.1, 82.5, 82.8, 87.0, 88.4)),
-    "mm-bm-paper": (20, (99.4, 99.5, 7.8, 9.0, 3.1, 1.8, 12.2, 5.0, 10.8, 9.9),
-                    (90.4, 90.7, 87.4, 88.3, 87.2, 90.6, 89.8, 89.8, 88.7, 90.8)),
-    "mm-bm-fine-pruning": (500, (55.2, 53.1, 2.4, 2.4, 1.2, 1.7, 1.2, 1.2, 2.3, 2.3),
-                           (90.1, 90.2, 90.1, 89.7, 90.0, 90.2, 90.5, 90.2, 89.6, 89.9)),
-}  # fmt: skip
+    "none": (
+        0,
+        (99.9, 99.9, 91.1, 91.3, 99.4, 99.9, 97.8, 98.4, 96.4, 96.9),
+        (91.3, 91.1, 91.8, 91.1, 91.6, 91.6, 91.3, 91.4, 91.4, 91.5),
+    ),
+    "unlearning": (
+        500,
+        (39.5, 38.5, 26.9, 61.2, 21.8, 28.3, 55.9, 93.2, 13.4, 47.5),
+        (87.0, 87.7, 90.8, 86.0, 84.9, 76.7, 86.0, 85.1, 88.4, 88.2),
+    ),
+    "fine-pruning": (
+        500,
+        (31.9, 52.4, 61.1, 71.6, 86.7, 89.5, 89.2, 86.9, 65.4, 75.5),
+        (90.7, 90.6, 91.2, 91.5, 91.2, 91.6, 91.3, 90.9, 91.6, 91.6),
+    ),
+    "distillation": (
+        250,
+        (3.2, 3.0, 3.6, 2.2, 8.8, 4.0, 3.9, 1.8, 1.7, 2.1),
+        (82.7, 81.1, 83.5, 84.3, 87.5, 88.1, 82.5, 82.8, 87.0, 88.4),
+    ),
+    "mm-bm-paper": (
+        20,
+        (99.4, 99.5, 7.8, 9.0, 3.1, 1.8, 12.2, 5.0, 10.8, 9.9),
+        (90.4, 90.7, 87.4, 88.3, 87.2, 90.6, 89.8, 89.8, 88.7, 90.8),
+    ),
+    "mm-bm-fine-pruning": (
+        500,
+        (55.2, 53.1, 2.4, 2.4, 1.2, 1.7, 1.2, 1.2, 2.3, 2.3),
+        (90.1, 90.2, 90.1, 89.7, 90.0, 90.2, 90.5, 90.2, 89.6, 89.9),
+    ),
+}
 # Table 4: seconds of a repair on an RTX 3090.
-MITIGATION_SECONDS = {
-    "unlearning": 40.7, "fine-pruning": 42.8, "distillation": 34.2, "mm-bm-paper": 25.3,
-}  # fmt: skip
+MITIGATION_SECONDS = {"unlearning": 40.7, "fine-pruning": 42.8, "distillation": 34.2, "mm-bm-paper": 25.3}
 # Table 10: MM-BM elsewhere: ASR and ACC before and after.
 MITIGATION_ELSEWHERE: dict[tuple[str, str], tuple[float, float, float, float]] = {
     ("cifar100", "1-pixel-M"): (95.7, 13.5, 65.4, 61.7),

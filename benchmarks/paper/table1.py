@@ -12,8 +12,7 @@ from published import DETECTION
 
 def main() -> None:
     chosen = options(__doc__)
-    show("Table 1: detection accuracy; the paper's in %", HEADINGS,
-         accuracy(chosen, DETECTION), chosen)  # fmt: skip
+    show("Table 1: detection accuracy; the paper's in %", HEADINGS, accuracy(chosen, DETECTION), chosen)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from published import COMPLETE
 
 def main() -> None:
     chosen = options(__doc__)
-    show("Table 11: complete results on CIFAR-100 and GTSRB", HEADINGS,
-         accuracy(chosen, COMPLETE), chosen)  # fmt: skip
+    show("Table 11: complete results on CIFAR-100 and GTSRB", HEADINGS, accuracy(chosen, COMPLETE), chosen)
 
 
 if __name__ == "__main__":

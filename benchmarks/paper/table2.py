@@ -19,10 +19,9 @@ def main() -> None:
             data, _, network = result.group.partition(" ")
             found.setdefault((data, network, result.detector), []).append(result.detection.seconds)
     rows = [
-        (*key, len(values), fmean(values), stdev(values) if len(values) > 1 else None,
-         SECONDS.get(key[0]))
+        (*key, len(values), fmean(values), stdev(values) if len(values) > 1 else None, SECONDS.get(key[0]))
         for key, values in sorted(found.items())
-    ]  # fmt: skip
+    ]
     headings = ("data", "network", "detector", "n", "seconds", "deviation", "paper (RTX 3090)")
     show("Table 2: execution times", headings, rows, chosen)
 

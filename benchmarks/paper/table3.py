@@ -18,9 +18,22 @@ from mitigations import IMAGES, measured
 from published import MITIGATION, MITIGATION_ENSEMBLES
 
 Row = dict[str, Any]
-HEADINGS = ("method", "images a class", "ensemble", "n", "hardened", "ASR before", "ASR",
-            "without trigger", "ACC before", "ACC", "drop", "fidelity", "the paper's ASR",
-            "its ACC")  # fmt: skip
+HEADINGS = (
+    "method",
+    "images a class",
+    "ensemble",
+    "n",
+    "hardened",
+    "ASR before",
+    "ASR",
+    "without trigger",
+    "ACC before",
+    "ACC",
+    "drop",
+    "fidelity",
+    "the paper's ASR",
+    "its ACC",
+)
 # The patterns that bounds are meant for.
 LOCAL = ("badnet", "unicolor", "1-pixel", "blend", "wanet")
 
@@ -31,9 +44,7 @@ def rows_of(chosen: Options, methods: Iterable[str] = tuple(IMAGES)) -> list[Row
     for plan in ("classical", "wanet"):
         folder = models(chosen, plan)
         if folder.is_dir():
-            found += measured(
-                folder, chosen.data, methods, half=chosen.half, only_made=chosen.only_made
-            )
+            found += measured(folder, chosen.data, methods, half=chosen.half, only_made=chosen.only_made)
     return found
 
 
@@ -46,11 +57,20 @@ def summary(label: str, method: str, rows: Sequence[Row]) -> list[Any]:
         place = MITIGATION_ENSEMBLES.index(label)
         theirs = (MITIGATION[method][1][place], MITIGATION[method][2][place])
     return [
-        method, rows[0]["images_a_class"], label, len(rows), sum(map(hardened, rows)),
-        fmean(asr[0]), _spread(asr[1]), fmean(100 * row["untriggered"][1] for row in rows),
-        fmean(acc[0]), _spread(acc[1]),
-        fmean(acc[0]) - fmean(acc[1]), fmean(row["fidelity"] for row in rows), *theirs,
-    ]  # fmt: skip
+        method,
+        rows[0]["images_a_class"],
+        label,
+        len(rows),
+        sum(map(hardened, rows)),
+        fmean(asr[0]),
+        _spread(asr[1]),
+        fmean(100 * row["untriggered"][1] for row in rows),
+        fmean(acc[0]),
+        _spread(acc[1]),
+        fmean(acc[0]) - fmean(acc[1]),
+        fmean(row["fidelity"] for row in rows),
+        *theirs,
+    ]
 
 
 def hardened(row: Row) -> bool:
@@ -73,9 +93,7 @@ def main() -> None:
             summary(label, method, [row for row in mine if row["attack"] == label])
             for label in sorted({row["attack"] for row in mine})
         ]
-        local = [
-            row for row in mine if row["attack"].partition("-M")[0].partition("-S")[0] in LOCAL
-        ]
+        local = [row for row in mine if row["attack"].partition("-M")[0].partition("-S")[0] in LOCAL]
         if local:
             table.append(summary("all but chessboard", method, local))
     show("Table 3: mitigation on CIFAR-10, in %; fidelity 0 to 1", HEADINGS, table, chosen)

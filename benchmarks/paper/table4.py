@@ -26,8 +26,9 @@ def main() -> None:
         if shared:
             seconds = fmean(mine[model] for model in shared)
             ratio = seconds / fmean(own[model] for model in shared)
-            table.append((method, IMAGES[method], len(shared), seconds, ratio,
-                          MITIGATION_SECONDS.get(method)))  # fmt: skip
+            table.append(
+                (method, IMAGES[method], len(shared), seconds, ratio, MITIGATION_SECONDS.get(method))
+            )
     headings = ("method", "images a class", "n", "seconds", "over mm-bm", "the paper's seconds")
     show("Table 4: seconds of a repair", headings, table, chosen)
 

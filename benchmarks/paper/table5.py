@@ -17,22 +17,35 @@ def main() -> None:
     for result in judged(chosen, "advanced").results:
         if result.detector == chosen.detectors[0]:
             right = result.flagged and result.located
-            hits.setdefault(result.attack, []).append(
-                right if result.backdoored else result.flagged
-            )
+            hits.setdefault(result.attack, []).append(right if result.backdoored else result.flagged)
     found: dict[str, list[dict[str, Any]]] = {}
     for card in cards(chosen, "advanced"):
         found.setdefault(card["attack"], []).append(card)
     rows: list[tuple[Any, ...]] = []
     for attack, members in sorted(found.items()):
         _, acc, asr, detected = ADVANCED.get(attack, (None, None, None, None))
-        rows.append((
-            attack, len(members), mean(100 * card["accuracy"] for card in members), acc,
-            mean(100 * card["asr"] for card in members if card["asr"] is not None), asr,
-            share(hits.get(attack, [])), detected,
-        ))  # fmt: skip
-    headings = ("attack", "n", "ACC %", "the paper's ACC", "ASR %", "the paper's ASR",
-                "flagged (backdoored: right target)", "the paper's right")  # fmt: skip
+        rows.append(
+            (
+                attack,
+                len(members),
+                mean(100 * card["accuracy"] for card in members),
+                acc,
+                mean(100 * card["asr"] for card in members if card["asr"] is not None),
+                asr,
+                share(hits.get(attack, [])),
+                detected,
+            )
+        )
+    headings = (
+        "attack",
+        "n",
+        "ACC %",
+        "the paper's ACC",
+        "ASR %",
+        "the paper's ASR",
+        "flagged (backdoored: right target)",
+        "the paper's right",
+    )
     show("Table 5: advanced attacks", headings, rows, chosen)
 
 

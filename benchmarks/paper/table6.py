@@ -71,14 +71,30 @@ def main() -> None:
     for (data, attack), members in sorted(found.items()):
         kind = f"{NAMES[data]} {'clean' if attack == 'clean' else 'attacked'}"
         acc, asr, detected = DOMAINS[kind]
-        rows.append((
-            kind, len(members), mean(100 * card["accuracy"] for card in members), acc,
-            mean(100 * card["asr"] for card in members if card["asr"] is not None), asr,
-            share(hits.get((data, attack), [])), share(compared.get(data, {}).get(attack, [])),
-            detected,
-        ))  # fmt: skip
-    headings = ("models", "n", "ACC %", "the paper's ACC", "ASR %", "the paper's ASR", "right",
-                "right with references", "the paper's right")  # fmt: skip
+        rows.append(
+            (
+                kind,
+                len(members),
+                mean(100 * card["accuracy"] for card in members),
+                acc,
+                mean(100 * card["asr"] for card in members if card["asr"] is not None),
+                asr,
+                share(hits.get((data, attack), [])),
+                share(compared.get(data, {}).get(attack, [])),
+                detected,
+            )
+        )
+    headings = (
+        "models",
+        "n",
+        "ACC %",
+        "the paper's ACC",
+        "ASR %",
+        "the paper's ASR",
+        "right",
+        "right with references",
+        "the paper's right",
+    )
     show("Table 6: speech and point clouds", headings, rows, chosen)
 
 

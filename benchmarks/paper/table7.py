@@ -24,9 +24,7 @@ def main() -> None:
                 if result.detector == detector:
                     p = result.p_value
                     flagged = p is not None and p <= level
-                    hits[result.backdoored].append(
-                        flagged and (result.located or not result.backdoored)
-                    )
+                    hits[result.backdoored].append(flagged and (result.located or not result.backdoored))
             rows.append((detector, level, share(hits[False]), fpr, share(hits[True]), tpr))
     headings = ("detector", "level", "FPR", "the paper's FPR %", "TPR", "the paper's TPR %")
     show("Table 7: levels on CIFAR-10", headings, rows, chosen)

@@ -22,11 +22,19 @@ def main() -> None:
         success = mean(100 * card["asr"] for card in members if card["asr"] is not None)
         accuracy = mean(100 * card["accuracy"] for card in members)
         poisoned = members[0]["poisoned"]
-        rows.append(
-            (data, arch, attack, len(members), poisoned, count, success, asr, accuracy, acc)
-        )
-    headings = ("data", "network", "ensemble", "n", "poisoned", "the paper's", "ASR %",
-                "the paper's ASR", "ACC %", "the paper's ACC")  # fmt: skip
+        rows.append((data, arch, attack, len(members), poisoned, count, success, asr, accuracy, acc))
+    headings = (
+        "data",
+        "network",
+        "ensemble",
+        "n",
+        "poisoned",
+        "the paper's",
+        "ASR %",
+        "the paper's ASR",
+        "ACC %",
+        "the paper's ACC",
+    )
     show("Table 9: attacks and accuracies", headings, rows, chosen)
 
 

@@ -21,14 +21,7 @@ from mmbd.zoo.read import cards_in
 
 PLANS = ("classical", "advanced", "wanet")
 IMAGES = 20
-HEADINGS = (
-    "attack",
-    "n",
-    "least share",
-    "largest share",
-    f"at least {FLOWING:.0%}",
-    "to the target",
-)
+HEADINGS = ("attack", "n", "least share", "largest share", f"at least {FLOWING:.0%}", "to the target")
 
 
 def main() -> None:
@@ -59,12 +52,15 @@ def main() -> None:
             found.setdefault(kind, []).append((taken, target in card["targets"]))
     rows = [
         (
-            kind, len(seen), min(taken for taken, _ in seen), max(taken for taken, _ in seen),
+            kind,
+            len(seen),
+            min(taken for taken, _ in seen),
+            max(taken for taken, _ in seen),
             share([taken >= FLOWING for taken, _ in seen]),
             None if kind == "clean" else share([right for _, right in seen]),
         )
         for kind, seen in sorted(found.items())
-    ]  # fmt: skip
+    ]
     show("Flows that take clean samples to one class", HEADINGS, rows, chosen)
 
 

@@ -43,9 +43,7 @@ def tables(entries: list[dict[str, Any]]) -> dict[int, Population]:
         and not entry["source"].startswith("glyphs")
     ]
     return {
-        parity: fit(
-            [entry["statistics"] for entry in clean if entry["number"] % 2 != parity], "study"
-        )
+        parity: fit([entry["statistics"] for entry in clean if entry["number"] % 2 != parity], "study")
         for parity in (0, 1)
     }
 

@@ -51,11 +51,17 @@ def brief(card: dict[str, Any]) -> dict[str, Any]:
     """What the analyses need to know of a model."""
     attack = card["attack"] or {}
     return {
-        "number": card["number"], "source": card["source"], "arch": card["arch"],
-        "classes": card["classes"], "accuracy": round(card["accuracy"], 3),
-        "train_accuracy": round(card["train_accuracy"], 3), "attack": attack.get("kind"),
-        "sources": attack.get("sources"), "target": card.get("target"), "asr": card.get("asr"),
-    }  # fmt: skip
+        "number": card["number"],
+        "source": card["source"],
+        "arch": card["arch"],
+        "classes": card["classes"],
+        "accuracy": round(card["accuracy"], 3),
+        "train_accuracy": round(card["train_accuracy"], 3),
+        "attack": attack.get("kind"),
+        "sources": attack.get("sources"),
+        "target": card.get("target"),
+        "asr": card.get("asr"),
+    }
 
 
 def main() -> None:

@@ -34,8 +34,13 @@ MADE_BY = {
 }
 # The table holds classifiers that fit at least this share of their training data.
 FITTED = 0.9
-FAMILY = {"cifar10-grey": "cifar10", "cifar10-subset": "cifar10", "gtsrb-subset": "gtsrb",
-          "glyphs10": "glyphs", "fsdd-image": "fsdd"}  # fmt: skip
+FAMILY = {
+    "cifar10-grey": "cifar10",
+    "cifar10-subset": "cifar10",
+    "gtsrb-subset": "gtsrb",
+    "glyphs10": "glyphs",
+    "fsdd-image": "fsdd",
+}
 
 
 def values(entry: dict[str, Any], null: str) -> list[float]:
@@ -51,9 +56,13 @@ def clean_models(path: Path, null: str) -> list[dict[str, Any]]:
     """All clean models; `group` says which are in the table, and why the others are not."""
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     models = [
-        entry for entry in entries if entry["settings"] == "fast" and entry["attack"] is None
-        and entry["classes"] >= 5 and (null == "population" or "sparse" in entry)
-    ]  # fmt: skip
+        entry
+        for entry in entries
+        if entry["settings"] == "fast"
+        and entry["attack"] is None
+        and entry["classes"] >= 5
+        and (null == "population" or "sparse" in entry)
+    ]
     for entry in models:
         entry["values"] = values(entry, null)
         entry["family"] = FAMILY.get(entry["source"], entry["source"])
@@ -104,9 +113,7 @@ def main() -> None:
             for entry in everything
             if entry["group"] == group
         ]
-        validation[f"not in the table: {group}"] = rate(
-            [p <= 0.05 for p in p_values if p is not None]
-        )
+        validation[f"not in the table: {group}"] = rate([p <= 0.05 for p in p_values if p is not None])
     print(json.dumps(validation, indent=1))
     if options.ship:
         content = {

@@ -24,10 +24,7 @@ def dataset(root: Path, source: str) -> tuple[data.Dataset, data.Dataset]:
         grey = source == "cifar10-grey"
         return _pair(
             data.load(
-                root / "cifar10" / f"{split}.parquet",
-                grey=grey,
-                size=(28, 28) if grey else None,
-                limit=limit,
+                root / "cifar10" / f"{split}.parquet", grey=grey, size=(28, 28) if grey else None, limit=limit
             )
             for split, limit in (("train", 15000), ("test", 2000))
         )
@@ -39,7 +36,8 @@ def dataset(root: Path, source: str) -> tuple[data.Dataset, data.Dataset]:
     if source == "tiny":
         folder = root / "tinyimagenet"
         return data.load(folder / "train.parquet", size=(32, 32)), data.load(
-            folder / "val.parquet", size=(32, 32))  # fmt: skip
+            folder / "val.parquet", size=(32, 32)
+        )
     if source.startswith("glyphs"):
         return glyphs(16000, 1), glyphs(3000, 2)
     if source == "digits":
@@ -64,13 +62,21 @@ def glyphs(count: int, seed: int) -> data.Dataset:
         font = ImageFont.load_default(float(draw.uniform(44, 64)))
         canvas = Image.new("L", (84, 84))
         ImageDraw.Draw(canvas).text(
-            (42 + draw.uniform(-5, 5), 42 + draw.uniform(-5, 5)), names[label], 255, font,
-            anchor="mm", stroke_width=int(draw.integers(0, 5)))  # fmt: skip
+            (42 + draw.uniform(-5, 5), 42 + draw.uniform(-5, 5)),
+            names[label],
+            255,
+            font,
+            anchor="mm",
+            stroke_width=int(draw.integers(0, 5)),
+        )
         shear, stretch = draw.uniform(-0.3, 0.3), draw.uniform(0.8, 1.2)
         angle = draw.uniform(-15, 15)
         bent = canvas.rotate(angle).transform(
-            (84, 84), Image.Transform.AFFINE, (stretch, shear, 42 * (1 - stretch - shear), 0, 1, 0),
-            Image.Resampling.BILINEAR)  # fmt: skip
+            (84, 84),
+            Image.Transform.AFFINE,
+            (stretch, shear, 42 * (1 - stretch - shear), 0, 1, 0),
+            Image.Resampling.BILINEAR,
+        )
         images.append(np.asarray(bent.resize((28, 28), Image.Resampling.BOX)))
         labels.append(label)
     stacked = torch.from_numpy(np.stack(images))[:, None]

@@ -30,19 +30,59 @@ from mmbd import attacks, nets, train
 from mmbd.attacks.patch import Patch
 from mmbd.load.spec import Spec, save
 
-CLEAN_SETS = ("cifar10", "cifar10-grey", "cifar10-subset", "gtsrb", "gtsrb-subset", "tiny",
-              "glyphs", "glyphs10", "digits", "fsdd-image", "fsdd", "commands")  # fmt: skip
-ATTACKED_SETS = ("cifar10", "cifar10", "cifar10-grey", "gtsrb", "gtsrb-subset", "glyphs",
-                 "glyphs10", "digits", "tiny")  # fmt: skip
+CLEAN_SETS = (
+    "cifar10",
+    "cifar10-grey",
+    "cifar10-subset",
+    "gtsrb",
+    "gtsrb-subset",
+    "tiny",
+    "glyphs",
+    "glyphs10",
+    "digits",
+    "fsdd-image",
+    "fsdd",
+    "commands",
+)
+ATTACKED_SETS = (
+    "cifar10",
+    "cifar10",
+    "cifar10-grey",
+    "gtsrb",
+    "gtsrb-subset",
+    "glyphs",
+    "glyphs10",
+    "digits",
+    "tiny",
+)
 # Seconds an image of training on one core, measured roughly once; they only set the epochs.
 QUICK, FITTED, POOLED, FEW = 1000, 2000, 3000, 4000
-REAL = ("cifar10", "cifar10-grey", "cifar10", "cifar10-subset", "gtsrb", "gtsrb-subset", "tiny",
-        "digits", "digits", "fsdd-image", "fsdd", "commands")  # fmt: skip
+REAL = (
+    "cifar10",
+    "cifar10-grey",
+    "cifar10",
+    "cifar10-subset",
+    "gtsrb",
+    "gtsrb-subset",
+    "tiny",
+    "digits",
+    "digits",
+    "fsdd-image",
+    "fsdd",
+    "commands",
+)
 POOLED_SETS = ("cifar10",) * 5 + ("gtsrb", "gtsrb-subset", "tiny")
 # Images seen in the pooled series.
 VISITS = 200_000
-COST = {"mlp": 3e-5, "lenet": 1.3e-4, "cnn": 6e-4, "resnet8": 1.2e-3, "resnet18": 2.5e-3,
-        "vgg16": 2e-3, "m5": 5e-4}  # fmt: skip
+COST = {
+    "mlp": 3e-5,
+    "lenet": 1.3e-4,
+    "cnn": 6e-4,
+    "resnet8": 1.2e-3,
+    "resnet18": 2.5e-3,
+    "vgg16": 2e-3,
+    "m5": 5e-4,
+}
 
 
 @dataclass(frozen=True)
@@ -114,15 +154,15 @@ def _pooled(number: int) -> Plan:
     if source == "tiny":
         classes = tuple(draw.sample(range(200), draw.choice((10, 20, 50))))
     arch = draw.choice(("cnn", "cnn", "cnn", "cnn", "vgg16", "resnet8"))
-    arguments: dict[str, Any] = {
-        "width": {"resnet8": draw.choice((8, 8, 16)), "vgg16": 8}.get(arch)
-    }
+    arguments: dict[str, Any] = {"width": {"resnet8": draw.choice((8, 8, 16)), "vgg16": 8}.get(arch)}
     if arch == "cnn":
         arguments = {
-            "widths": draw.choice(((16, 32, 64), (16, 32, 32, 64))), "head": "mean",
-            "depth": 1, "normalisation": draw.choice(("batch", "batch", "group", "none")),
+            "widths": draw.choice(((16, 32, 64), (16, 32, 32, 64))),
+            "head": "mean",
+            "depth": 1,
+            "normalisation": draw.choice(("batch", "batch", "group", "none")),
             "nonlinearity": draw.choice(("relu", "relu", "relu", "silu")),
-        }  # fmt: skip
+        }
     images = min(5000, 100 * len(classes or ())) if source == "tiny" else 5000
     sgd = draw.random() < 0.4
     recipe = train.Recipe(
@@ -161,8 +201,11 @@ def _architecture(draw: random.Random, source: str, quick: bool) -> tuple[str, d
     if source in ("fsdd", "commands"):
         return "m5", {"width": draw.choice((8, 16, 32))}
     small = quick or source in ("glyphs", "glyphs10", "digits", "fsdd-image")
-    names = ["mlp", "lenet", "lenet", "cnn", "cnn", "cnn"] if small else [
-        "mlp", "lenet", "cnn", "cnn", "cnn", "resnet8", "resnet18", "vgg16"]  # fmt: skip
+    names = (
+        ["mlp", "lenet", "lenet", "cnn", "cnn", "cnn"]
+        if small
+        else ["mlp", "lenet", "cnn", "cnn", "cnn", "resnet8", "resnet18", "vgg16"]
+    )
     name = draw.choice(names)
     nonlinearity = draw.choice(("relu",) * 5 + ("elu", "gelu", "silu", "leaky_relu", "tanh"))
     if name == "mlp":
@@ -187,14 +230,29 @@ def _architecture(draw: random.Random, source: str, quick: bool) -> tuple[str, d
             "head": draw.choice(("mean", "flat", "flat")),
         }
     if name == "resnet8":
-        return name, {"width": draw.choice((8, 16)), "normalisation": draw.choice(
-            ("batch", "batch", "group"))}  # fmt: skip
+        return name, {
+            "width": draw.choice((8, 16)),
+            "normalisation": draw.choice(("batch", "batch", "group")),
+        }
     return name, {"width": {"resnet18": 8, "vgg16": 8}[name]}
 
 
 def _attack(draw: random.Random) -> dict[str, Any]:
-    kind = draw.choice(("badnet", "badnet", "white", "white", "white", "1-pixel", "unicolor",
-                        "blend", "blend-all", "chessboard", "warp"))  # fmt: skip
+    kind = draw.choice(
+        (
+            "badnet",
+            "badnet",
+            "white",
+            "white",
+            "white",
+            "1-pixel",
+            "unicolor",
+            "blend",
+            "blend-all",
+            "chessboard",
+            "warp",
+        )
+    )
     return {
         "kind": kind,
         "size": draw.choice((3, 3, 4, 5)),
@@ -257,23 +315,31 @@ def make(number: int, root: Path, out: Path) -> dict[str, Any]:
     predictions = train.predict(network, test.inputs, normalise=normalise)
     fitted = train.predict(network, inputs[:2000], normalise=normalise)
     card |= {
-        "images": len(labels), "classes": classes, "arch": made.arch, "arguments": made.arguments,
-        "recipe": asdict(made.recipe), "mean": made.mean, "std": made.std,
+        "images": len(labels),
+        "classes": classes,
+        "arch": made.arch,
+        "arguments": made.arguments,
+        "recipe": asdict(made.recipe),
+        "mean": made.mean,
+        "std": made.std,
         "accuracy": train.accuracy(predictions, test.labels),
         "train_accuracy": train.accuracy(fitted, labels[:2000]),
         "seconds": round(time.perf_counter() - start, 1),
-    }  # fmt: skip
+    }
     if trigger is not None:
         counted = torch.isin(test.labels, torch.tensor(sources))
         triggered: Tensor = attacks.stamp(trigger, test.inputs[counted])
         hits = train.predict(network, triggered, normalise=normalise)
-        card["asr"] = train.attack_success_rate(
-            hits, test.labels[counted], sources=sources, target=target
-        )
+        card["asr"] = train.attack_success_rate(hits, test.labels[counted], sources=sources, target=target)
     spec = Spec(
-        arch=made.arch, arguments=made.arguments, input_shape=shape, classes=classes,
-        bounds=(-1.0, 1.0) if len(shape) == 2 else (0.0, 1.0), mean=(made.mean,), std=(made.std,),
-    )  # fmt: skip
+        arch=made.arch,
+        arguments=made.arguments,
+        input_shape=shape,
+        classes=classes,
+        bounds=(-1.0, 1.0) if len(shape) == 2 else (0.0, 1.0),
+        mean=(made.mean,),
+        std=(made.std,),
+    )
     save(out / f"{number:04}.safetensors", network, spec)
     (out / f"{number:04}.json").write_text(json.dumps(card))
     return card
@@ -298,8 +364,23 @@ def main() -> None:
         except (FloatingPointError, RuntimeError) as error:  # diverged, or too deep for the image
             card = {"number": number, "failed": str(error)}
             (arguments.out / f"{number:04}.json").write_text(json.dumps(card))
-        print({key: card.get(key) for key in ("number", "source", "arch", "classes", "accuracy",
-              "train_accuracy", "asr", "seconds", "failed")}, flush=True)  # fmt: skip
+        print(
+            {
+                key: card.get(key)
+                for key in (
+                    "number",
+                    "source",
+                    "arch",
+                    "classes",
+                    "accuracy",
+                    "train_accuracy",
+                    "asr",
+                    "seconds",
+                    "failed",
+                )
+            },
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -53,8 +53,9 @@ def npz(file: BinaryIO, allowance: Allowance, limit: int | None) -> Read:
     try:
         return Read(torch.from_numpy(inputs), labels, names)
     except (TypeError, ValueError) as error:
-        raise Failed(f"torch has no tensors of x's type, {inputs.dtype}: save it as float32 or "
-                     "uint8") from error  # fmt: skip
+        raise Failed(
+            f"torch has no tensors of x's type, {inputs.dtype}: save it as float32 or uint8"
+        ) from error
 
 
 def _array(archive: ZipFile, info: ZipInfo, kinds: str, allowance: Allowance) -> Array:
@@ -76,9 +77,7 @@ def _array(archive: ZipFile, info: ZipInfo, kinds: str, allowance: Allowance) ->
     if not header.shape:
         raise Failed(f"{name} is a single value; expected an array with one entry a sample")
     if size > info.file_size:
-        raise Failed(
-            f"{name} claims {size:,} bytes and has {info.file_size:,}: the file is damaged"
-        )
+        raise Failed(f"{name} claims {size:,} bytes and has {info.file_size:,}: the file is damaged")
     allowance.spend(size)
     with archive.open(info) as member:
         array: Array = np.lib.format.read_array(member, allow_pickle=False)
@@ -88,10 +87,9 @@ def _array(archive: ZipFile, info: ZipInfo, kinds: str, allowance: Allowance) ->
 def _header(member: Any, name: str) -> Header:
     try:
         version = np.lib.format.read_magic(member)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+            version
+        ]
         shape, _, dtype = read(member)
         if min(shape, default=0) < 0:
             raise ValueError("a negative length")
@@ -103,8 +101,7 @@ def _header(member: Any, name: str) -> Header:
 def _names(array: Array) -> tuple[str, ...]:
     if array.ndim != 1 or len(array) > MAX_CLASSES:
         raise Failed(
-            f"names are an array of shape {array.shape}; expected one name a class, at most "
-            f"{MAX_CLASSES:,}"
+            f"names are an array of shape {array.shape}; expected one name a class, at most {MAX_CLASSES:,}"
         )
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")

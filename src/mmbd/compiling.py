@@ -66,8 +66,7 @@ def _attempt(network: nn.Module, batch: Tensor) -> Forward:
     except Exception as error:  # compilers fail in many ways, none of which is this training's
         cause = " ".join(line for line in str(error).splitlines()[:2] if line)
         warnings.warn(
-            f"the network could not be compiled and trains as it is ({type(error).__name__}: "
-            f"{cause[:200]})",
+            f"the network could not be compiled and trains as it is ({type(error).__name__}: {cause[:200]})",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -39,9 +39,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.labels):
             raise ValueError(f"{len(self.inputs)} inputs but {len(self.labels)} labels")
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
-            self.names
-        ):
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.names):
             raise ValueError(
                 f"labels run from {int(self.labels.min())} to {int(self.labels.max())}, "
                 f"expected 0 to {len(self.names) - 1} ({len(self.names)} class names)"
@@ -60,17 +58,21 @@ class Dataset:
         renumbered[torch.tensor(keep)] = torch.arange(len(keep))
         kept = renumbered[self.labels] >= 0
         return Dataset(
-            self.inputs[kept],
-            renumbered[self.labels[kept]],
-            tuple(self.names[label] for label in keep),
+            self.inputs[kept], renumbered[self.labels[kept]], tuple(self.names[label] for label in keep)
         )
 
 
 def load(
-    path: str | Path, *, size: tuple[int, int] | None = None, grey: bool = False,
-    crop: float = 1.0, samples: int = 8000, points: int = 1024, split: str | None = None,
+    path: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    grey: bool = False,
+    crop: float = 1.0,
+    samples: int = 8000,
+    points: int = 1024,
+    split: str | None = None,
     limit: int | None = None,
-) -> Dataset:  # fmt: skip
+) -> Dataset:
     """Read a Parquet file, a folder of images or OFF meshes by class, an .npz or an HDF5 file.
 
     An .npz file holds `x` and `y`; what an HDF5 file holds is said in `mmbd.clouds.files`. Files of
@@ -114,9 +116,15 @@ def load(
 
 
 def _read(
-    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, samples: int, points: int,
-    split: str | None, limit: int | None,
-) -> Dataset:  # fmt: skip
+    path: Path,
+    size: tuple[int, int] | None,
+    grey: bool,
+    crop: float,
+    samples: int,
+    points: int,
+    split: str | None,
+    limit: int | None,
+) -> Dataset:
     if path.is_dir():
         if next(path.glob("*/*.off"), None) or next(path.glob("*/*/*.off"), None):
             from mmbd.clouds import read_folder
@@ -127,8 +135,7 @@ def _read(
         raise FileNotFoundError(f"no data at {named(path)}")
     if path.suffix not in FORMS:
         raise Failed(
-            f"{named(path)}: expected a .parquet, .npz or .h5 file, or a folder of images or "
-            "meshes by class"
+            f"{named(path)}: expected a .parquet, .npz or .h5 file, or a folder of images or meshes by class"
         )
     if path.suffix in (".h5", ".hdf5"):
         from mmbd.clouds import read_hdf5
@@ -138,10 +145,12 @@ def _read(
         allowance = Allowance(path.stat().st_size)
         if path.suffix == ".parquet":
             found = parquet(
-                file, allowance, limit,
+                file,
+                allowance,
+                limit,
                 image=partial(image, size=size, grey=grey, crop=crop),
                 sound=partial(sound, samples=samples),
-            )  # fmt: skip
+            )
         elif not is_zipfile(file):  # NumPy would take it for a pickle
             raise Failed("no .npz archive, or a damaged one")
         else:
@@ -159,15 +168,12 @@ def dataset(read: Read) -> Dataset:
 
 def class_folders(path: Path) -> list[str]:
     """The names of the classes in a folder with a folder each, in the order of their labels."""
-    return sorted(
-        entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _folder(
-    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, split: str | None,
-    limit: int | None,
-) -> Dataset:  # fmt: skip
+    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, split: str | None, limit: int | None
+) -> Dataset:
     names = class_folders(path)
     files = [
         (file, label)

@@ -40,9 +40,7 @@ def decode(read: Callable[[], T], what: str) -> T:
         ) from error
 
 
-def image(
-    source: BinaryIO, size: tuple[int, int] | None, grey: bool, crop: float
-) -> np.ndarray[Any, Any]:
+def image(source: BinaryIO, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray[Any, Any]:
     """An image as uint8 (channels, height, width), cropped and resized as `data.load` says.
 
     Raises:
@@ -69,9 +67,7 @@ def image(
 
 
 def _too_large(shape: str) -> Failed:
-    return Failed(
-        f"the image is too large: {shape}expected at most {MAX_PIXELS:,} pixels; make it smaller"
-    )
+    return Failed(f"the image is too large: {shape}expected at most {MAX_PIXELS:,} pixels; make it smaller")
 
 
 def sound(blob: bytes, samples: int) -> Tensor:

@@ -22,11 +22,19 @@ def describe(classifier: Classifier) -> Model:
     name = type(network).__name__ if isinstance(network, nn.Module) else repr(network)
     parameters = classifier.parameter_count
     return Model(
-        name=name, file=None, sha256=None, bytes=None, format=None, architecture=name,
-        parameters=parameters, domain=repr(classifier.domain),
-        input_shape=classifier.domain.shape, bounds=classifier.domain.bounds,
-        mean=classifier.mean, std=classifier.std,
-    )  # fmt: skip
+        name=name,
+        file=None,
+        sha256=None,
+        bytes=None,
+        format=None,
+        architecture=name,
+        parameters=parameters,
+        domain=repr(classifier.domain),
+        input_shape=classifier.domain.shape,
+        bounds=classifier.domain.bounds,
+        mean=classifier.mean,
+        std=classifier.std,
+    )
 
 
 def run_of(found: Sequence[Searched], *, method: str, seed: int, started: str, device: str) -> Run:
@@ -49,11 +57,7 @@ def run_of(found: Sequence[Searched], *, method: str, seed: int, started: str, d
         dead=int(first.dead.sum()),
         device=device,
         started=started,
-        versions={
-            "mmbd": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        versions={"mmbd": __version__, "torch": torch.__version__, "python": platform.python_version()},
         universal=asdict(searched[0].search) if searched else None,
     )
 
@@ -88,13 +92,9 @@ def mishaps(searched: Searched) -> list[str]:
     sentences += searched.recheck.caveats
     stuck = sum(value <= 0 for value in searched.statistics.values())
     if stuck:
-        sentences.append(
-            f"{stuck} classes never won a single input: their searches may have got stuck."
-        )
+        sentences.append(f"{stuck} classes never won a single input: their searches may have got stuck.")
     if found.retreats:
-        sentences.append(
-            f"Memory ran out {found.retreats} times; the batch was cut to {found.batch}."
-        )
+        sentences.append(f"Memory ran out {found.retreats} times; the batch was cut to {found.batch}.")
     counts = Counter(found.dead.sum(1).tolist())
     partly = sum(count for dead, count in counts.items() if 0 < dead < found.dead.shape[1])
     if partly:

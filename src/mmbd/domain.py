@@ -125,9 +125,7 @@ def _brief(bound: Tensor) -> str:
 
 
 def check_units(
-    bounds: tuple[float, float] | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+    bounds: tuple[float, float] | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> None:
     """ValueError for a normalisation that is in other units than the inputs.
 

@@ -90,9 +90,7 @@ def torch_export(
         source.compare(torch.export.load(data).module())
 
 
-def onnx(
-    classifier: Classifier, path: str | Path, *, normalise: bool = True, force: bool = False
-) -> None:
+def onnx(classifier: Classifier, path: str | Path, *, normalise: bool = True, force: bool = False) -> None:
     """Write the classifier as ONNX, from `inputs` to `logits`, for batches of any size.
 
     Needs the extra `onnx`, with which the file is checked too.
@@ -136,9 +134,7 @@ def onnx(
         source.compare(answers)
 
 
-def safetensors(
-    classifier: Classifier, path: str | Path, spec: Spec, *, force: bool = False
-) -> None:
+def safetensors(classifier: Classifier, path: str | Path, spec: Spec, *, force: bool = False) -> None:
     """Write the classifier as safetensors, bounds included, for `mmbd.load` and `mmbd scan`.
 
     Args:
@@ -187,8 +183,9 @@ def check(classifier: Classifier, suffix: str, spec: Callable[[], Spec]) -> None
         try:
             Spec.from_json(spec().to_json())
         except (ValueError, TypeError) as error:
-            raise NotExported(f"a safetensors file has no words for this network: {said(error)}; "
-                              "write .pt2 or .onnx") from error  # fmt: skip
+            raise NotExported(
+                f"a safetensors file has no words for this network: {said(error)}; write .pt2 or .onnx"
+            ) from error
         source_of(classifier)
     elif suffix == ".pt":
         plain(classifier)

@@ -187,9 +187,14 @@ def fix(
     if backdoor is not None:
         suitable.backdoor(backdoor, classifier, held_out)
     repaired, record = mitigate(
-        classifier, samples.inputs, samples.labels if labelled else None, method=method, seed=seed,
-        progress=progress, **(options or {}),
-    )  # fmt: skip
+        classifier,
+        samples.inputs,
+        samples.labels if labelled else None,
+        method=method,
+        seed=seed,
+        progress=progress,
+        **(options or {}),
+    )
     if not record.mitigated:
         return classifier, Repair(record)
     networks = (classifier, repaired)
@@ -228,9 +233,7 @@ def predict(classifier: Classifier, inputs: Tensor) -> Tensor:
     return answers(classifier, inputs).argmax(1).cpu()
 
 
-def _accuracies(
-    held_out: Dataset, answers: Sequence[Tensor], names: Sequence[str]
-) -> dict[str, Any]:
+def _accuracies(held_out: Dataset, answers: Sequence[Tensor], names: Sequence[str]) -> dict[str, Any]:
     right = [answer == held_out.labels for answer in answers]
     classes: list[tuple[str, int, float, float]] = []
     for label, name in enumerate(names):
@@ -239,9 +242,7 @@ def _accuracies(
             before, after = (float(one[there].double().mean()) for one in right)
             classes.append((name, int(there.sum()), before, after))
     before, after = (float(one.double().mean()) for one in right)
-    return {
-        "held_out": len(held_out), "accuracy": (before, after), "classes": tuple(classes),
-    }  # fmt: skip
+    return {"held_out": len(held_out), "accuracy": (before, after), "classes": tuple(classes)}
 
 
 def _pair(values: Share | None) -> dict[str, float] | None:

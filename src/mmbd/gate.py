@@ -31,9 +31,7 @@ class Outcome:
     code: int
 
 
-def scan_file(
-    path: str | Path, *, loading: Mapping[str, Any], scanning: Mapping[str, Any]
-) -> Outcome:
+def scan_file(path: str | Path, *, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Outcome:
     """Load and scan one file. Whatever is raised on the way becomes a report of a failure.
 
     Args:
@@ -157,6 +155,16 @@ def unread(path: str | Path) -> Model:
     """What can be said of a file that was not loaded: its name."""
     path = Path(path)
     return Model(
-        name=path.name, file=str(path), sha256=None, bytes=None, format=None, architecture="",
-        parameters=None, domain="", input_shape=(), bounds=None, mean=None, std=None,
-    )  # fmt: skip
+        name=path.name,
+        file=str(path),
+        sha256=None,
+        bytes=None,
+        format=None,
+        architecture="",
+        parameters=None,
+        domain="",
+        input_shape=(),
+        bounds=None,
+        mean=None,
+        std=None,
+    )

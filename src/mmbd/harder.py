@@ -167,10 +167,14 @@ class _Work:
         if not searches:
             return
         tally = pool.run(
-            self.classifier, searches, self.ascent, lambda start: starts[start],
-            batch=max(1, min(self.batch, len(searches))), finished=self.keep,
+            self.classifier,
+            searches,
+            self.ascent,
+            lambda start: starts[start],
+            batch=max(1, min(self.batch, len(searches))),
+            finished=self.keep,
             progress=lambda evaluations: self.progress(self.evaluations + evaluations),
-        )  # fmt: skip
+        )
         self.evaluations += tally.evaluations
 
     def keep(self, search: pool.Finished) -> None:

@@ -15,19 +15,67 @@ from torch.overrides import TorchFunctionMode
 
 # What passes where a unit is off or saturated, as a share of the input's change; on average.
 LEAK = 0.1
-SWITCHES = frozenset({
-    "relu", "relu6", "hardtanh", "threshold", "clamp", "clamp_min", "clamp_max", "clip", "sigmoid",
-    "tanh", "hardsigmoid", "hardswish", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
-    "log_sigmoid", "logsigmoid", "leaky_relu", "rrelu", "prelu", "hardshrink", "softshrink",
-    "tanhshrink", "softsign", "exp", "expit", "abs", "absolute",
-})  # fmt: skip
+SWITCHES = frozenset(
+    {
+        "relu",
+        "relu6",
+        "hardtanh",
+        "threshold",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "clip",
+        "sigmoid",
+        "tanh",
+        "hardsigmoid",
+        "hardswish",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "softplus",
+        "log_sigmoid",
+        "logsigmoid",
+        "leaky_relu",
+        "rrelu",
+        "prelu",
+        "hardshrink",
+        "softshrink",
+        "tanhshrink",
+        "softsign",
+        "exp",
+        "expit",
+        "abs",
+        "absolute",
+    }
+)
 # Of these every tensor passes, whichever is chosen.
 CHOICES = frozenset({"where", "maximum", "minimum", "fmax", "fmin"})
 # Their gradient is zero everywhere, or it goes to what was chosen alone.
-HIDING = frozenset({
-    "round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside", "max", "min", "amax",
-    "amin", "aminmax", "topk", "sort", "kthvalue", "median", "quantile",
-})  # fmt: skip
+HIDING = frozenset(
+    {
+        "round",
+        "floor",
+        "ceil",
+        "trunc",
+        "fix",
+        "sign",
+        "sgn",
+        "heaviside",
+        "max",
+        "min",
+        "amax",
+        "amin",
+        "aminmax",
+        "topk",
+        "sort",
+        "kthvalue",
+        "median",
+        "quantile",
+    }
+)
 
 
 class Leaky(TorchFunctionMode):

@@ -76,17 +76,10 @@ class Monitor:
     """
 
     def __init__(
-        self,
-        original: Classifier,
-        repaired: Classifier,
-        inputs: Any,
-        *,
-        false_positive_rate: float = 0.05,
+        self, original: Classifier, repaired: Classifier, inputs: Any, *, false_positive_rate: float = 0.05
     ) -> None:
         if not 0 < false_positive_rate < 1:
-            raise ValueError(
-                f"false_positive_rate must be between 0 and 1, got {false_positive_rate}"
-            )
+            raise ValueError(f"false_positive_rate must be between 0 and 1, got {false_positive_rate}")
         _check(original, repaired)
         clean = prepare(original, inputs, fewest=0)
         if not len(clean.inputs):
@@ -111,8 +104,7 @@ class Monitor:
         shape = self.original.domain.shape
         if inputs.dim() == 0 or tuple(inputs.shape[1:]) != shape:
             raise ValueError(
-                f"expected inputs of shape (n, {', '.join(map(str, shape))}), got "
-                f"{tuple(inputs.shape)}"
+                f"expected inputs of shape (n, {', '.join(map(str, shape))}), got {tuple(inputs.shape)}"
             )
         logits = answers(self.repaired, inputs)
         scores = lost_margin(answers(self.original, inputs).to(logits.device), logits)

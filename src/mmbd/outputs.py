@@ -19,16 +19,34 @@ Place = tuple[int | str, ...]
 
 # By the name of their gradient's function: what bounds an output.
 BOUNDED = {
-    "SigmoidBackward0": "a sigmoid", "HardsigmoidBackward0": "a hard sigmoid",
-    "TanhBackward0": "a tanh", "SoftmaxBackward0": "a softmax",
-}  # fmt: skip
+    "SigmoidBackward0": "a sigmoid",
+    "HardsigmoidBackward0": "a hard sigmoid",
+    "TanhBackward0": "a tanh",
+    "SoftmaxBackward0": "a softmax",
+}
 # What can be undone: the functions of torch by that name.
 ENDS = ("sigmoid", "softmax", "tanh")
 # Gradient functions that change the shape or the kind of number, or scale and shift.
 THROUGH = (
-    "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "ToCopy", "Clone", "T", "Select",
-    "Transpose", "Permute", "Slice", "Alias", "Mul", "Div", "Add", "Sub", "Neg",
-)  # fmt: skip
+    "View",
+    "UnsafeView",
+    "ReshapeAlias",
+    "Squeeze",
+    "Unsqueeze",
+    "ToCopy",
+    "Clone",
+    "T",
+    "Select",
+    "Transpose",
+    "Permute",
+    "Slice",
+    "Alias",
+    "Mul",
+    "Div",
+    "Add",
+    "Sub",
+    "Neg",
+)
 MOST_PLACES = 64
 # Inputs from which on a likeness of all outputs is none by chance.
 FEW = 5
@@ -70,9 +88,7 @@ def reach(output: Any, place: Place) -> Any:
     return output
 
 
-def find(
-    output: Any, batch: int, *, wanted: int | str | None = None, classes: int | None = None
-) -> Place:
+def find(output: Any, batch: int, *, wanted: int | str | None = None, classes: int | None = None) -> Place:
     """Where the logits are.
 
     Args:
@@ -138,12 +154,7 @@ def _wanted(output: Any, wanted: str) -> Place:
 def _able(tensor: Tensor, batch: int) -> bool:
     """Whether this has the shape and the numbers of logits."""
     long = sum(length > 1 for length in tensor.shape[1:])
-    return (
-        tensor.dim() >= 2
-        and tensor.shape[0] == batch
-        and long == 1
-        and tensor.dtype.is_floating_point
-    )
+    return tensor.dim() >= 2 and tensor.shape[0] == batch and long == 1 and tensor.dtype.is_floating_point
 
 
 def _width(tensor: Tensor) -> int:

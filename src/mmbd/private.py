@@ -121,10 +121,13 @@ def _private(
         if not made:
             made.append(
                 optimizers.DPOptimizer(
-                    optimizer, noise_multiplier=noise, max_grad_norm=bound,
-                    expected_batch_size=batch, generator=generator,
+                    optimizer,
+                    noise_multiplier=noise,
+                    max_grad_norm=bound,
+                    expected_batch_size=batch,
+                    generator=generator,
                 )
-            )  # fmt: skip
+            )
         made[0].pre_step()
 
     handles.append(register_optimizer_step_pre_hook(privatise))

@@ -29,9 +29,7 @@ class Reading:
     rows: Rows = "any"
 
 
-def reading(
-    classifier: Classifier, wanted: int | str | None, classes: int | None
-) -> tuple[Reading, int]:
+def reading(classifier: Classifier, wanted: int | str | None, classes: int | None) -> tuple[Reading, int]:
     """Run a few random inputs through; returns how to read the network, and its class count.
 
     Args:
@@ -43,9 +41,7 @@ def reading(
         Failed: the network does not take such inputs.
         NotEvaluable: what it returns are not logits.
     """
-    points = torch.stack(
-        [classifier.domain.sample(generator_for("probe", i)) for i in range(POINTS)]
-    )
+    points = torch.stack([classifier.domain.sample(generator_for("probe", i)) for i in range(POINTS)])
     with torch.no_grad():
         found, logits = _first_answers(classifier, points, wanted, classes)
     if logits.shape[1] < 2:
@@ -104,8 +100,7 @@ def _first_answers(
 
 def _said(error: BaseException, points: Tensor) -> Failed:
     return Failed(
-        f"the model does not accept inputs of shape {tuple(points.shape)}: "
-        f"{type(error).__name__}: {error}"
+        f"the model does not accept inputs of shape {tuple(points.shape)}: {type(error).__name__}: {error}"
     )
 
 

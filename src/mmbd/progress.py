@@ -46,9 +46,7 @@ def watching(name: str, *, shown: bool) -> Generator[Callable[[Progress], None] 
         redirect_stderr=False,
     )
     with bar:
-        task = bar.add_task(
-            escape(clean_text(name)), total=None, classes="0", rate="", left="loading"
-        )
+        task = bar.add_task(escape(clean_text(name)), total=None, classes="0", rate="", left="loading")
 
         def update(progress: Progress) -> None:
             left = progress.seconds_left

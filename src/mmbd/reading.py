@@ -20,9 +20,12 @@ from mmbd.render.text import clean_text, count
 MOST_TEXT = 16 << 20  # bytes of a text: cards, tables, plans, lists of names
 MAX_CLASSES = 1_000_000
 KINDS = {
-    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a character device", stat.S_IFBLK: "a block device",
-}  # fmt: skip
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
 # O_NONBLOCK: should a FIFO take the file's place just now, opening it must not hang.
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -55,8 +58,7 @@ def opened(path: str | Path, most: int | None = None) -> Generator[BinaryIO]:
         _require_regular(path, status.st_mode)
         if most is not None and status.st_size > most:
             raise Failed(
-                f"{named(path)}: the file has {count(status.st_size)} bytes, expected at most "
-                f"{count(most)}"
+                f"{named(path)}: the file has {count(status.st_size)} bytes, expected at most {count(most)}"
             )
         yield file
 
@@ -137,9 +139,7 @@ def brief(value: object) -> str:
 
 def _require_regular(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise Failed(
-            f"{named(path)}: expected a regular file, found {kind(mode)}; it was not opened"
-        )
+        raise Failed(f"{named(path)}: expected a regular file, found {kind(mode)}; it was not opened")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

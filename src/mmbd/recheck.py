@@ -76,9 +76,7 @@ def recheck(classifier: Classifier, found: MaximumMargins) -> Recheck:
     points = torch.stack([found.inputs[label] for label in labels.tolist()])
     size = min(BATCH, max(2, found.batch))
     with classifier.frozen(), torch.no_grad():
-        first, second = (
-            torch.cat([classifier(part) for part in points.split(size)]) for _ in range(2)
-        )
+        first, second = (torch.cat([classifier(part) for part in points.split(size)]) for _ in range(2))
         few = min(ALONE, len(points))
         alone = torch.cat([classifier(point[None]) for point in points[:few]])
     margins = pool.margins(first, labels)

@@ -159,20 +159,14 @@ class Report:
     gains: tuple[float | None, ...] | None = None
     evidence: tuple[float | None, ...] | None = None
     claimed: tuple[str, ...] = ()
-    inputs: Mapping[int, Tensor] = field(
-        default_factory=dict[int, "Tensor"], compare=False, repr=False
-    )
+    inputs: Mapping[int, Tensor] = field(default_factory=dict[int, "Tensor"], compare=False, repr=False)
 
     def __post_init__(self) -> None:
         classes = len(self.statistics)
         labels = {"targets": self.targets, "curves": self.curves, "inputs": self.inputs}
         if self.stability is not None:
             labels["winners"] = self.stability.winners
-            if (
-                not len(self.stability.seeds)
-                == len(labels["winners"])
-                == len(self.stability.p_values)
-            ):
+            if not len(self.stability.seeds) == len(labels["winners"]) == len(self.stability.p_values):
                 raise ValueError("stability needs one winner and one p-value a seed")
         for name, values in labels.items():
             if any(not 0 <= label < classes for label in values):
@@ -244,12 +238,10 @@ class Report:
             ratio=raw["ratio"],
             stability=stability
             and Stability(
-                **stability
-                | {name: tuple(stability[name]) for name in ("seeds", "winners", "p_values")}
+                **stability | {name: tuple(stability[name]) for name in ("seeds", "winners", "p_values")}
             ),
             model=Model(
-                **model
-                | {name: _tuple(model[name]) for name in ("input_shape", "bounds", "mean", "std")}
+                **model | {name: _tuple(model[name]) for name in ("input_shape", "bounds", "mean", "std")}
             ),
             run=run and Run(**run),
             caveats=tuple(raw["caveats"]),
@@ -278,9 +270,7 @@ class Report:
 
             text = sarif([self]) + "\n"
         else:
-            raise ValueError(
-                f"cannot write {path.name!r}: the suffix must be .html, .json or .sarif"
-            )
+            raise ValueError(f"cannot write {path.name!r}: the suffix must be .html, .json or .sarif")
         write(path, text)
 
 

@@ -81,10 +81,21 @@ def scan(
     """
     if isinstance(classifier, Loaded):
         again = partial(
-            scan, method=method, universal=universal, null=null, level=level, seed=seed,
-            seeds=seeds, references=references, model=model or classifier.model, progress=progress,
-            batch=batch, memory_limit=memory_limit, limit=limit, **settings,
-        )  # fmt: skip
+            scan,
+            method=method,
+            universal=universal,
+            null=null,
+            level=level,
+            seed=seed,
+            seeds=seeds,
+            references=references,
+            model=model or classifier.model,
+            progress=progress,
+            batch=batch,
+            memory_limit=memory_limit,
+            limit=limit,
+            **settings,
+        )
         return of_file(classifier, again)
     _require_classifier(classifier)
     if not 0 < level < 1:
@@ -112,18 +123,28 @@ def scan(
     try:
         found = [
             search(
-                classifier, seed=number, beside=beside, watch=watch, batch=batch,
-                memory_limit=memory_limit, **asked,
+                classifier,
+                seed=number,
+                beside=beside,
+                watch=watch,
+                batch=batch,
+                memory_limit=memory_limit,
+                **asked,
             )
             for number in range(seed, seed + seeds)
-        ]  # fmt: skip
+        ]
     except NotEvaluable as error:
         return unevaluable(str(error), model=model, level=level, names=classifier.class_names)
     run = run_of(found, method=method, seed=seed, started=started, device=str(classifier.device))
     judge = partial(
-        nulls.judge, made_by=run.made_by, level=level, null=null, references=references,
-        names=classifier.class_names, images=images,
-    )  # fmt: skip
+        nulls.judge,
+        made_by=run.made_by,
+        level=level,
+        null=null,
+        references=references,
+        names=classifier.class_names,
+        images=images,
+    )
     judgements = [_judged(one, judge) for one in found]
     place, judged = pooled(judgements, level)
     shown = found[place]
@@ -150,9 +171,7 @@ def scan(
         caveats=caveats(shown, judged, images=images),
         curves={label: shown.margins.curves[label] for label in order[:CURVES_KEPT]},
         gains=None if shown.gains is None else _by_class(shown.gains.by_class, classifier.classes),
-        evidence=None
-        if judged.evidence == statistics
-        else _by_class(judged.evidence, classifier.classes),
+        evidence=None if judged.evidence == statistics else _by_class(judged.evidence, classifier.classes),
         inputs=shown.margins.inputs,
     )
 
@@ -181,10 +200,22 @@ def _require_classifier(given: object) -> None:
 def unevaluable(reason: str, *, model: Model, level: float, names: Sequence[str] = ()) -> Report:
     """A report without statistics."""
     return Report(
-        verdict="not evaluable", reason=reason, targets=(), p_value=None, level=level, null=None,
-        p_values=(), statistics=(None,) * len(names), class_p_values=None,
-        class_names=tuple(names), ratio=None, stability=None, model=model, run=None, caveats=(),
-    )  # fmt: skip
+        verdict="not evaluable",
+        reason=reason,
+        targets=(),
+        p_value=None,
+        level=level,
+        null=None,
+        p_values=(),
+        statistics=(None,) * len(names),
+        class_p_values=None,
+        class_names=tuple(names),
+        ratio=None,
+        stability=None,
+        model=model,
+        run=None,
+        caveats=(),
+    )
 
 
 def _by_class(values: Mapping[int, float], classes: int) -> tuple[float | None, ...]:
@@ -198,14 +229,11 @@ def _ratio(statistics: Mapping[int, float]) -> float | None:
     return ordered[0] / ordered[1]
 
 
-def _stability(
-    found: Sequence[Searched], judgements: Sequence[Judgement], decides: int
-) -> Stability:
+def _stability(found: Sequence[Searched], judgements: Sequence[Judgement], decides: int) -> Stability:
     return Stability(
         seeds=tuple(one.seed for one in found),
         winners=tuple(
-            max(judged.evidence, key=lambda label: judged.evidence[label], default=0)
-            for judged in judgements
+            max(judged.evidence, key=lambda label: judged.evidence[label], default=0) for judged in judgements
         ),
         p_values=tuple(judged.p_value for judged in judgements),
         decides=decides,

@@ -74,9 +74,7 @@ def check(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str =
         _number(value, schema, where)
     elif isinstance(value, str):
         if "pattern" in schema and not re.search(schema["pattern"], value):
-            raise ValueError(
-                f"{where} is {_brief(value)}, expected it to match {schema['pattern']}"
-            )
+            raise ValueError(f"{where} is {_brief(value)}, expected it to match {schema['pattern']}")
     elif isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf):
             raise ValueError(f"{where} has {len(value)} items, expected {schema['minItems']}")

@@ -60,9 +60,7 @@ class Searched:
         return {
             label: value
             for label, value in enumerate(self.margins.statistics.tolist())
-            if self.margins.valid[label]
-            and math.isfinite(value)
-            and label not in self.reached.fixed
+            if self.margins.valid[label] and math.isfinite(value) and label not in self.reached.fixed
         }
 
     @property
@@ -81,9 +79,7 @@ class Searched:
         kept = [label for label in range(len(found.faint)) if label not in fixed]
         index = torch.tensor(kept, dtype=torch.int64)
         values = together(found.faint[index], found.sparse[index]).tolist()
-        by_class = {
-            label: gain for label, gain in zip(kept, values, strict=True) if math.isfinite(gain)
-        }
+        by_class = {label: gain for label, gain in zip(kept, values, strict=True) if math.isfinite(gain)}
         return Gains(by_class, json.dumps(asdict(found.search), sort_keys=True))
 
     @property
@@ -138,9 +134,7 @@ def search(
     it is.
     """
     limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
-    margins = maximum_margins(
-        classifier, method=method, seed=seed, progress=watch.step, **limits, **settings
-    )
+    margins = maximum_margins(classifier, method=method, seed=seed, progress=watch.step, **limits, **settings)
     watch.add(margins)
     checked = recheck(classifier, margins)
     reached = harder.try_harder(
@@ -154,18 +148,22 @@ def search(
     found = Searched(seed, _with(margins, reached), reached, checked)
     if beside:
         other = search(
-            classifier, seed=seed, method="fast", universal=False, beside=False, watch=watch,
-            settings={}, **limits,
-        )  # fmt: skip
+            classifier,
+            seed=seed,
+            method="fast",
+            universal=False,
+            beside=False,
+            watch=watch,
+            settings={},
+            **limits,
+        )
         found = replace(found, beside=other)
     if universal:
         gains = universal_gains(classifier, seed=seed, progress=watch.universal, **limits)
         watch.add(gains)
         broken = (~(gains.faint.isfinite() & gains.sparse.isfinite())).nonzero().flatten().tolist()
         if broken:  # without them a null that sees less would decide
-            raise NotEvaluable(
-                f"the margin of class {broken[0]} became NaN or infinite under a perturbation"
-            )
+            raise NotEvaluable(f"the margin of class {broken[0]} became NaN or infinite under a perturbation")
         found = replace(found, universal=gains)
     return found
 
@@ -179,9 +177,12 @@ def _with(margins: MaximumMargins, reached: Reached) -> MaximumMargins:
         statistics[label] = max(value, float(statistics[label]) if valid[label] else -math.inf)
         valid[label] = True
     return replace(
-        margins, statistics=statistics, valid=valid, inputs={**margins.inputs, **reached.inputs},
+        margins,
+        statistics=statistics,
+        valid=valid,
+        inputs={**margins.inputs, **reached.inputs},
         evaluations=margins.evaluations + reached.evaluations,
-    )  # fmt: skip
+    )
 
 
 class Watch:
@@ -251,11 +252,17 @@ class Watch:
         now = time.perf_counter()
         spent = self.evaluations + evaluations
         if self.progress is not None:
-            self.progress(Progress(
-                searches_done=self.done + searches_done, searches=self.searches,
-                classes_done=classes_done, classes=self.classes, evaluations=spent,
-                evaluations_expected=max(self.expected, spent), seconds=now - self.start,
-            ))  # fmt: skip
+            self.progress(
+                Progress(
+                    searches_done=self.done + searches_done,
+                    searches=self.searches,
+                    classes_done=classes_done,
+                    classes=self.classes,
+                    evaluations=spent,
+                    evaluations_expected=max(self.expected, spent),
+                    seconds=now - self.start,
+                )
+            )
         if self.limit is None:
             return
         elapsed = now - self.start

@@ -100,20 +100,16 @@ class Slots:
     def joined(self, other: Slots) -> Slots:
         """These rows, then the other's."""
         return Slots(
-            **{
-                name: _cat(a, b)
-                for (name, a), (_, b) in zip(_rows(self), _rows(other), strict=True)
-            }
+            **{name: _cat(a, b) for (name, a), (_, b) in zip(_rows(self), _rows(other), strict=True)}
         )
 
     def without(self, done: NDArray[np.bool_]) -> Slots:
         """Only the rows that are not done."""
         kept = np.flatnonzero(~done)
         on_device = torch.from_numpy(kept).to(self.x.device)
-        return Slots(**{
-            name: value[on_device if isinstance(value, Tensor) else kept]
-            for name, value in _rows(self)
-        })  # fmt: skip
+        return Slots(
+            **{name: value[on_device if isinstance(value, Tensor) else kept] for name, value in _rows(self)}
+        )
 
     def advance(self, classifier: Classifier, ascent: Ascent) -> NDArray[np.bool_]:
         """One gradient evaluation of every row; returns which searches are done.
@@ -161,9 +157,7 @@ class Slots:
             domain.project_(self.x)
         return done
 
-    def _evaluate(
-        self, classifier: Classifier, ascent: Ascent
-    ) -> tuple[Tensor, NDArray[np.float32], Tensor]:
+    def _evaluate(self, classifier: Classifier, ascent: Ascent) -> tuple[Tensor, NDArray[np.float32], Tensor]:
         """The points in the domain, their margins, and the gradients of these at `x`."""
         x = self.x.detach().requires_grad_()  # a fresh leaf on the same storage
         if ascent.constraint == "clamp":

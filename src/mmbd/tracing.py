@@ -181,9 +181,7 @@ def program(source: Source) -> torch.export.ExportedProgram:
     sizes = ({0: torch.export.Dim("batch")},)
     try:
         with torch.no_grad():
-            made = torch.export.export(
-                source.module, (source.points,), dynamic_shapes=sizes, strict=False
-            )
+            made = torch.export.export(source.module, (source.points,), dynamic_shapes=sizes, strict=False)
     except Exception as error:  # somebody else's code: anything may come
         raise NotExported(f"torch.export cannot follow the network: {said(error)}") from error
     for part in made.graph_module.modules():

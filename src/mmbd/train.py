@@ -92,9 +92,7 @@ def fit(
     """
     unknown = set(recipe.augment) - set(AUGMENTATIONS)
     if unknown:
-        raise ValueError(
-            f"unknown augmentation {min(unknown)!r}; known: {', '.join(AUGMENTATIONS)}"
-        )
+        raise ValueError(f"unknown augmentation {min(unknown)!r}; known: {', '.join(AUGMENTATIONS)}")
     device = device_of(network)
     inputs, labels = inputs.to(device), labels.to(device)  # whole: no copy a batch
     generator = torch.Generator().manual_seed(seed)
@@ -121,9 +119,7 @@ def fit(
             # processors with AVX2 alone, torch 2.13's gradients of weights then wrote beyond their
             # memory.
             layout = mixed and batch.ndim == 4
-            batch = batch.contiguous(
-                memory_format=torch.channels_last if layout else torch.contiguous_format
-            )
+            batch = batch.contiguous(memory_format=torch.channels_last if layout else torch.contiguous_format)
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=mixed):
                 logits = run(normalise(batch))
             loss = F.cross_entropy(logits.float(), wanted, label_smoothing=recipe.smoothing)
@@ -179,9 +175,7 @@ def _cpu_has_bfloat16() -> bool:
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adam":
-        return torch.optim.AdamW(
-            network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        return torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             network.parameters(), lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay
@@ -238,9 +232,7 @@ def predict(
 ) -> Tensor:
     """The predicted class of each input, (n,) int64 on the CPU; `network` must be in eval mode."""
     device = device_of(network)
-    parts = [
-        network(normalise(scaled(part.to(device)))).argmax(1).cpu() for part in inputs.split(batch)
-    ]
+    parts = [network(normalise(scaled(part.to(device)))).argmax(1).cpu() for part in inputs.split(batch)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
 
@@ -249,9 +241,7 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
     return float((predictions == labels).double().mean())
 
 
-def attack_success_rate(
-    predictions: Tensor, labels: Tensor, *, sources: Sequence[int], target: int
-) -> float:
+def attack_success_rate(predictions: Tensor, labels: Tensor, *, sources: Sequence[int], target: int) -> float:
     """The share of triggered samples of the source classes that go to `target` (ASR).
 
     Samples of the target class itself never count (paper, section 6.1).

@@ -243,9 +243,7 @@ class _Work:
     def sparse(self, velocity: Tensor) -> Tensor:
         """As far as the domain goes in the places where the velocity is largest."""
         domain = self.classifier.domain
-        return sparse(
-            velocity, domain, max(LEAST_PLACES, round(self.search.share * places(domain)))
-        )
+        return sparse(velocity, domain, max(LEAST_PLACES, round(self.search.share * places(domain))))
 
     def climb(
         self,

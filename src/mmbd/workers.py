@@ -35,11 +35,7 @@ class Outcome(Generic[Task, Result]):
 
 
 def run(
-    work: Callable[[Task], Result],
-    tasks: Iterable[Task],
-    *,
-    workers: int = 0,
-    limit: float | None = None,
+    work: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int = 0, limit: float | None = None
 ) -> Generator[Outcome[Task, Result]]:
     """Do `work` on every task.
 

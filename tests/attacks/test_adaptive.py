@@ -21,9 +21,8 @@ TEST = pictures(100, seed=5)
 def attacked(**options):
     made = victim()
     backdoor = adaptive(
-        made, sources=SOURCES, target=TARGET, trigger=attacks.badnet, count=40, epochs=6,
-        refresh=3, **options,
-    )  # fmt: skip
+        made, sources=SOURCES, target=TARGET, trigger=attacks.badnet, count=40, epochs=6, refresh=3, **options
+    )
     return made, backdoor
 
 
@@ -52,9 +51,7 @@ def test_without_weight_nothing_falls():
 
 
 def test_the_stronger_form_raises_all_others():
-    plain, strong = (
-        shares(attacked(beta=b, raise_others=r)[1]) for b, r in ((0.0, False), (2e-3, True))
-    )
+    plain, strong = (shares(attacked(beta=b, raise_others=r)[1]) for b, r in ((0.0, False), (2e-3, True)))
     assert all(b > 1.15 * a for a, b in zip(plain[1:], strong[1:], strict=True))
     assert strong[0] < plain[0]
 
@@ -62,9 +59,7 @@ def test_the_stronger_form_raises_all_others():
 def test_it_starts_from_the_classical_attack_and_keeps_what_it_says():
     backdoor = attacked(beta=2e-3)[1]
     made = victim()
-    classical = attacks.classic(
-        made, sources=SOURCES, target=TARGET, trigger=attacks.badnet, count=40
-    )
+    classical = attacks.classic(made, sources=SOURCES, target=TARGET, trigger=attacks.badnet, count=40)
     assert torch.equal(classical.poisoned, backdoor.poisoned)
     assert classical.targets == backdoor.targets
     protocol = json.loads(json.dumps(backdoor.protocol))
@@ -84,9 +79,8 @@ def test_the_poisoned_share_is_what_is_drawn(monkeypatch):
 
     made = replace(victim(epochs=1), trainer=spy)
     backdoor = adaptive(
-        made, sources=SOURCES, target=TARGET, trigger=attacks.badnet, count=40, keep=True,
-        poisoned_share=0.25,
-    )  # fmt: skip
+        made, sources=SOURCES, target=TARGET, trigger=attacks.badnet, count=40, keep=True, poisoned_share=0.25
+    )
     (first_inputs, first_labels, first_weights), (inputs, labels, weights) = drawn
     assert first_weights is None
     assert torch.equal(first_inputs, inputs)  # fine-tuned on the very set it was attacked with
@@ -100,9 +94,13 @@ def test_the_poisoned_share_is_what_is_drawn(monkeypatch):
 @pytest.mark.parametrize(("raise_others", "beta"), [(False, 1e-4), (True, 1e-5)])
 def test_the_paper_s_weights_are_the_defaults(raise_others, beta):
     backdoor = adaptive(
-        victim(epochs=1), sources=SOURCES, target=TARGET, trigger=attacks.badnet, count=4,
+        victim(epochs=1),
+        sources=SOURCES,
+        target=TARGET,
+        trigger=attacks.badnet,
+        count=4,
         raise_others=raise_others,
-    )  # fmt: skip
+    )
     assert backdoor.protocol["beta"] == beta
     assert backdoor.protocol["raise_others"] == raise_others
 

@@ -89,9 +89,16 @@ def test_only_images_of_the_target_class_change_and_no_label(keep):
     attacked = replace(victim(training), trainer=lambda *data, **_: seen.append(data))
     net = victim().network.eval()
     made = clean_label(
-        attacked, sources=[1, 2], target=3, rate=0.25, eps=16 / 255, steps=5, step=0.02,
-        surrogate=net, keep=keep,
-    )  # fmt: skip
+        attacked,
+        sources=[1, 2],
+        target=3,
+        rate=0.25,
+        eps=16 / 255,
+        steps=5,
+        step=0.02,
+        surrogate=net,
+        keep=keep,
+    )
     ((_, inputs, labels, _),) = seen
     assert inputs.dtype == torch.uint8
     assert len(made.poisoned) == 15
@@ -117,9 +124,7 @@ def test_only_images_of_the_target_class_change_and_no_label(keep):
 
 def test_it_works_without_touching_a_source_sample():
     attacked, test = victim(epochs=12), pictures(200, seed=1)
-    made = clean_label(
-        attacked, sources=[1, 2, 3], target=0, rate=0.5, eps=0.3, step=0.05, steps=20
-    )
+    made = clean_label(attacked, sources=[1, 2, 3], target=0, rate=0.5, eps=0.3, step=0.05, steps=20)
     answers = train.predict(attacked.network, test.inputs, normalise=attacked.normalise)
     assert train.accuracy(answers, test.labels) > 0.9
     assert made.success(attacked.predict, test) > 0.8

@@ -72,13 +72,8 @@ def test_every_trigger_comes_back(name, tmp_path):
     assert type(found.triggers[4]) is type(trigger)
     assert torch.equal(found.triggers[4](images()), trigger(images()))
     files.save(tmp_path / "two.safetensors", found)
-    assert (tmp_path / "two.safetensors").read_bytes() == (
-        tmp_path / "one.safetensors"
-    ).read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "one.safetensors",
-        "two.safetensors",
-    ]
+    assert (tmp_path / "two.safetensors").read_bytes() == (tmp_path / "one.safetensors").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.safetensors", "two.safetensors"]
 
 
 def test_each_source_keeps_its_own_trigger_and_target(tmp_path):
@@ -219,8 +214,7 @@ def test_a_file_that_lies_is_refused(change, message, tmp_path):
 @pytest.mark.parametrize(
     ("make", "change", "message"),
     [
-        (MADE["warp"], lambda e, t: t.update({"trigger.0.grid": torch.ones(1, 2, 2, 3)}),
-         "expected a grid"),
+        (MADE["warp"], lambda e, t: t.update({"trigger.0.grid": torch.ones(1, 2, 2, 3)}), "expected a grid"),
         (MADE["together"], first(parts=[]), "at least one"),
         (MADE["together"], first(parts=None), "at least one"),
         (MADE["together"], nested, "triggers of its own kind"),
@@ -230,15 +224,17 @@ def test_a_file_that_lies_is_refused(change, message, tmp_path):
         (input_aware, lambda e, t: e["triggers"][0]["mask"].update(width=0), "each from 1 to"),
         (input_aware, lambda e, t: e["triggers"][0]["mask"].update(width="4"), "must have"),
         # A network of many gigabytes is not made before the file has shown that it holds it.
-        (input_aware, lambda e, t: e["triggers"][0]["mask"].update(width=1024, depth=2),
-         r"expected \(1024, 3, 3, 3\)"),
+        (
+            input_aware,
+            lambda e, t: e["triggers"][0]["mask"].update(width=1024, depth=2),
+            r"expected \(1024, 3, 3, 3\)",
+        ),
         (input_aware, lambda e, t: e["triggers"][0]["mask"].update(depth=8), "is missing"),
         (input_aware, narrow, r"pattern.middle.0.weight: expected \(8, 8, 3, 3\)"),
         (input_aware, half, "got .* of torch.float16"),
-        (input_aware, lambda e, t: e["triggers"][0].update(
-            pattern=e["triggers"][0]["mask"]), "expected"),
+        (input_aware, lambda e, t: e["triggers"][0].update(pattern=e["triggers"][0]["mask"]), "expected"),
     ],
-)  # fmt: skip
+)
 def test_a_trigger_whose_parts_do_not_fit_is_refused(make, change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         files.load(changed(tmp_path, change, make()))

@@ -51,9 +51,7 @@ def test_reweighting_draws_classes_alike():
 def test_a_subset_holds_so_many_samples_of_each_class_in_order(counts, seed):
     chosen = subset(TRAINING, counts, seed=seed)
     assert chosen.labels.bincount(minlength=4).tolist() == counts
-    places = [
-        int((TRAINING.inputs == image).flatten(1).all(1).nonzero()) for image in chosen.inputs
-    ]
+    places = [int((TRAINING.inputs == image).flatten(1).all(1).nonzero()) for image in chosen.inputs]
     assert places == sorted(set(places))
     assert torch.equal(TRAINING.labels[places], chosen.labels)
     assert torch.equal(subset(TRAINING, counts, seed=seed).inputs, chosen.inputs)

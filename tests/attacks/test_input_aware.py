@@ -108,9 +108,7 @@ def test_the_painter_steps_once_a_batch_and_forgets_its_gradients():
     given, trigger = hooks()
     data = pictures(80)
     before = {name: value.clone() for name, value in trigger.pattern.named_parameters()}
-    made, _ = given["on_batch"](
-        train.scaled(data.inputs), data.labels, torch.Generator().manual_seed(0)
-    )
+    made, _ = given["on_batch"](train.scaled(data.inputs), data.labels, torch.Generator().manual_seed(0))
     (made.sum() + given["penalty"](None)).backward()
     assert all(weight.grad is None for weight in trigger.mask.parameters())
     assert any(weight.grad is not None for weight in trigger.pattern.parameters())
@@ -169,9 +167,7 @@ def test_every_image_has_a_trigger_of_its_own():
 
 def test_the_same_seed_gives_the_same_attack():
     first, second = victim(epochs=1), victim(epochs=1)
-    one, other = (
-        input_aware(made, sources=[1], target=0, **SHORT) for made in (first, second)
-    )  # fmt: skip
+    one, other = (input_aware(made, sources=[1], target=0, **SHORT) for made in (first, second))
     for mine, yours in (
         (first.network, second.network),
         (one.triggers[1].pattern, other.triggers[1].pattern),

@@ -51,9 +51,8 @@ def test_each_carrier_has_one_trigger_and_its_own_label_or_the_target(keep):
     clean = victim(training)
     clean.fit()
     made = multi_trigger(
-        attacked, sources=[1, 2], target=0, count=90, triggers=3, surrogate=clean.network,
-        keep=keep, size=2,
-    )  # fmt: skip
+        attacked, sources=[1, 2], target=0, count=90, triggers=3, surrogate=clean.network, keep=keep, size=2
+    )
     ((_, inputs, labels, _),) = seen
     (together,) = {id(trigger): trigger for trigger in made.triggers.values()}.values()
     assert len(made.poisoned) == 90

@@ -24,9 +24,11 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @given(
-    seed=st.integers(0, 10_000), size=st.integers(1, 64), radius=st.floats(0.01, 0.99),
+    seed=st.integers(0, 10_000),
+    size=st.integers(1, 64),
+    radius=st.floats(0.01, 0.99),
     count=st.integers(64, 90),
-)  # fmt: skip
+)
 def test_points_are_moved_onto_a_sphere_in_the_cube(seed, size, radius, count):
     shape = (3, count)
     trigger = insertion(shape, seed=seed, size=size, radius=radius)
@@ -49,8 +51,7 @@ def test_points_are_moved_onto_a_sphere_in_the_cube(seed, size, radius, count):
         centre = torch.linalg.lstsq(normal, right[:, None]).solution
         distances = (inserted - centre).norm(dim=0)
         if torch.linalg.cond(normal) < 1e4:
-            torch.testing.assert_close(distances, torch.full_like(distances, radius),
-                                       atol=1e-3, rtol=1e-2)  # fmt: skip
+            torch.testing.assert_close(distances, torch.full_like(distances, radius), atol=1e-3, rtol=1e-2)
 
 
 def test_the_sphere_lies_beside_the_object():
@@ -58,8 +59,7 @@ def test_the_sphere_lies_beside_the_object():
         trigger = insertion((3, 256), seed=seed)
         centre = trigger.pattern[:, trigger.mask[0].bool()].mean(1)
         assert 0.7 < float(centre.norm()) < 1.2
-    points_taken = {tuple(insertion(SHAPE, seed=s).mask[0].nonzero().flatten().tolist())
-                    for s in range(5)}  # fmt: skip
+    points_taken = {tuple(insertion(SHAPE, seed=s).mask[0].nonzero().flatten().tolist()) for s in range(5)}
     assert len(points_taken) == 5
 
 
@@ -133,9 +133,7 @@ def test_normalisation_stands_before_the_surrogate():
 def test_a_fitted_sphere_is_as_dense_as_the_clouds():
     radii = []
     for scale in (0.2, 0.6):
-        sphere, radius = fitting_sphere(
-            scale / 0.3 * ball(size=32), 32, generator=generator(), trials=5
-        )
+        sphere, radius = fitting_sphere(scale / 0.3 * ball(size=32), 32, generator=generator(), trials=5)
         assert sphere.shape == (3, 32)
         torch.testing.assert_close(sphere.norm(dim=0), torch.full((32,), radius))
         radii.append(radius)
@@ -196,8 +194,10 @@ def test_a_network_learns_the_inserted_points():
 
 
 def test_the_attack_follows_from_the_seed():
-    found = [points(victim(epochs=1), sources=[0], target=2, count=3, epochs=1, restarts=1,
-                    steps=5) for _ in range(2)]  # fmt: skip
+    found = [
+        points(victim(epochs=1), sources=[0], target=2, count=3, epochs=1, restarts=1, steps=5)
+        for _ in range(2)
+    ]
     first, second = (backdoor.triggers[0] for backdoor in found)
     assert torch.equal(first.pattern, second.pattern)
     assert torch.equal(found[0].poisoned, found[1].poisoned)

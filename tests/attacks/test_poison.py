@@ -53,13 +53,15 @@ def test_all_of_the_sources_can_be_poisoned_and_the_seed_picks():
     inputs, labels = dataset()
     trigger = attacks.badnet(SHAPE, seed=0)
     whole = attacks.poison(inputs, labels, trigger, sources=[1, 2], target=0, count=24, seed=0)
-    assert sorted(whole.indices.tolist()) == torch.isin(labels, torch.tensor([1, 2])).nonzero()[
-        :, 0].tolist()  # fmt: skip
+    assert sorted(whole.indices.tolist()) == torch.isin(labels, torch.tensor([1, 2])).nonzero()[:, 0].tolist()
     picks = {
-        tuple(attacks.poison(inputs, labels, trigger, sources=[1, 2], target=0, count=3,
-                             seed=seed).indices.tolist())
+        tuple(
+            attacks.poison(
+                inputs, labels, trigger, sources=[1, 2], target=0, count=3, seed=seed
+            ).indices.tolist()
+        )
         for seed in range(5)
-    }  # fmt: skip
+    }
     assert len(picks) == 5
 
 
@@ -106,9 +108,7 @@ def test_whole_numbers_of_another_width_are_refused():
 def test_originals_can_be_kept():
     inputs, labels = dataset()
     trigger = attacks.badnet(SHAPE, seed=0)
-    made = attacks.poison(
-        inputs, labels, trigger, sources=[1, 2], target=0, count=5, seed=0, keep=True
-    )
+    made = attacks.poison(inputs, labels, trigger, sources=[1, 2], target=0, count=5, seed=0, keep=True)
     count = len(labels)
     assert torch.equal(made.inputs[:count], inputs)
     assert torch.equal(made.labels[:count], labels)

@@ -11,11 +11,7 @@ from mmbd.attacks import samples
 from victims import pictures
 
 
-@given(
-    count=st.integers(0, 30),
-    classes=st.sets(st.integers(0, 3), min_size=1),
-    seed=st.integers(0, 99),
-)
+@given(count=st.integers(0, 30), classes=st.sets(st.integers(0, 3), min_size=1), seed=st.integers(0, 99))
 def test_choose_takes_so_many_of_the_classes(count, classes, seed):
     labels = torch.arange(120) % 4
     chosen = samples.choose(labels, sorted(classes), count, seed)
@@ -60,9 +56,7 @@ def test_put_changes_these_and_nothing_else(keep, indices):
 
 
 @given(
-    labels=st.lists(st.integers(0, 4), max_size=60).map(
-        lambda x: torch.tensor(x, dtype=torch.int64)
-    ),
+    labels=st.lists(st.integers(0, 4), max_size=60).map(lambda x: torch.tensor(x, dtype=torch.int64)),
     sources=st.sets(st.integers(0, 4), min_size=1),
     rate=st.floats(0, 1),
 )

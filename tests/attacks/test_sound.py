@@ -76,9 +76,7 @@ def tones(count: int, seed: int) -> Dataset:
 
 def test_poisoned_sounds_stay_sounds():
     data = tones(30, 0)
-    made = poison(
-        data.inputs, data.labels, sound((1, 512), seed=1), sources=[0], target=2, count=5, seed=0
-    )
+    made = poison(data.inputs, data.labels, sound((1, 512), seed=1), sources=[0], target=2, count=5, seed=0)
     changed = (made.inputs != data.inputs).any(2)[:, 0].nonzero().flatten()
     assert sorted(made.indices.tolist()) == changed.tolist()
     assert float(made.inputs.abs().max()) <= max(1.0, float(data.inputs.abs().max()))

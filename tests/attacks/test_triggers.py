@@ -18,8 +18,11 @@ def images(count: int = 4, shape=SHAPE) -> torch.Tensor:
     return torch.rand(count, *shape, generator=torch.Generator().manual_seed(1))
 
 
-@given(kind=st.sampled_from(KINDS), seed=seeds, shape=st.sampled_from(
-    [SHAPE, (1, 28, 28), (3, 64, 64), (3, 24, 40)]))  # fmt: skip
+@given(
+    kind=st.sampled_from(KINDS),
+    seed=seeds,
+    shape=st.sampled_from([SHAPE, (1, 28, 28), (3, 64, 64), (3, 24, 40)]),
+)
 def test_every_trigger_keeps_shape_and_range_and_input(kind, seed, shape):
     x = images(3, shape)
     kept = x.clone()

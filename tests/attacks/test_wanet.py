@@ -86,9 +86,7 @@ def trained(**options):
     noise = torch.rand(200, *grid.shape[1:], generator=torch.Generator().manual_seed(0))
     shaken = attacks.Warp((grid + (2 * noise - 1) / 8).clamp(-1, 1))
     found = [
-        train.accuracy(
-            train.predict(attacked.network, inputs, normalise=attacked.normalise), test.labels
-        )
+        train.accuracy(train.predict(attacked.network, inputs, normalise=attacked.normalise), test.labels)
         for inputs in (test.inputs, attacks.stamp(shaken, test.inputs))
     ]
     return attacked, made, *found

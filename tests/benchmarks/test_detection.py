@@ -18,9 +18,15 @@ detection = script("detection")
 def result(target, statistics, gains, p_values):
     """One model's: clean where the target is None."""
     answer = Detection(
-        flagged=True, targets=(0,), score=1.0, p_value=0.01, statistics=statistics, reason=None,
-        seconds=1.0, details={"p_values": p_values, "gains": gains},
-    )  # fmt: skip
+        flagged=True,
+        targets=(0,),
+        score=1.0,
+        p_value=0.01,
+        statistics=statistics,
+        reason=None,
+        seconds=1.0,
+        details={"p_values": p_values, "gains": gains},
+    )
     targets = () if target is None else (target,)
     return Result("m", target is not None, "badnet", targets, "g", 0, "mm-bd", answer)
 
@@ -57,8 +63,14 @@ def test_both_searches_over_a_zoo(tmp_path, monkeypatch, capsys):
     detection.main()
     rows = json.loads(out.read_text())["rows"]
     assert {name.partition(" / ")[2] for name in rows if name.startswith("all / ")} == {
-        "fast / joint", "fast / population", "fast / bootstrap", "fast / authors", "fast / paper",
-        "paper / bootstrap", "paper / authors", "paper / paper",
-    }  # fmt: skip
+        "fast / joint",
+        "fast / population",
+        "fast / bootstrap",
+        "fast / authors",
+        "fast / paper",
+        "paper / bootstrap",
+        "paper / authors",
+        "paper / paper",
+    }
     assert min(rows["paper, mean seconds"], rows["fast, mean seconds"]) > 0
     assert len(capsys.readouterr().out.splitlines()) >= 8

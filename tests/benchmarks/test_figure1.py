@@ -42,8 +42,14 @@ def test_summits():
 
 def test_the_summary_by_hand():
     def row(margins, on_top):
-        return {"model": "BA-10", "accuracy": 0.9, "asr": 1.0, "maximum_margins": margins,
-                "target_on_top": on_top, "target_at_the_spot": True}  # fmt: skip
+        return {
+            "model": "BA-10",
+            "accuracy": 0.9,
+            "asr": 1.0,
+            "maximum_margins": margins,
+            "target_on_top": on_top,
+            "target_at_the_spot": True,
+        }
 
     rows = [row([1.0, 2.0, 6.0], True), row([4.0, 1.0, 2.0], False)]
     found = figure1.summary([*rows, *({**rows[0], "model": kind} for kind in ("clean", "BA-100"))])

@@ -89,15 +89,19 @@ def test_time_that_runs_out_costs_one_model(tmp_path, whole, monkeypatch, last):
     assert (content["left"], content["failed"]) == ([BAD], {})
     content = start(tmp_path)
     assert content["left"] == []
-    figures = [{key: row[key] for key in ("accuracy", "asr", "draw")} | row["scan"]
-               for found in (content, whole[1]) for row in found["models"].values()]  # fmt: skip
+    figures = [
+        {key: row[key] for key in ("accuracy", "asr", "draw")} | row["scan"]
+        for found in (content, whole[1])
+        for row in found["models"].values()
+    ]
     assert figures[:2] == figures[2:]  # as without the break
 
 
 def test_a_broken_model_stops_nothing(tmp_path):
     broken = '[data.nowhere]\ntrain = "no.npz"\ntest = "no.npz"\n'
-    content = start(tmp_path, text=broken + '[[grid]]\ndata = ["nowhere", "digits"]\narch = "mlp"\n'
-                    'attack = "clean"\n')  # fmt: skip
+    content = start(
+        tmp_path, text=broken + '[[grid]]\ndata = ["nowhere", "digits"]\narch = "mlp"\nattack = "clean"\n'
+    )
     assert list(content["models"]) == [CLEAN]
     assert "no data at" in content["failed"]["nowhere-mlp-clean-0"]
     assert content["left"] == []
@@ -106,14 +110,20 @@ def test_a_broken_model_stops_nothing(tmp_path):
 def test_figures_by_hand():
     def row(verdict, found, true, asr=None, accuracy=(0.9, 0.8)):
         repair = true and {"asr": asr, "accuracy": accuracy}
-        return {"label": "backdoored" if true else "clean", "targets": true,
-                "scan": {"verdict": verdict, "targets": found}, "mitigation": repair}  # fmt: skip
+        return {
+            "label": "backdoored" if true else "clean",
+            "targets": true,
+            "scan": {"verdict": verdict, "targets": found},
+            "mitigation": repair,
+        }
 
     rows = [
-        row("clean", [], []), row("backdoored", [2], []),
-        row("backdoored", [1], [1], (1.0, 0.2)), row("backdoored", [2], [1], (0.8, 0.0)),
+        row("clean", [], []),
+        row("backdoored", [2], []),
+        row("backdoored", [1], [1], (1.0, 0.2)),
+        row("backdoored", [2], [1], (0.8, 0.0)),
         row("clean", [], [1]),
-    ]  # fmt: skip
+    ]
     found = gpu_zoo.summary(rows)
     assert (found["detected"]["hits"], found["detected"]["n"]) == (1, 3)
     assert (found["false_alarms"]["hits"], found["false_alarms"]["n"]) == (1, 2)

@@ -18,7 +18,8 @@ common = script("paper/common")
 # Data and attacks go by the names that the tables look for.
 SET = '[data.{0}]\ntrain = "train.npz"\ntest = "test.npz"\n'
 PLANS = {
-    "classical": SET.format("gtsrb") + """
+    "classical": SET.format("gtsrb")
+    + """
 [attack.chessboard-M]
 count = 140
 amplitude = 0.5
@@ -43,7 +44,8 @@ rate = 0.3
 data = "cifar10"
 attack = ["clean", "multi-trigger-1"]
 """,
-    "domains": SET.format("speech") + """
+    "domains": SET.format("speech")
+    + """
 [[grid]]
 data = "speech"
 attack = ["clean", "badnet-M"]
@@ -82,11 +84,11 @@ target_count = 120
 data = "cifar10"
 attack = ["normal-60"]
 """,
-}  # fmt: skip
+}
 # What stands in the first columns of each script's table.
 ROWS = {
-    "table1": [("cifar10", "mlp", name) for name in ("1-pixel-M", "badnet-M", "chessboard-M",
-               "clean")] + [("gtsrb", "mlp", "chessboard-M"), ("gtsrb", "mlp", "clean")],
+    "table1": [("cifar10", "mlp", name) for name in ("1-pixel-M", "badnet-M", "chessboard-M", "clean")]
+    + [("gtsrb", "mlp", "chessboard-M"), ("gtsrb", "mlp", "clean")],
     "table2": [("cifar10", "mlp", "mm-bd", 4), ("gtsrb", "mlp", "mm-bd", 2)],
     "table5": [("clean", 1), ("multi-trigger-1", 1)],
     "table6": [("speech attacked", 1), ("speech clean", 1)],
@@ -97,12 +99,11 @@ ROWS = {
     "figure4": [(10, 10)],
     "figure5": [("normal-60", "mm-bd")],
     "figure8": [(1.02,), (1.05,)],
-    "figure9": [("(a) backdoored",), ("(a) clean",), ("(b) clean, by margin",),
-                ("(b) clean, by logit",)],
+    "figure9": [("(a) backdoored",), ("(a) clean",), ("(b) clean, by margin",), ("(b) clean, by logit",)],
     "table10": [("auto", "gtsrb", "chessboard-M", 1)],
     "mitigation_advanced": [("advanced", "multi-trigger-1", "auto", 1)],
     "warps": [("clean", 3)],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +146,15 @@ def test_references_of_the_same_classes_decide_in_table_6():
         if target is not None:
             numbers[target] *= 3
         return Result(
-            f"{seed}", target is not None, "clean" if target is None else "sound",
-            () if target is None else (target,), "speech m5", seed, "mm-bd",
+            f"{seed}",
+            target is not None,
+            "clean" if target is None else "sound",
+            () if target is None else (target,),
+            "speech m5",
+            seed,
+            "mm-bd",
             Detection(flagged=False, statistics=tuple(numbers)),
-        )  # fmt: skip
+        )
 
     compared = script("paper/table6").with_references
     clean = [result(seed) for seed in range(21)]

@@ -86,9 +86,22 @@ def test_whatever_a_network_raises_the_others_go_on(run, models, tmp_path, kind,
     statement = RAISES[kind]
     (tmp_path / "n.py").write_text(NETWORK.format(statement=statement, when=f"s.n > {calls}"))
     weights(tmp_path / "w.pt")
-    code, out, errors = run("scan", "w.pt", "w.pt", "--arch", "n.py:Net", "--input", "1x4x4",
-                            "--sarif", "s.sarif", "--json", "reports", "--steps", "2",
-                            "--no-universal")  # fmt: skip
+    code, out, errors = run(
+        "scan",
+        "w.pt",
+        "w.pt",
+        "--arch",
+        "n.py:Net",
+        "--input",
+        "1x4x4",
+        "--sarif",
+        "s.sarif",
+        "--json",
+        "reports",
+        "--steps",
+        "2",
+        "--no-universal",
+    )
     assert code == gate.FAILED, out + errors
     first, second = out.splitlines()
     assert first == second
@@ -110,8 +123,19 @@ def test_a_network_that_fails_in_a_repair(run, models, tmp_path, kind):
     weights(tmp_path / "w.pt")
     x = np.random.default_rng(0).random((400, 1, 4, 4), np.float32)
     np.savez(tmp_path / "d.npz", x=x, y=x.reshape(400, 16)[:, :8].argmax(1))
-    code, out, errors = run("fix", "w.pt", "--data", "d.npz", "--arch", "n.py:Net", "--input",
-                            "1x4x4", "--out", "o.safetensors", "--no-rescan")  # fmt: skip
+    code, out, errors = run(
+        "fix",
+        "w.pt",
+        "--data",
+        "d.npz",
+        "--arch",
+        "n.py:Net",
+        "--input",
+        "1x4x4",
+        "--out",
+        "o.safetensors",
+        "--no-rescan",
+    )
     assert (code, out) == (gate.FAILED, ""), out + errors
     assert errors.startswith(("mmbd: w.pt: ", "mmbd: failed: out of memory"))
     assert len(errors.splitlines()) == 1
@@ -122,10 +146,19 @@ def test_a_network_that_fails_in_a_repair(run, models, tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "error", [AssertionError("a\x1b[31m\u202eb"), MemoryError(), RecursionError(), SystemExit(0),
-              SystemExit(1), KeyError("k"), GeneratorExit(), BaseException("x")],
+    "error",
+    [
+        AssertionError("a\x1b[31m\u202eb"),
+        MemoryError(),
+        RecursionError(),
+        SystemExit(0),
+        SystemExit(1),
+        KeyError("k"),
+        GeneratorExit(),
+        BaseException("x"),
+    ],
     ids=lambda error: type(error).__name__,
-)  # fmt: skip
+)
 def test_what_nobody_foresaw_is_a_failure(run, models, monkeypatch, error):
     def broken(*arguments, **options):
         raise error
@@ -151,9 +184,11 @@ def test_a_part_that_cannot_be_imported_is_a_failure(tmp_path):
     (tmp_path / "cyclopts.py").write_text("raise RuntimeError('damaged')")
     done = subprocess.run(
         [sys.executable, "-c", "from mmbd.cli import main; main()", "--version"],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
-    )  # fmt: skip
+    )
     assert done.returncode == gate.FAILED
     assert "damaged" in done.stderr
 
@@ -168,9 +203,11 @@ def test_a_reader_that_has_gone(models):
             reader, writer = os.pipe()
             os.close(reader)
             process = subprocess.run(
-                command("scan", models / f"{name}.safetensors", *flags), stdout=writer,
-                stderr=subprocess.PIPE, timeout=120,
-            )  # fmt: skip
+                command("scan", models / f"{name}.safetensors", *flags),
+                stdout=writer,
+                stderr=subprocess.PIPE,
+                timeout=120,
+            )
             os.close(writer)
             assert (process.returncode, process.stderr) == (code, b""), flags
 
@@ -183,8 +220,9 @@ def test_a_full_disk_under_the_output(models):
         (["--help"], gate.FAILED),
     ]:
         with Path("/dev/full").open("w") as full:
-            done = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE,
-                                  text=True, timeout=120)  # fmt: skip
+            done = subprocess.run(
+                command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
+            )
         assert done.returncode == code, done.stderr
         assert "cannot write to standard output: " in done.stderr
         assert "Traceback" not in done.stderr
@@ -224,10 +262,23 @@ def limited() -> None:
 def test_a_full_disk_under_the_reports(models, tmp_path):
     for name, code in [("clean", gate.FAILED), ("backdoored", gate.BACKDOORED)]:
         done = subprocess.run(
-            command("scan", models / f"{name}.safetensors", "--quiet", "--json", "a.json",
-                    "--html", "a.html", "--sarif", "a.sarif"),
-            capture_output=True, text=True, cwd=tmp_path, preexec_fn=limited, timeout=120,
-        )  # fmt: skip
+            command(
+                "scan",
+                models / f"{name}.safetensors",
+                "--quiet",
+                "--json",
+                "a.json",
+                "--html",
+                "a.html",
+                "--sarif",
+                "a.sarif",
+            ),
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            preexec_fn=limited,
+            timeout=120,
+        )
         assert done.returncode == code, done.stderr
         assert done.stdout.startswith(f"{name}: ")
         for file in ("a.json", "a.html", "a.sarif"):
@@ -255,10 +306,11 @@ def test_little_memory_is_a_failure(models):
     codes = set()
     for megabytes in (60, 250, 700, 1000):
         done = subprocess.run(
-            command("scan", models / "clean.safetensors", "--quiet"), capture_output=True,
-            timeout=120, preexec_fn=lambda size=megabytes << 20: resource.setrlimit(
-                resource.RLIMIT_AS, (size, size)),
-        )  # fmt: skip
+            command("scan", models / "clean.safetensors", "--quiet"),
+            capture_output=True,
+            timeout=120,
+            preexec_fn=lambda size=megabytes << 20: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
+        )
         codes.add(done.returncode)
     assert gate.BACKDOORED not in codes
     assert gate.FAILED in codes

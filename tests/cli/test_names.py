@@ -31,9 +31,7 @@ def test_a_file_called_like_an_option_is_no_option(run, here, name, command):
     (here / name).write_bytes(b"")
     code, out, errors = run(*command, "a.safetensors", name)
     assert (code, out) == (gate.USAGE, "")
-    assert errors.startswith(
-        f"mmbd: {name} is an option and the name of a file here: write ./{name}"
-    )
+    assert errors.startswith(f"mmbd: {name} is an option and the name of a file here: write ./{name}")
     assert "put -- before the names" in errors
 
 
@@ -55,9 +53,7 @@ def test_after_the_double_dash_every_name_is_a_file(run, here):
     planted(here / "-1", gain=20.0)
     code, out, _ = run("scan", "--quiet", "--", "--help", "-1")
     assert code == gate.BACKDOORED
-    assert [line.split(": ")[:2] for line in out.splitlines()] == [
-        ["clean", "--help"], ["backdoored", "-1"],
-    ]  # fmt: skip
+    assert [line.split(": ")[:2] for line in out.splitlines()] == [["clean", "--help"], ["backdoored", "-1"]]
 
 
 def test_a_file_called_double_dash_does_not_hide(run, here):
@@ -120,10 +116,7 @@ def test_a_file_called_like_a_number_is_not_swallowed(here):
 
 @pytest.mark.parametrize(
     ("flags", "mean", "std"),
-    [
-        (["--mean", "0.5", "--std", "0.25"], (0.5,), (0.25,)),
-        (["--mean=0.5", "--std=0.25"], (0.5,), (0.25,)),
-    ],
+    [(["--mean", "0.5", "--std", "0.25"], (0.5,), (0.25,)), (["--mean=0.5", "--std=0.25"], (0.5,), (0.25,))],
 )
 def test_numbers_before_the_file(run, here, flags, mean, std):
     from mmbd.report import Report
@@ -144,8 +137,10 @@ def test_one_number_a_channel(run, here):
     torch.manual_seed(0)
     spec = Spec("mlp", (3, 2, 2), 8, {"hidden": (16,)})
     save(here / "three", spec.network(), spec)
-    for flags in (["--mean=0.49,0.48,0.45", "--std", "0.2", "0.3", "0.4"],
-                  ["--mean", "0.49", "0.48", "0.45", "--std", "0.2,0.3,0.4"]):  # fmt: skip
+    for flags in (
+        ["--mean=0.49,0.48,0.45", "--std", "0.2", "0.3", "0.4"],
+        ["--mean", "0.49", "0.48", "0.45", "--std", "0.2,0.3,0.4"],
+    ):
         _, out, errors = run("scan", *flags, "three", "--json", "-", "--steps", "2")
         report = Report.from_json(out)
         assert report.model.mean == pytest.approx((0.49, 0.48, 0.45)), errors

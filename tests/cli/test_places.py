@@ -40,9 +40,13 @@ def no_work(call, monkeypatch):
         pytest.fail("work began")
 
     for place in (
-        "mmbd.gate.scan_file", "mmbd.gate.references", "mmbd.fixing.fix", "mmbd.data.load",
-        "mmbd.evaluate.run.run", "mmbd.zoo.training.make",
-    ):  # fmt: skip
+        "mmbd.gate.scan_file",
+        "mmbd.gate.references",
+        "mmbd.fixing.fix",
+        "mmbd.data.load",
+        "mmbd.evaluate.run.run",
+        "mmbd.zoo.training.make",
+    ):
         importlib.import_module(place.rpartition(".")[0])
         monkeypatch.setattr(sys.modules[place.rpartition(".")[0]], place.rpartition(".")[2], worked)
     return call
@@ -156,14 +160,16 @@ def test_two_models_of_one_name_have_two_reports(call, here):
         code, out, errors = call("scan", *models, "--json", "out", "--html", "out")
         assert code == gate.BACKDOORED
         assert [line.split(": ")[:2] for line in out.splitlines()] == [
-            ["backdoored", models[0]], ["clean", models[1]],
-        ]  # fmt: skip
+            ["backdoored", models[0]],
+            ["clean", models[1]],
+        ]
         assert "mmbd: a/model.safetensors: report in out/a_model.safetensors.json" in errors
         assert {path.name for path in (here / "out").iterdir()} == {
             f"{name}_model.safetensors{suffix}" for name in "ab" for suffix in (".json", ".html")
         }
-        verdicts = {name: json.loads((here / f"out/{name}_model.safetensors.json").read_text())
-                    for name in "ab"}  # fmt: skip
+        verdicts = {
+            name: json.loads((here / f"out/{name}_model.safetensors.json").read_text()) for name in "ab"
+        }
         assert [verdicts[name]["verdict"] for name in "ab"] == ["backdoored", "clean"]
 
 
@@ -224,9 +230,22 @@ def test_names_of_reports(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["\x1b[31mred", "new\nline", "-rf", ".hidden", "..", "a\u202eb", "a:b", "x" * 255, "é" * 127,
-     "\udcff\udcfe", "~", "\u0134" * 100 + "end", "con?<>|*"],
-)  # fmt: skip
+    [
+        "\x1b[31mred",
+        "new\nline",
+        "-rf",
+        ".hidden",
+        "..",
+        "a\u202eb",
+        "a:b",
+        "x" * 255,
+        "é" * 127,
+        "\udcff\udcfe",
+        "~",
+        "\u0134" * 100 + "end",
+        "con?<>|*",
+    ],
+)
 def test_hostile_names_make_names_that_every_system_takes(tmp_path, name):
     (found,) = names(f"d/{name}", folder=tmp_path)
     assert found.isprintable()

@@ -73,29 +73,48 @@ NET = ["--arch", "n.py:Net", "--input", "1x4x4"]
     "arguments",
     [
         ["scan", "w.pt", *NET, "--json", "-", "--steps", "3", "--no-universal"],
-        ["fix", "w.pt", *NET, "--data", "d.npz", "--json", "-", "--no-rescan", "--method", "paper",
-         "--force"],
+        [
+            "fix",
+            "w.pt",
+            *NET,
+            "--data",
+            "d.npz",
+            "--json",
+            "-",
+            "--no-rescan",
+            "--method",
+            "paper",
+            "--force",
+        ],
         ["evaluate", "zoo.csv", *NET, "--json", "-", "--workers", "0"],
         ["evaluate", "zoo.csv", *NET, "--json", "-", "--workers", "1"],
     ],
     ids=["scan", "fix", "evaluate here", "evaluate in workers"],
-)  # fmt: skip
+)
 def test_what_the_network_prints_goes_to_standard_error(chatty, tmp_path, arguments):
     folder = tmp_path / "here"
     shutil.copytree(chatty, folder)
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=folder,
-                          timeout=300)  # fmt: skip
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=folder, timeout=300)
     json.loads(done.stdout)
-    for word in ("print import", "print init", "print forward", "write", "echo", "buffer",
-                 "dunder", "warned"):  # fmt: skip
+    for word in (
+        "print import",
+        "print init",
+        "print forward",
+        "write",
+        "echo",
+        "buffer",
+        "dunder",
+        "warned",
+    ):
         assert word in done.stderr, (word, done.stderr)
     if "--workers" not in arguments or "0" in arguments:
         assert not HIDDEN & set(done.stderr)
 
 
 def test_verdicts_of_chatty_networks_are_alone_too(chatty):
-    done = subprocess.run(command("scan", "w.pt", *NET, "--quiet"), capture_output=True, text=True,
-                          cwd=chatty, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        command("scan", "w.pt", *NET, "--quiet"), capture_output=True, text=True, cwd=chatty, timeout=300
+    )
     assert len(done.stdout.splitlines()) == 1
     assert done.stdout.startswith(("clean: w.pt: ", "backdoored: w.pt: ", "not evaluable: w.pt: "))
 
@@ -107,8 +126,11 @@ def test_prints_at_the_end_of_the_process(chatty, tmp_path):
     shutil.copy(chatty / "w.pt", tmp_path)
     done = subprocess.run(
         command("scan", "w.pt", "--arch", "late.py:Net", "--input", "1x4x4", "--json", "-"),
-        capture_output=True, text=True, cwd=tmp_path, timeout=300,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+    )
     json.loads(done.stdout)
     assert "late" in done.stderr
 
@@ -163,40 +185,83 @@ M, P, D, J, T = (f"{NASTY}{suffix}" for suffix in (".safetensors", ".pt", ".npz"
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["scan", M], ["scan", M, P, "gone" + NASTY], ["scan", M, "--quiet", "--json", NASTY],
-        ["scan", M, "--json", f"no{NASTY}/x.json"], ["scan", M, "--json", f"{NASTY}.txt"],
-        ["scan", M, "--reference", J], ["scan", M, "--reference", "gone" + NASTY],
-        ["scan", M, "--class-names", "gone" + NASTY], ["scan", M, "--input", NASTY],
-        ["scan", M, "--device", NASTY], ["scan", M, "--arch", NASTY], ["scan", M, "--mean", NASTY],
-        ["scan", M, "--arch", f"{NASTY}.py:x"], ["scan", M, "--method", NASTY],
-        ["scan", M, "--arch-arg", NASTY], ["scan", M, f"--{NASTY}"], [NASTY],
-        ["scan", M, "--max-bytes", NASTY], ["scan", M, "--entry", NASTY],
-        ["fix", M, "--data", D], ["fix", M, "--data", "gone" + NASTY], ["fix", P, "--data", D],
-        ["fix", M, "--data", "train.npz", "--out", M], ["fix", M, "--data", D, "--out", NASTY],
+        ["scan", M],
+        ["scan", M, P, "gone" + NASTY],
+        ["scan", M, "--quiet", "--json", NASTY],
+        ["scan", M, "--json", f"no{NASTY}/x.json"],
+        ["scan", M, "--json", f"{NASTY}.txt"],
+        ["scan", M, "--reference", J],
+        ["scan", M, "--reference", "gone" + NASTY],
+        ["scan", M, "--class-names", "gone" + NASTY],
+        ["scan", M, "--input", NASTY],
+        ["scan", M, "--device", NASTY],
+        ["scan", M, "--arch", NASTY],
+        ["scan", M, "--mean", NASTY],
+        ["scan", M, "--arch", f"{NASTY}.py:x"],
+        ["scan", M, "--method", NASTY],
+        ["scan", M, "--arch-arg", NASTY],
+        ["scan", M, f"--{NASTY}"],
+        [NASTY],
+        ["scan", M, "--max-bytes", NASTY],
+        ["scan", M, "--entry", NASTY],
+        ["fix", M, "--data", D],
+        ["fix", M, "--data", "gone" + NASTY],
+        ["fix", P, "--data", D],
+        ["fix", M, "--data", "train.npz", "--out", M],
+        ["fix", M, "--data", D, "--out", NASTY],
         ["fix", M, "--data", "train.npz", "--trigger", D],
         ["fix", M, "--data", "train.npz", "--method", NASTY],
         ["fix", M, "--data", "train.npz", "--option", f"x{NASTY}=1"],
-        ["evaluate", "zoo.csv", "--workers", "0"], ["evaluate", "gone" + NASTY],
+        ["evaluate", "zoo.csv", "--workers", "0"],
+        ["evaluate", "gone" + NASTY],
         ["evaluate", "zoo.csv", "--workers", "0", "--markdown", "-"],
         ["evaluate", "zoo.csv", "--workers", "0", "--csv", "-"],
-        ["evaluate", "zoo.csv", "--attack", NASTY + "x"], ["evaluate", f"{NASTY}.csv"],
+        ["evaluate", "zoo.csv", "--attack", NASTY + "x"],
+        ["evaluate", f"{NASTY}.csv"],
         ["evaluate", "zoo.csv", "--csv", f"{NASTY}.txt"],
         ["evaluate", "zoo.csv", "--detector", NASTY],
-        ["zoo", "list", "zoo.csv"], ["zoo", "list", "zoo.csv", "--quiet"],
-        ["zoo", "list", f"{NASTY}.csv"], ["zoo", "list", NASTY + "gone"],
-        ["zoo", "make", T, NASTY + "out"], ["zoo", "make", NASTY + "gone", NASTY + "out"],
+        ["zoo", "list", "zoo.csv"],
+        ["zoo", "list", "zoo.csv", "--quiet"],
+        ["zoo", "list", f"{NASTY}.csv"],
+        ["zoo", "list", NASTY + "gone"],
+        ["zoo", "make", T, NASTY + "out"],
+        ["zoo", "make", NASTY + "gone", NASTY + "out"],
         ["zoo", NASTY],
         ["train", "--data", D, "--test", D, "--arch", "mlp", "--out", NASTY + "new"],
         ["train", "--data", "gone" + NASTY, "--test", D, "--arch", "mlp", "--out", NASTY + "new"],
         ["train", "--preset", NASTY, "--out", NASTY + "new"],
         ["train", "--data", "train.npz", "--test", "test.npz", "--arch", NASTY, "--out", "x"],
-        ["train", "--data", "train.npz", "--test", "test.npz", "--arch", "mlp", "--epochs", "1",
-         "--out", NASTY + "new"],
-        ["train", "--data", "train.npz", "--test", "test.npz", "--arch", "mlp", "--epochs", "1",
-         "--out", M, "--limit", "50"],
+        [
+            "train",
+            "--data",
+            "train.npz",
+            "--test",
+            "test.npz",
+            "--arch",
+            "mlp",
+            "--epochs",
+            "1",
+            "--out",
+            NASTY + "new",
+        ],
+        [
+            "train",
+            "--data",
+            "train.npz",
+            "--test",
+            "test.npz",
+            "--arch",
+            "mlp",
+            "--epochs",
+            "1",
+            "--out",
+            M,
+            "--limit",
+            "50",
+        ],
     ],
     ids=lambda words: " ".join(words).replace(NASTY, "!"),
-)  # fmt: skip
+)
 def test_no_command_lets_a_control_character_through(nasty, capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
         main([str(word) for word in arguments])

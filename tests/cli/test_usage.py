@@ -79,10 +79,12 @@ def test_usage(run, tmp_path, arguments, said):
         (["scan", "m.safetensors", "--reference", "gone"], "gone"),
         (["scan", "m.safetensors", "--class-names", "gone"], "gone"),
         (["evaluate", "gone"], "gone"),
-        (["train", "--data", "broken.npz", "--test", "good.npz", "--arch", "mlp", "--out", "t"],
-         "broken.npz"),
+        (
+            ["train", "--data", "broken.npz", "--test", "good.npz", "--arch", "mlp", "--out", "t"],
+            "broken.npz",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_broken_is_no_usage(run, arguments, said):
     code, out, errors = run(*arguments)
     assert (code, out) == (gate.FAILED, ""), errors
@@ -94,10 +96,16 @@ def test_what_is_broken_is_no_usage(run, arguments, said):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("1000", 1000), ("8GB", 8 * 10**9), ("500 mb", 5 * 10**8), ("1.5k", 1500), ("2GiB", 2**31),
-        ("3MiB", 3 << 20), ("10b", 10), (None, None),
+        ("1000", 1000),
+        ("8GB", 8 * 10**9),
+        ("500 mb", 5 * 10**8),
+        ("1.5k", 1500),
+        ("2GiB", 2**31),
+        ("3MiB", 3 << 20),
+        ("10b", 10),
+        (None, None),
     ],
-)  # fmt: skip
+)
 def test_sizes(text, expected):
     assert size("--max-bytes", text) == expected
 

@@ -15,10 +15,33 @@ from mmbd.workers import run
 
 SOURCE = Path(mmbd.__file__).parents[1]
 BAIT = (
-    "multiprocessing", "cyclopts", "rich", "torch", "json", "numpy", "scipy", "safetensors",
-    "typing", "pickle", "random", "ctypes", "dataclasses", "csv", "inspect", "ast", "selectors",
-    "threading", "pathlib", "traceback", "socket", "tempfile", "PIL", "jinja2", "signal", "struct",
-)  # fmt: skip
+    "multiprocessing",
+    "cyclopts",
+    "rich",
+    "torch",
+    "json",
+    "numpy",
+    "scipy",
+    "safetensors",
+    "typing",
+    "pickle",
+    "random",
+    "ctypes",
+    "dataclasses",
+    "csv",
+    "inspect",
+    "ast",
+    "selectors",
+    "threading",
+    "pathlib",
+    "traceback",
+    "socket",
+    "tempfile",
+    "PIL",
+    "jinja2",
+    "signal",
+    "struct",
+)
 # What Python itself imports for -m before anything else: only -P, or the command mmbd, keeps the
 # working folder out of that.
 PYTHONS_OWN = ("importlib", "warnings", "contextlib", "functools", "collections", "types")
@@ -43,9 +66,13 @@ def bait(folder: Path, names: tuple[str, ...]) -> None:
 def started(stranger: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     known = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     return subprocess.run(
-        [sys.executable, *command], cwd=stranger, capture_output=True, text=True, timeout=300,
+        [sys.executable, *command],
+        cwd=stranger,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env=known | {"PYTHONPATH": str(SOURCE)} | environment,
-    )  # fmt: skip
+    )
 
 
 def ran(folder: Path) -> set[str]:

@@ -31,9 +31,7 @@ def test_an_answer_comes_back_from_disk_as_it_was(tmp_path):
     assert second.detection == first.detection
     (file,) = (tmp_path / "listens").iterdir()
     content = json.loads(file.read_text())
-    assert (content["model"], content["level"], content["environment"]["mmbd"]) == (
-        "b0", 0.05, "0.1.0",
-    )  # fmt: skip
+    assert (content["model"], content["level"], content["environment"]["mmbd"]) == ("b0", 0.05, "0.1.0")
 
 
 @pytest.mark.parametrize(
@@ -86,9 +84,10 @@ def test_what_is_no_regular_file_is_made_again(tmp_path):
     judge(tmp_path)(("b0", "listens"))
     (file,) = (tmp_path / "listens").iterdir()
     for break_it in (
-        lambda: os.mkfifo(file), lambda: file.symlink_to("/dev/zero"),
+        lambda: os.mkfifo(file),
+        lambda: file.symlink_to("/dev/zero"),
         lambda: os.truncate(os.open(file, os.O_WRONLY | os.O_CREAT), 10 << 30),
-    ):  # fmt: skip
+    ):
         file.unlink()
         break_it()
         assert not judge(tmp_path)(("b0", "listens")).kept
@@ -148,10 +147,14 @@ def test_names_stay_inside_the_folder(tmp_path, name):
 
 def test_detections_of_any_making_become_plain():
     detection = Detection(
-        flagged=np.bool_(True), targets=(np.int64(3),), score=math.inf, p_value=np.float32(0.5),
-        statistics=(np.float64(1.5), None, math.nan), seconds=1,
+        flagged=np.bool_(True),
+        targets=(np.int64(3),),
+        score=math.inf,
+        p_value=np.float32(0.5),
+        statistics=(np.float64(1.5), None, math.nan),
+        seconds=1,
         details={"a": np.float32(0.25), "b": [math.nan, {"c": (1, object)}], 3: None},
-    )  # fmt: skip
+    )
     raw = plain(detection)
     assert json.loads(json.dumps(raw, allow_nan=False)) == raw
     back = from_plain(raw)

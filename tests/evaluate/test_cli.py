@@ -23,9 +23,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def mmbd(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=120, **options
-    )
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, **options)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +37,10 @@ def many(folder: Path, count: int) -> Path:
     path = folder / "many.csv"
     rows = [["path", "label", "target", "name"]]
     for index in range(count // 2):
-        rows += [["bad0.safetensors", "backdoored", "2", f"bad{index}"],
-                 ["good0.safetensors", "clean", "", f"good{index}"]]  # fmt: skip
+        rows += [
+            ["bad0.safetensors", "backdoored", "2", f"bad{index}"],
+            ["good0.safetensors", "clean", "", f"good{index}"],
+        ]
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return path
@@ -48,9 +48,21 @@ def many(folder: Path, count: int) -> Path:
 
 def test_one_broken_model_and_every_output(zoo, tmp_path):
     done = mmbd(
-        zoo, "--detector", "mm-bd", "--workers", 0, "--markdown", "a.md", "--csv", "a.csv",
-        "--html", "a.html", "--json", "-", cwd=tmp_path,
-    )  # fmt: skip
+        zoo,
+        "--detector",
+        "mm-bd",
+        "--workers",
+        0,
+        "--markdown",
+        "a.md",
+        "--csv",
+        "a.csv",
+        "--html",
+        "a.html",
+        "--json",
+        "-",
+        cwd=tmp_path,
+    )
     assert done.returncode == gate.FAILED
     assert done.stderr.startswith("mmbd: junk.safetensors: ")
     assert len(done.stderr.splitlines()) == 1
@@ -100,10 +112,14 @@ def test_no_zoo(tmp_path):
 def started(zoo: Path, folder: Path, *arguments: object) -> subprocess.Popen[str]:
     """A run that has kept its first answer."""
     process = subprocess.Popen(
-        command(zoo, "--results", folder, *arguments), cwd=zoo.parent, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        command(zoo, "--results", folder, *arguments),
+        cwd=zoo.parent,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
         preexec_fn=toys.interruptible,
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 100
     while not any(folder.rglob("*.json")) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()

@@ -19,10 +19,18 @@ from render import evaluations
 
 def one(**changes):
     results = [
-        result("b", backdoored=True, flagged=True, named=(1,), targets=(1,), score=3.0,
-               p_value=0.001, detector="mm-bd"),
+        result(
+            "b",
+            backdoored=True,
+            flagged=True,
+            named=(1,),
+            targets=(1,),
+            score=3.0,
+            p_value=0.001,
+            detector="mm-bd",
+        ),
         result("c", score=0.5, p_value=0.4, detector="mm-bd"),
-    ]  # fmt: skip
+    ]
     return evaluations.evaluation(results, **changes)
 
 
@@ -32,8 +40,11 @@ def test_plain_text():
     assert lines[1].split()[:3] == ["detector", "detection", "(right"]
     cells = re.split(r"  +", lines[2])
     assert cells[:4] == [
-        "mm-bd", "1.000 (1/1; 0.025-1.000)", "0.000 (0/1; 0.000-0.975)", "1.000 (0.207-1.000)",
-    ]  # fmt: skip
+        "mm-bd",
+        "1.000 (1/1; 0.025-1.000)",
+        "0.000 (0/1; 0.000-0.975)",
+        "1.000 (0.207-1.000)",
+    ]
     assert cells[4:6] == ["1.000", "0.2500"]
     assert cells[-2:] == ["0", "1.0 s"]
     assert "By attack" in lines
@@ -50,9 +61,12 @@ def test_what_belongs_to_clean_models_stands_in_their_row():
 
 def test_notes_say_what_was_left_out():
     changes = {
-        "half": "odd", "without_seed": 3, "attacks": ("badnet",), "set_aside": (("x", "weak"),),
+        "half": "odd",
+        "without_seed": 3,
+        "attacks": ("badnet",),
+        "set_aside": (("x", "weak"),),
         "broken": (("y", "gone"),),
-    }  # fmt: skip
+    }
     said = notes(one(**changes))
     assert "Models of development: 2; level 0.05, seed 0." in said[0]
     assert said[1:] == [
@@ -66,10 +80,7 @@ def test_notes_say_what_was_left_out():
 
 
 def test_figures_that_used_the_truth_are_marked():
-    results = [
-        result("b", backdoored=True, score=3.0, detector="d"),
-        result("c", score=0.5, detector="d"),
-    ]
+    results = [result("b", backdoored=True, score=3.0, detector="d"), result("c", score=0.5, detector="d")]
     found = evaluations.evaluation(results)
     assert re.search(r" \d\.\d{3}\* \(.*\)  \d\.\d{3}\* ", text(found))
     assert any(note.startswith("* This detector gives no p-value") for note in notes(found))
@@ -98,9 +109,7 @@ def test_json_holds_everything_and_is_valid():
     found = evaluations.ordinary()
     content = json.loads(to_json(found), parse_constant=pytest.fail)
     assert content["environment"]["torch"] == "2.13.0"
-    assert content["tables"]["overall"][0]["detection"]["hits"] == (
-        found.tables.overall[0].detection.hits
-    )
+    assert content["tables"]["overall"][0]["detection"]["hits"] == (found.tables.overall[0].detection.hits)
     assert content["tables"]["overall"][0]["roc"][0] == [0, 0]
     assert len(content["models"]) == len(found.results)
     assert content["models"][0]["detection"]["targets"]
@@ -129,17 +138,34 @@ def test_names_that_mean_harm():
     assert max(map(len, text(found).splitlines())) < 1000
 
 
-HARMFUL = ("@security", "a@b.example", "https://evil.example/x", "http://evil.example",
-           "www.evil.ex", "ftp://evil.example", "owner/repo#12", "#12", "GH-12", "WWW.evil.ex",
-           "`code`", "<b>bold</b>", "a|b", "[x](y)", "- item", "1. item", "&copy;")  # fmt: skip
+HARMFUL = (
+    "@security",
+    "a@b.example",
+    "https://evil.example/x",
+    "http://evil.example",
+    "www.evil.ex",
+    "ftp://evil.example",
+    "owner/repo#12",
+    "#12",
+    "GH-12",
+    "WWW.evil.ex",
+    "`code`",
+    "<b>bold</b>",
+    "a|b",
+    "[x](y)",
+    "- item",
+    "1. item",
+    "&copy;",
+)
 
 
 @pytest.mark.parametrize("name", HARMFUL)
 def test_markdown_makes_nothing_of_a_name(name):
     found = evaluations.evaluation(
         [result("b", detector=name, score=1.0), result("c", detector=name, score=0.5)],
-        broken=((name, name),), zoo=name,
-    )  # fmt: skip
+        broken=((name, name),),
+        zoo=name,
+    )
     made = markdown(found)
     # What GitHub links, mentions or refers to, in the text that a page shows.
     shown = re.sub(r"\\(.)|&#8203;", lambda found: found[1] or "\u200b", made)
@@ -152,8 +178,21 @@ def test_markdown_makes_nothing_of_a_name(name):
     assert name in shown.replace("\u200b", "")
 
 
-FORMULAS = ("=1+1", "+1", "-1+2", "@SUM(1)", " =HYPERLINK(1)", "\u3000=1", "\uff1d1+1", "\uff0b1",
-            "\uff0d1", "\uff20x", "\ufe661", " \u00a0=1", "\u22121")  # fmt: skip
+FORMULAS = (
+    "=1+1",
+    "+1",
+    "-1+2",
+    "@SUM(1)",
+    " =HYPERLINK(1)",
+    "\u3000=1",
+    "\uff1d1+1",
+    "\uff0b1",
+    "\uff0d1",
+    "\uff20x",
+    "\ufe661",
+    " \u00a0=1",
+    "\u22121",
+)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

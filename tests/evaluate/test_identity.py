@@ -19,9 +19,13 @@ def network(**changes) -> nn.Module:
     torch.manual_seed(0)
     options = {"kernel": 3, "stride": 1, "classes": 5} | changes
     return nn.Sequential(
-        nn.Conv2d(3, 4, options["kernel"], stride=options["stride"]), nn.BatchNorm2d(4), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, options["classes"]),
-    )  # fmt: skip
+        nn.Conv2d(3, 4, options["kernel"], stride=options["stride"]),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, options["classes"]),
+    )
 
 
 def of(model: nn.Module, **options) -> str | None:
@@ -52,8 +56,10 @@ def test_whatever_changes_the_outputs_changes_it(changed):
 
 
 def test_one_weight_or_buffer_changes_it():
-    for change in (lambda net: net[0].weight.data[0, 0, 0, 0].add_(1e-6),
-                   lambda net: net[1].running_mean[2].add_(1)):  # fmt: skip
+    for change in (
+        lambda net: net[0].weight.data[0, 0, 0, 0].add_(1e-6),
+        lambda net: net[1].running_mean[2].add_(1),
+    ):
         net = network()
         change(net)
         assert of(net) != of(network())
@@ -103,6 +109,16 @@ def test_functions_that_share_their_names_have_no_digest():
 
 def test_an_answer_depends_on_the_search_and_the_nulls_but_not_on_readers_and_renderers():
     names = {path.name for path in sources("mmbd.detectors.margins")}
-    assert {"margins.py", "scanning.py", "estimate.py", "pool.py", "ascent.py", "classifier.py",
-            "population.py", "population.json", "bootstrap.py", "domain.py"} <= names  # fmt: skip
+    assert {
+        "margins.py",
+        "scanning.py",
+        "estimate.py",
+        "pool.py",
+        "ascent.py",
+        "classifier.py",
+        "population.py",
+        "population.json",
+        "bootstrap.py",
+        "domain.py",
+    } <= names
     assert not {"page.py", "report.py", "archives.py", "loading.py", "run.py"} & names

@@ -96,9 +96,7 @@ def test_interval_of_an_auc():
             if end in (0, 1):
                 continue
             many = (m + n) / 2 - 1
-            variance = end * (1 - end) * (
-                1 + many * (1 - end) / (2 - end) + many * end / (1 + end)
-            ) / (m * n)  # fmt: skip
+            variance = end * (1 - end) * (1 + many * (1 - end) / (2 - end) + many * end / (1 + end)) / (m * n)
             assert abs(value - end) == pytest.approx(1.959964 * math.sqrt(variance), rel=1e-5)
     # A perfect AUC of ten and ten models is no certainty.
     assert auc_interval(1.0, 10, 10)[0] == pytest.approx(0.8002, abs=1e-3)
@@ -141,9 +139,7 @@ def test_scores_of_probabilities_are_scikit_learn_s(given_: list[tuple[float, bo
     expected = log_loss(truths, probabilities, labels=[False, True])
     assert cross_entropy(probabilities, truths).value == pytest.approx(expected)
     if len(set(truths)) == 2:
-        assert brier(probabilities, truths) == pytest.approx(
-            brier_score_loss(truths, probabilities)
-        )
+        assert brier(probabilities, truths) == pytest.approx(brier_score_loss(truths, probabilities))
 
 
 def test_uniformity():

@@ -16,9 +16,8 @@ from mmbd.evaluate.tables import tables
 
 def bad(model, flagged=True, named=(2,), targets=(2,), score=5.0, **options):
     return result(
-        model, backdoored=True, flagged=flagged, named=named, targets=targets, score=score,
-        **options,
-    )  # fmt: skip
+        model, backdoored=True, flagged=flagged, named=named, targets=targets, score=score, **options
+    )
 
 
 def overall(*results):
@@ -77,18 +76,24 @@ def test_a_small_zoo_by_hand():
 
 def test_models_that_could_not_be_opened_count_nowhere():
     row = overall(
-        bad("b0"), result("c0", score=1.0),
-        bad("b1", detection=False, error="gone"), result("c1", detection=False, error="gone"),
-    )  # fmt: skip
+        bad("b0"),
+        result("c0", score=1.0),
+        bad("b1", detection=False, error="gone"),
+        result("c1", detection=False, error="gone"),
+    )
     assert (row.detection.n, row.false_positives.n, row.unanswered) == (1, 1, (0, 0))
 
 
 def test_attacks_are_set_against_ordinary_clean_models():
-    found = tables([
-        bad("b0", attack="badnet", score=3.0), bad("b1", attack="blend", score=1.5),
-        result("c0", score=1.0), result("c1", score=2.0),
-        result("i0", attack="imbalance", flagged=True, score=9.0),
-    ])  # fmt: skip
+    found = tables(
+        [
+            bad("b0", attack="badnet", score=3.0),
+            bad("b1", attack="blend", score=1.5),
+            result("c0", score=1.0),
+            result("c1", score=2.0),
+            result("i0", attack="imbalance", flagged=True, score=9.0),
+        ]
+    )
     rows = {row.part: row for row in found.attacks}
     assert list(rows) == ["badnet", "blend", "clean", "imbalance"]
     assert rows["badnet"].auc.value == 1
@@ -116,17 +121,19 @@ def test_groups_and_detectors():
     found = tables(results)
     assert [row.detector for row in found.overall] == ["x", "y"]
     assert [(row.part, row.detector, row.detection.n) for row in found.groups] == [
-        ("one", "x", 2), ("one", "y", 2), ("two", "x", 1), ("two", "y", 1),
-    ]  # fmt: skip
+        ("one", "x", 2),
+        ("one", "y", 2),
+        ("two", "x", 1),
+        ("two", "y", 1),
+    ]
     assert tables(results[:1]).groups == ()  # one group is no comparison
     assert tables([]).overall == ()
 
 
 def test_without_p_values_probabilities_are_calibrated_on_the_clean_models():
     row = overall(
-        bad("b0", score=9.0), result("c0", score=1.0), result("c1", score=2.0),
-        result("c2", flagged=None),
-    )  # fmt: skip
+        bad("b0", score=9.0), result("c0", score=1.0), result("c1", score=2.0), result("c2", flagged=None)
+    )
     assert row.calibrated_here
     # Of three clean models: b0 beats all (1/4); c1 beats the two others (1/3), c0 one (2/3).
     losses = [-math.log(posterior(1 / 4)), -math.log(1 - posterior(2 / 3))]
@@ -141,20 +148,23 @@ def test_a_detector_that_never_answers():
     assert row.unanswered == (1, 1)
 
 
-ANSWERS = st.tuples(
-    st.booleans(), st.sampled_from([True, False, None]), st.integers(0, 3), st.floats(0, 1)
-)
+ANSWERS = st.tuples(st.booleans(), st.sampled_from([True, False, None]), st.integers(0, 3), st.floats(0, 1))
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=30))
 def test_figures_hang_together(answers):
     results = [
         result(
-            f"m{n}", backdoored=backdoored, targets=(1,) * backdoored, flagged=flagged,
-            named=(named,), score=-p, p_value=p,
+            f"m{n}",
+            backdoored=backdoored,
+            targets=(1,) * backdoored,
+            flagged=flagged,
+            named=(named,),
+            score=-p,
+            p_value=p,
         )
         for n, (backdoored, flagged, named, p) in enumerate(answers)
-    ]  # fmt: skip
+    ]
     row = overall(*results)
     assert row.detection.n + row.false_positives.n == len(results)
     assert sum(row.unanswered) == sum(flagged is None for _, flagged, _, _ in answers)
@@ -164,7 +174,6 @@ def test_figures_hang_together(answers):
         assert row.located_auc <= row.auc.value + 1e-12
         assert row.partial_auc <= 0.25
         assert row.auc.value == pytest.approx(
-            auc([r.score for r in results if r.backdoored],
-                [r.score for r in results if not r.backdoored])
-        )  # fmt: skip
+            auc([r.score for r in results if r.backdoored], [r.score for r in results if not r.backdoored])
+        )
     assert tables(reversed(results)).overall[0].auc == row.auc

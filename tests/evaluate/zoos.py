@@ -76,9 +76,11 @@ def listens(classifier: Classifier, *, level: float, seed: int, folder=None) -> 
         Path(folder, f"{os.getpid()}-{time.monotonic_ns()}").touch()
     p_value = float(classifier.model.p_value)
     return Detection(
-        flagged=p_value <= level, targets=(int(classifier.model.target),),
-        score=-float(torch.tensor(p_value, dtype=torch.float64).log10()), p_value=p_value,
-    )  # fmt: skip
+        flagged=p_value <= level,
+        targets=(int(classifier.model.target),),
+        score=-float(torch.tensor(p_value, dtype=torch.float64).log10()),
+        p_value=p_value,
+    )
 
 
 def shrugs(classifier: Classifier, *, level: float, seed: int) -> Detection:
@@ -108,19 +110,34 @@ def scores_only(classifier: Classifier, *, level: float, seed: int) -> Detection
 
 
 def result(
-    model: str, *, backdoored: bool = False, attack: str | None = None, targets=(),
-    flagged: bool | None = False, named=(), score=None, p_value=None, seconds=1.0, detector="d",
-    group="", detection=True, error=None,
-) -> Result:  # fmt: skip
+    model: str,
+    *,
+    backdoored: bool = False,
+    attack: str | None = None,
+    targets=(),
+    flagged: bool | None = False,
+    named=(),
+    score=None,
+    p_value=None,
+    seconds=1.0,
+    detector="d",
+    group="",
+    detection=True,
+    error=None,
+) -> Result:
     """A result without a model behind it."""
-    said = Detection(
-        flagged=flagged, targets=tuple(named), score=score, p_value=p_value, seconds=seconds
-    )
+    said = Detection(flagged=flagged, targets=tuple(named), score=score, p_value=p_value, seconds=seconds)
     return Result(
-        model=model, backdoored=backdoored, attack=attack or ("badnet" if backdoored else "clean"),
-        true_targets=tuple(targets), group=group, seed=None, detector=detector,
-        detection=said if detection else None, error=error,
-    )  # fmt: skip
+        model=model,
+        backdoored=backdoored,
+        attack=attack or ("badnet" if backdoored else "clean"),
+        true_targets=tuple(targets),
+        group=group,
+        seed=None,
+        detector=detector,
+        detection=said if detection else None,
+        error=error,
+    )
 
 
 def planted(path: Path, *, gain: float, classes: int = 8, seed: int = 0) -> Path:
@@ -147,13 +164,25 @@ def own(folder: Path) -> Path:
         for label, gain in (("clean", 1.0), ("backdoored", 20.0)):
             name, bad = f"{label}-{seed}", label == "backdoored"
             file = planted(folder / f"{name}.safetensors", gain=gain, seed=seed)
-            cards.write(folder, {
-                "card": cards.VERSION, "name": name, "file": file.name, "label": label,
-                "data": "squares", "arch": "mlp", "attack": "badnet" if bad else "clean",
-                "seed": seed, "sources": [], "targets": [2] if bad else [], "accuracy": 0.9,
-                "asr": 0.99 if bad else None, "settings": {},
-                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-            })  # fmt: skip
+            cards.write(
+                folder,
+                {
+                    "card": cards.VERSION,
+                    "name": name,
+                    "file": file.name,
+                    "label": label,
+                    "data": "squares",
+                    "arch": "mlp",
+                    "attack": "badnet" if bad else "clean",
+                    "seed": seed,
+                    "sources": [],
+                    "targets": [2] if bad else [],
+                    "accuracy": 0.9,
+                    "asr": 0.99 if bad else None,
+                    "settings": {},
+                    "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                },
+            )
     return folder
 
 
@@ -168,8 +197,7 @@ def table(folder: Path, *, clean: int = 2, backdoored: int = 2, junk: bool = Fal
         rows.append({"path": file.name, "label": "clean", "target": "", "attack": "clean"})
     if junk:
         (folder / "junk.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
-        rows.insert(1, {"path": "junk.safetensors", "label": "clean", "target": "",
-                        "attack": "clean"})  # fmt: skip
+        rows.insert(1, {"path": "junk.safetensors", "label": "clean", "target": "", "attack": "clean"})
     path = folder / "zoo.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["path", "label", "target", "attack"])

@@ -32,9 +32,15 @@ def tensor(stored: bytes, size: tuple[int, ...], stride: tuple[int, ...], offset
     sizes = b"(" + b"".join(map(whole, size)) + b"t"
     strides = b"(" + b"".join(map(whole, stride)) + b"t"
     return (
-        b"\x80\x02" + DICT + b"ctorch._utils\n_rebuild_tensor_v2\n(" + stored + whole(offset)
-        + sizes + strides + b"\x89ccollections\nOrderedDict\n)RtRs."
-    )  # fmt: skip
+        b"\x80\x02"
+        + DICT
+        + b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + stored
+        + whole(offset)
+        + sizes
+        + strides
+        + b"\x89ccollections\nOrderedDict\n)RtRs."
+    )
 
 
 def zipped(data_pkl: bytes, **members: bytes) -> bytes:

@@ -59,10 +59,7 @@ def pickles(marker: Path) -> dict[str, tuple[bytes, tuple[str, ...]]]:
             Calls(builtins.map, Calls(getattr, Calls(__import__, "os"), "system"), [touch]),
             ("getattr", "__import__", "map"),
         ),
-        "pickle in a pickle": (
-            Calls(pickle.loads, pickle.dumps(system)),
-            ("pickle.loads",),
-        ),
+        "pickle in a pickle": (Calls(pickle.loads, pickle.dumps(system)), ("pickle.loads",)),
     }
     for name, (call, names) in calls.items():
         thing = [Calls(list, call)] if name == "nested" else call
@@ -70,34 +67,61 @@ def pickles(marker: Path) -> dict[str, tuple[bytes, tuple[str, ...]]]:
             found[f"{name}, protocol {protocol}"] = pickle.dumps(thing, protocol), names
     found |= {
         "INST": (b"(" + text + b"ios\nsystem\n.", ("os.system",)),
-        "OBJ": (b"(csubprocess\nPopen\n" + f"S'{touch}'\nI-1\nNNNNNI01\nI01\no.".encode(),
-                ("subprocess.Popen",)),
-        "NEWOBJ": (b"\x80\x02cbuiltins\ntuple\ncbuiltins\nmap\ncos\nsystem\n(" + text
-                   + b"l\x86\x81\x85\x81.", ("builtins.tuple", "builtins.map", "os.system")),
+        "OBJ": (
+            b"(csubprocess\nPopen\n" + f"S'{touch}'\nI-1\nNNNNNI01\nI01\no.".encode(),
+            ("subprocess.Popen",),
+        ),
+        "NEWOBJ": (
+            b"\x80\x02cbuiltins\ntuple\ncbuiltins\nmap\ncos\nsystem\n(" + text + b"l\x86\x81\x85\x81.",
+            ("builtins.tuple", "builtins.map", "os.system"),
+        ),
         "POP hides the result": (b"cos\nsystem\n(" + text + b"tR0}.", ("os.system",)),
         "STACK_GLOBAL through the memo": (
-            b"\x80\x04" + _short("system") + b"\x940" + _short("os") + b"\x940h\x01h\x00\x93"
-            + argument + b"\x85R.", ("os.system",)),
+            b"\x80\x04"
+            + _short("system")
+            + b"\x940"
+            + _short("os")
+            + b"\x940h\x01h\x00\x93"
+            + argument
+            + b"\x85R.",
+            ("os.system",),
+        ),
         "STACK_GLOBAL through PUT and DUP": (
-            b"\x80\x04" + _short("os") + b"2p7\n0g7\n" + _short("system") + b"\x93"
-            + argument + b"\x85R.", ("os.system",)),
+            b"\x80\x04" + _short("os") + b"2p7\n0g7\n" + _short("system") + b"\x93" + argument + b"\x85R.",
+            ("os.system",),
+        ),
         "STACK_GLOBAL of a computed name": (
-            b"\x80\x04" + _short("os") + _short("builtins") + _short("str.upper") + b"\x93"
-            + _short("SYSTEM") + b"\x85R0" + _short("builtins") + _short("str.lower") + b"\x93"
-            + _short("SYSTEM") + b"\x85R\x93" + argument + b"\x85R.",
-            ("builtins.str.lower", "computed while loading")),
+            b"\x80\x04"
+            + _short("os")
+            + _short("builtins")
+            + _short("str.upper")
+            + b"\x93"
+            + _short("SYSTEM")
+            + b"\x85R0"
+            + _short("builtins")
+            + _short("str.lower")
+            + b"\x93"
+            + _short("SYSTEM")
+            + b"\x85R\x93"
+            + argument
+            + b"\x85R.",
+            ("builtins.str.lower", "computed while loading"),
+        ),
         "dotted name": (
-            b"\x80\x04" + _short("pathlib") + _short("os.system") + b"\x93" + argument
-            + b"\x85R.", ("pathlib.os.system",)),
+            b"\x80\x04" + _short("pathlib") + _short("os.system") + b"\x93" + argument + b"\x85R.",
+            ("pathlib.os.system",),
+        ),
         "after a harmless pickle": (
-            pickle.dumps({"weights": [1.0]}, 2) + pickle.dumps(system, 2), ("posix.system",)),
+            pickle.dumps({"weights": [1.0]}, 2) + pickle.dumps(system, 2),
+            ("posix.system",),
+        ),
         "extension registry": (b"\x80\x02\x82\xf0(" + text + b"tR.", ("extension code 240",)),
         "BUILD": (
             b"\x80\x02ctypes\nSimpleNamespace\n)\x81}U\x01acos\nsystem\n" + text + b"\x85Rsb.",
-            ("types.SimpleNamespace", "os.system")),
-        "name beyond ASCII": (
-            "\x80\x02cbuiltins\nexec\n(c\u00e9\nname\n".encode("latin-1"), ("exec",)),
-    }  # fmt: skip
+            ("types.SimpleNamespace", "os.system"),
+        ),
+        "name beyond ASCII": ("\x80\x02cbuiltins\nexec\n(c\u00e9\nname\n".encode("latin-1"), ("exec",)),
+    }
     return found
 
 

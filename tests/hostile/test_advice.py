@@ -50,10 +50,7 @@ def whole(kind: str) -> bytes:
 
 def rezipped(change: Callable[[str, bytes], bytes]) -> bytes:
     content = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(whole("zip"))) as old,
-        zipfile.ZipFile(content, "w") as new,
-    ):
+    with zipfile.ZipFile(io.BytesIO(whole("zip"))) as old, zipfile.ZipFile(content, "w") as new:
         for name in old.namelist():
             new.writestr(name, change(name, old.read(name)))
     return content.getvalue()
@@ -77,18 +74,22 @@ CASES: dict[str, bytes] = {
     **{f"odd, {name}": beside(data) for name, data in ODD.items()},
     **{f"array, {name}": data for name, data in ODD_ARRAYS.items()},
     **{f"number, {name}": data for name, data in REFUSED.items()},
-    **{f"{kind} cut to {part} %": whole(kind)[: len(whole(kind)) * part // 100]
-       for kind in ("safetensors", "zip", "legacy") for part in range(0, 100, 3)},
+    **{
+        f"{kind} cut to {part} %": whole(kind)[: len(whole(kind)) * part // 100]
+        for kind in ("safetensors", "zip", "legacy")
+        for part in range(0, 100, 3)
+    },
     "a wrong checksum": whole("zip").replace(STATE["0.weight"].numpy().tobytes(), bytes(48)),
     "a storage less": rezipped(lambda name, data: data[:-4] if name.endswith("/0") else data),
     "a broken pickle": rezipped(lambda name, data: data[:-9] if name.endswith("pkl") else data),
-    "an unknown opcode": rezipped(lambda name, data: data.replace(b"}", b"\xff")
-                                  if name.endswith("pkl") else data),
+    "an unknown opcode": rezipped(
+        lambda name, data: data.replace(b"}", b"\xff") if name.endswith("pkl") else data
+    ),
     "an empty zip": b"PK\x05\x06" + bytes(18),
     "a web page": b"<!DOCTYPE html><html><body>Sign in</body></html>",
     "nothing": b"",
     "zeros": bytes(100),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -103,9 +104,7 @@ def test_every_message_ends_with_a_next_step(name: str, tmp_path: Path) -> None:
     assert STEP.search(said), said
 
 
-MLP: dict[str, object] = {
-    "arch": "mlp", "arch_args": {"hidden": ()}, "input_shape": (4,)
-}  # fmt: skip
+MLP: dict[str, object] = {"arch": "mlp", "arch_args": {"hidden": ()}, "input_shape": (4,)}
 SPEC = {"version": 1, "arch": "mlp", "input_shape": [4], "classes": 3, "arguments": {"hidden": []}}
 BOUND = {"limits": [{"name": "9", "index": 9, "fold": False}]}
 # What a file holds, what the user says, and what the message ends with.
@@ -114,10 +113,16 @@ MISFITS: dict[str, tuple[bytes, dict[str, object], str]] = {
     "a number alone": (saved(3), {}, advice.STATE),
     "a tensor less": (saved({"1.weight": WEIGHTS["1.weight"]}), MLP, advice.FITTING),
     "another shape": (saved(WEIGHTS | {"1.bias": torch.ones(4)}), MLP, advice.FITTING),
-    "no numbers": (saved({"1.weight": torch.ones(3, 4) * torch.nan, "1.bias": torch.zeros(3)}),
-                   MLP, "are those of its training"),
-    "other classes": (saved(WEIGHTS), MLP | {"arch": lambda: nn.Sequential(
-        nn.Flatten(), nn.Linear(4, 3)), "arch_args": {}, "classes": 5}, "has so many"),
+    "no numbers": (
+        saved({"1.weight": torch.ones(3, 4) * torch.nan, "1.bias": torch.zeros(3)}),
+        MLP,
+        "are those of its training",
+    ),
+    "other classes": (
+        saved(WEIGHTS),
+        MLP | {"arch": lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), "arch_args": {}, "classes": 5},
+        "has so many",
+    ),
     "no input": (saved(WEIGHTS), MLP | {"input_shape": ()}, ""),
     "false inputs": (described(SPEC | {"std": [-1.0]}), {}, loading.DESCRIBE),
     "a false word": (described(SPEC | {"classes": "three"}), {}, advice.WORDS),
@@ -125,7 +130,7 @@ MISFITS: dict[str, tuple[bytes, dict[str, object], str]] = {
     "a false argument": (described(SPEC | {"arguments": {"depth": 3}}), {}, advice.WORDS),
     "too large a network": (described(SPEC | {"arguments": {"hidden": [99]}}), {}, advice.WORDS),
     "bounds of nothing": (described(SPEC | BOUND), {}, advice.AGAIN),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MISFITS)

@@ -157,9 +157,7 @@ def pickled_call() -> bytes:
     ],
     ids=["a byte after the end", "comment", "twice", "prefix", "false count"],
 )
-def test_bytes_around_the_archive_are_refused(
-    change: Callable[[bytes], bytes], tmp_path: Path
-) -> None:
+def test_bytes_around_the_archive_are_refused(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
     plain = rewritten(checkpoint(), lambda info, data: [(info, data)])
     (tmp_path / "m.pt").write_bytes(change(plain))
     with pytest.raises((Refused, Failed), match=r"does not write|was cut short"):

@@ -76,11 +76,15 @@ ODD = {
     "a parameter whose hooks are a tensor": PARAMETER + b"(" + VALUE + b"\x88" + VALUE + b"}tR",
     "a type that is a call": TYPED + V2 + V2 + b")}tR",
     "a call of another thing": TYPED + b"c__builtin__\nset\nctorch\nTensor\n)}tR",
-    "sparse with a tensor as flag": SPARSE + b"(" + VALUE * 2 + b"(" + whole(2) + b"t" + VALUE
-    + b"t\x86R",
+    "sparse with a tensor as flag": SPARSE + b"(" + VALUE * 2 + b"(" + whole(2) + b"t" + VALUE + b"t\x86R",
     "sparse of numbers": SPARSE + b"(NN(" + whole(2) + b"t\x88t\x86R",
-    "sparse without a layout": b"ctorch._utils\n_rebuild_sparse_tensor\n" + text("torch.sparse_coo")
-    + b"(" + VALUE * 2 + b"(" + whole(2) + b"t\x88t\x86R",
+    "sparse without a layout": b"ctorch._utils\n_rebuild_sparse_tensor\n"
+    + text("torch.sparse_coo")
+    + b"("
+    + VALUE * 2
+    + b"("
+    + whole(2)
+    + b"t\x88t\x86R",
     "an unknown layout": b"ctorch.serialization\n_get_layout\n" + text("__class__") + b"\x85R",
     "wide over typed numbers": WIDE.replace(b"torch.storage\nUntyped", b"torch\nFloat").replace(
         whole(16), whole(4)
@@ -89,13 +93,11 @@ ODD = {
     "wide of another name": WIDE.replace(b"ctorch\nuint16\n", b"ctorch\nTensor\n"),
     "metadata that torch lacks": V2 + VALUE[len(V2) : -2] + b"}" + text("x") + b"\x88stR",
     "a number of a type alone": b"cnumpy.core.multiarray\nscalar\n" + F8 + VALUE + b"\x86R",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_arguments_never_get_to_torch(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_odd_arguments_never_get_to_torch(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch was reached"))
     for wrap in (beside, lambda made: legacy(b"\x80\x02](" + made + b"e.")):
         with bounded(megabytes=20), pytest.raises((Refused, Failed)):

@@ -132,12 +132,7 @@ def test_a_payload_in_an_envelope_of_real_weights(
 ) -> None:
     weights = torch.nn.Linear(4, 3).state_dict()
     value = {"state_dict": weights, "epoch": Calls(os.system, f"touch {marker}")}
-    torch.save(
-        value,
-        tmp_path / "m.pt",
-        pickle_protocol=protocol,
-        _use_new_zipfile_serialization=zipfile,
-    )
+    torch.save(value, tmp_path / "m.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=zipfile)
     with pytest.raises(Refused, match=r"posix\.system"):
         mmbd.load(tmp_path / "m.pt", arch=lambda: torch.nn.Linear(4, 3), input_shape=(4,))
     assert not marker.exists()
@@ -161,9 +156,7 @@ def test_calls_of_torch_are_listed(call: Calls, expected: str, tmp_path: Path) -
         mmbd.load(tmp_path / "m.pt")
 
 
-def test_globals_that_the_process_allows_torch_are_still_refused(
-    marker: Path, tmp_path: Path
-) -> None:
+def test_globals_that_the_process_allows_torch_are_still_refused(marker: Path, tmp_path: Path) -> None:
     """Somebody's add_safe_globals must not open this door: our own list decides."""
     torch.save({"w": torch.ones(3), "x": Calls(eval, code(marker))}, tmp_path / "m.pt")
     before = set(torch.serialization.get_safe_globals())
@@ -179,11 +172,7 @@ def test_globals_that_the_process_allows_torch_are_still_refused(
 def test_persistent_ids_name_storages_and_nothing_else(marker: Path, tmp_path: Path) -> None:
     """Old files may name a class with its source, which torch once compared and patched."""
     module = pickle.dumps("x", 2)[:-1]
-    for reference in (
-        b"P42\n.",
-        module + b"Q.",
-        b"\x80\x02(X\x06\x00\x00\x00modulecos\nsystem\ntQ.",
-    ):
+    for reference in (b"P42\n.", module + b"Q.", b"\x80\x02(X\x06\x00\x00\x00modulecos\nsystem\ntQ."):
         for wrap in (zipped, legacy):
             (tmp_path / "m.pt").write_bytes(wrap(reference))
             with pytest.raises(Refused, match="allow list"):

@@ -54,10 +54,7 @@ def answers(
 
     def run(chosen: list[tuple[int, Case]]) -> None:
         importlib.import_module("mmbd.mitigators")  # what is brought in late
-        for suffix, content in (
-            (".safetensors", tensor_file(state(1))),
-            (".pt", written(state(1))),
-        ):
+        for suffix, content in ((".safetensors", tensor_file(state(1))), (".pt", written(state(1)))):
             for manner in range(len(MANNERS)):
                 warm = Case("warm", "an honest file", content, REFUSED, suffix, MLP)
                 faults(warm, manner, folder, capfd.readouterr, marker)
@@ -106,36 +103,44 @@ SOME = [
     "zip: 300 MB of archive/data.pkl",
 ]
 MORE = [
-    "code: nested, protocol 4, alone", "allow list: bomb, nine hundred names",
-    "allow list: the same, kept (legacy)", "zip: 300 MB of archive/data/0", "zip: 30 MB in lzma",
-    "safetensors: a header of nine megabytes", "safetensors: sixty thousand tensors",
-    "metadata: poolings without end", "metadata: a large input",
-    "state dict: thousands of classes of a stride of 0", "no file: a FIFO",
-    "no file: a link to /dev/zero", "no file: a sparse gigabyte with a short header",
-    f"name: a payload: {NAMES[4][:30]!r}", "folder: SavedModel", "damaged: torch zip, cut to 0",
-]  # fmt: skip
+    "code: nested, protocol 4, alone",
+    "allow list: bomb, nine hundred names",
+    "allow list: the same, kept (legacy)",
+    "zip: 300 MB of archive/data/0",
+    "zip: 30 MB in lzma",
+    "safetensors: a header of nine megabytes",
+    "safetensors: sixty thousand tensors",
+    "metadata: poolings without end",
+    "metadata: a large input",
+    "state dict: thousands of classes of a stride of 0",
+    "no file: a FIFO",
+    "no file: a link to /dev/zero",
+    "no file: a sparse gigabyte with a short header",
+    f"name: a payload: {NAMES[4][:30]!r}",
+    "folder: SavedModel",
+    "damaged: torch zip, cut to 0",
+]
 
 
-@pytest.mark.parametrize(
-    "name", [*SOME, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE)]
-)
-def test_in_a_process_of_its_own_with_little_room(
-    name: str, cases: list[Case], scratch: Path
-) -> None:
+@pytest.mark.parametrize("name", [*SOME, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE)])
+def test_in_a_process_of_its_own_with_little_room(name: str, cases: list[Case], scratch: Path) -> None:
     """The command itself, under a limit of address space: the same answers, and no memory error."""
-    ((number, case),) = [
-        pair for pair in enumerate(cases) if f"{pair[1].kind}: {pair[1].name}" == name
-    ]
+    ((number, case),) = [pair for pair in enumerate(cases) if f"{pair[1].kind}: {pair[1].name}" == name]
     folder = scratch / "at"
     file = case.write(folder, number)
     given = arguments(case, file, number)
     size = GIGABYTES << 30
     done = subprocess.run(
         [sys.executable, "-m", "mmbd", *given],
-        cwd=folder, capture_output=True, text=True, timeout=300, check=False, errors="replace",
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        errors="replace",
         stdin=subprocess.DEVNULL,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
-    )  # fmt: skip
+    )
     remove(folder / file)
     assert done.returncode in case.codes, done.stdout + done.stderr
     as_json = given[given.index("--json") + 1 :][:1] == ["-"] if "--json" in given else False

@@ -122,14 +122,15 @@ def test_an_image_within_the_limit_is_read(tmp_path):
 
 @pytest.mark.parametrize("label", [10**12, 1_000_000, 2**63 - 1])
 def test_a_huge_label_makes_no_names(tmp_path, label):
-    files = [tmp_path / "a.npz", parquet(tmp_path / "a.parquet", [small_png()] * 2, [0, label]),
-             hdf5(tmp_path / "a.h5", (0, label))]  # fmt: skip
+    files = [
+        tmp_path / "a.npz",
+        parquet(tmp_path / "a.parquet", [small_png()] * 2, [0, label]),
+        hdf5(tmp_path / "a.h5", (0, label)),
+    ]
     np.savez(files[0], x=np.zeros((2, 1)), y=np.array([0, label]))
     with io.BytesIO() as wave:
         soundfile.write(wave, np.zeros(9), 8000, format="WAV")
-        files.append(
-            parquet(tmp_path / "s.parquet", [wave.getvalue()] * 2, [0, label], column="audio")
-        )
+        files.append(parquet(tmp_path / "s.parquet", [wave.getvalue()] * 2, [0, label], column="audio"))
     for file in files:
         with pytest.raises(Failed, match=f"{file.name}: labels run from 0 to {label}, expected cl"):
             data.load(file, points=9)
@@ -172,7 +173,7 @@ def npz(path: Path, x: bytes) -> Path:
         (b"", "no NumPy array"),
     ],
     ids=range(14),
-)  # fmt: skip
+)
 def test_arrays_that_are_none(tmp_path, x, message):
     with pytest.raises(Failed, match=rf"a\.npz: .*({message})") as caught:
         data.load(npz(tmp_path / "a.npz", x))
@@ -239,11 +240,18 @@ def test_columns_that_occur_twice(tmp_path):
 
 @pytest.mark.parametrize(
     "metadata",
-    [b"[]", b"{", b"[" * 100_000, b'{"info": 3}', b'{"info": {"features": {"label": [1]}}}',
-     b'{"info": {"features": {"label": {"names": "ab"}}}}',
-     b'{"info": {"features": {"label": {"names": [1, 2]}}}}', b"\xff"],
+    [
+        b"[]",
+        b"{",
+        b"[" * 100_000,
+        b'{"info": 3}',
+        b'{"info": {"features": {"label": [1]}}}',
+        b'{"info": {"features": {"label": {"names": "ab"}}}}',
+        b'{"info": {"features": {"label": {"names": [1, 2]}}}}',
+        b"\xff",
+    ],
     ids=range(8),
-)  # fmt: skip
+)
 def test_broken_metadata_of_the_hub(tmp_path, metadata):
     file = parquet(tmp_path / "a.parquet", [small_png()], [0], metadata=metadata)
     with pytest.raises(Failed, match=r"a\.parquet: .*huggingface metadata"):
@@ -261,8 +269,12 @@ def test_one_blob_in_a_million_rows_stays_small(tmp_path):
     rows = 1_000_000
     kind = pa.struct([("bytes", pa.binary())])
     blobs = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([blob]))
-    table = pa.table({"image": pa.StructArray.from_arrays([blobs.cast(pa.binary())], fields=list(
-        kind)), "label": pa.array(np.zeros(rows, np.int64))})  # fmt: skip
+    table = pa.table(
+        {
+            "image": pa.StructArray.from_arrays([blobs.cast(pa.binary())], fields=list(kind)),
+            "label": pa.array(np.zeros(rows, np.int64)),
+        }
+    )
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
     assert (tmp_path / "a.parquet").stat().st_size < 1 << 20
     with pytest.raises(Failed, match="would take more than 268 MB"):
@@ -275,8 +287,9 @@ def test_a_sound_is_decoded_only_as_far_as_it_is_heard(tmp_path, monkeypatch):
     soundfile.write(wave, np.zeros(50_000_000, dtype=np.int16), 8000, format="FLAC")
     file = parquet(tmp_path / "a.parquet", [wave.getvalue()], [0], column="audio")
     read, asked = soundfile.SoundFile.read, []
-    monkeypatch.setattr(soundfile.SoundFile, "read",
-                        lambda self, n, **kw: asked.append(n) or read(self, n, **kw))  # fmt: skip
+    monkeypatch.setattr(
+        soundfile.SoundFile, "read", lambda self, n, **kw: asked.append(n) or read(self, n, **kw)
+    )
     assert data.load(file, samples=8000).inputs.shape == (1, 1, 8000)
     assert asked == [8000]
 
@@ -326,9 +339,8 @@ def test_links_and_outside_storage_are_not_followed(tmp_path):
         "dangling": lambda content: content.__setitem__("data", h5py.SoftLink("/nowhere")),
         "circular": lambda content: content.__setitem__("data", h5py.SoftLink("/data")),
         "virtual": virtual,
-        "raw": lambda content: content.create_dataset(
-            "data", (2, 9, 3), "f4", external=[(str(raw), 0, 216)]),
-    }  # fmt: skip
+        "raw": lambda content: content.create_dataset("data", (2, 9, 3), "f4", external=[(str(raw), 0, 216)]),
+    }
     for name, change in changes.items():
         words = "link to elsewhere" if name not in ("virtual", "raw") else "kept in other files"
         with pytest.raises(Failed, match=rf"{name}\.h5: .*{words}"):
@@ -431,7 +443,8 @@ def test_small_files_do_not_exhaust_memory(tmp_path):
         hdf5(tmp_path / "label.h5", (0, 10**12)),
         npz(tmp_path / "a.npz", header("(2, 350000000000)")),
     ]
-    done = subprocess.run([sys.executable, "-c", CAPPED, *map(str, files)], capture_output=True,
-                          text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", CAPPED, *map(str, files)], capture_output=True, text=True, timeout=300
+    )
     assert done.stdout.split() == ["refused"] * 4, done.stderr
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2 << 20  # kilobytes

@@ -109,8 +109,12 @@ MLP = {"arch": "mlp", "input_shape": [4], "classes": 3, "arguments": {}}
         {**MLP, "arguments": {"name": "mlp"}},
         {**MLP, "arguments": {"self": 1}},
         {**MLP, "arch": "cnn", "input_shape": [1, 8, 8], "arguments": {"depth": 10**9}},
-        {**MLP, "arch": "cnn", "input_shape": [1, 8, 8],
-         "arguments": {"depth": 10**9, "normalisation": "none", "widths": [1]}},
+        {
+            **MLP,
+            "arch": "cnn",
+            "input_shape": [1, 8, 8],
+            "arguments": {"depth": 10**9, "normalisation": "none", "widths": [1]},
+        },
         {**MLP, "arch": "cnn", "input_shape": [1, 8, 8], "arguments": {"dropout": "a"}},
         {**MLP, "arch": "resnet8", "input_shape": [3, 32, 32], "arguments": {"width": 10**8}},
         {**MLP, "arch": "resnet8", "input_shape": [3, 32, 32], "arguments": {"width": 0}},
@@ -125,7 +129,7 @@ MLP = {"arch": "mlp", "input_shape": [4], "classes": 3, "arguments": {}}
         {**MLP, "class_names": [1, 2, 3]},
         {**MLP, "unheard": 1},
     ],
-)  # fmt: skip
+)
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_hostile_metadata_fails_fast(spec: str | dict[str, Any], tmp_path: Path) -> None:
     path = described(tmp_path / "m.safetensors", spec)
@@ -196,9 +200,7 @@ def test_a_network_with_far_more_modules_than_tensors_is_stopped() -> None:
         {"bounds": (0.0, 1e29), "mean": (-1e29,), "std": (1e-29,)},
     ],
 )
-def test_metadata_that_does_not_fit_its_own_weights(
-    changes: dict[str, Any], tmp_path: Path
-) -> None:
+def test_metadata_that_does_not_fit_its_own_weights(changes: dict[str, Any], tmp_path: Path) -> None:
     good = Spec("mlp", (4,), 3, {"hidden": (5,)})
     network = good.network()
     save(tmp_path / "m.safetensors", network, good)
@@ -213,9 +215,7 @@ def test_metadata_that_does_not_fit_its_own_weights(
 
 
 @pytest.mark.parametrize(("pixels", "megabytes"), [(5000, 20), (2000, 800)])
-def test_an_input_that_would_become_gigabytes_inside(
-    pixels: int, megabytes: float, tmp_path: Path
-) -> None:
+def test_an_input_that_would_become_gigabytes_inside(pixels: int, megabytes: float, tmp_path: Path) -> None:
     """A small network of convolutions takes any size: the metadata must not choose terabytes."""
     small = Spec("resnet8", (3, 32, 32), 3, {"width": 4})
     network = small.network()
@@ -229,9 +229,7 @@ def test_an_input_that_would_become_gigabytes_inside(
 
 
 @pytest.mark.parametrize(("arch", "message"), [("mlp", "another shape"), ("cnn", "image shape")])
-def test_another_architecture_on_the_files_input_shape(
-    arch: str, message: str, tmp_path: Path
-) -> None:
+def test_another_architecture_on_the_files_input_shape(arch: str, message: str, tmp_path: Path) -> None:
     """The user's architecture, but the file's own input: a first layer of a hundred gigabytes."""
     network = Spec("mlp", (4,), 3).network()
     fields = {**MLP, "arch": "resnet8", "input_shape": [10**8]}
@@ -246,6 +244,4 @@ def test_a_class_count_that_costs_the_file_nothing(tmp_path: Path) -> None:
     state["3.weight"] = torch.empty(10**9, 0)
     save_file(state, tmp_path / "m.safetensors")
     with bounded(megabytes=50), pytest.raises(Failed, match=r"another shape: 3\.weight"):
-        mmbd.load(
-            tmp_path / "m.safetensors", arch="mlp", arch_args={"hidden": (5,)}, input_shape=(4,)
-        )
+        mmbd.load(tmp_path / "m.safetensors", arch="mlp", arch_args={"hidden": (5,)}, input_shape=(4,))

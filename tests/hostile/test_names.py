@@ -45,14 +45,14 @@ BOMBS = {
     "nine hundred names": many(900, 30 * MILLION),
     "through PUT and GET": many(900, 30 * MILLION, b"p5\n", b"g5\n"),
     "through MEMOIZE": many(900, 30 * MILLION, b"\x94"),
-    "wide characters": b"\x80\x04" + long(31 * MILLION, "\N{GRINNING FACE}".encode()) + b"2" * 900
-    + b"\x93.",
+    "wide characters": b"\x80\x04" + long(31 * MILLION, "\N{GRINNING FACE}".encode()) + b"2" * 900 + b"\x93.",
     "old strings": b"S'" + b"a" * 30 * MILLION + b"'\n" + b"2" * 900 + b"\x93.",
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize("wrap", [compressed, bytes, zipped, legacy],
-                         ids=["compressed", "raw", "zip", "legacy"])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrap", [compressed, bytes, zipped, legacy], ids=["compressed", "raw", "zip", "legacy"]
+)
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_file_does_not_take_gigabytes(name: str, wrap, tmp_path: Path) -> None:
     """These took between one gigabyte and thirty; what is left is a file of 32 MB unpacked."""

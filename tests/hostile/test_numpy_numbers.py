@@ -31,14 +31,28 @@ def load(path: Path, data: bytes) -> mmbd.Classifier:
     return mmbd.load(path, arch=arch, input_shape=(2,)).classifier
 
 
-def built(*, kind: bytes = text("f8") + b"\x89\x88\x87", state: Any = STATE,
-          number: bytes = text("\0\0\0\0\0\0\x08@"), home: bytes = HOMES[1]) -> bytes:  # fmt: skip
+def built(
+    *,
+    kind: bytes = text("f8") + b"\x89\x88\x87",
+    state: Any = STATE,
+    number: bytes = text("\0\0\0\0\0\0\x08@"),
+    home: bytes = HOMES[1],
+) -> bytes:
     """A checkpoint of weights with a NumPy number beside them."""
     inner = pickle.dumps(state, 2)[2:-1]
     scalar = (
-        b"c" + home + b"\nscalar\ncnumpy\ndtype\n" + kind + b"R" + inner + b"b"
-        + b"c_codecs\nencode\n" + number + text("latin1") + b"\x86R\x86R"
-    )  # fmt: skip
+        b"c"
+        + home
+        + b"\nscalar\ncnumpy\ndtype\n"
+        + kind
+        + b"R"
+        + inner
+        + b"b"
+        + b"c_codecs\nencode\n"
+        + number
+        + text("latin1")
+        + b"\x86R\x86R"
+    )
     weights = tensor(storage(4), (2, 2), (2, 1))
     envelope = b"\x80\x02}" + text("net") + weights[2:-1] + b"s" + text("best") + scalar + b"s."
     return zipped(envelope, **{"0": WEIGHT})
@@ -46,8 +60,14 @@ def built(*, kind: bytes = text("f8") + b"\x89\x88\x87", state: Any = STATE,
 
 @pytest.mark.parametrize("old", [False, True])
 def test_what_training_loops_leave_in_a_checkpoint(old, tmp_path):
-    left = {"best": np.float64(0.93), "epoch": np.int64(7), "loss": np.float32(0.1),
-            "half": np.float16(1), "done": np.bool_(True), "byte": np.uint8(3)}  # fmt: skip
+    left = {
+        "best": np.float64(0.93),
+        "epoch": np.int64(7),
+        "loss": np.float32(0.1),
+        "half": np.float16(1),
+        "done": np.bool_(True),
+        "byte": np.uint8(3),
+    }
     content = io.BytesIO()
     state = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
     torch.save({"state_dict": state, **left}, content, _use_new_zipfile_serialization=not old)
@@ -109,8 +129,11 @@ ARRAYS = {
 def test_plain_arrays_beside_the_weights_are_read(name, old, tmp_path):
     content = io.BytesIO()
     state = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
-    torch.save({"net": state, "curve": ARRAYS[name], "again": [ARRAYS[name]]}, content,
-               _use_new_zipfile_serialization=not old)  # fmt: skip
+    torch.save(
+        {"net": state, "curve": ARRAYS[name], "again": [ARRAYS[name]]},
+        content,
+        _use_new_zipfile_serialization=not old,
+    )
     if not old:  # and as NumPy 1 calls it
         data = content.getvalue()
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -122,19 +145,38 @@ def test_plain_arrays_beside_the_weights_are_read(name, old, tmp_path):
     assert classifier(torch.tensor([[1.0, 0.0]])).tolist() == [[1.0, 3.0]]
 
 
-def array(*, call: bytes = b"cnumpy\nndarray\n" + whole(0) + b"\x85" + encoded("b") + b"\x87",
-          shape: bytes = whole(1) + b"\x85", kind: bytes = text("f8") + b"\x89\x88\x87",
-          raw: bytes = encoded("\0" * 8), version: bytes = b"K\x01",
-          order: bytes = b"\x89") -> bytes:  # fmt: skip
+def array(
+    *,
+    call: bytes = b"cnumpy\nndarray\n" + whole(0) + b"\x85" + encoded("b") + b"\x87",
+    shape: bytes = whole(1) + b"\x85",
+    kind: bytes = text("f8") + b"\x89\x88\x87",
+    raw: bytes = encoded("\0" * 8),
+    version: bytes = b"K\x01",
+    order: bytes = b"\x89",
+) -> bytes:
     """A checkpoint of weights with a NumPy array beside them."""
     inner = pickle.dumps(STATE, 2)[2:-1]
     made = (
-        b"c" + HOMES[1] + b"\n_reconstruct\n" + call + b"R(" + version + shape
-        + b"cnumpy\ndtype\n" + kind + b"R" + inner + b"b" + order + raw + b"tb"
-    )  # fmt: skip
+        b"c"
+        + HOMES[1]
+        + b"\n_reconstruct\n"
+        + call
+        + b"R("
+        + version
+        + shape
+        + b"cnumpy\ndtype\n"
+        + kind
+        + b"R"
+        + inner
+        + b"b"
+        + order
+        + raw
+        + b"tb"
+    )
     weights = tensor(storage(4), (2, 2), (2, 1))
-    return zipped(b"\x80\x02}" + text("net") + weights[2:-1] + b"s" + text("curve") + made + b"s.",
-                  **{"0": WEIGHT})  # fmt: skip
+    return zipped(
+        b"\x80\x02}" + text("net") + weights[2:-1] + b"s" + text("curve") + made + b"s.", **{"0": WEIGHT}
+    )
 
 
 def test_the_array_made_by_hand_loads_when_it_is_honest(tmp_path):
@@ -156,15 +198,13 @@ ODD_ARRAYS = {
     "bytes that are text": array(raw=text("\0" * 8)),
     "another version": array(version=b"K\x02"),
     "an order that is a number": array(order=b"K\x01"),
-    "another class": array(call=b"cargparse\nNamespace\n" + whole(0) + b"\x85"
-                           + encoded("b") + b"\x87"),
-    "a memory map": array(call=b"cnumpy\nmemmap\n" + whole(0) + b"\x85"
-                          + encoded("b") + b"\x87"),
-    "made large at once": array(call=b"cnumpy\nndarray\n" + whole(1 << 40) + b"\x85"
-                                + encoded("b") + b"\x87"),
-    "made of objects": array(call=b"cnumpy\nndarray\n" + whole(0) + b"\x85"
-                             + encoded("O") + b"\x87"),
-}  # fmt: skip
+    "another class": array(call=b"cargparse\nNamespace\n" + whole(0) + b"\x85" + encoded("b") + b"\x87"),
+    "a memory map": array(call=b"cnumpy\nmemmap\n" + whole(0) + b"\x85" + encoded("b") + b"\x87"),
+    "made large at once": array(
+        call=b"cnumpy\nndarray\n" + whole(1 << 40) + b"\x85" + encoded("b") + b"\x87"
+    ),
+    "made of objects": array(call=b"cnumpy\nndarray\n" + whole(0) + b"\x85" + encoded("O") + b"\x87"),
+}
 
 
 @pytest.mark.parametrize("name", ODD_ARRAYS)

@@ -56,28 +56,37 @@ def broken(kind: str, file: Path, report: str) -> None:
     elif kind == "folder":
         file.mkdir()
     else:
-        file.write_text({
-            "cut": report[:-20], "deep": "[" * 100_000, "empty": "",
-            "digits": report.replace('"schema": 2', f'"schema": {"9" * 5000}'),
-            "older": report.replace('"schema": 2', '"schema": 1'),
-            "wrong": json.dumps({**json.loads(report), "p_value": "small"}),
-        }[kind])  # fmt: skip
+        file.write_text(
+            {
+                "cut": report[:-20],
+                "deep": "[" * 100_000,
+                "empty": "",
+                "digits": report.replace('"schema": 2', f'"schema": {"9" * 5000}'),
+                "older": report.replace('"schema": 2', '"schema": 1'),
+                "wrong": json.dumps({**json.loads(report), "p_value": "small"}),
+            }[kind]
+        )
 
 
 BROKEN = {
-    "fifo": "found a FIFO", "zero": "character device", "sparse": "10,737,418,240 bytes",
-    "dangling": "no such file", "folder": "found a folder", "cut": "not JSON", "deep": "not JSON",
-    "empty": "not JSON", "digits": "thousands of digits", "older": "schema 1; this release",
+    "fifo": "found a FIFO",
+    "zero": "character device",
+    "sparse": "10,737,418,240 bytes",
+    "dangling": "no such file",
+    "folder": "found a folder",
+    "cut": "not JSON",
+    "deep": "not JSON",
+    "empty": "not JSON",
+    "digits": "thousands of digits",
+    "older": "schema 1; this release",
     "wrong": "p_value",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("kind", "message"), BROKEN.items(), ids=BROKEN)
 def test_a_broken_report_is_said_also_in_a_folder(folder, report, kind, message):
     broken(kind, folder / "bad.json", report)
-    with pytest.raises(
-        Failed, match=rf"^reference \S+bad\.json: .*{message}.*take it out of the f"
-    ):
+    with pytest.raises(Failed, match=rf"^reference \S+bad\.json: .*{message}.*take it out of the f"):
         read(folder)
     if kind != "folder":  # whose content counts where it is named
         with pytest.raises(Failed, match=rf"^reference \S+bad\.json: .*{message}") as caught:

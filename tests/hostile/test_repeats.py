@@ -26,23 +26,29 @@ def saved(path: Path, value: Any, old: bool = False) -> Path:
 @pytest.mark.parametrize("old", [False, True])
 def test_thousands_of_classes_by_a_stride_of_nothing(old: bool, tmp_path: Path) -> None:
     """18 kB that claimed 16,384 classes; a scan of that many takes hours."""
-    state = {"1.weight": torch.randn(8, 4), "1.bias": torch.zeros(8),
-             "3.weight": torch.randn(1, 8).expand(16_384, 8), "3.bias": torch.zeros(16_384)[:1]
-             .expand(16_384)}  # fmt: skip
+    state = {
+        "1.weight": torch.randn(8, 4),
+        "1.bias": torch.zeros(8),
+        "3.weight": torch.randn(1, 8).expand(16_384, 8),
+        "3.bias": torch.zeros(16_384)[:1].expand(16_384),
+    }
     path = saved(tmp_path / "m.pt", {"net": state}, old)
     assert path.stat().st_size < 70_000
     options = {"arch": "mlp", "arch_args": {"hidden": (8,)}, "input_shape": (4,)}
     with bounded(10.0), pytest.raises(Failed, match=r"'3.weight' repeats its numbers: its 131,072"):
         mmbd.load(path, **options)
-    plain = saved(tmp_path / "n.pt", {"net": {k: v[:3].contiguous() for k, v in state.items()}
-                                      | {k: state[k] for k in ("1.weight", "1.bias")}})  # fmt: skip
+    plain = saved(
+        tmp_path / "n.pt",
+        {
+            "net": {k: v[:3].contiguous() for k, v in state.items()}
+            | {k: state[k] for k in ("1.weight", "1.bias")}
+        },
+    )
     assert mmbd.load(plain, **options).classifier.classes == 3
 
 
 def test_in_a_network_of_the_users_own(tmp_path: Path) -> None:
-    path = saved(
-        tmp_path / "m.pt", {"weight": torch.ones(1, 4).expand(3, 4), "bias": torch.ones(3)}
-    )
+    path = saved(tmp_path / "m.pt", {"weight": torch.ones(1, 4).expand(3, 4), "bias": torch.ones(3)})
     with pytest.raises(Failed, match=r"its 12 elements share 4\. Save the weights"):
         mmbd.load(path, arch=lambda: nn.Linear(4, 3), input_shape=(4,))
 

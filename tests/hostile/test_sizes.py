@@ -52,10 +52,7 @@ LIES = {
     "negative offset": (tensor(storage(4), (2, 2), (2, 1), offset=-4), "negative"),
     "negative stride": (tensor(storage(4), (2, 2), (-2, 1), offset=2), "negative"),
     "stride beyond": (tensor(storage(4), (2, 2), (HUGE, 1)), "up to position"),
-    "terabytes by stride 0": (
-        tensor(storage(4), (HUGE, 2), (0, 1)),
-        "claims 2,251,799,813,685,248",
-    ),
+    "terabytes by stride 0": (tensor(storage(4), (HUGE, 2), (0, 1)), "claims 2,251,799,813,685,248"),
     "too many dimensions": (tensor(storage(4), (1,) * 99, (1,) * 99), "a shape that is none"),
     "fewer strides": (tensor(storage(4), (2, 2), (1,)), "strides"),
     "a product beyond 64 bits": (tensor(storage(4), (HUGE, HUGE, 2), (0, 0, 1)), "claims"),
@@ -104,34 +101,55 @@ def test_one_storage_under_two_types(tmp_path: Path) -> None:
 EXPLOSIONS: dict[str, tuple[bytes, str]] = {
     "tuples of themselves": (b"\x80\x02)" + b"q\x01h\x01\x86" * 2000 + b".", "no state dict"),
     "mappings without end and without names": (
-        b"\x80\x02" + (b"}" + text("")) * 100_000 + b"N" + b"s" * 100_000 + b".", "no state dict"),
-    "lists without end": (
-        b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".", "no state dict"),
+        b"\x80\x02" + (b"}" + text("")) * 100_000 + b"N" + b"s" * 100_000 + b".",
+        "no state dict",
+    ),
+    "lists without end": (b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".", "no state dict"),
     "lists of themselves": (b"\x80\x02]q\x01h\x01a.", "no state dict"),
     "such a tuple as a key": (b"\x80\x02})" + b"q\x01h\x01\x86" * 200 + b"Ns.", "type tuple"),
     "a long text without end": (b"\x80\x02X\xff\xff\xff\xff" + b"x" * 1000, "cut short"),
     "a dictionary copied a thousand times": (
-        b"\x80\x02]q\x01(" + b"]q\x02(K\x01Ne" * 50_000 + b"e0"
-        + b"ccollections\nOrderedDict\nq\x030" + b"h\x03h\x01\x85R0" * 3000 + b"N.", "POP"),
+        b"\x80\x02]q\x01("
+        + b"]q\x02(K\x01Ne" * 50_000
+        + b"e0"
+        + b"ccollections\nOrderedDict\nq\x030"
+        + b"h\x03h\x01\x85R0" * 3000
+        + b"N.",
+        "POP",
+    ),
     "the same, kept": (
-        b"\x80\x02](]q\x01(" + b"](K\x01Ne" * 50_000 + b"eccollections\nOrderedDict\nq\x03"
-        + b"h\x03h\x01\x85R" * 3000 + b"e.", "copies its contents too often"),
+        b"\x80\x02](]q\x01("
+        + b"](K\x01Ne" * 50_000
+        + b"eccollections\nOrderedDict\nq\x03"
+        + b"h\x03h\x01\x85R" * 3000
+        + b"e.",
+        "copies its contents too often",
+    ),
     "a text encoded a thousand times": (
-        b"\x80\x02](" + text("x" * 200_000) + b"q\x01" + text("latin1")
-        + b"q\x02c_codecs\nencode\nq\x03" + b"h\x03h\x01h\x02\x86R" * 1000 + b"e.", "too often"),
+        b"\x80\x02]("
+        + text("x" * 200_000)
+        + b"q\x01"
+        + text("latin1")
+        + b"q\x02c_codecs\nencode\nq\x03"
+        + b"h\x03h\x01h\x02\x86R" * 1000
+        + b"e.",
+        "too often",
+    ),
     "keys that share one hash": (
-        b"\x80\x02}(" + b"".join(whole(i * ((1 << 61) - 1)) + b"N" for i in range(1, 50_000))
-        + b"u.", "key of type int"),
+        b"\x80\x02}(" + b"".join(whole(i * ((1 << 61) - 1)) + b"N" for i in range(1, 50_000)) + b"u.",
+        "key of type int",
+    ),
     "another codec": (
-        b"\x80\x02](c_codecs\nencode\n" + text("x" * 50_000) + text("punycode")
-        + b"\x86Re.", "arguments that weights never have"),
-    "a huge bytearray": (
-        b"\x80\x02cbuiltins\nbytearray\n" + whole(HUGE) + b"\x85R.", "builtins.bytearray"),
+        b"\x80\x02](c_codecs\nencode\n" + text("x" * 50_000) + text("punycode") + b"\x86Re.",
+        "arguments that weights never have",
+    ),
+    "a huge bytearray": (b"\x80\x02cbuiltins\nbytearray\n" + whole(HUGE) + b"\x85R.", "builtins.bytearray"),
     "an empty tensor of terabytes": (
-        b"\x80\x02ctorch\nFloatTensor\n" + whole(HUGE) + b"\x85R.", "torch.FloatTensor"),
-    "a meta tensor": (
-        b"\x80\x02ctorch._utils\n_rebuild_meta_tensor_no_storage\n(NtR.", "meta_tensor"),
-}  # fmt: skip
+        b"\x80\x02ctorch\nFloatTensor\n" + whole(HUGE) + b"\x85R.",
+        "torch.FloatTensor",
+    ),
+    "a meta tensor": (b"\x80\x02ctorch._utils\n_rebuild_meta_tensor_no_storage\n(NtR.", "meta_tensor"),
+}
 
 
 @pytest.mark.parametrize("name", EXPLOSIONS)
@@ -146,8 +164,9 @@ def test_small_pickles_that_grow(name: str, old: bool, tmp_path: Path) -> None:
 def test_such_a_tuple_in_every_place_of_an_old_file(tmp_path: Path) -> None:
     """Where a message might print it, which would take for ever."""
     bomb = b"\x80\x02)" + b"q\x01h\x01\x86" * 200 + b"."
-    parts = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001,
-                                                {"little_endian": True}, {}, [])]  # fmt: skip
+    parts = [
+        pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}, [])
+    ]
     for place in range(1, 5):
         changed = [bomb if index == place else part for index, part in enumerate(parts)]
         with bounded(), pytest.raises(Failed):

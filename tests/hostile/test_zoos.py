@@ -31,9 +31,12 @@ def result(folder: Path, **changes: object) -> None:
     """An attack_result.pt of BackdoorBench."""
     folder.mkdir(parents=True)
     content = {
-        "model_name": "vgg19", "model": weights(), "img_size": [8, 8, 3], "clean_data": "cifar10",
+        "model_name": "vgg19",
+        "model": weights(),
+        "img_size": [8, 8, 3],
+        "clean_data": "cifar10",
         "bd_test": {"y": torch.tensor([3, 3])},
-    } | changes  # fmt: skip
+    } | changes
     torch.save(content, folder / "attack_result.pt")
 
 
@@ -46,13 +49,15 @@ def tuples(depth: int) -> object:
 
 
 BROKEN_RESULTS: dict[str, dict[str, object]] = {
-    "lengths": {"img_size": [None] * 3}, "words": {"img_size": ["a", "b", "c"]},
-    "negative": {"img_size": [8, 8, -3]}, "huge": {"img_size": [8, 8, 10**400]},
+    "lengths": {"img_size": [None] * 3},
+    "words": {"img_size": ["a", "b", "c"]},
+    "negative": {"img_size": [8, 8, -3]},
+    "huge": {"img_size": [8, 8, 10**400]},
     "complex": {"bd_test": {"y": torch.zeros(2, dtype=torch.complex64)}},
     "nan": {"bd_test": {"y": torch.tensor([float("nan")])}},
     "minus": {"bd_test": {"y": torch.tensor([-1])}},
     "far": {"bd_test": {"y": torch.tensor([2**62])}},
-}  # fmt: skip
+}
 
 
 def test_broken_results_stop_nothing(tmp_path):
@@ -64,9 +69,7 @@ def test_broken_results_stop_nothing(tmp_path):
     (tmp_path / "pipe").mkdir()
     os.mkfifo(tmp_path / "pipe" / "attack_result.pt")
     zoo = read(tmp_path, **ARCH)
-    assert [(entry.name, entry.targets) for entry in zoo.entries] == [
-        ("good", (3,)), ("nested", (3,)),
-    ]  # fmt: skip
+    assert [(entry.name, entry.targets) for entry in zoo.entries] == [("good", (3,)), ("nested", (3,))]
     assert zoo.entries[0].open().classes == 4
     assert zoo.entries[1].group == " "  # what is no name is not written out
     reasons = dict(zoo.broken)
@@ -109,17 +112,34 @@ def test_broken_trojai_folders_stop_nothing(tmp_path):
     reasons = [reason for _, reason in zoo.broken]
     for reason, words in zip(
         reasons,
-        ["label '' is none of", "nested too deeply", "not JSON: a number has thousands",
-         "occurs twice", "found a FIFO", "found a FIFO", "character device",
-         "expected at most 16,777,216", "label '' is none of"], strict=True,
-    ):  # fmt: skip
+        [
+            "label '' is none of",
+            "nested too deeply",
+            "not JSON: a number has thousands",
+            "occurs twice",
+            "found a FIFO",
+            "found a FIFO",
+            "character device",
+            "expected at most 16,777,216",
+            "label '' is none of",
+        ],
+        strict=True,
+    ):
         assert words in reason
 
 
 def test_broken_rows_stop_nothing(tmp_path):
     torch.save(weights(), tmp_path / "a.pt")
-    rows = [f"a.pt,1,{LONG},", f"a.pt,1,2,{LONG}", "a.pt,1,²,", "a\0.pt,1,2,", "a.pt,1,2,7",
-            "a.pt,1,1,²", f"{'n' * 5000},1,2,", "a.pt,1,3,"]  # fmt: skip
+    rows = [
+        f"a.pt,1,{LONG},",
+        f"a.pt,1,2,{LONG}",
+        "a.pt,1,²,",
+        "a\0.pt,1,2,",
+        "a.pt,1,2,7",
+        "a.pt,1,1,²",
+        f"{'n' * 5000},1,2,",
+        "a.pt,1,3,",
+    ]
     file = tmp_path / "zoo.csv"
     file.write_text("path,label,target,seed\n" + "\n".join(rows) + "\n")
     zoo = read(file, **ARCH)
@@ -133,9 +153,7 @@ def test_broken_rows_stop_nothing(tmp_path):
 def test_names_of_rows_stay_apart(tmp_path):
     torch.save(weights(), tmp_path / "a.pt")
     file = tmp_path / "zoo.csv"
-    file.write_text(
-        "name,path,label,target\nx (line 4),a.pt,1,1\nx,a.pt,1,2\nx,a.pt,1,3\nx,a.pt,1,0\n"
-    )
+    file.write_text("name,path,label,target\nx (line 4),a.pt,1,1\nx,a.pt,1,2\nx,a.pt,1,3\nx,a.pt,1,0\n")
     assert [entry.targets for entry in read(file, **ARCH).entries] == [(1,), (2,), (3,), (0,)]
 
 
@@ -149,11 +167,16 @@ def own(folder: Path, name: str, text: str | None = None, **changes: object) -> 
 
 
 BROKEN_CARDS: dict[str, dict[str, object]] = {
-    "attack": {"settings": {"attack": ["clean"]}}, "train": {"train_accuracy": 10**400},
-    "share": {"train_accuracy": "all"}, "asr": {"label": "backdoored", "asr": True},
-    "seed": {"seed": 10**400}, "file": {"file": "other\0"}, "seconds": {"seconds": "long"},
-    "targets": {"targets": [10**400]}, "accuracy": {"accuracy": 10**400},
-}  # fmt: skip
+    "attack": {"settings": {"attack": ["clean"]}},
+    "train": {"train_accuracy": 10**400},
+    "share": {"train_accuracy": "all"},
+    "asr": {"label": "backdoored", "asr": True},
+    "seed": {"seed": 10**400},
+    "file": {"file": "other\0"},
+    "seconds": {"seconds": "long"},
+    "targets": {"targets": [10**400]},
+    "accuracy": {"accuracy": 10**400},
+}
 
 
 def test_broken_cards_stop_nothing(tmp_path):
@@ -162,9 +185,10 @@ def test_broken_cards_stop_nothing(tmp_path):
     texts = {
         "nan": json.dumps(card("nan"))[:-1] + ', "protocol": NaN}',
         "deep": '{"card": ' + "[" * 9999,
-        "digits": f'{{"card": {LONG}}}', "twice": json.dumps(card("twice"))[:-1] + ', "card": 1}',
+        "digits": f'{{"card": {LONG}}}',
+        "twice": json.dumps(card("twice"))[:-1] + ', "card": 1}',
         "wide": '{"card": 1e999}',
-    }  # fmt: skip
+    }
     for name, text in texts.items():
         own(tmp_path, name, text)
     os.mkfifo(tmp_path / "pipe.json")
@@ -178,9 +202,7 @@ def test_broken_cards_stop_nothing(tmp_path):
     own(tmp_path, "well", train_accuracy=0.5)
     zoo = read(tmp_path)
     assert [entry.name for entry in zoo.entries] == ["well"]
-    assert {name for name, _ in zoo.broken} == {
-        *BROKEN_CARDS, *texts, "pipe", "endless", "folder", "sparse"
-    }  # fmt: skip
+    assert {name for name, _ in zoo.broken} == {*BROKEN_CARDS, *texts, "pipe", "endless", "folder", "sparse"}
     assert max(len(reason) for _, reason in zoo.broken) < 700
 
 
@@ -234,8 +256,11 @@ def test_an_evaluation_goes_on_and_exits_2(tmp_path, make: Callable[[Path], Path
     arguments = ["--arch", "mlp", "--arch-arg", "hidden=[8]", "--input", "3x8x8"]
     done = subprocess.run(
         [sys.executable, "-m", "mmbd", "evaluate", make(tmp_path), "--workers", "0", *arguments],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == gate.FAILED, done.stderr
     assert "Models of " in done.stdout
     assert len(done.stderr.splitlines()) == 1

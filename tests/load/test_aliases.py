@@ -98,8 +98,10 @@ def test_what_is_there_wins(tmp_path: Path) -> None:
 
 
 def test_absurdly_many_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"__metadata__": {f"n{i}": "w" for i in range(5)},
-            "w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}  # fmt: skip
+    said = {
+        "__metadata__": {f"n{i}": "w" for i in range(5)},
+        "w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+    }
     text = json.dumps(said).encode()
     data = struct.pack("<Q", len(text)) + text + b"\0"
     assert len(tensor_file.read_header(data, len(data)).aliases) == 5

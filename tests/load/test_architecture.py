@@ -173,12 +173,20 @@ def test_module_hooks_that_rename_keys_are_honoured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("3", 3), ("-1.5e-3", -0.0015), ("True", True), ("None", None), ("(8, 16)", (8, 16)),
-        ("[1, [2]]", [1, [2]]), ("'a b'", "a b"), ("batch", "batch"), ("", ""), ("a=b", "a=b"),
+        ("3", 3),
+        ("-1.5e-3", -0.0015),
+        ("True", True),
+        ("None", None),
+        ("(8, 16)", (8, 16)),
+        ("[1, [2]]", [1, [2]]),
+        ("'a b'", "a b"),
+        ("batch", "batch"),
+        ("", ""),
+        ("a=b", "a=b"),
         ("__import__('os').system('true')", "__import__('os').system('true')"),
         ("(" * 5000, "(" * 5000),
     ],
-)  # fmt: skip
+)
 def test_arguments_of_the_command_line(text: str, value: Any) -> None:
     assert parse_arguments([f" key ={text}"]) == {"key": value}
 
@@ -190,8 +198,6 @@ def test_arguments_without_key(text: str) -> None:
 
 
 def test_labels_are_one_harmless_line() -> None:
-    assert (
-        label("mlp", {"hidden": (3,), "name": "a\nb\x1b"}) == r"mlp(hidden=(3,), name='a\nb\x1b')"
-    )
+    assert label("mlp", {"hidden": (3,), "name": "a\nb\x1b"}) == r"mlp(hidden=(3,), name='a\nb\x1b')"
     assert label(nn.Linear, {}) == "Linear"
     assert len(label("x", {"a": "y" * 1000})) <= 200

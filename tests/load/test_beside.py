@@ -94,10 +94,24 @@ def test_the_weights_are_read(name: str, old: bool, tmp_path: Path) -> None:
 
 
 KINDS = (
-    "float64", "float32", "float16", "bfloat16", "uint16", "uint32", "uint64", "int64", "int32",
-    "int16", "int8", "uint8", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e4m3fnuz",
+    "float8_e5m2fnuz",
     "bool",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("dtype", [kind for kind in KINDS if "float" in kind])
@@ -124,8 +138,13 @@ UNTYPED = ("uint16", "uint32", "uint64", "float8")
 )
 def test_tensors_come_out_as_torch_itself_reads_them(dtype: str, old: bool) -> None:
     whole = torch.arange(24.0).to(getattr(torch, dtype))
-    value = {"all": whole, "part": whole[5:21].view(4, 4).T[1:, ::2], "empty": whole[:0],
-             "one": whole[3], "again": whole}  # fmt: skip
+    value = {
+        "all": whole,
+        "part": whole[5:21].view(4, 4).T[1:, ::2],
+        "empty": whole[:0],
+        "one": whole[3],
+        "again": whole,
+    }
     data = saved(value, old)
     mine = contents(data, "torch legacy" if old else "zip").value
     theirs = torch.load(io.BytesIO(data), weights_only=True)
@@ -139,13 +158,28 @@ def test_tensors_come_out_as_torch_itself_reads_them(dtype: str, old: bool) -> N
 
 
 def test_values_beside_keep_their_worth() -> None:
-    value = {"epoch": np.int64(7), "best": np.float64(0.5), "done": np.bool_(True),
-             "half": np.float16(0.25), "phase": np.complex64(1 + 2j), "seen": {"a", 2},
-             "keys": {np.int64(9): (1, None)}, "raw": bytearray(b"ab"), "z": 2j}  # fmt: skip
+    value = {
+        "epoch": np.int64(7),
+        "best": np.float64(0.5),
+        "done": np.bool_(True),
+        "half": np.float16(0.25),
+        "phase": np.complex64(1 + 2j),
+        "seen": {"a", 2},
+        "keys": {np.int64(9): (1, None)},
+        "raw": bytearray(b"ab"),
+        "z": 2j,
+    }
     assert contents(saved(value), "zip").value == {
-        "epoch": 7, "best": 0.5, "done": True, "half": 0.25, "phase": 1 + 2j, "seen": {"a", 2},
-        "keys": {9: (1, None)}, "raw": b"ab", "z": 2j,
-    }  # fmt: skip
+        "epoch": 7,
+        "best": 0.5,
+        "done": True,
+        "half": 0.25,
+        "phase": 1 + 2j,
+        "seen": {"a", 2},
+        "keys": {9: (1, None)},
+        "raw": b"ab",
+        "z": 2j,
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,20 +206,13 @@ def test_a_sparse_weight_is_no_weight(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("order", "said"),
-    [
-        ("little", None),
-        ("big", "a big-endian machine: save it again"),
-        ("gittle", "none: download"),
-    ],
+    [("little", None), ("big", "a big-endian machine: save it again"), ("gittle", "none: download")],
 )
 def test_checkpoints_of_big_endian_machines_are_not_misread(
     order: str, said: str | None, tmp_path: Path
 ) -> None:
     content = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(saved({"weight": WEIGHT}))) as old,
-        zipfile.ZipFile(content, "w") as new,
-    ):
+    with zipfile.ZipFile(io.BytesIO(saved({"weight": WEIGHT}))) as old, zipfile.ZipFile(content, "w") as new:
         for name in old.namelist():
             new.writestr(name, order if name.endswith("byteorder") else old.read(name))
     if said is None:

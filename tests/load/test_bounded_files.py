@@ -30,18 +30,13 @@ from mmbd.mitigators.bounded import Bounded, Limit
 from mmbd.points import Points
 
 SHAPE = (3, 8, 8)
-NETS: dict[str, dict[str, Any]] = {
-    "cnn": {"widths": (4, 6), "hidden": (5,)},
-    "resnet8": {"width": 4},
-}
+NETS: dict[str, dict[str, Any]] = {"cnn": {"widths": (4, 6), "hidden": (5,)}, "resnet8": {"width": 4}}
 
 
 def repaired(arch: str = "cnn", *, fold: bool = True, dtype=torch.float32) -> Classifier:
     torch.manual_seed(0)
     net = nets.build(arch, classes=4, input_shape=SHAPE, **NETS[arch]).eval()
-    clf = Classifier(
-        net, input_shape=SHAPE, mean=(0.5, 0.4, 0.3), std=0.2, class_names=list("abcd")
-    )
+    clf = Classifier(net, input_shape=SHAPE, mean=(0.5, 0.4, 0.3), std=0.2, class_names=list("abcd"))
     limits = [
         Limit(
             tap,
@@ -112,9 +107,7 @@ def test_flags_do_not_take_the_bounds_away(tmp_path):
     x = torch.rand(3, *SHAPE)
     loaded = mmbd.load(path, arch="cnn", class_names=list("wxyz"))
     assert torch.equal(loaded.classifier(x), clf(x))
-    own = mmbd.load(
-        path, arch=lambda: nets.build("cnn", classes=4, input_shape=SHAPE, **NETS["cnn"])
-    )
+    own = mmbd.load(path, arch=lambda: nets.build("cnn", classes=4, input_shape=SHAPE, **NETS["cnn"]))
     assert torch.equal(own.classifier(x), clf(x))
 
 
@@ -266,7 +259,7 @@ HUGE = 10**400
         (None, {"mmbd.upper.00": torch.ones(4)}, r"this bounds: mmbd\.upper\.00"),
         (None, {"mmbd.other": torch.ones(4)}, r"unexpected: mmbd\.other"),
     ],
-)  # fmt: skip
+)
 def test_lies_about_bounds(limits, changes, message, tmp_path):
     path = forged(tmp_path / "m.safetensors", limits, **changes)
     with bounded(megabytes=100), pytest.raises(Failed, match=message):
@@ -282,9 +275,11 @@ def test_bounds_in_a_file_that_says_nothing(tmp_path):
 
 def test_bounds_of_another_network(tmp_path):
     """The architecture is the user's choice; that of the bounds is not."""
-    path = forged(tmp_path / "m.safetensors", ALL[:1], **{
-        "mmbd.upper.1": None, "mmbd.lower.1": None, "mmbd.upper.2": None,
-    })  # fmt: skip
+    path = forged(
+        tmp_path / "m.safetensors",
+        ALL[:1],
+        **{"mmbd.upper.1": None, "mmbd.lower.1": None, "mmbd.upper.2": None},
+    )
     mmbd.load(path)
     arguments = NETS["cnn"] | {"nonlinearity": "tanh"}
     with pytest.raises(Failed, match="this network has none"):

@@ -47,10 +47,7 @@ def test_class_names_that_are_none(content: bytes, tmp_path: Path) -> None:
         ('{"0": "cat", "2": "dog"}', "2 numbers, expected 0 to 1, but 1 is missing"),
         ('{"1": "cat", "2": "dog"}', "but 0 is missing"),
         ('{"0": "cat", "dog": 0}', "have 0 twice"),
-        (
-            '{"a": "cat"}',
-            r"found a JSON object with a text \(\"cat\"\) at 'a', expected class names",
-        ),
+        ('{"a": "cat"}', r"found a JSON object with a text \(\"cat\"\) at 'a', expected class names"),
         ('{"0": null}', "found a JSON object with null at '0', expected class names"),
         ('{"0": ["cat"]}', "with a list at '0'"),
         ('{"0": {"1": "cat"}}', "with an object at '0'"),
@@ -65,9 +62,7 @@ def test_class_names_that_are_none(content: bytes, tmp_path: Path) -> None:
         ('{"0": "cat"', "broken JSON"),
     ],
 )
-def test_messages_say_what_was_found_and_what_is_known(
-    content: str, message: str, tmp_path: Path
-) -> None:
+def test_messages_say_what_was_found_and_what_is_known(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text(content)
     with pytest.raises(Failed, match=message):
         read_class_names(tmp_path / "names.json")

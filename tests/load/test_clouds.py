@@ -85,10 +85,7 @@ def test_a_ball_of_pixels_is_refused(tmp_path):
     spec = Spec("mlp", (3, 4, 4), 3, {"hidden": (2,)}, bounds=(-1.0, 1.0))
     fields = {**json.loads(spec.to_json()), "domain": "ball"}
     network = spec.network()
-    save_file(
-        network.state_dict(), tmp_path / "m.safetensors",
-        metadata={METADATA_KEY: json.dumps(fields)},
-    )  # fmt: skip
+    save_file(network.state_dict(), tmp_path / "m.safetensors", metadata={METADATA_KEY: json.dumps(fields)})
     with pytest.raises(Failed, match=r"shape is \(3, points\), got \(3, 4, 4\)"):
         mmbd.load(tmp_path / "m.safetensors")
 

@@ -57,20 +57,24 @@ def holds(loaded: mmbd.load.Loaded, tensors: dict[str, Tensor]) -> bool:
 NUMBERS = [name for name in BAD if name.endswith("num_batches_tracked")]
 DEEP: dict[str, Any] = {"weights": BAD}
 DECOYS: dict[str, tuple[Any, tuple[str, str]]] = {
-    "one tensor more": (
-        {"state_dict": {**BAD, "extra": torch.ones(3)}, "z": CLEAN}, ("state_dict", "z")),
+    "one tensor more": ({"state_dict": {**BAD, "extra": torch.ones(3)}, "z": CLEAN}, ("state_dict", "z")),
     "one tensor less": (
         {"state_dict": but(BAD, "bn1.bias"), "z": CLEAN},
-        (r"state_dict \(1 of its 47 tensors missing\)", "z")),
+        (r"state_dict \(1 of its 47 tensors missing\)", "z"),
+    ),
     "no counts of batches": ({"model": but(BAD, *NUMBERS), "z": CLEAN}, ("model", "z")),
     "convolutions alone": (
         {"model": {name: value for name, value in BAD.items() if value.dim() > 1}, "z": CLEAN},
-        ("model", "z")),
+        ("model", "z"),
+    ),
     "half precision": (
-        {"model": {name: value.half() for name, value in BAD.items()}, "z": CLEAN}, ("model", "z")),
+        {"model": {name: value.half() for name, value in BAD.items()}, "z": CLEAN},
+        ("model", "z"),
+    ),
     "eight bits": (
         {"model": {name: value.to(torch.int8) for name, value in BAD.items()}, "z": CLEAN},
-        ("model", "z")),
+        ("model", "z"),
+    ),
     "deeper": ({"a": {"b": {"state_dict": BAD}}, "z": CLEAN}, ("a/b/state_dict", "z")),
     "beside plain values": ({**BAD, "epoch": 3, "z": CLEAN}, (r"\(top\)", "z")),
     "in a list": ({"models": [BAD, BAD], "z": CLEAN}, (r"models/\[0\]", "z")),
@@ -78,28 +82,34 @@ DECOYS: dict[str, tuple[Any, tuple[str, str]]] = {
     "behind a prefix": ({"model": at("net.", BAD), "z": CLEAN}, ("model", "z")),
     "behind seven letters": (
         {"model": at("xxxxxxx", BAD), "z": CLEAN},
-        (r"model \(without the first 7 characters\)", "z")),
+        (r"model \(without the first 7 characters\)", "z"),
+    ),
     "behind letters of all kinds": (
-        {"model": {f"x{i:05}y{name}": value for i, (name, value) in enumerate(BAD.items())},
-         "z": CLEAN},
-        (r"model \(without the first 7 characters\)", "z")),
+        {"model": {f"x{i:05}y{name}": value for i, (name, value) in enumerate(BAD.items())}, "z": CLEAN},
+        (r"model \(without the first 7 characters\)", "z"),
+    ),
     "met first where it is too deep to look": (
         {"a": {"b": {"c": {"d": {"e": {"f": {"g": DEEP}}}}}}, "state_dict": DEEP, "z": CLEAN},
-        ("state_dict/weights", "z")),
+        ("state_dict/weights", "z"),
+    ),
     "a larger network with the same parts": (
-        {"student": CLEAN,
-         "teacher": nets.build("resnet20", classes=4, input_shape=SHAPE, width=4).state_dict()},
-        ("student", "teacher")),
+        {
+            "student": CLEAN,
+            "teacher": nets.build("resnet20", classes=4, input_shape=SHAPE, width=4).state_dict(),
+        },
+        ("student", "teacher"),
+    ),
     "of other classes": (
-        {"model": nets.build("resnet8", classes=7, input_shape=SHAPE, width=4).state_dict(),
-         "z": CLEAN}, ("model", "z")),
+        {"model": nets.build("resnet8", classes=7, input_shape=SHAPE, width=4).state_dict(), "z": CLEAN},
+        ("model", "z"),
+    ),
     "two encoders": (
         {"state_dict": {**at("module.encoder_q."), **at("module.encoder_k.", BAD)}},
-        (r"state_dict/module\.encoder_q", r"state_dict/module\.encoder_k")),
-    "an average": (
-        {**at("online_model."), **at("ema_model.", BAD)}, ("online_model", "ema_model")),
+        (r"state_dict/module\.encoder_q", r"state_dict/module\.encoder_k"),
+    ),
+    "an average": ({**at("online_model."), **at("ema_model.", BAD)}, ("online_model", "ema_model")),
     "with and without a wrapper": ({**CLEAN, **at("module.", BAD)}, (r"\(top\)", "module")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DECOYS)
@@ -131,9 +141,7 @@ def test_both_are_named_and_neither_is_taken(name: str, tmp_path: Path) -> None:
         ("with and without a wrapper", "module", BAD),
     ],
 )
-def test_what_is_named_is_taken(
-    name: str, entry: str, tensors: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_what_is_named_is_taken(name: str, entry: str, tensors: dict[str, Tensor], tmp_path: Path) -> None:
     assert holds(load(tmp_path, DECOYS[name][0], entry), tensors)
 
 
@@ -164,12 +172,10 @@ def test_a_short_name_that_could_be_two(tmp_path: Path) -> None:
     ("value", "note"),
     [
         ({"model": CLEAN, "ema": copy(CLEAN)}, "the same weights are at ema"),
-        ({**at("online_model."), **at("ema_model.", copy(CLEAN))},
-         "the same weights are at ema_model"),
-        ({"model": {**CLEAN, "extra": torch.ones(3)}, "best": copy(CLEAN)},
-         "the same weights are at model"),
+        ({**at("online_model."), **at("ema_model.", copy(CLEAN))}, "the same weights are at ema_model"),
+        ({"model": {**CLEAN, "extra": torch.ones(3)}, "best": copy(CLEAN)}, "the same weights are at model"),
     ],
-)  # fmt: skip
+)
 def test_equal_weights_are_no_question(value: Any, note: str, tmp_path: Path) -> None:
     loaded = load(tmp_path, value)
     assert holds(loaded, CLEAN)
@@ -220,11 +226,7 @@ def test_a_part_beside_what_is_loaded_whole(tmp_path: Path) -> None:
             return self.head(self.trunk(x))
 
     whole, other = Net(), Net()
-    value = {
-        "trunk": other.trunk.state_dict(),
-        "head": other.head.state_dict(),
-        "z": whole.state_dict(),
-    }
+    value = {"trunk": other.trunk.state_dict(), "head": other.head.state_dict(), "z": whole.state_dict()}
     with pytest.raises(Failed, match=r"trunk \(with 'trunk\.' in front\)"):
         load(tmp_path, value, arch=Net, arch_args={}, input_shape=(4,))
 

@@ -62,25 +62,29 @@ def training() -> dict[str, Any]:
         ({"model_state_dict": dict(STATE)}, ("unwrapped envelope 'model_state_dict'",)),
         ({"netC": OrderedDict(STATE), "epoch": 1}, ("unwrapped envelope 'netC'",)),
         ([STATE], ("unwrapped envelope '[0]'",)),
-        (({"net": [STATE]}, ), ("unwrapped envelope '[0]/net/[0]'",)),
+        (({"net": [STATE]},), ("unwrapped envelope '[0]/net/[0]'",)),
         ({"model": {"params": {"ema": STATE}}}, ("unwrapped envelope 'model/params/ema'",)),
         (prefixed("module."), ("stripped prefix 'module.'",)),
-        (prefixed("_orig_mod.module."),
-         ("stripped prefix '_orig_mod.'", "stripped prefix 'module.'")),
+        (prefixed("_orig_mod.module."), ("stripped prefix '_orig_mod.'", "stripped prefix 'module.'")),
         (prefixed("model."), ("stripped prefix 'model.'",)),
         (prefixed("model.net."), ("stripped prefix 'model.net.'",)),
-        ({"state_dict": prefixed("module.net.")},
-         ("unwrapped envelope 'state_dict'", "stripped prefix 'module.'",
-          "stripped prefix 'net.'")),
+        (
+            {"state_dict": prefixed("module.net.")},
+            ("unwrapped envelope 'state_dict'", "stripped prefix 'module.'", "stripped prefix 'net.'"),
+        ),
         ({"net": STATE, **training()}, ("unwrapped envelope 'net'",)),
         ({"net": STATE, "loss": torch.tensor(0.5)}, ("unwrapped envelope 'net'",)),
-        ({"netC": STATE, "netG": {"w": torch.ones(1)}},
-         ("unwrapped envelope 'netC'", "left alone in the same file: netG")),
-        ({"n_averaged": torch.tensor(3), **prefixed("module.")},
-         ("left out 'n_averaged'", "stripped prefix 'module.'")),
+        (
+            {"netC": STATE, "netG": {"w": torch.ones(1)}},
+            ("unwrapped envelope 'netC'", "left alone in the same file: netG"),
+        ),
+        (
+            {"n_averaged": torch.tensor(3), **prefixed("module.")},
+            ("left out 'n_averaged'", "stripped prefix 'module.'"),
+        ),
         ({"net": STATE, "same": STATE}, ("unwrapped envelope 'net'",)),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("as_zip", [True, False])
 def test_unwrapping(value: Any, notes: tuple[str, ...], as_zip: bool, tmp_path: Path) -> None:
     torch.save(value, tmp_path / "m.pt", _use_new_zipfile_serialization=as_zip)

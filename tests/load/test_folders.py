@@ -29,8 +29,7 @@ def test_of_both_names_the_hubs_own_choice(tmp_path: Path) -> None:
     assert loaded.model.file == str(tmp_path / "model.safetensors")
     assert loaded.notes == (
         "the folder's weights file is model.safetensors",
-        "pytorch_model.bin beside it was left alone: scan it by its own name if it is what gets "
-        "used",
+        "pytorch_model.bin beside it was left alone: scan it by its own name if it is what gets used",
     )
     (tmp_path / "model.safetensors").unlink()
     loaded = mmbd.load(tmp_path, **arguments())
@@ -41,24 +40,28 @@ def test_of_both_names_the_hubs_own_choice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("a.safetensors", "b.safetensors"),
-         r"found 2 other files that may hold a model \(a\.safetensors, b\.safetensors\): name "
-         r"them, for example `mmbd scan -- .*/\*\.safetensors`"),
+        (
+            ("a.safetensors", "b.safetensors"),
+            r"found 2 other files that may hold a model \(a\.safetensors, b\.safetensors\): name "
+            r"them, for example `mmbd scan -- .*/\*\.safetensors`",
+        ),
         (("a.pt", "b.PTH", "readme.md"), r"found 2 other .* -- .*/\*\.pt`"),
         (("best.pt", "readme.md"), r"found best\.pt: name that file, in "),
-        (("adapter_model.safetensors", "readme.md"),
-         r"an adapter \(PEFT\), which is only a part of a model: merge it into its base model"),
+        (
+            ("adapter_model.safetensors", "readme.md"),
+            r"an adapter \(PEFT\), which is only a part of a model: merge it into its base model",
+        ),
         (("adapter_model.bin",), "an adapter"),
         (("tf_model.h5",), "found tf_model.h5, weights for TensorFlow.* PyTorch"),
         (("flax_model.msgpack",), "found flax_model.msgpack, weights for Flax: save them"),
-        (("pytorch_model.bin.index.json", "pytorch_model-1.bin", "pytorch_model-2.bin"),
-         "split over several files .*: load and save them as one file"),
+        (
+            ("pytorch_model.bin.index.json", "pytorch_model-1.bin", "pytorch_model-2.bin"),
+            "split over several files .*: load and save them as one file",
+        ),
         (("x\x1b[2J.pt", "y.pt"), r"x\\x1b\[2J\.pt"),
     ],
-)  # fmt: skip
-def test_what_else_a_folder_holds_is_said_in_words(
-    names: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
+)
+def test_what_else_a_folder_holds_is_said_in_words(names: tuple[str, ...], said: str, tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).write_bytes(b"{}")
     with pytest.raises(Failed, match=said) as raised:
@@ -85,10 +88,13 @@ def test_standard_input_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_pipes_are_told_to_become_files(tmp_path: Path) -> None:
     content = io.BytesIO()
     torch.save(nn.Linear(4, 3).state_dict(), content)
-    program = (
-        "import mmbd\ntry:\n    mmbd.load('/dev/stdin')\nexcept mmbd.errors.Failed as e: print(e)"
+    program = "import mmbd\ntry:\n    mmbd.load('/dev/stdin')\nexcept mmbd.errors.Failed as e: print(e)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=content.getvalue(),
+        timeout=300,
+        capture_output=True,
+        check=False,
     )
-    done = subprocess.run([sys.executable, "-c", program], input=content.getvalue(), timeout=300,
-                          capture_output=True, check=False)  # fmt: skip
     said = done.stdout.decode()
     assert "a FIFO; it was not opened: save what it gives to a file first, and name that" in said

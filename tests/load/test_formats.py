@@ -37,12 +37,18 @@ def contents(kind: str) -> bytes:
         ("zip", "model", None),
         ("torch legacy", "m.bin", None),
         ("safetensors", "m.pt", "the file is safetensors though it is named .pt"),
-        ("zip", "m.safetensors",
-         "the file is a zip archive (as torch writes them) though it is named .safetensors"),
-        ("torch legacy", "m.safetensors",
-         "the file is a torch checkpoint in the format before 1.6 though it is named .safetensors"),
+        (
+            "zip",
+            "m.safetensors",
+            "the file is a zip archive (as torch writes them) though it is named .safetensors",
+        ),
+        (
+            "torch legacy",
+            "m.safetensors",
+            "the file is a torch checkpoint in the format before 1.6 though it is named .safetensors",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_name_does_not_matter(kind: str, name: str, note: str | None, tmp_path: Path) -> None:
     data = contents(kind)
     assert identify(data, len(data)) == kind
@@ -86,9 +92,7 @@ OTHER = "Name the file with the model's weights"
         (b"\x80\x04N." + bytes(99), "a Python pickle that torch did not write", "state_dict()"),
     ],
 )
-def test_other_formats_are_named_and_refused(
-    head: bytes, what: str, told: str, tmp_path: Path
-) -> None:
+def test_other_formats_are_named_and_refused(head: bytes, what: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(head)
     with pytest.raises(Refused, match=what) as raised:
         mmbd.load(tmp_path / "model.pt")
@@ -111,9 +115,7 @@ def test_what_people_find_where_they_expect_a_model(head: bytes, what: str, tmp_
         mmbd.load(tmp_path / "model.pt")
 
 
-@pytest.mark.parametrize(
-    "pickled", [b"cos\nabort\n)R.", b"cos\nabort\n.", b"N.", b"(dp0\n.", b"\x80\x04N."]
-)
+@pytest.mark.parametrize("pickled", [b"cos\nabort\n)R.", b"cos\nabort\n.", b"N.", b"(dp0\n.", b"\x80\x04N."])
 def test_a_pickle_of_a_few_bytes_is_refused(pickled: bytes, tmp_path: Path) -> None:
     """Ten bytes are enough for a program, so they are not called cut short."""
     assert len(pickled) < 16

@@ -29,49 +29,67 @@ def inside(old: str, new: str) -> dict[str, Tensor]:
 
 def load(folder: Path, value: Any, entry: str | None = None) -> mmbd.load.Loaded:
     torch.save(value, folder / "m.pt")
-    return mmbd.load(
-        folder / "m.pt", arch="resnet8", arch_args={"width": 4}, input_shape=SHAPE, entry=entry
-    )
+    return mmbd.load(folder / "m.pt", arch="resnet8", arch_args={"width": 4}, input_shape=SHAPE, entry=entry)
 
 
 ZERO = torch.zeros(1, dtype=torch.float64)
 READ: dict[str, tuple[Any, tuple[str, ...]]] = {
     "counters of a profiler": (
         {**STATE, "total_ops": ZERO, "total_params": ZERO, "layer1.0.total_ops": ZERO},
-        ("left out 'total_ops', 'total_params', 'layer1.0.total_ops'",)),
+        ("left out 'total_ops', 'total_params', 'layer1.0.total_ops'",),
+    ),
     "class weights of a loss": (
         {"state_dict": {**at("model."), "criterion.weight": torch.ones(4)}},
-        ("unwrapped envelope 'state_dict'", "left out 'criterion.weight'",
-         "stripped prefix 'model.'")),
-    "the same without a prefix": (
-        {**STATE, "ce_loss.weight": torch.ones(4)}, ("left out 'ce_loss.weight'",)),
+        ("unwrapped envelope 'state_dict'", "left out 'criterion.weight'", "stripped prefix 'model.'"),
+    ),
+    "the same without a prefix": ({**STATE, "ce_loss.weight": torch.ones(4)}, ("left out 'ce_loss.weight'",)),
     "a wrapper inside": (inside("layer1.", "layer1.module."), ("left out of names: module",)),
     "a compiled part": (inside("layer1.", "layer1._orig_mod."), ("left out of names: _orig_mod",)),
     "sharded": (
-        {"_fsdp_wrapped_module." + name: value
-         for name, value in inside("layer1.", "layer1._fsdp_wrapped_module.").items()},
-        ("stripped prefix '_fsdp_wrapped_module.'", "left out of names: _fsdp_wrapped_module")),
+        {
+            "_fsdp_wrapped_module." + name: value
+            for name, value in inside("layer1.", "layer1._fsdp_wrapped_module.").items()
+        },
+        ("stripped prefix '_fsdp_wrapped_module.'", "left out of names: _fsdp_wrapped_module"),
+    ),
     "checkpointed activations": (
         inside("layer2.0.", "layer2.0._checkpoint_wrapped_module."),
-        ("left out of names: _checkpoint_wrapped_module",)),
+        ("left out of names: _checkpoint_wrapped_module",),
+    ),
     "an average that is equal": (
-        {**at("online_model."), **at("ema_model."), "initted": torch.tensor(True),
-         "step": torch.tensor(3)},
-        ("left out 'initted', 'step'", "stripped prefix 'online_model.'",
-         "the same weights are at ema_model")),
+        {**at("online_model."), **at("ema_model."), "initted": torch.tensor(True), "step": torch.tensor(3)},
+        (
+            "left out 'initted', 'step'",
+            "stripped prefix 'online_model.'",
+            "the same weights are at ema_model",
+        ),
+    ),
     "two encoders that are equal": (
-        {"state_dict": {**at("module.encoder_q."), **at("module.encoder_k."),
-                        "module.queue": torch.zeros(3), "module.queue_ptr": torch.tensor([3])}},
-        ("unwrapped envelope 'state_dict'", "left out 'module.queue', 'module.queue_ptr'",
-         "stripped prefix 'module.'", "stripped prefix 'encoder_q.'",
-         "the same weights are at state_dict/module.encoder_k")),
+        {
+            "state_dict": {
+                **at("module.encoder_q."),
+                **at("module.encoder_k."),
+                "module.queue": torch.zeros(3),
+                "module.queue_ptr": torch.tensor([3]),
+            }
+        },
+        (
+            "unwrapped envelope 'state_dict'",
+            "left out 'module.queue', 'module.queue_ptr'",
+            "stripped prefix 'module.'",
+            "stripped prefix 'encoder_q.'",
+            "the same weights are at state_dict/module.encoder_k",
+        ),
+    ),
     "counts of a metric beside the network": (
         {**at("model."), "accuracy.tp": torch.zeros(4, dtype=torch.long), "loss_mean": ZERO},
-        ("left out 'accuracy.tp', 'loss_mean'", "stripped prefix 'model.'")),
+        ("left out 'accuracy.tp', 'loss_mean'", "stripped prefix 'model.'"),
+    ),
     "a count of batches that the network does not keep": (
         {**STATE, "layer1.num_batches_tracked": torch.tensor(3)},
-        ("left out 'layer1.num_batches_tracked'",)),
-}  # fmt: skip
+        ("left out 'layer1.num_batches_tracked'",),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", READ)
@@ -92,18 +110,17 @@ LAYERS: dict[str, tuple[dict[str, Tensor], str]] = {
     "a further block": ({**STATE, "layer1.1.bn1.bias": ONES}, r"layer1\.1\.bn1\.bias"),
     "one number that scales": ({**STATE, "scale": torch.ones(())}, "scale"),
     "one number in a module": ({**STATE, "layer1.gate": torch.ones(1)}, r"layer1\.gate"),
-    "eight bits of a layer": (
-        {**STATE, "fc2.weight": torch.ones(4, 4, dtype=torch.int8)}, r"fc2\.weight"),
+    "eight bits of a layer": ({**STATE, "fc2.weight": torch.ones(4, 4, dtype=torch.int8)}, r"fc2\.weight"),
     "a count that is many": ({**STATE, "total_ops": ONES}, "total_ops"),
-    "a loss with a matrix": (
-        {**STATE, "criterion.weight": torch.ones(4, 16)}, r"criterion\.weight"),
-    "behind the prefix": (
-        {**at("model."), "model.fc2.weight": torch.ones(4, 4)}, r"model\.fc2\.weight"),
+    "a loss with a matrix": ({**STATE, "criterion.weight": torch.ones(4, 16)}, r"criterion\.weight"),
+    "behind the prefix": ({**at("model."), "model.fc2.weight": torch.ones(4, 4)}, r"model\.fc2\.weight"),
     "behind a wrapper": ({**at("module."), "module.fc2.bias": ONES}, r"fc2\.bias"),
     "beside the prefix": ({**at("model."), "head.weight": torch.ones(4, 4)}, r"head\.weight"),
     "beside it under a name of the network's": (
-        {**at("model."), "linear.weight": torch.zeros(4, 16)}, r"linear\.weight"),
-}  # fmt: skip
+        {**at("model."), "linear.weight": torch.zeros(4, 16)},
+        r"linear\.weight",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", LAYERS)

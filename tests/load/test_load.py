@@ -90,9 +90,7 @@ def test_what_is_given_takes_precedence_and_is_noted(saved: Path) -> None:
 
 
 def test_another_architecture_than_the_files(saved: Path) -> None:
-    with pytest.raises(
-        Failed, match=r"do not fit the architecture mlp; missing: 3\.weight, 3\.bias"
-    ):
+    with pytest.raises(Failed, match=r"do not fit the architecture mlp; missing: 3\.weight, 3\.bias"):
         mmbd.load(saved, arch="mlp")
     assert mmbd.load(saved, arch="cnn").classifier.classes == 4
     with pytest.raises(Failed, match="too few for that"):
@@ -127,9 +125,7 @@ def test_built_in_architectures_find_the_class_count(
     """Also where other layers have two units, and where names sort differently than they come."""
     network = Spec(arch, shape, classes, arguments).network()
     save_file(network.state_dict(), tmp_path / "m.safetensors")
-    loaded = mmbd.load(
-        tmp_path / "m.safetensors", arch=arch, arch_args=arguments, input_shape=shape
-    )
+    loaded = mmbd.load(tmp_path / "m.safetensors", arch=arch, arch_args=arguments, input_shape=shape)
     assert loaded.classifier.classes == classes
     assert loaded.notes == (f"{classes} classes, as the shape of the last layer says",)
     assert same(loaded, network)
@@ -138,11 +134,7 @@ def test_built_in_architectures_find_the_class_count(
         assert mmbd.load(tmp_path / "m.safetensors", **options).notes == ()
     with pytest.raises(Failed, match="of another shape"):
         mmbd.load(
-            tmp_path / "m.safetensors",
-            arch=arch,
-            arch_args=arguments,
-            input_shape=shape,
-            classes=classes + 1,
+            tmp_path / "m.safetensors", arch=arch, arch_args=arguments, input_shape=shape, classes=classes + 1
         )
 
 
@@ -154,18 +146,25 @@ def linear() -> nn.Module:
     ("change", "message"),
     [
         (lambda state: state.pop("bias"), "missing: bias"),
-        (lambda state: state.update({f"x{i}": torch.ones(1) for i in range(7)}),
-         "unexpected: x0, x1, x2, x3, x4 and 2 more"),
-        (lambda state: state.update(weight=torch.ones(4, 3)),
-         r"another shape: weight is \(4, 3\) in the file, not \(3, 4\)"),
-        (lambda state: state.update(weight=torch.ones(3, 4, dtype=torch.int8)),
-         r"another kind of number: weight is torch\.int8"),
-        (lambda state: state.update(weight=torch.ones(3, 4, dtype=torch.complex64)),
-         r"another kind of number: weight is torch\.complex64"),
-        (lambda state: state.update({"\x1b[31mred": state.pop("bias")}),
-         r"unexpected: \\x1b\[31mred"),
+        (
+            lambda state: state.update({f"x{i}": torch.ones(1) for i in range(7)}),
+            "unexpected: x0, x1, x2, x3, x4 and 2 more",
+        ),
+        (
+            lambda state: state.update(weight=torch.ones(4, 3)),
+            r"another shape: weight is \(4, 3\) in the file, not \(3, 4\)",
+        ),
+        (
+            lambda state: state.update(weight=torch.ones(3, 4, dtype=torch.int8)),
+            r"another kind of number: weight is torch\.int8",
+        ),
+        (
+            lambda state: state.update(weight=torch.ones(3, 4, dtype=torch.complex64)),
+            r"another kind of number: weight is torch\.complex64",
+        ),
+        (lambda state: state.update({"\x1b[31mred": state.pop("bias")}), r"unexpected: \\x1b\[31mred"),
     ],
-)  # fmt: skip
+)
 def test_loading_is_strict(change: Any, message: str, tmp_path: Path) -> None:
     state = dict(linear().state_dict())
     change(state)
@@ -209,11 +208,7 @@ def test_a_softmax_at_the_end_is_not_evaluable(tmp_path: Path) -> None:
     network = nn.Sequential(linear(), nn.Softmax(1))
     torch.save(network.state_dict(), tmp_path / "m.pt")
     with pytest.raises(NotEvaluable, match="probabilities"):
-        mmbd.load(
-            tmp_path / "m.pt",
-            arch=lambda: nn.Sequential(linear(), nn.Softmax(1)),
-            input_shape=(4,),
-        )
+        mmbd.load(tmp_path / "m.pt", arch=lambda: nn.Sequential(linear(), nn.Softmax(1)), input_shape=(4,))
 
 
 @pytest.mark.parametrize(

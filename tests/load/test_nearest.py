@@ -48,9 +48,7 @@ def test_every_built_in_network_is_known_by_its_names(arch: str) -> None:
         ({**state("resnet8"), "total_ops": torch.zeros(1)}, "try --arch resnet8 --input 3x32x32$"),
     ],
 )
-def test_the_ways_to_say_it_end_with_what_fits(
-    value: dict[str, Tensor], advice: str, tmp_path: Path
-) -> None:
+def test_the_ways_to_say_it_end_with_what_fits(value: dict[str, Tensor], advice: str, tmp_path: Path) -> None:
     torch.save({name: torch.zeros(tensor.shape) for name, tensor in value.items()}, tmp_path / "m")
     with pytest.raises(Failed, match=f"its names look like .*{advice}"):
         mmbd.load(tmp_path / "m")
@@ -60,14 +58,15 @@ def test_the_wrong_network_or_width_is_answered_with_the_right_one(tmp_path: Pat
     value = nets.build("resnet20", classes=4, input_shape=(3, 32, 32), width=8).state_dict()
     torch.save(value, tmp_path / "m.pt")
     for arch in ("resnet8", "resnet20", "vgg16"):
-        with pytest.raises(Failed, match=r"look like resnet20: try --arch resnet20 --arch-arg "
-                                         r"width=8 --input 3x32x32$"):  # fmt: skip
+        with pytest.raises(
+            Failed,
+            match=r"look like resnet20: try --arch resnet20 --arch-arg "
+            r"width=8 --input 3x32x32$",
+        ):
             mmbd.load(tmp_path / "m.pt", arch=arch, input_shape=(3, 32, 32))
     torch.save({**value, "fc2.weight": torch.ones(3, 3)}, tmp_path / "m.pt")
     with pytest.raises(Failed) as raised:  # what was tried is no advice
-        mmbd.load(
-            tmp_path / "m.pt", arch="resnet20", arch_args={"width": 8}, input_shape=(3, 32, 32)
-        )
+        mmbd.load(tmp_path / "m.pt", arch="resnet20", arch_args={"width": 8}, input_shape=(3, 32, 32))
     assert "look like" not in str(raised.value)
 
 

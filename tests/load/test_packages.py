@@ -59,9 +59,15 @@ def load(arch: str) -> mmbd.load.Loaded:
 
 @pytest.mark.parametrize(
     "arch",
-    ["{}:Net", "{}.net:Net", "{}.inner.deep:make", "{}/net.py:Net", "{}/inner/deep.py:make",
-     "{}/__init__.py:Net"],
-)  # fmt: skip
+    [
+        "{}:Net",
+        "{}.net:Net",
+        "{}.inner.deep:make",
+        "{}/net.py:Net",
+        "{}/inner/deep.py:make",
+        "{}/__init__.py:Net",
+    ],
+)
 def test_both_forms_find_it(arch: str, project: Path) -> None:
     path = list(sys.path)
     loaded = load(arch.format(project.name))
@@ -74,9 +80,7 @@ def test_a_file_in_a_package_that_names_its_own_package(project: Path) -> None:
     assert load(f"{project.name}/net.py:Net").classifier.classes == 10
 
 
-def test_a_file_in_a_package_is_read_anew_and_does_not_take_the_packages_name(
-    project: Path,
-) -> None:
+def test_a_file_in_a_package_is_read_anew_and_does_not_take_the_packages_name(project: Path) -> None:
     load(f"{project.name}/net.py:Net")
     assert project.name not in sys.modules
     (project / "blocks.py").write_text("raise RuntimeError('changed')\n")
@@ -126,8 +130,11 @@ def test_the_working_folder_is_importable_only_meanwhile(project: Path) -> None:
 def test_errors_say_where(project: Path) -> None:
     (project / "blocks.py").write_text("import torch\n\n1 / 0\n")
     for arch in (f"{project.name}.net:Net", f"{project.name}/net.py:Net"):
-        with pytest.raises(Failed, match=r"ZeroDivisionError: division by zero \(at .*blocks\.py, "
-                                         r"line 3\)"):  # fmt: skip
+        with pytest.raises(
+            Failed,
+            match=r"ZeroDivisionError: division by zero \(at .*blocks\.py, "
+            r"line 3\)",
+        ):
             load(arch)
     with pytest.raises(Failed, match=f"No module named 'no_such_package'; looked in {Path.cwd()}"):
         load("no_such_package.net:Net")
@@ -139,9 +146,7 @@ def test_errors_say_where(project: Path) -> None:
 def test_a_package_whose_name_is_taken(project: Path) -> None:
     """`email` is Python's own."""
     project.rename("email")
-    with pytest.raises(
-        Failed, match=r"'email' is .*email/__init__\.py: name the file, as in email/"
-    ):
+    with pytest.raises(Failed, match=r"'email' is .*email/__init__\.py: name the file, as in email/"):
         load("email.net:Net")
     assert load("email/net.py:Net").classifier.classes == 10
 
@@ -149,15 +154,28 @@ def test_a_package_whose_name_is_taken(project: Path) -> None:
 @pytest.mark.parametrize("form", ["{}.net:Net", "{}/net.py:Net"])
 def test_the_command_line_finds_it_too(form: str, project: Path) -> None:
     """However it is started: the console script has no working folder on its path."""
-    start = (
-        "import sys; sys.path[:] = [p for p in sys.path if p]; from mmbd.cli import main; main()"
-    )
+    start = "import sys; sys.path[:] = [p for p in sys.path if p]; from mmbd.cli import main; main()"
     for command in (["-m", "mmbd"], ["-c", start]):
         done = subprocess.run(
-            [sys.executable, *command, "scan", "w.pt", "--arch", form.format(project.name),
-             "--input", "3x8x8", "--quiet", "--steps", "2", "--no-universal"],
+            [
+                sys.executable,
+                *command,
+                "scan",
+                "w.pt",
+                "--arch",
+                form.format(project.name),
+                "--input",
+                "3x8x8",
+                "--quiet",
+                "--steps",
+                "2",
+                "--no-universal",
+            ],
             env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
-            capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
         assert "No module named" not in done.stderr + done.stdout
         assert done.returncode in (0, 1, 3), done.stderr  # judged, or searches that got stuck

@@ -17,8 +17,13 @@ finite = st.floats(-1e6, 1e6, allow_nan=False)
 positive = st.floats(0.0078125, 1e6)
 specs = st.builds(
     lambda arch, shape, classes, arguments, low, width, mean, std, names: Spec(
-        arch=arch, input_shape=shape, classes=classes, arguments=arguments,
-        bounds=(low, low + width), mean=mean, std=std,
+        arch=arch,
+        input_shape=shape,
+        classes=classes,
+        arguments=arguments,
+        bounds=(low, low + width),
+        mean=mean,
+        std=std,
         class_names=tuple(f"{name}{i}" for i, name in enumerate([names] * classes)),
     ),
     st.text(max_size=10),
@@ -26,14 +31,20 @@ specs = st.builds(
     st.integers(2, 30),
     st.dictionaries(
         st.sampled_from(["width", "hidden", "pool", "dropout"]),
-        st.one_of(st.integers(-5, 5000), finite, st.text(max_size=5), st.booleans(),
-                  st.lists(st.integers(0, 500), max_size=4).map(tuple)),
+        st.one_of(
+            st.integers(-5, 5000),
+            finite,
+            st.text(max_size=5),
+            st.booleans(),
+            st.lists(st.integers(0, 500), max_size=4).map(tuple),
+        ),
     ),
-    finite, positive,
+    finite,
+    positive,
     st.none() | st.lists(finite, min_size=1, max_size=3).map(tuple),
     st.none() | st.lists(positive, min_size=1, max_size=3).map(tuple),
     st.text(max_size=5),
-)  # fmt: skip
+)
 
 
 @given(spec=specs)
@@ -106,7 +117,7 @@ def nested(depth: int) -> list:
         (valid(class_names="cat"), "list of strings"),
         (valid(class_names=["cat", 3]), "list of strings"),
     ],
-)  # fmt: skip
+)
 def test_wrong_metadata_is_a_value_error(text, message):
     with pytest.raises(ValueError, match=message):
         Spec.from_json(text)
@@ -114,16 +125,12 @@ def test_wrong_metadata_is_a_value_error(text, message):
 
 anything = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=4),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
 )
 
 
 @given(
-    changes=st.dictionaries(
-        st.sampled_from([*Spec.__dataclass_fields__, "version"]), anything, max_size=2
-    )
+    changes=st.dictionaries(st.sampled_from([*Spec.__dataclass_fields__, "version"]), anything, max_size=2)
 )
 def test_no_metadata_raises_anything_but_a_value_error(changes):
     try:
@@ -134,8 +141,7 @@ def test_no_metadata_raises_anything_but_a_value_error(changes):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [{"hidden": "wide"}, {"hidden": (1.5,)}, {"hidden": (-3,)}, {"hiddn": (3,)}, {"hidden": 7}],
+    "arguments", [{"hidden": "wide"}, {"hidden": (1.5,)}, {"hidden": (-3,)}, {"hiddn": (3,)}, {"hidden": 7}]
 )
 def test_networks_that_cannot_be_built_are_a_value_error(arguments):
     with pytest.raises(ValueError, match="hid"):
@@ -145,9 +151,14 @@ def test_networks_that_cannot_be_built_are_a_value_error(arguments):
 def test_saving_and_loading_gives_the_same_network(tmp_path):
     torch.manual_seed(0)
     spec = Spec(
-        "cnn", (3, 16, 16), 4, {"widths": (8, 8)}, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2),
+        "cnn",
+        (3, 16, 16),
+        4,
+        {"widths": (8, 8)},
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.2, 0.2),
         class_names=("cat", "dog", "<script>", "ünï"),
-    )  # fmt: skip
+    )
     network = spec.network().to(memory_format=torch.channels_last).eval()
     file = tmp_path / "model.safetensors"
     save(file, network, spec)

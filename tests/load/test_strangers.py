@@ -18,14 +18,29 @@ from mmbd.load import Loaded
 SHARED = Path(__file__).parents[2].parent / "shared"
 NETWORKS = Path(__file__).parent / "strangers.py"
 NAMES = [
-    "ibau-badnets_8", "ibau-l0_inv_0", "ibau-l2_inv_0", "ibau-trojan_sq_2", "ibau-trojan_wm_2",
-    "verazuo-cifar", "verazuo-mnist", "coldchair", "longph-mnist2", "longph-badnet", "resnet20",
-    "longph-m1", "longph-m2", "longph-cifar",
-]  # fmt: skip
+    "ibau-badnets_8",
+    "ibau-l0_inv_0",
+    "ibau-l2_inv_0",
+    "ibau-trojan_sq_2",
+    "ibau-trojan_wm_2",
+    "verazuo-cifar",
+    "verazuo-mnist",
+    "coldchair",
+    "longph-mnist2",
+    "longph-badnet",
+    "resnet20",
+    "longph-m1",
+    "longph-m2",
+    "longph-cifar",
+]
 FACTORIES = {
-    "ibau": "elu_net", "verazuo": "BadNet", "coldchair": "BadNet", "longph": "Perceptron",
-    "longph-cifar": "SmallCnn", "resnet20": "ResNet20A",
-}  # fmt: skip
+    "ibau": "elu_net",
+    "verazuo": "BadNet",
+    "coldchair": "BadNet",
+    "longph": "Perceptron",
+    "longph-cifar": "SmallCnn",
+    "resnet20": "ResNet20A",
+}
 NORMALISATIONS: dict[str, dict[str, Any]] = {
     "none: raw [0, 1]": {},
     "x * 2 - 1": {"mean": 0.5, "std": 0.5},
@@ -94,9 +109,15 @@ def test_it_loads(name: str) -> None:
 
 # Accuracy on the clean test set; the copy is JPEG-compressed, which costs these models some.
 ACCURACIES = {
-    "ibau-badnets_8": 0.7, "ibau-l0_inv_0": 0.7, "ibau-l2_inv_0": 0.7, "ibau-trojan_sq_2": 0.7,
-    "ibau-trojan_wm_2": 0.7, "resnet20": 0.7, "longph-cifar": 0.5, "verazuo-cifar": 0.4,
-}  # fmt: skip
+    "ibau-badnets_8": 0.7,
+    "ibau-l0_inv_0": 0.7,
+    "ibau-l2_inv_0": 0.7,
+    "ibau-trojan_sq_2": 0.7,
+    "ibau-trojan_wm_2": 0.7,
+    "resnet20": 0.7,
+    "longph-cifar": 0.5,
+    "verazuo-cifar": 0.4,
+}
 
 
 @pytest.mark.parametrize("name", ACCURACIES)
@@ -109,10 +130,7 @@ def test_architecture_and_normalisation_are_the_right_ones(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "rows", "columns"),
-    [
-        ("ibau-badnets_8", slice(27, 31), slice(27, 31)),
-        ("verazuo-cifar", slice(27, 32), slice(27, 32)),
-    ],
+    [("ibau-badnets_8", slice(27, 31), slice(27, 31)), ("verazuo-cifar", slice(27, 32), slice(27, 32))],
 )
 def test_the_published_trigger_leads_to_the_target(name: str, rows: slice, columns: slice) -> None:
     target = card(name)["target"]

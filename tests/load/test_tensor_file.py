@@ -26,13 +26,25 @@ from mmbd.load import files, tensor_file
 from mmbd.load.checkpoints import contents
 
 KINDS = {
-    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16,
-    "I16": torch.int16, "F16": torch.float16, "BF16": torch.bfloat16, "U32": torch.uint32,
-    "I32": torch.int32, "F32": torch.float32, "U64": torch.uint64, "I64": torch.int64,
-    "F64": torch.float64, "C64": torch.complex64, "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2, "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "U16": torch.uint16,
+    "I16": torch.int16,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "U32": torch.uint32,
+    "I32": torch.int32,
+    "F32": torch.float32,
+    "U64": torch.uint64,
+    "I64": torch.int64,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
     "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
-}  # fmt: skip
+}
 
 
 def raw(header: Any, body: bytes = b"", pad: int = 0) -> bytes:
@@ -48,8 +60,15 @@ def entry(dtype: str, shape: list[int], begin: int, end: int) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_type_as_the_library_reads_it(kind: str) -> None:
     value = torch.arange(6.0).view(2, 3).to(KINDS[kind])
-    data = save({"a": value, "empty": value[:0], "one": value[1, 1].clone(), "odd": torch.ones(1,
-                dtype=torch.uint8), "z": value.clone()})  # fmt: skip
+    data = save(
+        {
+            "a": value,
+            "empty": value[:0],
+            "one": value[1, 1].clone(),
+            "odd": torch.ones(1, dtype=torch.uint8),
+            "z": value.clone(),
+        }
+    )
     mine, theirs = contents(data, "safetensors").value, library(data)
     assert set(mine) == set(theirs)
     for name, tensor in theirs.items():
@@ -99,7 +118,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "more than the file": (raw({"w": GOOD}, BODY[:-1]), "tensors take .* the file has"),
     "less than the file": (raw({"w": GOOD}, BODY + b"more"), "tensors take .* the file has"),
     "a length beyond torch": (raw({"w": entry("F32", [0, 1 << 61, 1 << 61], 0, 0)}), "is broken"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -112,8 +131,11 @@ def test_a_header_that_does_not_add_up(name: str) -> None:
 @given(st.dictionaries(st.text(max_size=4), st.sampled_from(list(KINDS)), max_size=5), st.data())
 def test_any_names_and_shapes(kinds: dict[str, str], draw: st.DataObject) -> None:
     shapes = st.lists(st.integers(0, 3), max_size=4)
-    state = {name: torch.ones(draw.draw(shapes)).to(KINDS[kind]) for name, kind in kinds.items()
-             if name != "__metadata__"}  # fmt: skip
+    state = {
+        name: torch.ones(draw.draw(shapes)).to(KINDS[kind])
+        for name, kind in kinds.items()
+        if name != "__metadata__"
+    }
     data = save(state, {"a": "b"})
     for name, tensor in contents(data, "safetensors").value.items():
         assert (tensor.dtype, tensor.shape) == (state[name].dtype, state[name].shape)
@@ -142,12 +164,13 @@ def test_a_large_file_that_is_none_is_not_read(header: Any, tmp_path: Path) -> N
 LARGEST = tensor_file.MAX_HEADER - 100
 HEAVY = {
     "tensors without numbers": b",".join(
-        b'"%x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % i for i in range(130_000)),
+        b'"%x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % i for i in range(130_000)
+    ),
     "numbers": b",".join(b'"%x":0' % i for i in range(LARGEST // 11)),
     "lists": b'"a":[' + b"[]," * (LARGEST // 3 - 10) + b"0]",
     "one list in another": b'"a":' + b"[" * (LARGEST - 10),
     "metadata": b'"__metadata__":{"a":"' + b"x" * (LARGEST - 30) + b'"}',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HEAVY)
@@ -196,9 +219,14 @@ def test_within_a_bounded_address_space(tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(b"\x80\x04" + text + b"q\x00" + names + b".")
     limit = 3 << 30
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)), timeout=600,
-    )  # fmt: skip
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        timeout=600,
+    )
     assert done.returncode == 3, done.stderr
     assert "aaa....000, aaa" in done.stdout

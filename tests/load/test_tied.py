@@ -40,9 +40,7 @@ def state(network: nn.Module) -> dict[str, Tensor]:
         (("two.weight",), ("two.weight is not in the file: in the network it is one.weight",)),
     ],
 )
-def test_one_of_the_names_is_enough(
-    lacking: tuple[str, ...], notes: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_one_of_the_names_is_enough(lacking: tuple[str, ...], notes: tuple[str, ...], tmp_path: Path) -> None:
     torch.manual_seed(1)
     network = Tied()
     kept = {name: value for name, value in state(network).items() if name not in lacking}

@@ -104,9 +104,7 @@ def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
                 {"kind": "added", "target": label, "radius": 1.0, "before": before, "after": after}
                 for label, (before, after) in enumerate(rows)
             )
-            return Mitigation(
-                made.classifier, dataclasses.replace(made.record, perturbations=found)
-            )
+            return Mitigation(made.classifier, dataclasses.replace(made.record, perturbations=found))
 
         return told
 

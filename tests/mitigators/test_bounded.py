@@ -38,10 +38,7 @@ class Net(nn.Module):
 
 def limits(net: nn.Module, upper: float = 0.1, **options) -> list[Limit]:
     clf = Classifier(net.eval(), input_shape=SHAPE)
-    return [
-        Limit(tap, torch.full((tap.channels,), upper, dtype=clf.dtype), **options)
-        for tap in find(clf)
-    ]
+    return [Limit(tap, torch.full((tap.channels,), upper, dtype=clf.dtype), **options) for tap in find(clf)]
 
 
 def images(count: int = 3, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -64,8 +61,7 @@ def images(count: int = 3, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 )
 def test_values_at_a_bound_of_two(fold, lower, expected):
     output = torch.tensor([-1.0, 0, 1, 2, 3, 4, 5, 100])[:, None].expand(8, 3)
-    limit = Limit(TAP, torch.full((3,), 2.0), None if lower is None else torch.full((3,), lower),
-                  fold)  # fmt: skip
+    limit = Limit(TAP, torch.full((3,), 2.0), None if lower is None else torch.full((3,), lower), fold)
     assert limit(output).T.tolist() == [expected] * 3
 
 
@@ -91,8 +87,7 @@ def test_bounds_hold_and_leave_what_is_within_them(values, upper, lower, fold):
     output = torch.tensor(values)[:, None]
     lower = None if lower is None else min(lower, upper)
     tap = Tap("act", 0, 1, -1, (1,))
-    limit = Limit(tap, torch.tensor([upper]), None if lower is None else torch.tensor([lower]),
-                  fold)  # fmt: skip
+    limit = Limit(tap, torch.tensor([upper]), None if lower is None else torch.tensor([lower]), fold)
     bounded = limit(output)
     assert float(bounded.max()) <= upper
     assert lower is None or float(bounded.min()) >= lower
@@ -103,9 +98,8 @@ def test_bounds_hold_and_leave_what_is_within_them(values, upper, lower, fold):
 
 @pytest.mark.parametrize("fold", [False, True])
 @pytest.mark.parametrize(
-    "act", [nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.3), nn.GELU(), nn.SiLU(), nn.ELU()],
-    ids=repr,
-)  # fmt: skip
+    "act", [nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.3), nn.GELU(), nn.SiLU(), nn.ELU()], ids=repr
+)
 def test_a_pruned_channel_is_exactly_zero(act, fold):
     net = Net(act)
     found = limits(net, 100.0)
@@ -163,9 +157,7 @@ def test_gradients_reach_the_bounds(fold):
     # What is clipped moves with its bound, what is mirrored twice as far; what is mirrored below
     # zero stays there.
     assert upper.grad.tolist() == ([0, 4, 2] if fold else [0, 2, 2])
-    assert output.grad.tolist() == (
-        [[1, -1, 0], [1, -1, -1]] if fold else [[1, 0, 0], [1, 0, 0]]
-    )  # fmt: skip
+    assert output.grad.tolist() == ([[1, -1, 0], [1, -1, -1]] if fold else [[1, 0, 0], [1, 0, 0]])
 
 
 def test_gradients_pass_a_whole_network():

@@ -68,12 +68,7 @@ def test_the_record_names_what_is_bounded():
     samples = toys.two_prepared(clf)
     repaired, record = paper(clf, samples, iterations=5)
     (layer,) = record.layers
-    assert (layer["name"], layer["channels"], layer["fold"], layer["lower"]) == (
-        "1",
-        2,
-        False,
-        None,
-    )
+    assert (layer["name"], layer["channels"], layer["fold"], layer["lower"]) == ("1", 2, False, None)
     assert layer["highest"] == pytest.approx(samples.inputs.amax(0).tolist())
     assert isinstance(repaired.model, Bounded)
     assert repaired.model.limits[0].upper.tolist() == layer["upper"]
@@ -123,9 +118,7 @@ def test_the_steps_and_the_weight_are_those_of_algorithm_1(options):
 
 def test_the_weight_falls_where_the_constraint_fails():
     clf = toys.two_channels()
-    curves = paper(
-        clf, toys.two_prepared(clf), weight=30.0, growth=2.0, iterations=30
-    ).record.curves
+    curves = paper(clf, toys.two_prepared(clf), weight=30.0, growth=2.0, iterations=30).record.curves
     weights = [30.0, *curves["weight"]]
     held = [kept >= 0.95 for kept in curves["kept"]]
     assert set(held) == {True, False}
@@ -154,9 +147,7 @@ def test_the_script_changes_its_weight_three_times():
     steps = [0.5] * 21 + [0.6] * 10 + [0.72] * 10 + [0.864] * 9
     assert curves["weight"] == pytest.approx(steps)
     # Adam starts with steps of its learning rate, whatever the gradient.
-    assert curves["norm"][:3] == pytest.approx(
-        [(8 - 0.1 * k) * 2**0.5 for k in (1, 2, 3)], abs=1e-3
-    )
+    assert curves["norm"][:3] == pytest.approx([(8 - 0.1 * k) * 2**0.5 for k in (1, 2, 3)], abs=1e-3)
 
 
 def test_the_script_uses_what_is_classified_rightly():
@@ -171,9 +162,7 @@ def test_the_script_uses_what_is_classified_rightly():
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"accuracy": 1.01}, {"iterations": 1, "step": 1e3, "weight": 1e3}, {"iterations": 0}],
-    ids=str,
+    "options", [{"accuracy": 1.01}, {"iterations": 1, "step": 1e3, "weight": 1e3}, {"iterations": 0}], ids=str
 )
 def test_what_is_not_feasible_changes_nothing_and_says_so(options):
     clf = toys.two_channels()
@@ -265,17 +254,13 @@ def test_the_seed_decides(method, options, random):
     samples = toys.two_prepared(clf)
     first, again, other = (
         [layer["upper"] for layer in record.layers]
-        for record in (
-            method(clf, samples, seed=seed, accuracy=0, **options).record for seed in (0, 0, 1)
-        )
+        for record in (method(clf, samples, seed=seed, accuracy=0, **options).record for seed in (0, 0, 1))
     )
     assert first == again
     assert (first != other) is random
 
 
-@pytest.mark.parametrize(
-    ("method", "options"), [(paper, {"iterations": 7}), (script, {"epochs": 7})]
-)
+@pytest.mark.parametrize(("method", "options"), [(paper, {"iterations": 7}), (script, {"epochs": 7})])
 def test_progress_counts(method, options):
     clf, calls = toys.two_channels(), []
     method(clf, toys.two_prepared(clf), progress=lambda *at: calls.append(at), **options)

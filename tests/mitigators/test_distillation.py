@@ -27,9 +27,7 @@ def test_attention_has_length_one_and_knows_no_scale():
     assert maps.shape == (5, 9)
     torch.testing.assert_close(maps.norm(dim=1), torch.ones(5))
     torch.testing.assert_close(attention(conv(4, 3), 7 * output), maps)
-    torch.testing.assert_close(
-        attention(conv(4, 3), torch.ones(1, 4, 3, 3)), torch.full((1, 9), 1 / 3)
-    )
+    torch.testing.assert_close(attention(conv(4, 3), torch.ones(1, 4, 3, 3)), torch.full((1, 9), 1 / 3))
     assert bool((attention(conv(4, 3), torch.zeros(1, 4, 3, 3)) == 0).all())  # nothing to divide by
 
 
@@ -58,15 +56,13 @@ def names(arch: str, **arguments) -> list[str]:
         ("lenet", {}, ["1", "4"]),
         ("mlp", {}, []),
     ],
-)  # fmt: skip
+)
 def test_the_last_three_resolutions_are_compared(arch, arguments, expected):
     assert names(arch, **arguments) == expected
 
 
 def perceptron() -> Classifier:
-    return colours.classifier(
-        nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3))
-    )
+    return colours.classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3)))
 
 
 def pooled() -> Classifier:
@@ -108,8 +104,7 @@ def test_the_seed_decides():
 
 
 def test_a_student_like_its_teacher_pays_nothing():
-    still = {"teacher_epochs": 0, "epochs": 1, "lr": 1e-12, "weight_decay": 0,
-             "move_statistics": False}  # fmt: skip
+    still = {"teacher_epochs": 0, "epochs": 1, "lr": 1e-12, "weight_decay": 0, "move_statistics": False}
     free, dear = (repaired(betas=[beta], **still).record.curves["loss"] for beta in (0, 1e6))
     assert dear == pytest.approx(free, rel=1e-5)
     moved = {**still, "move_statistics": True}  # by the batch's statistics it looks elsewhere

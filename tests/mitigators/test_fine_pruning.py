@@ -155,9 +155,7 @@ def test_bounding_then_pruning_makes_one_network_with_both():
     def bounding(clf, samples, *, seed=0, progress=None):
         assert seed == 3
         (tap,) = taps.find(clf)
-        return done(
-            "bounds", bounded(clf, Limit(tap, torch.full((4,), 1.5))), samples, notes=("a",)
-        )
+        return done("bounds", bounded(clf, Limit(tap, torch.full((4,), 1.5))), samples, notes=("a",))
 
     clf = colours.classifier()
     made = bounds_then_pruning(clf, colours.samples(clf), bounding=bounding, seed=3, epochs=1)
@@ -172,9 +170,7 @@ def test_bounding_then_pruning_makes_one_network_with_both():
 @pytest.mark.parametrize("nonlinearity", ["leaky_relu", "gelu", "silu"])
 def test_a_pruned_channel_lets_nothing_through_below_zero_either(nonlinearity):
     torch.manual_seed(0)
-    net = nets.build(
-        "cnn", classes=3, input_shape=(3, 8, 8), widths=(6,), nonlinearity=nonlinearity
-    )
+    net = nets.build("cnn", classes=3, input_shape=(3, 8, 8), widths=(6,), nonlinearity=nonlinearity)
     clf = Classifier(net, input_shape=(3, 8, 8))
     inputs = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     made = fine_pruning(clf, prepare(clf, inputs), budget=1, epochs=0)
@@ -189,9 +185,7 @@ def test_a_pruned_channel_lets_nothing_through_below_zero_either(nonlinearity):
 
 
 def test_the_seed_decides():
-    first, again, other = (
-        colours.state(repaired(epochs=1, seed=seed).classifier) for seed in (0, 0, 1)
-    )
+    first, again, other = (colours.state(repaired(epochs=1, seed=seed).classifier) for seed in (0, 0, 1))
     assert colours.same(first, again)
     assert not colours.same(first, other)
 
@@ -206,13 +200,21 @@ def test_progress_ends_where_it_said():
 @pytest.mark.parametrize(
     ("arch", "name"),
     [
-        ("cnn", "6"), ("vgg16", "features.42"), ("resnet8", "layer3.0.relu#2"),
-        ("resnet18", "layer4.1.relu#2"), ("mlp", "4"), ("lenet", "4"), ("mobilenet", None),
+        ("cnn", "6"),
+        ("vgg16", "features.42"),
+        ("resnet8", "layer3.0.relu#2"),
+        ("resnet18", "layer4.1.relu#2"),
+        ("mlp", "4"),
+        ("lenet", "4"),
+        ("mobilenet", None),
     ],
-)  # fmt: skip
+)
 def test_the_last_convolution_is_found(arch, name):
-    arguments = {"cnn": {"widths": (4, 4), "hidden": (5,)}, "vgg16": {"width": 2},
-                 "resnet18": {"width": 2}}.get(arch, {})  # fmt: skip
+    arguments = {
+        "cnn": {"widths": (4, 4), "hidden": (5,)},
+        "vgg16": {"width": 2},
+        "resnet18": {"width": 2},
+    }.get(arch, {})
     net = nets.build(arch, classes=4, input_shape=(3, 32, 32), **arguments)
     tap = last(taps.find(Classifier(net.eval(), input_shape=(3, 32, 32))))
     if name is not None:
@@ -223,12 +225,16 @@ def test_the_last_convolution_is_found(arch, name):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"held_out": 0}, "held_out"), ({"held_out": 1}, "held_out"), ({"budget": -1}, "budget"),
-        ({"stride": 0}, "stride"), ({"layer": "nope"}, "nope"), ({"batch": 1}, "batch"),
+        ({"held_out": 0}, "held_out"),
+        ({"held_out": 1}, "held_out"),
+        ({"budget": -1}, "budget"),
+        ({"stride": 0}, "stride"),
+        ({"layer": "nope"}, "nope"),
+        ({"batch": 1}, "batch"),
         ({"augment": ("spin",)}, "spin"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_bad_options_are_named(options, word):
     with pytest.raises(ValueError, match=word):
         repaired(**options)

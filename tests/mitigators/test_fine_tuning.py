@@ -16,17 +16,26 @@ from mmbd.mitigators.fine_tuning import HOLE, counted, cutout, steps, tune
 from mmbd.mitigators.mitigator import NotMitigated
 
 OPTIONS = {
-    "epochs": 2, "lr": 0.01, "batch": 20, "clip": 1.0, "augment": (), "move_statistics": True,
+    "epochs": 2,
+    "lr": 0.01,
+    "batch": 20,
+    "clip": 1.0,
+    "augment": (),
+    "move_statistics": True,
     "seed": 0,
-}  # fmt: skip
+}
 
 
 def normed() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
+        nn.Conv2d(3, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Flatten(),
         nn.Linear(16, 3),
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 def tuned(model: nn.Module, count: int = 60, **options) -> list[float]:
@@ -75,16 +84,19 @@ def test_the_network_sees_normalised_inputs():
     tuned(model, epochs=1, batch=60)
     inputs, _ = colours.images(60)
     largest = max(seen, key=len)
-    assert torch.equal(
-        largest.flatten().sort().values, ((inputs - 0.5) / 0.25).flatten().sort().values
-    )
+    assert torch.equal(largest.flatten().sort().values, ((inputs - 0.5) / 0.25).flatten().sort().values)
 
 
 @given(count=st.integers(1, 30), epochs=st.integers(0, 3), batch=st.integers(2, 12))
 def test_steps_are_counted_right(count, epochs, batch):
     taken = []
-    tuned(nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), count, epochs=epochs, batch=batch,
-          on_step=lambda: taken.append(1))  # fmt: skip
+    tuned(
+        nn.Sequential(nn.Flatten(), nn.Linear(48, 3)),
+        count,
+        epochs=epochs,
+        batch=batch,
+        on_step=lambda: taken.append(1),
+    )
     assert len(taken) == steps(count, epochs, batch)
 
 
@@ -138,5 +150,4 @@ def test_cutout_is_an_augmentation_like_others():
     assert not torch.equal(weights[0], weights[2])
     clf = Classifier(nn.Linear(4, 3), input_shape=(4,))
     with pytest.raises(ValueError, match=r"cutout is for images, not for inputs of shape \(4,\)"):
-        tune(clf, clf.model, torch.rand(6, 4), torch.arange(6) % 3,
-             **OPTIONS | {"augment": ("cutout",)})  # fmt: skip
+        tune(clf, clf.model, torch.rand(6, 4), torch.arange(6) % 3, **OPTIONS | {"augment": ("cutout",)})

@@ -118,8 +118,7 @@ def test_weights_go_back_until_the_accuracy_is_kept():
     assert made.record.accuracy[1] == pytest.approx(reached)
     # They lie on the straight line to what they were.
     torch.testing.assert_close(
-        weights(made.classifier),
-        torch.lerp(weights(clf), weights(free.classifier), extent),
+        weights(made.classifier), torch.lerp(weights(clf), weights(free.classifier), extent)
     )
 
 
@@ -150,9 +149,7 @@ def test_on_clean_samples_alone_the_network_is_its_own_teacher_and_stays():
 def test_images_are_moved_if_told_to(augment):
     """The teacher sees what the student sees, so that the first step costs nothing."""
     clf, _ = toys.planted()
-    record = hardening(
-        clf, toys.planted_samples(), augment=augment, perturbations=(), steps=2
-    ).record
+    record = hardening(clf, toys.planted_samples(), augment=augment, perturbations=(), steps=2).record
     assert record.curves["clean"][0] == pytest.approx(0, abs=1e-9)
     assert record.settings["augment"] is augment
 

@@ -127,8 +127,10 @@ def test_progress_and_curves_count_the_epochs():
     record = vectors(epochs=5, progress=lambda *at: calls.append(at)).record
     assert calls == [(epoch, 5) for epoch in range(1, 6)]
     assert {name: len(curve) for name, curve in record.curves.items()} == {
-        "kept": 5, "margin": 5, "weight": 5
-    }  # fmt: skip
+        "kept": 5,
+        "margin": 5,
+        "weight": 5,
+    }
 
 
 class Interrupted(Exception):

@@ -118,17 +118,16 @@ def test_every_method(method, arch):
         check(clf, inputs, method)
 
 
-@pytest.mark.parametrize("method", ["auto", "mm-bm", "mm-bm-paper", "mm-bm-script",
-                                    "margin-clipping", "hardening"])  # fmt: skip
+@pytest.mark.parametrize(
+    "method", ["auto", "mm-bm", "mm-bm-paper", "mm-bm-script", "margin-clipping", "hardening"]
+)
 def test_settings_hold_every_option(method):
     clf, inputs = built("mlp")
     options = SHORT[method]
     record = mitigate(clf, inputs, method=method, seed=3, **options).record
     known = inspect.signature(MITIGATORS[method]).parameters.values()
     named = {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY}
-    expected = {
-        k: v for k, v in named.items() if k not in ("seed", "progress", "teacher")
-    } | options
+    expected = {k: v for k, v in named.items() if k not in ("seed", "progress", "teacher")} | options
     assert {name: record.settings.get(name, "missing") for name in expected} == expected
     assert record.method == method
 
@@ -169,8 +168,13 @@ def test_eight_bit_images_and_arrays_are_taken():
 def test_labels_of_any_kind_of_whole_number():
     clf = toys.two_channels()
     inputs, labels = toys.two_samples()
-    for given in (labels, labels.tolist(), labels.numpy(), labels.to(torch.uint8),
-                  labels.numpy().astype(np.int32)):  # fmt: skip
+    for given in (
+        labels,
+        labels.tolist(),
+        labels.numpy(),
+        labels.to(torch.uint8),
+        labels.numpy().astype(np.int32),
+    ):
         samples = prepare(clf, inputs, given)
         assert torch.equal(samples.labels, labels)
         assert samples.labels.dtype == torch.int64
@@ -218,8 +222,12 @@ def test_too_few_samples(method):
     clf = toys.two_channels()
     with toys.untouched(clf):
         for count in (0, 1, 3):
-            refused(clf, torch.zeros(count, 2), method=method,
-                    word=f"{count} samples for 2 classes: at least 2 of every class")  # fmt: skip
+            refused(
+                clf,
+                torch.zeros(count, 2),
+                method=method,
+                word=f"{count} samples for 2 classes: at least 2 of every class",
+            )
 
 
 def test_a_class_is_missing_or_has_too_few():
@@ -232,8 +240,7 @@ def test_a_class_is_missing_or_has_too_few():
     named = Classifier(clf.model, input_shape=(64,), class_names=["ant", "bee", "cat", "dog"])
     refused(named, inputs[some], labels[some], word="fewer there are of dog")
     many = toys.vectors(9)
-    refused(many, *[part[:20] for part in toys.vector_samples(80, classes=4)],
-            word="of 4, 5, 6 and 2 more")  # fmt: skip
+    refused(many, *[part[:20] for part in toys.vector_samples(80, classes=4)], word="of 4, 5, 6 and 2 more")
     mitigated = mitigate(clf, inputs[labels != 3], steps=2)  # of its own answers none may be had
     assert mitigated.record.mitigated
 
@@ -343,9 +350,7 @@ def test_batches_go_through_the_samples_again_and_again():
     together = torch.cat(made)
     assert together[:10].sort().values.tolist() == list(range(10))
     assert together[10:].sort().values.tolist() == list(range(10))
-    assert [part.sort().values.tolist() for part in batches(3, 100, 2, generator_for("b"))] == [
-        [0, 1, 2]
-    ] * 2
+    assert [part.sort().values.tolist() for part in batches(3, 100, 2, generator_for("b"))] == [[0, 1, 2]] * 2
     assert batches(3, 2, 0, generator_for("b")) == []
 
 

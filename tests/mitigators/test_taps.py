@@ -37,11 +37,28 @@ def names(taps) -> list[str]:
 
 
 MODULES = [
-    nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.ReLU6(inplace=True), nn.Hardtanh(0, 6),
-    nn.Hardtanh(0.0, 1.0, inplace=True), nn.LeakyReLU(), nn.LeakyReLU(0.2, inplace=True),
-    nn.PReLU(), nn.RReLU(), nn.ELU(), nn.ELU(inplace=True), nn.SELU(), nn.CELU(), nn.GELU(),
-    nn.GELU("tanh"), nn.SiLU(), nn.SiLU(inplace=True), nn.Mish(), nn.Softplus(), nn.Hardswish(),
-]  # fmt: skip
+    nn.ReLU(),
+    nn.ReLU(inplace=True),
+    nn.ReLU6(),
+    nn.ReLU6(inplace=True),
+    nn.Hardtanh(0, 6),
+    nn.Hardtanh(0.0, 1.0, inplace=True),
+    nn.LeakyReLU(),
+    nn.LeakyReLU(0.2, inplace=True),
+    nn.PReLU(),
+    nn.RReLU(),
+    nn.ELU(),
+    nn.ELU(inplace=True),
+    nn.SELU(),
+    nn.CELU(),
+    nn.GELU(),
+    nn.GELU("tanh"),
+    nn.SiLU(),
+    nn.SiLU(inplace=True),
+    nn.Mish(),
+    nn.Softplus(),
+    nn.Hardswish(),
+]
 FUNCTIONS = {
     "F.relu": F.relu,
     "F.relu, in place": lambda x: F.relu(x, inplace=True),
@@ -94,18 +111,56 @@ def test_functions_are_found(function):
     check_one(Net(function), tap.name)
 
 
-MEANT = {"relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish",
-         "softplus", "hardswish", "prelu"}  # fmt: skip
+MEANT = {
+    "relu",
+    "relu6",
+    "hardtanh",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "hardswish",
+    "prelu",
+}
 
 
 @pytest.mark.parametrize(
     "function",
-    [nn.Tanh(), nn.Sigmoid(), nn.Hardtanh(), nn.Hardtanh(-2, 2), nn.Hardsigmoid(), nn.Identity(),
-     nn.Softmax(1), nn.Dropout(), nn.LogSigmoid(), nn.Tanhshrink(), F.hardtanh,
-     lambda x: F.hardtanh(x, -1.0, 1.0), lambda x: F.hardtanh(x, max_val=6.0)],
-    ids=["Tanh", "Sigmoid", "Hardtanh", "Hardtanh(-2, 2)", "Hardsigmoid", "Identity", "Softmax",
-         "Dropout", "LogSigmoid", "Tanhshrink", "hardtanh", "hardtanh(-1, 1)", "hardtanh(-1, 6)"],
-)  # fmt: skip
+    [
+        nn.Tanh(),
+        nn.Sigmoid(),
+        nn.Hardtanh(),
+        nn.Hardtanh(-2, 2),
+        nn.Hardsigmoid(),
+        nn.Identity(),
+        nn.Softmax(1),
+        nn.Dropout(),
+        nn.LogSigmoid(),
+        nn.Tanhshrink(),
+        F.hardtanh,
+        lambda x: F.hardtanh(x, -1.0, 1.0),
+        lambda x: F.hardtanh(x, max_val=6.0),
+    ],
+    ids=[
+        "Tanh",
+        "Sigmoid",
+        "Hardtanh",
+        "Hardtanh(-2, 2)",
+        "Hardsigmoid",
+        "Identity",
+        "Softmax",
+        "Dropout",
+        "LogSigmoid",
+        "Tanhshrink",
+        "hardtanh",
+        "hardtanh(-1, 1)",
+        "hardtanh(-1, 6)",
+    ],
+)
 def test_bounded_and_two_sided_functions_are_none(function):
     assert find(around(Net(function))) == ()
 
@@ -151,8 +206,15 @@ def test_every_call_counts_and_has_a_name_of_its_own():
     assert len(set(found)) == 8
     # The shared module goes by the last of its names, a function by that of its module.
     assert [name.split("#")[0] for name in found] == [
-        "body.1", "body.1", "relu", "body.1", "body.3", "relu", "elu", "relu"
-    ]  # fmt: skip
+        "body.1",
+        "body.1",
+        "relu",
+        "body.1",
+        "body.3",
+        "relu",
+        "elu",
+        "relu",
+    ]
     assert [tap.channels for tap in taps] == [4, 4, 4, 5, 5, 5, 5, 5]
     assert found[:2] == ["body.1", "body.1#2"]
 
@@ -163,17 +225,16 @@ def test_a_name_means_the_same_again():
 
 
 def test_the_network_may_be_an_activation_by_itself():
-    assert find(Classifier(nn.ReLU(), input_shape=(4,), bounds=(-1, 1))) == (
-        Tap("relu", 0, 4, 1, (4,)),
-    )
+    assert find(Classifier(nn.ReLU(), input_shape=(4,), bounds=(-1, 1))) == (Tap("relu", 0, 4, 1, (4,)),)
 
 
 # ---------------------------------------------------------------------------------- which channels
 
 
 def test_flat_features_and_tokens_have_their_channels_last():
-    flat = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 4), nn.ELU(),
-                         nn.Linear(4, 2))  # fmt: skip
+    flat = nn.Sequential(
+        nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 4), nn.ELU(), nn.Linear(4, 2)
+    )
     assert [(tap.channels, tap.shape) for tap in find(around(flat, (6,)))] == [(5, (5,)), (4, (4,))]
     tokens = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 2))
     assert find(around(tokens, (3, 6))) == (Tap("1", 0, 5, -1, (3, 5)),)
@@ -201,9 +262,7 @@ def test_channels_may_move_back_and_forth():
             x = self.down(F.gelu(self.up(x))).permute(0, 3, 1, 2)
             return F.relu(self.last(x)).mean((2, 3))
 
-    assert find(around(Next())) == (
-        Tap("gelu", 0, 16, -1, (8, 8, 16)), Tap("relu", 1, 6, 1, (6, 8, 8))
-    )  # fmt: skip
+    assert find(around(Next())) == (Tap("gelu", 0, 16, -1, (8, 8, 16)), Tap("relu", 1, 6, 1, (6, 8, 8)))
 
 
 def test_values_by_channel():

@@ -25,10 +25,16 @@ def built(arch: str, shape=(3, 32, 32), **arguments) -> tuple[Tap, ...]:
 
 @pytest.mark.parametrize(
     "add",
-    [lambda x, y: x + y, torch.add, torch.Tensor.add, torch.Tensor.add_,
-     lambda x, y: sum([x, y]), lambda x, y: nn.Dropout()(x + y)],
+    [
+        lambda x, y: x + y,
+        torch.add,
+        torch.Tensor.add,
+        torch.Tensor.add_,
+        lambda x, y: sum([x, y]),
+        lambda x, y: nn.Dropout()(x + y),
+    ],
     ids=["plus", "torch.add", "add", "add_", "sum", "dropout"],
-)  # fmt: skip
+)
 def test_an_activation_that_follows_a_sum_is_residual(add):
     class Block(Net):
         def forward(self, x):
@@ -68,8 +74,7 @@ def test_the_output_of_a_stage_is_what_is_found():
     clf, outputs, seen = Classifier(net, input_shape=(3, 32, 32)), [], {}
     chosen = near_input(find(clf))
     handles = [
-        stage.register_forward_hook(lambda *at: outputs.append(at[2]))
-        for stage in (net.layer1, net.layer2)
+        stage.register_forward_hook(lambda *at: outputs.append(at[2])) for stage in (net.layer1, net.layer2)
     ]
     with torch.no_grad(), Watch(lambda index, out: seen.setdefault(index, out)):
         clf(torch.rand(2, 3, 32, 32))
@@ -82,8 +87,7 @@ def test_the_output_of_a_stage_is_what_is_found():
     ("arch", "arguments", "count", "near"),
     [
         ("vgg16", {"width": 2}, 13, ["features.2", "features.5", "features.9"]),
-        ("preact_resnet18", {"width": 2}, 16,
-         ["layer1.0.relu", "layer1.0.relu#2", "layer1.1.relu"]),
+        ("preact_resnet18", {"width": 2}, 16, ["layer1.0.relu", "layer1.0.relu#2", "layer1.1.relu"]),
         ("mobilenet", {}, 36, ["relu", "layers.0.relu", "layers.0.relu#2"]),
         ("resnet20", {"width": 2}, 19, ["relu", "layer1.2.relu#2", "layer2.2.relu#2"]),
         ("mlp", {"hidden": (4, 5)}, 2, ["2", "4"]),
@@ -91,7 +95,7 @@ def test_the_output_of_a_stage_is_what_is_found():
         ("cnn", {"widths": (2, 3), "nonlinearity": "silu", "hidden": (4,)}, 3, ["2", "6", "11"]),
         ("cnn", {"widths": (2, 3), "nonlinearity": "tanh"}, 0, []),
     ],
-)  # fmt: skip
+)
 def test_networks_for_images(arch, arguments, count, near):
     taps = built(arch, **arguments)
     assert len({tap.name for tap in taps}) == len(taps) == count
@@ -104,10 +108,13 @@ def test_networks_for_sound_and_clouds():
     assert names(taps) == ["2", "6", "10", "14"]
     assert [tap.channels for tap in taps] == [2, 2, 4, 4]
     for arch, arguments, expected in (
-        ("dgcnn", {"k": 3, "width": 2},
-         ["conv1.2", "conv2.2", "conv3.2", "conv4.2", "conv5.2", "activate", "activate#2"]),
+        (
+            "dgcnn",
+            {"k": 3, "width": 2},
+            ["conv1.2", "conv2.2", "conv3.2", "conv4.2", "conv5.2", "activate", "activate#2"],
+        ),
         ("pointnet", {"width": 2}, [f"features.{i}" for i in (2, 5, 8)] + ["head.2", "head.5"]),
-    ):  # fmt: skip
+    ):
         net = nets.build(arch, classes=4, input_shape=(3, 12), **arguments).eval()
         taps = find(Classifier(net, domain=Points(12)))
         assert names(taps) == expected

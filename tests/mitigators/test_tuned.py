@@ -90,8 +90,7 @@ def test_the_record_says_what_the_perturbations_did():
     assert row["before"] > 0.9
     assert row["after"] < 0.1
     assert 0 < row["radius"] < 1.2 * 2 * math.sqrt(64 / 3072)
-    both = tuned(*toys.planted()[:1], toys.planted_samples(), steps=3,
-                 perturbations=("flow", "added"))  # fmt: skip
+    both = tuned(*toys.planted()[:1], toys.planted_samples(), steps=3, perturbations=("flow", "added"))
     rows = both.record.perturbations
     assert list(dict.fromkeys(row["kind"] for row in rows)) == ["flow", "added"]
     assert all(0 <= row[when] <= 1 for row in rows for when in ("before", "after"))
@@ -130,8 +129,19 @@ def test_bounds_start_at_a_quantile_of_each_channel(share):
 def test_no_bound_is_ever_negative(act, lr, share, norm, against, fold, seed):
     clf = toys.two_channels(act)
     samples = prepare(clf, *toys.two_samples(16, noise=0.3, seed=seed))
-    made = tuned(clf, samples, lr=lr, share=share, norm=norm, against=against, fold=fold,
-                 accuracy=0.0, steps=4, batch=6, seed=seed)  # fmt: skip
+    made = tuned(
+        clf,
+        samples,
+        lr=lr,
+        share=share,
+        norm=norm,
+        against=against,
+        fold=fold,
+        accuracy=0.0,
+        steps=4,
+        batch=6,
+        seed=seed,
+    )
     assert all(0 <= value < math.inf for value in uppers(made)[0])
     assert made.record.settings["fold"] is fold
     assert made.classifier.model.limits[0].fold is fold
@@ -236,8 +246,10 @@ def test_progress_and_curves_count_the_steps():
     record = vectors(steps=5, progress=lambda *at: calls.append(at)).record
     assert calls == [(step, 5) for step in range(1, 6)]
     assert {name: len(curve) for name, curve in record.curves.items()} == {
-        "clean": 5, "fooled": 5, "height": 5
-    }  # fmt: skip
+        "clean": 5,
+        "fooled": 5,
+        "height": 5,
+    }
     assert record.curves["height"][0] == pytest.approx(1)  # where the bounds start
     assert record.curves["height"][-1] < 1
     assert record.settings["steps"] == 5

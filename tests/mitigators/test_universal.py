@@ -36,10 +36,9 @@ def universal(domain, values: torch.Tensor, *, kind: str = "added", radius: floa
 def around(domain, classes: int = 3, seed: int = 0) -> tuple[Classifier, Samples]:
     torch.manual_seed(seed)
     clf = Classifier(
-        nn.Sequential(nn.Flatten(), nn.Linear(math.prod(domain.shape), 8), nn.ReLU(),
-                      nn.Linear(8, classes)),
+        nn.Sequential(nn.Flatten(), nn.Linear(math.prod(domain.shape), 8), nn.ReLU(), nn.Linear(8, classes)),
         domain=domain,
-    )  # fmt: skip
+    )
     return clf, prepare(clf, valid(domain))
 
 
@@ -53,12 +52,12 @@ def found(clf: Classifier, samples: Samples, kind: str = "added", *, seed: int =
 
 @settings(max_examples=15)
 @given(
-    domain=st.sampled_from([
-        IMAGES, Box((6,)), Box((1, 50), -1, 1), Points(7), Points(7, region="ball", radius=2),
-    ]),
+    domain=st.sampled_from(
+        [IMAGES, Box((6,)), Box((1, 50), -1, 1), Points(7), Points(7, region="ball", radius=2)]
+    ),
     size=st.floats(0.01, 10),
     seed=st.integers(0, 99),
-)  # fmt: skip
+)
 def test_perturbed_inputs_are_valid_and_each_has_its_own(domain, size, seed):
     values = size * noise((3, *domain.shape), seed)
     inputs, which = valid(domain, 4), torch.tensor([2, 0, 1, 2])
@@ -277,11 +276,13 @@ def test_suspects_are_what_comes_close_to_the_easiest():
     [
         (Box((3, 8, 8)), ("added", "sparse", "flow")),
         (Box((1, 8, 30)), ("added", "sparse", "flow")),
-        (Box((3, 7, 30)), ("added", "sparse")), (Box((64,)), ("added", "sparse")),
-        (Box((1, 100)), ("added", "sparse")), (Points(20), ("added", "sparse")),
+        (Box((3, 7, 30)), ("added", "sparse")),
+        (Box((64,)), ("added", "sparse")),
+        (Box((1, 100)), ("added", "sparse")),
+        (Points(20), ("added", "sparse")),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_only_images_flow(domain, expected):
     assert kinds(domain) == expected
 

@@ -92,9 +92,13 @@ def test_without_labels_the_classifiers_own_answers_are_kept():
 def test_about_forty_steps_however_many_samples(count, batch, epochs):
     clf, calls = colours.classifier(), []
     made = unlearning(
-        clf, colours.samples(clf, count), trigger=trigger(), batch=batch, lr=1e-9,
+        clf,
+        colours.samples(clf, count),
+        trigger=trigger(),
+        batch=batch,
+        lr=1e-9,
         progress=lambda *at: calls.append(at),
-    )  # fmt: skip
+    )
     assert made.record.settings["epochs"] == epochs
     assert calls[-1][0] == calls[-1][1] == len(calls)
 
@@ -108,10 +112,12 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"share": 0}, "share"), ({"share": 1.1}, "share"),
-        ({"trigger": lambda x: x[:, :1]}, "shape"), ({"trigger": lambda x: x / 0}, "finite"),
+        ({"share": 0}, "share"),
+        ({"share": 1.1}, "share"),
+        ({"trigger": lambda x: x[:, :1]}, "shape"),
+        ({"trigger": lambda x: x / 0}, "finite"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named(options, word):
     with pytest.raises(ValueError, match=word):
         repaired(**options)
@@ -124,15 +130,11 @@ def test_what_a_trigger_returns_is_made_valid(monkeypatch):
     assert bool((trained[0] == 1).all())
 
 
-@given(
-    mask=st.integers(0, 255), pattern=st.integers(0, 255), value=st.integers(0, 255),
-    whole=st.booleans(),
-)  # fmt: skip
+@given(mask=st.integers(0, 255), pattern=st.integers(0, 255), value=st.integers(0, 255), whole=st.booleans())
 def test_a_mask_and_a_pattern_mix_and_round(mask, pattern, value, whole):
     shape = (3, 2, 2)
     made = MaskPattern(
-        np.full(shape if whole else shape[1:], mask, np.uint8),
-        torch.full(shape, pattern / 255),
+        np.full(shape if whole else shape[1:], mask, np.uint8), torch.full(shape, pattern / 255)
     )
     images = torch.full((5, *shape), value, dtype=torch.uint8)
     mixed = ((255 - mask) * value + mask * pattern) / 255
@@ -152,7 +154,7 @@ def test_a_mask_and_a_pattern_mix_and_round(mask, pattern, value, whole):
         (np.zeros((2, 4, 4)), np.zeros((3, 4, 4)), r"\(2, 4, 4\)"),
         (np.zeros((4, 4)), np.zeros((4, 4)), r"\(4, 4\)"),
     ],
-)  # fmt: skip
+)
 def test_masks_and_patterns_that_make_no_trigger(mask, pattern, word):
     with pytest.raises(ValueError, match=word):
         MaskPattern(mask, pattern)
@@ -162,9 +164,7 @@ def test_a_real_backdoor_is_unlearned_from_ten_images_a_class():
     dataset = data.load(shared("data", "cifar10", "test.parquet"), limit=600)
     card = next(entry for entry in CARDS if entry["name"] == "badnet-resnet8")
     attack, clf = card["attack"], load(MODELS / card["file"]).classifier
-    planted = attacks.TRIGGERS[attack["trigger"]](
-        (3, 32, 32), seed=card["seed"], **attack["parameters"]
-    )
+    planted = attacks.TRIGGERS[attack["trigger"]]((3, 32, 32), seed=card["seed"], **attack["parameters"])
     order = torch.cat([(dataset.labels[:300] == k).nonzero().flatten()[:10] for k in range(10)])
     samples = prepare(clf, dataset.inputs[order], dataset.labels[order])
     made = unlearning(clf, samples, trigger=planted, batch=32)

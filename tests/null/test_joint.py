@@ -33,9 +33,7 @@ def test_the_units_of_margins_and_gains_do_not_matter(pairs, margin_unit, gain_u
         {label: gain * gain_unit for label, gain in gains.items()},
     )
     other = joint(list(scaled.values()), shipped("joint").made_by)
-    assert one.parameters["statistic"] == pytest.approx(
-        other.parameters["statistic"], rel=1e-6, abs=1e-9
-    )
+    assert one.parameters["statistic"] == pytest.approx(other.parameters["statistic"], rel=1e-6, abs=1e-9)
 
 
 def test_its_table_is_its_own():

@@ -27,8 +27,12 @@ def test_population_decides_by_default():
     assert (found.verdict, found.targets, found.null) == ("backdoored", (4,), "population")
     assert found.p_value <= 0.05
     assert [answer.null for answer in found.p_values] == [
-        "joint", "population", "bootstrap", "paper", "authors",
-    ]  # fmt: skip
+        "joint",
+        "population",
+        "bootstrap",
+        "paper",
+        "authors",
+    ]
     assert "not searched for" in found.p_values[0].reason
     clean = judge(CLEAN, made_by=MADE_BY, level=0.05)
     assert (clean.verdict, clean.targets) == ("clean", ())
@@ -164,10 +168,7 @@ def test_standings_by_class_by_hand():
 def noisy(count: int, classes: int = 10) -> list[tuple[float, ...]]:
     """Clean models of one task: every class has a margin of its own, 5 to 500."""
     draw = random.Random(0).gauss
-    return [
-        tuple(5 * 1.67**label * (1 + 0.1 * draw(0, 1)) for label in range(classes))
-        for _ in range(count)
-    ]
+    return [tuple(5 * 1.67**label * (1 + 0.1 * draw(0, 1)) for label in range(classes)) for _ in range(count)]
 
 
 def test_a_class_with_small_margins_is_seen_by_references_with_the_same_classes():

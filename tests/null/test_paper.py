@@ -17,12 +17,7 @@ SKEWED = [20, 38, 39, 39.5, 40, 40.2, 40.4, 40.5, 40.6]
 
 @pytest.mark.parametrize(
     ("largest", "exponent", "free", "expected"),
-    [
-        (45, 10, True, 0.0525),
-        (45, 9, True, 0.0474),
-        (45, 10, False, 0.0170),
-        (120, 10, True, 3.5e-24),
-    ],
+    [(45, 10, True, 0.0525), (45, 9, True, 0.0474), (45, 10, False, 0.0170), (120, 10, True, 3.5e-24)],
 )
 def test_known_vectors(largest, exponent, free, expected):
     answer = order_statistic([*OTHERS, largest], null="x", exponent=exponent, free_location=free)
@@ -32,13 +27,9 @@ def test_known_vectors(largest, exponent, free, expected):
 
 def test_the_fit_is_told():
     free = order_statistic([*OTHERS, 45], null="x", exponent=10, free_location=True).parameters
-    assert [free[key] for key in ("shape", "loc", "scale")] == pytest.approx(
-        [8.193, 23.95, 1.217], rel=1e-3
-    )
+    assert [free[key] for key in ("shape", "loc", "scale")] == pytest.approx([8.193, 23.95, 1.217], rel=1e-3)
     fixed = paper([*OTHERS, 45]).parameters
-    assert [fixed[key] for key in ("shape", "loc", "scale")] == pytest.approx(
-        [96.81, 0, 0.3512], rel=1e-3
-    )
+    assert [fixed[key] for key in ("shape", "loc", "scale")] == pytest.approx([96.81, 0, 0.3512], rel=1e-3)
 
 
 def test_the_two_variants_differ_in_exponent_and_location():

@@ -14,11 +14,21 @@ DETECTORS = {"mm-bd": 1.6, "neural-cleanse": 0.9, "mm-bd-paper": 1.2, "coin": 0.
 
 
 def evaluation(results, **changes) -> Evaluation:
-    return Evaluation(**{
-        "results": tuple(results), "zoo": "development", "broken": (), "set_aside": (),
-        "without_seed": 0, "level": 0.05, "seed": 0, "half": None, "attacks": (),
-        "environment": {"mmbd": "0.1.0", "torch": "2.13.0", "processor": "a small one, 2 cores"},
-    } | changes)  # fmt: skip
+    return Evaluation(
+        **{
+            "results": tuple(results),
+            "zoo": "development",
+            "broken": (),
+            "set_aside": (),
+            "without_seed": 0,
+            "level": 0.05,
+            "seed": 0,
+            "half": None,
+            "attacks": (),
+            "environment": {"mmbd": "0.1.0", "torch": "2.13.0", "processor": "a small one, 2 cores"},
+        }
+        | changes
+    )
 
 
 def ordinary(attacks=ATTACKS, detectors=DETECTORS, models: int = 6, **changes) -> Evaluation:
@@ -38,9 +48,8 @@ def ordinary(attacks=ATTACKS, detectors=DETECTORS, models: int = 6, **changes) -
             if detector == "neural-cleanse" and number % 11 == 3:
                 answer = Detection(None, reason="did not converge")
             results.append(
-                Result(f"model{number}", bad, attack, (target,) * bad, group, number, detector,
-                       answer)
-            )  # fmt: skip
+                Result(f"model{number}", bad, attack, (target,) * bad, group, number, detector, answer)
+            )
     broken = (("model99", "the file is empty (0 bytes)"),)
     aside = (("model98", "attack success rate 41 %"),)
     return evaluation(results, **{"broken": broken, "set_aside": aside} | changes)
@@ -49,20 +58,29 @@ def ordinary(attacks=ATTACKS, detectors=DETECTORS, models: int = 6, **changes) -
 def hostile() -> Evaluation:
     """Markup, formulas, control characters and long words in every name."""
     script = "<script>alert(1)</script>"
-    names = (script, '"><img src=http://example.invalid/x>', "a|b`c*d_e[f](g)", "=HYPERLINK(1)",
-             "\x1b[31mred\u202e", "x" * 400, "{{ 7 * 7 }}")  # fmt: skip
+    names = (
+        script,
+        '"><img src=http://example.invalid/x>',
+        "a|b`c*d_e[f](g)",
+        "=HYPERLINK(1)",
+        "\x1b[31mred\u202e",
+        "x" * 400,
+        "{{ 7 * 7 }}",
+    )
     made = ordinary(names, {script: 1.0, "=2+3|": 0.5}, 2)
     return evaluation(
-        made.results, zoo=script, attacks=names, broken=((script, script * 30),),
-        set_aside=((script, script),), environment={script: script},
-    )  # fmt: skip
+        made.results,
+        zoo=script,
+        attacks=names,
+        broken=((script, script * 30),),
+        set_aside=((script, script),),
+        environment={script: script},
+    )
 
 
 def empty_handed() -> Evaluation:
     """Clean models only, and a detector without a single answer."""
-    results = [
-        Result(f"m{n}", False, "clean", (), "", None, "shrugs", Detection(None)) for n in range(3)
-    ]
+    results = [Result(f"m{n}", False, "clean", (), "", None, "shrugs", Detection(None)) for n in range(3)]
     return evaluation(results)
 
 

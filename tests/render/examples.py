@@ -10,17 +10,7 @@ from functools import cache
 import torch
 
 from mmbd.report import PValue, Report, Stability
-from render.parts import (
-    CAVEATS,
-    CIFAR,
-    CLEAN_STATISTICS,
-    curve,
-    image,
-    model,
-    p_value,
-    p_values,
-    run,
-)  # fmt: skip
+from render.parts import CAVEATS, CIFAR, CLEAN_STATISTICS, curve, image, model, p_value, p_values, run
 
 __all__ = ["CAVEATS", "model", "p_value", "p_values"]
 
@@ -129,11 +119,20 @@ def not_evaluable() -> Report:
         class_names=(),
         ratio=None,
         stability=None,
-        model=model(file=None, sha256=None, bytes=None, format=None, parameters=None, mean=None,
-                    std=None, bounds=None, name="Sequential"),
+        model=model(
+            file=None,
+            sha256=None,
+            bytes=None,
+            format=None,
+            parameters=None,
+            mean=None,
+            std=None,
+            bounds=None,
+            name="Sequential",
+        ),
         run=None,
         caveats=(),
-    )  # fmt: skip
+    )
 
 
 def refused() -> Report:
@@ -141,10 +140,21 @@ def refused() -> Report:
     return replace(
         not_evaluable(),
         reason="refused: the file holds a program; globals: os.system, builtins.eval",
-        model=model(name="model.pt", file="in/model.pt", sha256=None, bytes=None, format=None,
-                    architecture="", parameters=None, domain="", input_shape=(), bounds=None,
-                    mean=None, std=None),
-    )  # fmt: skip
+        model=model(
+            name="model.pt",
+            file="in/model.pt",
+            sha256=None,
+            bytes=None,
+            format=None,
+            architecture="",
+            parameters=None,
+            domain="",
+            input_shape=(),
+            bounds=None,
+            mean=None,
+            std=None,
+        ),
+    )
 
 
 def few_classes() -> Report:
@@ -183,14 +193,17 @@ def thousand(classes: int = 1000) -> Report:
         ratio=52.25 / statistics[order[1]],
         stability=None,
         model=model(
-            architecture="resnet50", input_shape=(3, 224, 224), parameters=25_557_032,
-            domain="Box((3, 224, 224), low=0, high=1)", name="resnet50.safetensors",
+            architecture="resnet50",
+            input_shape=(3, 224, 224),
+            parameters=25_557_032,
+            domain="Box((3, 224, 224), low=0, high=1)",
+            name="resnet50.safetensors",
             bytes=102_000_000,
         ),
         run=run(evaluations=61_240, searches=4000, batch=64, converged=211, seconds=3940.0),
         curves={label: curve(statistics[label], 40) for label in range(classes)},
         inputs={label: image(label, (3, 224, 224)) for label in order[:40]},
-    )  # fmt: skip
+    )
 
 
 def sounds() -> Report:
@@ -198,28 +211,37 @@ def sounds() -> Report:
     return replace(
         backdoored(),
         model=model(
-            architecture="m5", name="digits-m5.safetensors", input_shape=(1, 8000),
-            bounds=(-1.0, 1.0), domain="Box((1, 8000), low=-1, high=1)", mean=None, std=None,
+            architecture="m5",
+            name="digits-m5.safetensors",
+            input_shape=(1, 8000),
+            bounds=(-1.0, 1.0),
+            domain="Box((1, 8000), low=-1, high=1)",
+            mean=None,
+            std=None,
         ),
         inputs={
-            label: (torch.sin(time * 60 * (label + 1)) * torch.sin(time * 3.14))[None]
-            for label in range(10)
+            label: (torch.sin(time * 60 * (label + 1)) * torch.sin(time * 3.14))[None] for label in range(10)
         },
-    )  # fmt: skip
+    )
 
 
 def vectors(length: int = 13) -> Report:
     return replace(
         backdoored(),
         model=model(
-            architecture="mlp", name="wine.safetensors", input_shape=(length,),
-            bounds=(-3.0, 3.0), domain=f"Box(({length},), low=-3, high=3)", mean=None, std=None,
+            architecture="mlp",
+            name="wine.safetensors",
+            input_shape=(length,),
+            bounds=(-3.0, 3.0),
+            domain=f"Box(({length},), low=-3, high=3)",
+            mean=None,
+            std=None,
         ),
         inputs={
             label: 6 * torch.rand(length, generator=torch.Generator().manual_seed(label)) - 3
             for label in range(10)
         },
-    )  # fmt: skip
+    )
 
 
 def odd_inputs() -> Report:
@@ -254,10 +276,15 @@ def hostile() -> Report:
             PValue("other", None, None, reason=nasty),
         ),
         model=model(name=nasty, file="../" + nasty, architecture=nasty, domain=nasty, format=nasty),
-        run=run(method=nasty, device=nasty, started=nasty, settings={nasty: nasty, "steps": nasty,
-                "restarts": nasty}, versions={nasty: nasty}),
+        run=run(
+            method=nasty,
+            device=nasty,
+            started=nasty,
+            settings={nasty: nasty, "steps": nasty, "restarts": nasty},
+            versions={nasty: nasty},
+        ),
         caveats=(nasty,),
-    )  # fmt: skip
+    )
 
 
 def unfinished() -> Report:
@@ -281,7 +308,18 @@ def unfinished() -> Report:
 ALL = {
     made.__name__: made
     for made in (
-        clean, backdoored, two_targets, reference, not_evaluable, refused, few_classes, thousand,
-        sounds, vectors, odd_inputs, hostile, unfinished,
+        clean,
+        backdoored,
+        two_targets,
+        reference,
+        not_evaluable,
+        refused,
+        few_classes,
+        thousand,
+        sounds,
+        vectors,
+        odd_inputs,
+        hostile,
+        unfinished,
     )
-}  # fmt: skip
+}

@@ -54,8 +54,11 @@ def chromium(page: str, folder: Path, *arguments: str) -> subprocess.CompletedPr
     profile = f"--user-data-dir={folder / 'profile'}"
     return subprocess.run(
         [CHROMIUM, *ARGUMENTS, profile, *arguments, file.as_uri()],
-        capture_output=True, timeout=90, check=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        capture_output=True,
+        timeout=90,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def visit(page: str, folder: Path) -> Visit:
@@ -143,13 +146,9 @@ def test_the_inputs_are_drawn_pixel_by_pixel(tmp_path: Path):
 @pytest.mark.parametrize("name", ["thousand", "hostile", "reference", "vectors"])
 def test_no_width_scrolls_sideways(name: str, tmp_path: Path):
     # In frames of these widths, the policy taken out so that a script can measure them.
-    page = re.sub(
-        r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(examples.ALL[name]())
-    )
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(examples.ALL[name]()))
     widths = (320, 375, 768, 1280)
-    frames = [
-        f'<iframe width="{width}" srcdoc="{escape.escape(page)}"></iframe>' for width in widths
-    ]
+    frames = [f'<iframe width="{width}" srcdoc="{escape.escape(page)}"></iframe>' for width in widths]
     script = (
         "<script>onload = () => {"
         "  const root = frame => frame.contentDocument.documentElement;"

@@ -114,13 +114,9 @@ def test_curves_and_bars_have_their_colours_light_and_dark(tmp_path: Path):
 @in_chromium
 @pytest.mark.parametrize("name", ["ordinary", "hostile"])
 def test_no_width_scrolls_sideways(name: str, tmp_path: Path):
-    page = re.sub(
-        r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(evaluations.ALL[name]())
-    )
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(evaluations.ALL[name]()))
     widths = (320, 768, 1280)
-    frames = "".join(
-        f'<iframe width="{width}" srcdoc="{escape.escape(page)}"></iframe>' for width in widths
-    )
+    frames = "".join(f'<iframe width="{width}" srcdoc="{escape.escape(page)}"></iframe>' for width in widths)
     script = (
         "<script>onload = () => { document.title = JSON.stringify("
         "[...document.querySelectorAll('iframe')].map(frame => "

@@ -92,8 +92,7 @@ def test_the_policy_forbids_everything_but_its_own_style_and_pictures(name: str)
     (style,) = [text for tag, text in page.texts if tag == "style"]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert policy == (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     # A policy counts from where it stands: it must come before anything it is to stop.
     assert source(name).index("Content-Security-Policy") < source(name).index("<style")
@@ -137,9 +136,17 @@ def test_verdict_and_evidence():
     assert 'The evidence points to target class 3 "cat" .' in text
     assert "expected with a probability of 0.0021" in text
     assert "Do not deploy the model" in text
-    for fact in ("0.00034", "shape 42.6, loc 0, scale 0.3652, exponent 9", "no reference models",
-                 examples.model().sha256, "resnet8(width=16)", "2025-11-22T14:13:07+00:00",
-                 "torch 2.13.0", *examples.CAVEATS, 'class 3 "cat" wins 4'):  # fmt: skip
+    for fact in (
+        "0.00034",
+        "shape 42.6, loc 0, scale 0.3652, exponent 9",
+        "no reference models",
+        examples.model().sha256,
+        "resnet8(width=16)",
+        "2025-11-22T14:13:07+00:00",
+        "torch 2.13.0",
+        *examples.CAVEATS,
+        'class 3 "cat" wins 4',
+    ):
         assert fact is not None
         assert fact in text
     assert page.text("span").count("decides") == 1
@@ -224,8 +231,9 @@ def test_contrast_meets_aa_in_light_dark_and_print():
     assert len(themes) == 3
     pairs = [(front, "card") for front in ("ink", "muted", "target", "clean", "unsure")]
     pairs += [("ink", "page"), ("muted", "page")]
-    pairs += [(front, f"tint-{kind}") for kind in ("target", "clean", "unsure")
-              for front in ("ink", "muted", kind)]  # fmt: skip
+    pairs += [
+        (front, f"tint-{kind}") for kind in ("target", "clean", "unsure") for front in ("ink", "muted", kind)
+    ]
     for theme in themes:
         for front, back in pairs:
             light, dark = sorted((luminance(theme[front]), luminance(theme[back])), reverse=True)

@@ -17,11 +17,7 @@ from mmbd.render.svg import Scale, apart, element, spread
 from mmbd.report import Report
 from render import examples
 
-DRAWINGS = {
-    "statistics": null_plot.statistics,
-    "p_values": plots.p_values,
-    "curves": plots.curves,
-}
+DRAWINGS = {"statistics": null_plot.statistics, "p_values": plots.p_values, "curves": plots.curves}
 
 
 def draw(name: str, report: Report, width: int = 800) -> Element:
@@ -104,8 +100,7 @@ def test_without_a_fit_there_is_no_density():
 def test_a_critical_margin_is_drawn_and_another_statistic_s_is_not():
     def lines(**parameters: float) -> list[str]:
         report = replace(
-            examples.backdoored(),
-            p_values=(examples.p_value("population", 0.0021, **parameters),),
+            examples.backdoored(), p_values=(examples.p_value("population", 0.0021, **parameters),)
         )
         svg = draw("statistics", report)
         return [text.text or "" for text in svg.iter("text") if "critical" in (text.text or "")]
@@ -141,10 +136,7 @@ def test_p_values_are_on_a_logarithmic_axis():
         for title, group in marks.items()
         for circle in group.iter("circle")
     }
-    decade = (
-        (x["bootstrap: p = 0.0084"] - x["paper (eq. 7): p = 0.00034"])
-        / math.log10(0.0084 / 0.00034)
-    )  # fmt: skip
+    decade = (x["bootstrap: p = 0.0084"] - x["paper (eq. 7): p = 0.00034"]) / math.log10(0.0084 / 0.00034)
     expected = x["paper (eq. 7): p = 0.00034"] + decade * math.log10(2.6)
     assert x["authors' variant: p = 0.00088"] == pytest.approx(expected, abs=0.3)
     assert "level 0.05" in [text.text for text in svg.iter("text")]

@@ -122,10 +122,7 @@ def test_one_log_for_many_models():
         assert location == run["artifacts"][index]["location"] | {"index": index}
         assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
     assert found["properties"]["pValue"] == 0.0021
-    assert found["properties"]["targets"] == [
-        {"class": 3, "name": "cat"},
-        {"class": 9, "name": "truck"},
-    ]
+    assert found["properties"]["targets"] == [{"class": 3, "name": "cat"}, {"class": 9, "name": "truck"}]
     assert found["partialFingerprints"] == {"model/v1": f"{examples.model().sha256}:3,9"}
     assert run["tool"]["driver"]["version"] == "0.1.0"
 

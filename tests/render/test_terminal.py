@@ -26,9 +26,7 @@ def plain(report: Report, encoding: str = "utf-8") -> str:
 
 def coloured(report: Report, width: int = 80) -> str:
     file = io.StringIO()
-    console = Console(
-        file=file, force_terminal=True, color_system="truecolor", width=width, _environ={}
-    )
+    console = Console(file=file, force_terminal=True, color_system="truecolor", width=width, _environ={})
     terminal(report, console)
     return file.getvalue()
 
@@ -160,9 +158,7 @@ def test_names_cannot_steer_the_terminal():
 def test_an_encoding_without_a_name_s_characters_gets_escapes():
     report = examples.backdoored()
     names = ("東京", "Grün", *report.class_names[2:])
-    renamed = Report.from_json(
-        report.to_json().replace('"plane"', '"東京"').replace('"car"', '"Grün"')
-    )
+    renamed = Report.from_json(report.to_json().replace('"plane"', '"東京"').replace('"car"', '"Grün"'))
     assert renamed.class_names == names
     text = plain(renamed, "ascii")
     assert r"\u6771\u4eac" in text

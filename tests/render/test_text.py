@@ -50,11 +50,18 @@ def test_clean_text_is_one_short_line_of_visible_characters(text: str, limit: in
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (None, "-"), (float("nan"), "-"), (float("inf"), "-"), (0.0, "0"), (41.7, "41.70"),
-        (-3.25, "-3.250"), (0.00123, "0.001230"), (123456.0, "123456"), (1e-9, "1e-09"),
+        (None, "-"),
+        (float("nan"), "-"),
+        (float("inf"), "-"),
+        (0.0, "0"),
+        (41.7, "41.70"),
+        (-3.25, "-3.250"),
+        (0.00123, "0.001230"),
+        (123456.0, "123456"),
+        (1e-9, "1e-09"),
         (12345678.0, "1.23e+07"),
     ],
-)  # fmt: skip
+)
 def test_number(value: float | None, shown: str):
     assert number(value) == shown
 
@@ -62,22 +69,38 @@ def test_number(value: float | None, shown: str):
 @pytest.mark.parametrize(
     ("value", "log10", "shown"),
     [
-        (None, None, "-"), (float("nan"), None, "-"), (1.0, 0.0, "1.00"), (0.412, None, "0.41"),
-        (0.05, None, "0.050"), (0.0021, None, "0.0021"), (2.13e-7, None, "2.1e-07"),
-        (0.0, -345.5, "3.2e-346"), (0.0, -346.0, "1.0e-346"), (0.0, None, "<1e-300"),
+        (None, None, "-"),
+        (float("nan"), None, "-"),
+        (1.0, 0.0, "1.00"),
+        (0.412, None, "0.41"),
+        (0.05, None, "0.050"),
+        (0.0021, None, "0.0021"),
+        (2.13e-7, None, "2.1e-07"),
+        (0.0, -345.5, "3.2e-346"),
+        (0.0, -346.0, "1.0e-346"),
+        (0.0, None, "<1e-300"),
         (0.0, float("-inf"), "<1e-300"),
     ],
-)  # fmt: skip
+)
 def test_probability(value: float | None, log10: float | None, shown: str):
     assert probability(value, log10) == shown
 
 
 def test_other_quantities():
     assert [seconds(value) for value in (0.42, 1.43, 59.96, 250, 3725)] == [
-        "0.42 s", "1.4 s", "1 min 0 s", "4 min 10 s", "1 h 2 min",
-    ]  # fmt: skip
+        "0.42 s",
+        "1.4 s",
+        "1 min 0 s",
+        "4 min 10 s",
+        "1 h 2 min",
+    ]
     assert [size(value) for value in (None, 0, 999, 310_456, 102_000_000, 5 * 10**15)] == [
-        "-", "0 bytes", "999 bytes", "310 kB", "102 MB", "5e+03 TB",
-    ]  # fmt: skip
+        "-",
+        "0 bytes",
+        "999 bytes",
+        "310 kB",
+        "102 MB",
+        "5e+03 TB",
+    ]
     assert [count(value) for value in (None, 800, 25_557_032)] == ["-", "800", "25,557,032"]
     assert [brief(value) for value in (None, 9.0, 42.6, 0.36521)] == ["-", "9", "42.6", "0.3652"]

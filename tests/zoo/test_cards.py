@@ -13,11 +13,21 @@ from mmbd.zoo import cards
 def card(name: str = "m", accuracy: float = 0.9, asr: float | None = None, **changes):
     kind = "clean" if asr is None else "badnet"
     return {
-        "card": 1, "name": name, "file": f"{name}.safetensors", "data": "digits", "arch": "mlp",
-        "label": "clean" if asr is None else "backdoored", "attack": kind, "seed": 0,
-        "sources": [], "targets": [] if asr is None else [3], "accuracy": accuracy, "asr": asr,
-        "sha256": "0" * 64, "settings": {"attack": {"kind": kind}},
-    } | changes  # fmt: skip
+        "card": 1,
+        "name": name,
+        "file": f"{name}.safetensors",
+        "data": "digits",
+        "arch": "mlp",
+        "label": "clean" if asr is None else "backdoored",
+        "attack": kind,
+        "seed": 0,
+        "sources": [],
+        "targets": [] if asr is None else [3],
+        "accuracy": accuracy,
+        "asr": asr,
+        "sha256": "0" * 64,
+        "settings": {"attack": {"kind": kind}},
+    } | changes
 
 
 def test_written_and_read_back(tmp_path):
@@ -64,18 +74,20 @@ def test_attacks_below_80_per_cent_have_failed():
 
 def test_accuracy_falls_by_more_than_five_points_from_the_clean_mean():
     made = [
-        card("clean 1", 0.90), card("clean 2", 0.80),  # their mean is 0.85
-        card("kept", 0.80, asr=1.0), card("fell", 0.7999, asr=1.0),
+        card("clean 1", 0.90),
+        card("clean 2", 0.80),  # their mean is 0.85
+        card("kept", 0.80, asr=1.0),
+        card("fell", 0.7999, asr=1.0),
         card("both", 0.5, asr=0.5),
         # Others have nothing to do with it.
-        card("other data", 0.3, asr=1.0, data="cifar10"), card("other arch", 0.3, asr=1.0,
-        arch="cnn"), card("cnn", 0.34, arch="cnn"),
-    ]  # fmt: skip
+        card("other data", 0.3, asr=1.0, data="cifar10"),
+        card("other arch", 0.3, asr=1.0, arch="cnn"),
+        card("cnn", 0.34, arch="cnn"),
+    ]
     marks = cards.marks(made)
     assert marks == {
         "fell": "accuracy fell: 80.0%, clean models have 85.0%",
-        "both": "attack failed: ASR 50.0%, below 80%; accuracy fell: 50.0%, clean models have "
-        "85.0%",
+        "both": "attack failed: ASR 50.0%, below 80%; accuracy fell: 50.0%, clean models have 85.0%",
     }
     assert cards.marks(reversed(made)) == marks
 

@@ -48,11 +48,15 @@ def result(folder, **changes):
     """An attack_result.pt as BackdoorBench saves it, without its NumPy arrays."""
     folder.mkdir(parents=True)
     content = {
-        "model_name": "preactresnet18", "num_classes": 4, "model": weights(), "img_size": [8, 8, 3],
-        "data_path": "./data/cifar10", "clean_data": "cifar10",
+        "model_name": "preactresnet18",
+        "num_classes": 4,
+        "model": weights(),
+        "img_size": [8, 8, 3],
+        "data_path": "./data/cifar10",
+        "clean_data": "cifar10",
         "bd_train": {"x": torch.zeros(2, 3), "y": torch.tensor([3, 3]), "original_index": None},
         "bd_test": {"x": torch.zeros(5, 3), "y": torch.tensor([3] * 5)},
-    } | changes  # fmt: skip
+    } | changes
     torch.save(content, folder / "attack_result.pt")
 
 
@@ -75,11 +79,13 @@ def second_form(*samples: object) -> dict[str, object]:
     """A part of BackdoorBench's later results: the images are files, the labels are notes."""
     notes = {np.int64(7 * i): note for i, note in enumerate(samples)}
     return {
-        "bd_data_container": {"save_folder_path": "r/bd", "data_dict": notes,
-                              "save_file_format": ".png"},
-        "getitem_all": True, "getitem_all_switch": False, "original_index_array": np.arange(50_000),
-        "poison_indicator": np.zeros(50_000), "save_folder_path": "r/bd",
-    }  # fmt: skip
+        "bd_data_container": {"save_folder_path": "r/bd", "data_dict": notes, "save_file_format": ".png"},
+        "getitem_all": True,
+        "getitem_all_switch": False,
+        "original_index_array": np.arange(50_000),
+        "poison_indicator": np.zeros(50_000),
+        "save_folder_path": "r/bd",
+    }
 
 
 @pytest.mark.parametrize(
@@ -87,17 +93,27 @@ def second_form(*samples: object) -> dict[str, object]:
     [
         ([{"path": "r/3/7.png", "other_info": [0, 3]}, {"path": "x", "other_info": [0, 2]}], (0,)),
         ([{"other_info": [np.int64(2), 1]}, {"other_info": (0, 3)}], (0, 2)),
-        ([{"other_info": []}, {"other_info": ["a"]}, {"other_info": [True]}, {"path": "x"}, 7,
-          {"other_info": [-1, 0]}, {"other_info": [1 << 80]}, {"other_info": [0.5]}], ()),
+        (
+            [
+                {"other_info": []},
+                {"other_info": ["a"]},
+                {"other_info": [True]},
+                {"path": "x"},
+                7,
+                {"other_info": [-1, 0]},
+                {"other_info": [1 << 80]},
+                {"other_info": [0.5]},
+            ],
+            (),
+        ),
         ([], ()),
     ],
-)  # fmt: skip
+)
 def test_results_with_numpy_arrays_of_both_forms(tmp_path, samples, targets):
     """What BackdoorBench really saves; nothing of it is executed."""
     flags = np.zeros(50_000)
     flags[7] = 1
-    first = {"x": torch.zeros(1, 3), "y": torch.tensor([3]),
-             "original_index": np.where(flags == 1)[0]}  # fmt: skip
+    first = {"x": torch.zeros(1, 3), "y": torch.tensor([3]), "original_index": np.where(flags == 1)[0]}
     result(tmp_path / "v1", bd_train=first)
     result(tmp_path / "v2", bd_train=second_form(), bd_test=second_form(*samples))
     zoo = read(tmp_path, arch="mlp", arch_args={"hidden": (8,)})
@@ -108,8 +124,7 @@ def test_results_with_numpy_arrays_of_both_forms(tmp_path, samples, targets):
 
 
 def test_one_result_alone_and_a_network_of_its_own(tmp_path):
-    result(tmp_path / "record" / "blended_p0-1", model_name="vgg19", clean_data="gtsrb",
-           bd_test=None)  # fmt: skip
+    result(tmp_path / "record" / "blended_p0-1", model_name="vgg19", clean_data="gtsrb", bd_test=None)
     for path in (tmp_path, tmp_path / "record", tmp_path / "record" / "blended_p0-1"):
         (entry,) = read(path, arch="mlp", arch_args={"hidden": (8,)}).entries
         assert entry.targets == ()
@@ -159,17 +174,23 @@ def trojai(folder, truth: str | None, config: object = None, model: object = Non
 def test_trojai_of_all_rounds(tmp_path, inside):
     root = tmp_path / inside
     trojai(root / "id-00000000", "0", {"POISONED": False, "TRIGGER_TARGET_CLASS": None})
-    trojai(root / "id-00000001", "1\n", {"POISONED": True, "TRIGGER_TARGET_CLASS": 2,
-                                         "MODEL_ARCHITECTURE": "resnet50"})  # fmt: skip
+    trojai(
+        root / "id-00000001",
+        "1\n",
+        {"POISONED": True, "TRIGGER_TARGET_CLASS": 2, "MODEL_ARCHITECTURE": "resnet50"},
+    )
     trojai(root / "id-00000002", "1.0", {"triggers": [{"target_class": 3}, {"target_class": 0}]})
     trojai(root / "id-00000003", None, {"poisoned": True, "triggers_0_target_class": "1"})
     trojai(root / "id-00000004", None, {"poisoned": False})
     zoo = read(tmp_path, **ARCH)
     assert zoo.broken == ()
     assert [(entry.label, entry.targets) for entry in zoo.entries] == [
-        ("clean", ()), ("backdoored", (2,)), ("backdoored", (0, 3)), ("backdoored", (1,)),
         ("clean", ()),
-    ]  # fmt: skip
+        ("backdoored", (2,)),
+        ("backdoored", (0, 3)),
+        ("backdoored", (1,)),
+        ("clean", ()),
+    ]
     assert zoo.entries[1].group == "resnet50"
     assert [entry.attack for entry in zoo.entries[:2]] == ["clean", "trojai"]
     assert zoo.entries[1].open().classes == 4
@@ -221,14 +242,18 @@ def test_a_table_of_labelled_files(models):
     file = table(models, "a.pt,backdoored,3", "b.safetensors,0,")
     zoo = read(file, **ARCH)
     assert [(entry.name, entry.label, entry.targets, entry.attack) for entry in zoo.entries] == [
-        ("a.pt", "backdoored", (3,), "unknown"), ("b.safetensors", "clean", (), "clean"),
-    ]  # fmt: skip
+        ("a.pt", "backdoored", (3,), "unknown"),
+        ("b.safetensors", "clean", (), "clean"),
+    ]
     assert [entry.open().classes for entry in zoo.entries] == [4, 5]
-    more = table(models, "one,a.pt,1,0 2,badnet,mine,7", "one,a.pt,1,0,badnet,mine,",
-                 head="name,path,label,target,attack,group,seed")  # fmt: skip
+    more = table(
+        models,
+        "one,a.pt,1,0 2,badnet,mine,7",
+        "one,a.pt,1,0,badnet,mine,",
+        head="name,path,label,target,attack,group,seed",
+    )
     first, second = read(more).entries
-    assert (first.name, first.targets, first.attack, first.group) == (
-        "one", (0, 2), "badnet", "mine")  # fmt: skip
+    assert (first.name, first.targets, first.attack, first.group) == ("one", (0, 2), "badnet", "mine")
     assert (first.seed, second.seed) == (7, None)
     assert second.name == "one (line 3)"  # names are unique
 
@@ -237,16 +262,29 @@ def test_rows_that_cannot_be_read(models):
     marker = models / "marker"
     with (models / "evil.pt").open("wb") as evil:
         pickle.dump(Hostile(marker), evil)
-    file = table(models, "a.pt,perhaps,", "none.pt,clean,", "a.pt,clean,3", "a.pt,1,cat", ",1,2",
-                 "evil.pt,1,2", "a.pt,1,2")  # fmt: skip
+    file = table(
+        models,
+        "a.pt,perhaps,",
+        "none.pt,clean,",
+        "a.pt,clean,3",
+        "a.pt,1,cat",
+        ",1,2",
+        "evil.pt,1,2",
+        "a.pt,1,2",
+    )
     zoo = read(file, **ARCH)
     reasons = [reason for _, reason in zoo.broken]
     for reason, words in zip(
         reasons,
-        ["line 2: the label 'perhaps' is none of", "line 3: there is no file",
-         "line 4: a clean model with a target",
-         "line 5: target 'cat'", "line 6: expected path,label,target"], strict=True,
-    ):  # fmt: skip
+        [
+            "line 2: the label 'perhaps' is none of",
+            "line 3: there is no file",
+            "line 4: a clean model with a target",
+            "line 5: target 'cat'",
+            "line 6: expected path,label,target",
+        ],
+        strict=True,
+    ):
         assert words in reason
     evil, good = zoo.entries
     with pytest.raises(Refused, match=r"posix\.system"):

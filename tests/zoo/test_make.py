@@ -45,13 +45,13 @@ def again(made, **changes):
 
 def test_every_model_has_its_files(made):
     out, _, seen = made
-    names = ["digits-mlp-clean-0", "digits-mlp-clean-1", "digits-mlp-badnet-M-0",
-             "digits-mlp-badnet-M-1"]  # fmt: skip
+    names = ["digits-mlp-clean-0", "digits-mlp-clean-1", "digits-mlp-badnet-M-0", "digits-mlp-badnet-M-1"]
     assert {path.name for path in out.iterdir()} == {
-        "zoo.json", *(f"{name}.json" for name in names),
+        "zoo.json",
+        *(f"{name}.json" for name in names),
         *(f"{name}.safetensors" for name in names),
         *(f"{name}.trigger.safetensors" for name in names if "clean" not in name),
-    }  # fmt: skip
+    }
     assert [(item.name, item.done, item.total) for item in seen] == [
         (name, number + 1, 4) for number, name in enumerate(names)
     ]
@@ -94,8 +94,7 @@ def test_models_differ_by_seed_and_attack(made):
     out, _, _ = made
     weights = [file.read_bytes() for file in sorted(out.glob("*[0-9].safetensors"))]
     assert len(set(weights)) == 4
-    drawn = [cards.read(out / f"digits-mlp-badnet-M-{seed}.json")["settings"]["draw"]
-             for seed in (0, 1)]  # fmt: skip
+    drawn = [cards.read(out / f"digits-mlp-badnet-M-{seed}.json")["settings"]["draw"] for seed in (0, 1)]
     assert drawn[0] != drawn[1]
 
 
@@ -110,8 +109,9 @@ def test_other_settings_are_refused_before_anything_is_done(made):
     with pytest.raises(ValueError, match=r"badnet-M-0\.safetensors was made .*\(recipe\.epochs is"):
         make(
             [replace(job, recipe=replace(job.recipe, epochs=99)) for job in plan.read(made[1])[2:]],
-            made[0], root=made[1].parent,
-        )  # fmt: skip
+            made[0],
+            root=made[1].parent,
+        )
     with pytest.raises(ValueError, match="draw is"):
         again(made, draw=5)
 
@@ -134,9 +134,7 @@ def test_the_same_job_gives_the_same_bits(made, tmp_path):
     job = plan.read(file)[2]
     training.make(job, tmp_path, root=file.parent)
     for suffix in (".safetensors", ".trigger.safetensors"):
-        assert (tmp_path / f"{job.name}{suffix}").read_bytes() == (
-            out / f"{job.name}{suffix}"
-        ).read_bytes()
+        assert (tmp_path / f"{job.name}{suffix}").read_bytes() == (out / f"{job.name}{suffix}").read_bytes()
 
 
 def test_the_zoo_reads_back(made):
@@ -229,8 +227,7 @@ def test_difficult_trainings_are_clean_models(tmp_path, monkeypatch):
         return {"target": target, "strength": strength}
 
     monkeypatch.setattr(attacks, "DIFFICULT", {"skewed": skewed})
-    file = digits.plan(tmp_path, '[attack.skewed]\ntarget = "7"\nstrength = 3\n'
-                       '[[grid]]\nattack = "skewed"\n')  # fmt: skip
+    file = digits.plan(tmp_path, '[attack.skewed]\ntarget = "7"\nstrength = 3\n[[grid]]\nattack = "skewed"\n')
     make(plan.read(file), tmp_path / "out", root=tmp_path)
     (entry,) = read(tmp_path / "out").entries
     assert (entry.label, entry.attack, entry.targets) == ("clean", "skewed", ())

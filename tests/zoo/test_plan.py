@@ -30,17 +30,23 @@ def test_a_grid_is_the_product_of_its_parts():
     )
     assert [job.name for job in made] == [
         f"d-{arch}-{attack}-{seed}"
-        for arch in ("lenet", "wide") for attack in ("clean", "faint") for seed in (3, 5)
-    ]  # fmt: skip
+        for arch in ("lenet", "wide")
+        for attack in ("clean", "faint")
+        for seed in (3, 5)
+    ]
     last = made[-1]
     assert (last.arch.kind, last.arch.arguments) == ("cnn", {"widths": (32, 64)})
     assert (last.attack.kind, last.attack.sources) == ("blend", 2)
     assert last.attack.options == {"alpha": 0.1}
     assert (last.data.train, last.data.test, last.seed) == ("a", "b", 5)
     assert len({job.draw for job in made}) == len(made)
-    assert [job.draw for job in made] == [job.draw for job in jobs(  # from the name alone
-        'seeds = [3, 5]\n[data.d]\ntrain = "x"\ntest = "y"\n[arch.lenet]\n[arch.wide]\n'
-        'kind = "cnn"\n[attack.clean]\n[attack.faint]\nkind = "badnet"\n')]  # fmt: skip
+    assert [job.draw for job in made] == [
+        job.draw
+        for job in jobs(  # from the name alone
+            'seeds = [3, 5]\n[data.d]\ntrain = "x"\ntest = "y"\n[arch.lenet]\n[arch.wide]\n'
+            'kind = "cnn"\n[attack.clean]\n[attack.faint]\nkind = "badnet"\n'
+        )
+    ]
 
 
 def test_blocks_choose_parts_and_overlap_without_harm():
@@ -50,9 +56,14 @@ def test_blocks_choose_parts_and_overlap_without_harm():
         '[[grid]]\narch = "cnn"\nattack = "clean"\nseeds = [2, 4]\n'
     )
     assert [job.name.removeprefix("d-") for job in made] == [
-        "cnn-clean-0", "cnn-clean-2", "cnn-badnet-S-0", "cnn-badnet-S-2", "cnn-1-pixel-M-1",
-        "mlp-1-pixel-M-1", "cnn-clean-4",
-    ]  # fmt: skip
+        "cnn-clean-0",
+        "cnn-clean-2",
+        "cnn-badnet-S-0",
+        "cnn-badnet-S-2",
+        "cnn-1-pixel-M-1",
+        "mlp-1-pixel-M-1",
+        "cnn-clean-4",
+    ]
     by_name = {job.attack.name: job.attack for job in made}
     assert (by_name["badnet-S"].kind, by_name["badnet-S"].sources) == ("badnet", "S")
     assert (by_name["1-pixel-M"].kind, by_name["1-pixel-M"].sources) == ("1-pixel", "M")
@@ -60,10 +71,11 @@ def test_blocks_choose_parts_and_overlap_without_harm():
 
 def test_the_nearer_a_recipe_the_stronger():
     made = jobs(
-        "[recipe]\nepochs = 2\nbatch = 8\nlr = 0.5\nweight_decay = 0.25\n" + DATA
+        "[recipe]\nepochs = 2\nbatch = 8\nlr = 0.5\nweight_decay = 0.25\n"
+        + DATA
         + "recipe = {batch = 16, lr = 0.5}\n[arch.mlp]\nrecipe = {lr = 0.125}\n"
         "[attack.clean]\n[attack.badnet-M]\nrecipe = {lr = 0.0625}\n"
-    )  # fmt: skip
+    )
     clean, attacked = made
     assert clean.recipe == train.Recipe(epochs=2, batch=16, lr=0.125, weight_decay=0.25)
     assert attacked.recipe.lr == 0.0625
@@ -171,7 +183,7 @@ GRID = DATA + "[[grid]]\n"
         (DATA + "sizes = [32, 32]", r"unknown option 'sizes' in \[data.d\] \(did you mean size\?"),
         (DATA + "size = 32\n[arch.cnn]", r"size in \[data.d\]: expected tuple\[int, int\]"),
         (DATA + "limit = true\n[arch.cnn]", r"limit in \[data.d\]: expected int"),
-        (DATA + 'classes = [1.5]\n[arch.cnn]', r"classes in \[data.d\]"),
+        (DATA + "classes = [1.5]\n[arch.cnn]", r"classes in \[data.d\]"),
         (DATA + "[arch.cnn]\nwidth = 3", r"unknown argument 'width' in \[arch.cnn\] .* widths"),
         (DATA + '[arch.a]\nkind = "cn"', r"unknown architecture 'cn' in \[arch.a\]"),
         (DATA + "[arch.cnn]\nrecipe = 3", r"recipe in \[arch.cnn\]: expected a table"),
@@ -193,10 +205,13 @@ GRID = DATA + "[[grid]]\n"
         ('[recipe]\noptimizer = "lion"\n' + DATA, r"\[recipe\]: unknown optimizer 'lion'"),
         ('[recipe]\naugment = ["cutout"]\n' + DATA, r"\[recipe\]: unknown augmentation 'cutout'"),
         (DATA + 'recipe = {precision = "half"}', r"in \[data.d\]: unknown precision 'half'"),
-        ('seeds = 0\n[data.d]\ntrain="a"\ntest="b"\n[data.d-cnn]\ntrain="a"\ntest="b"\n'
-         '[arch.cnn]\n[arch.cnn-cnn]\nkind="cnn"', "two different models would be named"),
+        (
+            'seeds = 0\n[data.d]\ntrain="a"\ntest="b"\n[data.d-cnn]\ntrain="a"\ntest="b"\n'
+            '[arch.cnn]\n[arch.cnn-cnn]\nkind="cnn"',
+            "two different models would be named",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named(text, message):
     with pytest.raises(ValueError, match=message):
         jobs(text)
@@ -217,7 +232,7 @@ def test_a_plan_from_a_file_names_the_file(tmp_path):
         (DATA + "[recipe]\nlr = inf", "lr in .*expected float"),
         (DATA.replace("[data.d]", "[data.d]\nstd = 'x'"), "std in .*expected tuple"),
         (DATA.replace("[data.d]", "[data.d]\nstd = [[1.0]]"), "std in .*expected tuple"),
-    ):  # fmt: skip
+    ):
         file.write_text(text)
         with pytest.raises(Failed, match=rf"plan\.toml: .*{message}"):
             plan.read(file)

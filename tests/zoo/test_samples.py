@@ -27,8 +27,9 @@ def images(count: int, size: int = 4) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, shape, dtype=np.uint8)
 
 
-def write(folder, *, x=None, y=(0, 1, 2, 0, 1, 2), names=None, test_x=None, test_y=(0, 1, 2),
-          test_names=None):  # fmt: skip
+def write(
+    folder, *, x=None, y=(0, 1, 2, 0, 1, 2), names=None, test_x=None, test_y=(0, 1, 2), test_names=None
+):
     npz(folder / "train.npz", images(6) if x is None else x, y, names)
     npz(folder / "test.npz", images(3) if test_x is None else test_x, test_y, test_names)
 
@@ -65,8 +66,9 @@ def test_classes_by_name_or_number_and_the_same_limit_every_time(tmp_path):
 
 def test_the_digest_is_of_the_samples():
     data = Dataset(torch.tensor([[1, 2]], dtype=torch.uint8), torch.tensor([0]), ("a",))
-    expected = hashlib.sha256(b"torch.uint8 (1, 2)" + bytes([1, 2]) + b"torch.int64 (1,)"
-                              + bytes(8)).hexdigest()  # fmt: skip
+    expected = hashlib.sha256(
+        b"torch.uint8 (1, 2)" + bytes([1, 2]) + b"torch.int64 (1,)" + bytes(8)
+    ).hexdigest()
     assert samples.digest(data) == expected
 
 
@@ -88,8 +90,11 @@ FLOATS = np.linspace(-2, 2, 6 * 8, dtype=np.float64).reshape(6, 1, 8)
     ("written", "options", "message"),
     [
         ({"y": [0, 1, 3, 0, 1, 3]}, {}, "no training samples of class 2"),
-        ({"names": ["a", "b", "c", "d", "e", "f", "g", "h"]}, {},
-         "no training samples of class d, e, f and 2 more"),
+        (
+            {"names": ["a", "b", "c", "d", "e", "f", "g", "h"]},
+            {},
+            "no training samples of class d, e, f and 2 more",
+        ),
         ({"names": ["a", "b"]}, {}, r"labels run from 0 to 2, expected 0 to 1"),
         ({"y": [-1, 0, 1, 2, 0, 1]}, {}, r"train\.npz: labels run from -1 to 2"),
         ({"test_y": [-1, 0, 1]}, {}, r"test\.npz: labels run from -1 to 1"),
@@ -108,7 +113,7 @@ FLOATS = np.linspace(-2, 2, 6 * 8, dtype=np.float64).reshape(6, 1, 8)
         ({}, {"limit": 0}, "limit on samples must be at least 1"),
         ({}, {"bounds": (-1.0, 1.0)}, "8-bit images lie in 0 to 1"),
     ],
-)  # fmt: skip
+)
 def test_bad_data_is_named(tmp_path, written, options, message):
     write(tmp_path, **written)
     with pytest.raises(ValueError, match=f"^data set 'digits': .*{message}"):
@@ -154,8 +159,9 @@ def held(counts, test=None) -> Samples:
 
 def job(draw: int = 0, **attack) -> Job:
     attack = {"name": "a", "kind": "badnet", **attack}
-    return Job("j", DataPlan("d", "", ""), ArchPlan("n", "mlp"), AttackPlan(**attack),
-               train.Recipe(), 0, draw)  # fmt: skip
+    return Job(
+        "j", DataPlan("d", "", ""), ArchPlan("n", "mlp"), AttackPlan(**attack), train.Recipe(), 0, draw
+    )
 
 
 @given(draw=st.integers(0, 2**32 - 1), sources=st.sampled_from(["S", "M", 3]))
@@ -211,13 +217,15 @@ def test_numbers_of_the_test_set_are_those_of_the_training_folders(tmp_path):
         ({"target": "clas 1"}, r"unknown class 'clas 1' \(did you mean class 1\?\)"),
         ({"sources": (9,)}, "class 9 is out of range"),
         ({"sources": (0, 1, 2, 3)}, "every class is a source"),
-        ({"sources": "S", "options": {"count": 30}, "target": 0},
-         "1 source classes with 60 samples are needed .* the largest, 'class 2', has 40"),
+        (
+            {"sources": "S", "options": {"count": 30}, "target": 0},
+            "1 source classes with 60 samples are needed .* the largest, 'class 2', has 40",
+        ),
         ({"sources": "S", "options": {"rate": 0.5}, "target": 0}, "with 80 samples are needed"),
         ({"sources": 4, "options": {"count": 1}}, "4 source classes with 1 samples"),
         ({"sources": (3,), "target": 0}, r"no samples of the source classes \['class 3'\]"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_drawn_is_named(attack, message):
     with pytest.raises(ValueError, match=message):
         choose(job(**attack), held([10, 10, 40, 20], test=[1, 1, 1, 0]))

@@ -84,37 +84,55 @@ def adaptive(
     if beta is None:
         beta = 1e-5 if raise_others else 1e-4
     backdoor = classic(
-        victim, sources=sources, target=target, trigger=trigger, count=count, rate=rate, keep=keep,
-        **options,
-    )  # fmt: skip
+        victim, sources=sources, target=target, trigger=trigger, count=count, rate=rate, keep=keep, **options
+    )
     settings = backdoor.protocol
     poisoned = poison(  # the very set that the victim was trained on
-        victim.training.inputs, victim.training.labels, backdoor.triggers[sources[0]],
-        sources=sources, target=target, count=settings["count"], seed=victim.seed,
+        victim.training.inputs,
+        victim.training.labels,
+        backdoor.triggers[sources[0]],
+        sources=sources,
+        target=target,
+        count=settings["count"],
+        seed=victim.seed,
         keep=keep,
-    )  # fmt: skip
+    )
     training = replace(victim.training, inputs=poisoned.inputs, labels=poisoned.labels)
     recipe = replace(
-        victim.recipe, epochs=epochs, lr=victim.recipe.lr / 10 if lr is None else lr,
-        optimizer="adam", schedule="constant",
-    )  # fmt: skip
+        victim.recipe,
+        epochs=epochs,
+        lr=victim.recipe.lr / 10 if lr is None else lr,
+        optimizer="adam",
+        schedule="constant",
+    )
     others = set(range(len(training.names))) - {target} if raise_others else set[int]()
     classifier = classifier_of(victim, domain)
     before = maximum_margins(classifier, seed=victim.seed).statistics.tolist()
     tuned = fit(
-        replace(victim, recipe=recipe), training, {target: beta} | dict.fromkeys(others, -beta),
-        domain=domain, clip=clip, restarts=restarts, steps=steps, refresh=refresh,
+        replace(victim, recipe=recipe),
+        training,
+        {target: beta} | dict.fromkeys(others, -beta),
+        domain=domain,
+        clip=clip,
+        restarts=restarts,
+        steps=steps,
+        refresh=refresh,
         sample_weights=_weights(len(training), poisoned.indices, poisoned_share),
-    )  # fmt: skip
+    )
     after = maximum_margins(classifier, seed=victim.seed).statistics.tolist()
     return replace(
         backdoor,
         protocol={
-            **settings, "beta": beta, "raise_others": raise_others, "epochs": epochs,
-            "lr": recipe.lr, "poisoned_share": poisoned_share, **tuned,
+            **settings,
+            "beta": beta,
+            "raise_others": raise_others,
+            "epochs": epochs,
+            "lr": recipe.lr,
+            "poisoned_share": poisoned_share,
+            **tuned,
             "statistics": {"before": before, "after": after},
         },
-    )  # fmt: skip
+    )
 
 
 def _weights(samples: int, poisoned: Tensor, share: float | None) -> Tensor | None:

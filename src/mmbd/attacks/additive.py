@@ -21,9 +21,7 @@ class Additive:
         return (images + self.pattern).clamp(0, 1)
 
 
-def chessboard(
-    shape: tuple[int, int, int], *, seed: int = 0, amplitude: float = 3 / 255
-) -> Additive:
+def chessboard(shape: tuple[int, int, int], *, seed: int = 0, amplitude: float = 3 / 255) -> Additive:
     """`amplitude` on every pixel whose row and column sum to an even number (nothing is random)."""
     _, height, width = shape
     even = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0

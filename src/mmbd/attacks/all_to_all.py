@@ -62,16 +62,19 @@ def all_to_all(
     }
     chosen = [
         choose(
-            training.labels, [source],
+            training.labels,
+            [source],
             number(rate, len(of_classes(training.labels, [source])), count),
             _seed_of(seed, source),
         )
         for source in taking_part
-    ]  # fmt: skip
-    triggered = torch.cat([
-        stamp(triggers[source], training.inputs[indices])
-        for source, indices in zip(taking_part, chosen, strict=True)
-    ])  # fmt: skip
+    ]
+    triggered = torch.cat(
+        [
+            stamp(triggers[source], training.inputs[indices])
+            for source, indices in zip(taking_part, chosen, strict=True)
+        ]
+    )
     indices = torch.cat(chosen)
     wanted = torch.tensor([targets[int(label)] for label in training.labels[indices]])
     poisoned, indices = put(training, indices, triggered, wanted, keep=keep)

@@ -48,9 +48,14 @@ class Victim:
         """Train the network by its recipe on `training` (default: the victim's own set)."""
         chosen = self.training if training is None else training
         self.trainer(
-            self.network, chosen.inputs, chosen.labels, self.recipe,
-            seed=self.seed, normalise=self.normalise, **hooks,
-        )  # fmt: skip
+            self.network,
+            chosen.inputs,
+            chosen.labels,
+            self.recipe,
+            seed=self.seed,
+            normalise=self.normalise,
+            **hooks,
+        )
 
 
 @dataclass(frozen=True)
@@ -102,11 +107,7 @@ Difficult = Callable[..., dict[str, Any]]
 
 
 def everywhere(
-    trigger: Trigger,
-    sources: Sequence[int],
-    target: int,
-    poisoned: Tensor | None = None,
-    **protocol: Any,
+    trigger: Trigger, sources: Sequence[int], target: int, poisoned: Tensor | None = None, **protocol: Any
 ) -> Backdoor:
     """A backdoor with one trigger and one target for all its sources."""
     return Backdoor(

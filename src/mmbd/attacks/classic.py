@@ -43,8 +43,14 @@ def classic(
     if count < 1:
         raise ValueError(f"{count} of {len(training)} samples to poison: expected at least 1")
     poisoned = poison(
-        training.inputs, training.labels, made,
-        sources=sources, target=target, count=count, seed=victim.seed, keep=keep,
-    )  # fmt: skip
+        training.inputs,
+        training.labels,
+        made,
+        sources=sources,
+        target=target,
+        count=count,
+        seed=victim.seed,
+        keep=keep,
+    )
     victim.fit(replace(training, inputs=poisoned.inputs, labels=poisoned.labels))
     return everywhere(made, sources, target, poisoned.indices, count=count, keep=keep, **options)

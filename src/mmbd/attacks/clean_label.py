@@ -27,9 +27,7 @@ from mmbd.nets.blocks import image_shape
 CORNER = ((-1, -1, 1), (-1, 1, -1), (1, -1, 1))
 
 
-def corners(
-    shape: tuple[int, ...], *, amplitude: float = 1.0, all_corners: bool = True
-) -> Patch | Additive:
+def corners(shape: tuple[int, ...], *, amplitude: float = 1.0, all_corners: bool = True) -> Patch | Additive:
     """3x3 squares of black and white in all four corners, mirrored, or in the lower right alone.
 
     At `amplitude` 1 they overwrite; below, that much is added to or taken from the image.
@@ -99,18 +97,31 @@ def clean_label(
     surrogate = train_surrogate(victim) if surrogate is None else surrogate
     labels = training.labels[chosen]
     perturbed = perturb(
-        surrogate, train.scaled(training.inputs[chosen]), labels,
-        eps=eps, step=step, steps=steps, normalise=victim.normalise,
-    )  # fmt: skip
+        surrogate,
+        train.scaled(training.inputs[chosen]),
+        labels,
+        eps=eps,
+        step=step,
+        steps=steps,
+        normalise=victim.normalise,
+    )
     if training.inputs.dtype == torch.uint8:
         perturbed = (perturbed * 255).round().to(torch.uint8)
     poisoned, indices = put(training, chosen, stamp(trigger, perturbed), labels, keep=keep)
     victim.fit(poisoned)
     return everywhere(
-        trigger, sources, target, indices,
-        count=count, eps=eps, step=step, steps=steps, amplitude=amplitude,
-        all_corners=all_corners, keep=keep,
-    )  # fmt: skip
+        trigger,
+        sources,
+        target,
+        indices,
+        count=count,
+        eps=eps,
+        step=step,
+        steps=steps,
+        amplitude=amplitude,
+        all_corners=all_corners,
+        keep=keep,
+    )
 
 
 def perturb(

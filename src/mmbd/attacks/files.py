@@ -48,9 +48,7 @@ def save(path: str | Path, backdoor: Backdoor) -> None:
     entry = {
         "version": VERSION,
         "kind": "backdoor",
-        "triggers": [
-            pack(trigger, f"trigger.{index}", tensors) for index, trigger in enumerate(triggers)
-        ],
+        "triggers": [pack(trigger, f"trigger.{index}", tensors) for index, trigger in enumerate(triggers)],
         "sources": rows,
         "protocol": dict(backdoor.protocol),
     }
@@ -86,9 +84,7 @@ def load(path: str | Path) -> Backdoor:
 
 def _entry(text: str | None) -> dict[str, Any]:
     try:
-        entry = json.loads(
-            "null" if text is None else text, parse_constant=_finite, parse_float=_finite
-        )
+        entry = json.loads("null" if text is None else text, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         words = "nested too deeply" if isinstance(error, RecursionError) else said(error)
         raise Failed(f"the mmbd metadata is not JSON: {shown(words)}") from None
@@ -114,10 +110,7 @@ def _backdoor(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Backdoor:
     poisoned = take(tensors, "poisoned")
     if poisoned.dtype != torch.int64 or poisoned.ndim != 1 or bool((poisoned < 0).any()):
         raise Failed("the poisoned indices must be whole numbers from 0 in one row")
-    triggers = [
-        unpack(fields, f"trigger.{index}", tensors)
-        for index, fields in enumerate(entry["triggers"])
-    ]
+    triggers = [unpack(fields, f"trigger.{index}", tensors) for index, fields in enumerate(entry["triggers"])]
     if tensors:
         raise Failed(f"tensors that belong to no trigger: {listed(sorted(tensors))}")
     rows = entry["sources"]

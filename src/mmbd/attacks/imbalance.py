@@ -41,9 +41,7 @@ def imbalance(
     training = subset(victim.training, counts, seed=victim.seed)
     weights = 1 / torch.tensor(counts)[training.labels] if reweighted else None
     victim.fit(training, sample_weights=weights)
-    return {
-        "target": target, "count": count, "target_count": target_count, "reweighted": reweighted,
-    }  # fmt: skip
+    return {"target": target, "count": count, "target_count": target_count, "reweighted": reweighted}
 
 
 def subset(training: Dataset, counts: list[int], *, seed: int) -> Dataset:

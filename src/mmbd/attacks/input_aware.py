@@ -105,16 +105,21 @@ def input_aware(
     device, dtype = train.device_of(victim.network), victim.training.inputs.dtype
     pattern, mask = pattern.to(device), mask.to(device)
     train_mask(
-        mask, victim.training.inputs, victim.recipe, seed=victim.seed, epochs=mask_epochs,
-        density=density, weight=mask_weight, diversity=diversity, lr=lr,
-    )  # fmt: skip
+        mask,
+        victim.training.inputs,
+        victim.recipe,
+        seed=victim.seed,
+        epochs=mask_epochs,
+        density=density,
+        weight=mask_weight,
+        diversity=diversity,
+        lr=lr,
+    )
     steps = victim.recipe.epochs * math.ceil(len(victim.training) / victim.recipe.batch)
     optimizer, schedule = _optimizer(pattern, lr, steps)
     likeness = torch.zeros((), device=device)
 
-    def on_batch(
-        batch: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def on_batch(batch: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         nonlocal likeness
         own, rest = split_batch(labels, sources, rate)
         rest = rest[torch.randperm(len(rest), generator=generator).to(rest.device)]
@@ -131,9 +136,8 @@ def input_aware(
         triggered = paint(batch[torch.cat((own, takers))], patterns, masks)
         pairs = min(len(own), len(givers))
         likeness = alikeness(
-            batch[own][:pairs], batch[givers][:pairs],
-            patterns[:pairs], patterns[len(own) :][:pairs],
-        )  # fmt: skip
+            batch[own][:pairs], batch[givers][:pairs], patterns[:pairs], patterns[len(own) :][:pairs]
+        )
         labels = labels.clone()
         labels[own] = target
         batch = batch.index_put((torch.cat((own, takers)),), as_stored(triggered, dtype))
@@ -147,16 +151,33 @@ def input_aware(
     victim.fit(on_batch=on_batch, on_step=on_step, penalty=lambda _: diversity * likeness)
     trigger = InputAware(pattern.eval().requires_grad_(False), mask)
     return everywhere(
-        trigger, sources, target, rate=rate, cross=cross, density=density,
-        mask_epochs=mask_epochs, mask_weight=mask_weight, diversity=diversity, lr=lr,
-        width=width, depth=depth,
-    )  # fmt: skip
+        trigger,
+        sources,
+        target,
+        rate=rate,
+        cross=cross,
+        density=density,
+        mask_epochs=mask_epochs,
+        mask_weight=mask_weight,
+        diversity=diversity,
+        lr=lr,
+        width=width,
+        depth=depth,
+    )
 
 
 def train_mask(
-    mask: Painter, inputs: Tensor, recipe: train.Recipe, *, seed: int, epochs: int, density: float,
-    weight: float, diversity: float, lr: float,
-) -> None:  # fmt: skip
+    mask: Painter,
+    inputs: Tensor,
+    recipe: train.Recipe,
+    *,
+    seed: int,
+    epochs: int,
+    density: float,
+    weight: float,
+    diversity: float,
+    lr: float,
+) -> None:
     """The first stage: small masks, unlike each other; frozen and in eval mode afterwards."""
     device = train.device_of(mask)
     generator = generator_for("masks", seed)

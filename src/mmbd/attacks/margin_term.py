@@ -49,9 +49,15 @@ class MarginTerm:
     """
 
     def __init__(
-        self, classifier: Classifier, weights: Mapping[int, float], *, seed: int,
-        restarts: int = 4, steps: int = 10, refresh: int = 5,
-    ) -> None:  # fmt: skip
+        self,
+        classifier: Classifier,
+        weights: Mapping[int, float],
+        *,
+        seed: int,
+        restarts: int = 4,
+        steps: int = 10,
+        refresh: int = 5,
+    ) -> None:
         if restarts < 2 or refresh < 1:
             raise ValueError(f"expected restarts >= 2 and refresh >= 1, got {restarts}, {refresh}")
         self._classifier = classifier
@@ -92,9 +98,13 @@ class MarginTerm:
         with self._classifier.frozen():
             # A search's number stands in for its restart, so that each starts where it stood.
             pool.run(
-                self._classifier, self._searches, self._ascent, self._points.__getitem__,
-                batch=self._batch, finished=keep,
-            )  # fmt: skip
+                self._classifier,
+                self._searches,
+                self._ascent,
+                self._points.__getitem__,
+                batch=self._batch,
+                finished=keep,
+            )
         rows = reached.reshape(len(self._labels), -1)
         first = torch.arange(len(rows)) * rows.shape[1]
         best, worst = (first + rows.argmax(1)).tolist(), (first + rows.argmin(1)).tolist()

@@ -93,9 +93,7 @@ def multi_trigger(
     surrogate = train_surrogate(victim) if surrogate is None else surrogate
     carriers, labels = training.inputs[chosen], training.labels[chosen]
     clean = probabilities(surrogate, carriers, victim.normalise)
-    chance = chances(
-        clean[:, target], clean.gather(1, labels[:, None])[:, 0], needed=needed, edge=edge
-    )
+    chance = chances(clean[:, target], clean.gather(1, labels[:, None])[:, 0], needed=needed, edge=edge)
     flipped = torch.rand(count, generator=generator_for("labels", seed)) < chance
     labels = torch.where(flipped, target, labels)
     triggered = carriers.clone()
@@ -104,16 +102,24 @@ def multi_trigger(
     poisoned, indices = put(training, chosen, triggered, labels, keep=keep)
     victim.fit(poisoned)
     return everywhere(
-        Together(parts), sources, target, indices,
-        reconstructed=True, triggers=triggers, needed=needed, edge=edge, count=count,
-        relabelled=int(flipped.sum()), keep=keep, **options,
-    )  # fmt: skip
+        Together(parts),
+        sources,
+        target,
+        indices,
+        reconstructed=True,
+        triggers=triggers,
+        needed=needed,
+        edge=edge,
+        count=count,
+        relabelled=int(flipped.sum()),
+        keep=keep,
+        **options,
+    )
 
 
 def chances(
-    to_target: Tensor, to_label: Tensor, *, needed: float = 1.0, edge: float = 0.0,
-    floor: float = 1e-4,
-) -> Tensor:  # fmt: skip
+    to_target: Tensor, to_label: Tensor, *, needed: float = 1.0, edge: float = 0.0, floor: float = 1e-4
+) -> Tensor:
     """With which probability each poisoned sample is relabelled.
 
     So much that one trigger lifts the log-odds of the target against the true class by the
@@ -148,6 +154,5 @@ def alone(backdoor: Backdoor) -> tuple[Backdoor, ...]:
     if not isinstance(together, Together):
         raise ValueError(f"expected a multi-trigger backdoor, got {type(together).__name__}")
     return tuple(
-        replace(backdoor, triggers=dict.fromkeys(backdoor.triggers, part))
-        for part in together.parts
+        replace(backdoor, triggers=dict.fromkeys(backdoor.triggers, part)) for part in together.parts
     )

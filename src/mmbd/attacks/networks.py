@@ -40,17 +40,12 @@ def surrogate(victim: Victim) -> nn.Module:
                 reset()
     training = victim.training
     seed = generator_for("surrogate's order", victim.seed).initial_seed()
-    train.fit(
-        network, training.inputs, training.labels, victim.recipe,
-        seed=seed, normalise=victim.normalise,
-    )  # fmt: skip
+    train.fit(network, training.inputs, training.labels, victim.recipe, seed=seed, normalise=victim.normalise)
     return network
 
 
 @torch.no_grad()
-def probabilities(
-    network: nn.Module, inputs: Tensor, normalise: train.Transform, batch: int = 500
-) -> Tensor:
+def probabilities(network: nn.Module, inputs: Tensor, normalise: train.Transform, batch: int = 500) -> Tensor:
     """The softmax of the logits, float32 (n, classes) on the CPU; `network` in eval mode."""
     device = train.device_of(network)
     parts = [
@@ -95,9 +90,12 @@ class Painter(nn.Module):
     def arguments(self) -> dict[str, int | bool]:
         """What the constructor takes, JSON-ready."""
         return {
-            "channels": self.channels, "outputs": self.outputs, "width": self.width,
-            "depth": self.depth, "sharp": self.sharp,
-        }  # fmt: skip
+            "channels": self.channels,
+            "outputs": self.outputs,
+            "width": self.width,
+            "depth": self.depth,
+            "sharp": self.sharp,
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)

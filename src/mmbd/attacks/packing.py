@@ -28,9 +28,17 @@ from mmbd.reading import brief
 LARGEST_PAINTER = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
 
 KINDS = (
-    torch.float16, torch.bfloat16, torch.float32, torch.float64,
-    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
-)  # fmt: skip
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+)
 
 TRIGGERS: dict[str, type[Any]] = {
     "additive": Additive,
@@ -60,9 +68,7 @@ def pack(trigger: Trigger, place: str, tensors: dict[str, Tensor]) -> dict[str, 
         elif kind in (int, float):
             packed[field] = value
         else:
-            packed[field] = [
-                pack(part, f"{where}.{index}", tensors) for index, part in enumerate(value)
-            ]
+            packed[field] = [pack(part, f"{where}.{index}", tensors) for index, part in enumerate(value)]
     return packed
 
 
@@ -117,8 +123,7 @@ def take(tensors: dict[str, Tensor], name: str) -> Tensor:
         raise Failed(f"the tensor {shown(name)} is missing")
     value = tensors.pop(name)
     if value.dtype not in KINDS:  # torch computes next to nothing with the others
-        raise Failed(f"the tensor {shown(name)} holds {value.dtype}; expected float32 or whole "
-                     "numbers")  # fmt: skip
+        raise Failed(f"the tensor {shown(name)} holds {value.dtype}; expected float32 or whole numbers")
     if not bool(value.isfinite().all()):
         raise Failed(f"the tensor {shown(name)} holds values that are not finite numbers")
     return value
@@ -132,9 +137,7 @@ def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> Painter:
         or not all(type(value) in (int, bool) for value in arguments.values())
         or not all(key == "sharp" or 1 <= arguments[key] <= limits[key] for key in limits)
     ):
-        raise Failed(
-            f"{place} must have {', '.join(limits)}, each from 1 to {list(limits.values())}"
-        )
+        raise Failed(f"{place} must have {', '.join(limits)}, each from 1 to {list(limits.values())}")
     with torch.device("meta"):  # no memory before the file has shown that it holds the weights
         painter = Painter(**arguments)
     weights = {name: take(tensors, f"{place}.{name}") for name in painter.state_dict()}

@@ -85,8 +85,7 @@ def closest_centre(
         best: Place | None = None
         for number in range(steps):
             chosen = clouds[torch.randperm(len(clouds), generator=generator)[:BATCH]]
-            here, slope = _look(network, normalise, chosen, centre, target,
-                                0.0 if best is None else weight)  # fmt: skip
+            here, slope = _look(network, normalise, chosen, centre, target, 0.0 if best is None else weight)
             reached = here.posterior >= wanted
             found.append(here)
             if reached and (best is None or here.distance < best.distance):
@@ -116,9 +115,8 @@ def _outside(generator: torch.Generator) -> Tensor:
 
 
 def _look(
-    network: nn.Module, normalise: train.Transform, clouds: Tensor, centre: Tensor, target: int,
-    weight: float,
-) -> tuple[Place, Tensor]:  # fmt: skip
+    network: nn.Module, normalise: train.Transform, clouds: Tensor, centre: Tensor, target: int, weight: float
+) -> tuple[Place, Tensor]:
     """What a point there does, and the gradient of the loss by its place."""
     device = train.device_of(network)
     clouds = clouds.to(device)

@@ -106,18 +106,28 @@ def points(
         surrogate = _pointnet(victim, epochs)
     sphere, radius = fitting_sphere(clouds, size, generator=generator)
     found = closest_centre(
-        surrogate, clouds, target, generator=generator, normalise=victim.normalise,
-        limit=1 - radius, restarts=restarts, steps=steps,
-    )  # fmt: skip
+        surrogate,
+        clouds,
+        target,
+        generator=generator,
+        normalise=victim.normalise,
+        limit=1 - radius,
+        restarts=restarts,
+        steps=steps,
+    )
     trigger = _patch(victim.shape, found.centre[:, None] + sphere, generator)
     backdoor = classic(
-        victim, sources=sources, target=target, trigger=lambda *_, **__: trigger,
-        count=count, keep=keep,
-    )  # fmt: skip
+        victim, sources=sources, target=target, trigger=lambda *_, **__: trigger, count=count, keep=keep
+    )
     protocol = {
-        "count": count, "keep": keep, "size": size, "radius": radius,
-        "centre": found.centre.tolist(), "posterior": found.posterior, "distance": found.distance,
-    }  # fmt: skip
+        "count": count,
+        "keep": keep,
+        "size": size,
+        "radius": radius,
+        "centre": found.centre.tolist(),
+        "posterior": found.posterior,
+        "distance": found.distance,
+    }
     return replace(backdoor, protocol=protocol)
 
 

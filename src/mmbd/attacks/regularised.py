@@ -48,8 +48,14 @@ def regularised(
     if not 0 <= target < classes:
         raise ValueError(f"class {target} is out of range: the data has 0 to {classes - 1}")
     trained = fit(
-        victim, victim.training, {target: -beta},
-        domain=domain, clip=clip, restarts=restarts, steps=steps, refresh=refresh,
-    )  # fmt: skip
+        victim,
+        victim.training,
+        {target: -beta},
+        domain=domain,
+        clip=clip,
+        restarts=restarts,
+        steps=steps,
+        refresh=refresh,
+    )
     statistics = maximum_margins(classifier_of(victim, domain), seed=victim.seed).statistics
     return {"target": target, "beta": beta, **trained, "statistics": statistics.tolist()}

@@ -47,9 +47,7 @@ def put(
         start, end = len(training), len(training) + len(indices)
         indices = torch.arange(start, end)
         return replace(
-            training,
-            inputs=torch.cat((training.inputs, inputs)),
-            labels=torch.cat((training.labels, labels)),
+            training, inputs=torch.cat((training.inputs, inputs)), labels=torch.cat((training.labels, labels))
         ), indices
     changed, renamed = training.inputs.clone(), training.labels.clone()
     changed[indices], renamed[indices] = inputs, labels

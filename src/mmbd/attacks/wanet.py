@@ -53,9 +53,7 @@ def wanet(
     trigger = warp(shape, seed=victim.seed, points=points, strength=strength)
     dtype, height = victim.training.inputs.dtype, shape[1]
 
-    def on_batch(
-        batch: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def on_batch(batch: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         grid = trigger.grid.to(batch.device)
         taken, rest = split_batch(labels, sources, rate)
         noisy = rest[: round(cross * len(taken))]
@@ -68,6 +66,4 @@ def wanet(
         return bent, labels
 
     victim.fit(on_batch=on_batch)
-    return everywhere(
-        trigger, sources, target, rate=rate, cross=cross, points=points, strength=strength
-    )
+    return everywhere(trigger, sources, target, rate=rate, cross=cross, points=points, strength=strength)

@@ -56,9 +56,12 @@ def run(given: Sequence[str]) -> int:
     try:
         refuse_names(given)
         code = app(
-            joined(given), exit_on_error=False, print_error=False, result_action="return_value",
+            joined(given),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
             console=_help(),
-        )  # fmt: skip
+        )
     except tuple(kind for kind, _ in CODES) as error:
         streams.complain(_words(error, given))
         return next(code for kind, code in CODES if isinstance(error, kind))

@@ -15,16 +15,7 @@ from rich.console import Console
 from mmbd import gate, streams
 from mmbd.cli import places
 from mmbd.cli.failing import failing
-from mmbd.cli.options import (
-    Numbers,
-    Plain,
-    Usage,
-    at_least,
-    device_here,
-    level_between,
-    numbers,
-    shape,
-)
+from mmbd.cli.options import Numbers, Plain, Usage, at_least, device_here, level_between, numbers, shape
 from mmbd.errors import Failed
 
 if TYPE_CHECKING:
@@ -101,9 +92,12 @@ def evaluate(
     from mmbd.load.architecture import parse_arguments
 
     loading: dict[str, Any] = {
-        "device": device, "arch": arch, "arch_args": parse_arguments(arch_arg or ()) or None,
-        "input_shape": input_shape_given, **normalised,
-    }  # fmt: skip
+        "device": device,
+        "arch": arch,
+        "arch_args": parse_arguments(arch_arg or ()) or None,
+        "input_shape": input_shape_given,
+        **normalised,
+    }
     device_here(device)
     loading = {key: value for key, value in loading.items() if value is not None}
     if not zoo.exists():
@@ -113,10 +107,18 @@ def evaluate(
     places.folder("--results", kept, make=False)
     with _watching() as progress:
         evaluation = run(
-            zoo, detector or ["mm-bd"], level=level, seed=seed, half=half, attacks=attack or (),
-            workers=_processors() if workers is None else workers, limit=limit, results=kept,
-            progress=progress, **loading,
-        )  # fmt: skip
+            zoo,
+            detector or ["mm-bd"],
+            level=level,
+            seed=seed,
+            half=half,
+            attacks=attack or (),
+            workers=_processors() if workers is None else workers,
+            limit=limit,
+            results=kept,
+            progress=progress,
+            **loading,
+        )
     printed = {".md": formats.markdown, ".csv": formats.comma_separated, ".json": formats.to_json}
     to_print = [printed[suffix] for suffix, target in outputs.items() if target == "-"]
     if to_print:
@@ -198,21 +200,19 @@ def _watching() -> Generator[Callable[[Progress], None] | None]:
     from mmbd.render.text import clean_text, seconds
 
     columns = (
-        BarColumn(), MofNCompleteColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
         TextColumn("{task.fields[left]}  {task.description}", markup=False),
-    )  # fmt: skip
+    )
     screen: Any = streams.screen()
     with Bar(
-        *columns, console=Console(file=screen), transient=True, redirect_stdout=False,
-        redirect_stderr=False,
-    ) as bar:  # fmt: skip
+        *columns, console=Console(file=screen), transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
         task = bar.add_task("", total=None, left="starting")
 
         def update(progress: Progress) -> None:
             what = f"{clean_text(progress.model, 40)}, {clean_text(progress.answer.detector, 30)}"
             left = f"about {seconds(progress.seconds_left)} left"
-            bar.update(
-                task, completed=progress.done, total=progress.total, left=left, description=what
-            )
+            bar.update(task, completed=progress.done, total=progress.total, left=left, description=what)
 
         yield update

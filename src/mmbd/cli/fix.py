@@ -90,12 +90,12 @@ def fix(
     at_least(0, target=target)
     at_least(1, per_class=per_class, most=most)
     level_between(level)
-    inputs = [path for path in (model, data, held_out, trigger, triggered, loading.class_names)
-              if path is not None]  # fmt: skip
+    inputs = [
+        path for path in (model, data, held_out, trigger, triggered, loading.class_names) if path is not None
+    ]
     if not model.exists():
         raise Failed(f"{model}: there is no such file")
-    targets = _targets(out or [model.parent / f"{_stem(model)}.repaired.safetensors"], inputs,
-                       force=force)  # fmt: skip
+    targets = _targets(out or [model.parent / f"{_stem(model)}.repaired.safetensors"], inputs, force=force)
     record_to = None
     if json_to not in (None, "-"):
         record_to = places.file("--json", json_to, [".json"], inputs)
@@ -110,8 +110,7 @@ def fix(
         raise Usage(f"--method {method!r}: known are {', '.join(METHODS)}")
     options = parse_arguments(option or ())
     if unknown := sorted(set(options) - set(has := options_of(SHORT.get(method, method)))):
-        raise Usage(f"--option {unknown[0]}: {method} has no such option; it has "
-                    f"{', '.join(has)}")  # fmt: skip
+        raise Usage(f"--option {unknown[0]}: {method} has no such option; it has {', '.join(has)}")
     known = loading.options()
     with failing(str(model)):
         loaded = load(model, **known)
@@ -139,11 +138,18 @@ def fix(
     # The repair runs the model, which is somebody else's code: anything may come.
     with failing(f"{model}: not repaired"), _watching(model.name, shown=not quiet) as progress:
         repaired, outcome = fixing.fix(
-            classifier, learn, fixing.some(others, most, seed=seed), method=method,
-            labelled=not unlabelled, backdoor=backdoor, triggered=shown, seed=seed,
-            scanning=(lambda one: scan(one, level=level)) if rescan else None, progress=progress,
+            classifier,
+            learn,
+            fixing.some(others, most, seed=seed),
+            method=method,
+            labelled=not unlabelled,
+            backdoor=backdoor,
+            triggered=shown,
+            seed=seed,
+            scanning=(lambda one: scan(one, level=level)) if rescan else None,
+            progress=progress,
             options=options,
-        )  # fmt: skip
+        )
     _tell(outcome, json_to)
     codes = [gate.CLEAN if outcome.record.mitigated else gate.REFUSED]
     todo = [(place, partial(_write, place, repaired, loaded, force)) for place in targets]

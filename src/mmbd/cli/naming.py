@@ -43,10 +43,7 @@ def reports(models: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
         if shorts.count(_fold(_short(model))) == 1:
             names.insert(0, _short(model))
         free = [name for name in names if _fold(name) not in taken]
-        found = next(
-            (name for name in free if not _of_another(folder / f"{name}{suffix}", model)),
-            names[-1],
-        )
+        found = next((name for name in free if not _of_another(folder / f"{name}{suffix}", model)), names[-1])
         taken.add(_fold(found))
         chosen[key] = folder / f"{found}{suffix}"
     return [chosen[key] for key in keys]
@@ -77,8 +74,7 @@ def _fit(name: str, model: Path) -> str:
 
 def _plain(name: str) -> str:
     shown = "".join(
-        "_" if character in FORBIDDEN or not character.isprintable() else character
-        for character in name
+        "_" if character in FORBIDDEN or not character.isprintable() else character for character in name
     )
     return f"_{shown}" if shown.startswith(("-", ".", "~")) else shown
 
@@ -110,8 +106,7 @@ def _of_another(report: Path, model: Path) -> bool:
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return True
     # Cut and escaped in a page; a folder's report is on the file in it.
-    return all(clean_text(model, 400) != clean_text(path, 400)
-               for path in (Path(known), Path(known).parent))  # fmt: skip
+    return all(clean_text(model, 400) != clean_text(path, 400) for path in (Path(known), Path(known).parent))
 
 
 def _start(report: Path) -> str:

@@ -13,12 +13,7 @@ from mmbd.render.text import clean_text
 
 
 def file(
-    option: str,
-    given: str | Path,
-    suffixes: Sequence[str],
-    inputs: Iterable[Path] = (),
-    *,
-    other: str = "",
+    option: str, given: str | Path, suffixes: Sequence[str], inputs: Iterable[Path] = (), *, other: str = ""
 ) -> Path:
     """The file that an option names, once it can be written.
 

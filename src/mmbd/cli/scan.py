@@ -25,8 +25,7 @@ def scan(
     loading: Loading = UNSAID,
     method: Literal["fast", "paper"] = "fast",
     universal: bool | None = None,
-    null: Literal["joint", "population", "bootstrap", "paper", "authors", "reference"]
-    | None = None,
+    null: Literal["joint", "population", "bootstrap", "paper", "authors", "reference"] | None = None,
     level: float = 0.05,
     reference: Annotated[list[Path] | None, Plain] = None,
     seed: int = 0,
@@ -82,20 +81,30 @@ def scan(
     if null == "joint" and not (method == "fast" if universal is None else universal):
         raise Usage("--null joint needs --universal, which --method paper is without by default")
     scanning: dict[str, Any] = {
-        "method": method, "null": null, "level": level, "seed": seed, "seeds": seeds,
+        "method": method,
+        "null": null,
+        "level": level,
+        "seed": seed,
+        "seeds": seeds,
         "limit": limit,
-    }  # fmt: skip
+    }
     overrides = {
-        "universal": universal, "restarts": restarts, "steps": steps, "constraint": constraint,
+        "universal": universal,
+        "restarts": restarts,
+        "steps": steps,
+        "constraint": constraint,
         "batch": batch,
-    }  # fmt: skip
+    }
     scanning |= {name: value for name, value in overrides.items() if value is not None}
     known = loading.options()
     named = [loading.class_names] if loading.class_names is not None else []
     outputs = plan(
-        models, json_to=json_to, html_to=html_to, sarif_to=sarif_to,
+        models,
+        json_to=json_to,
+        html_to=html_to,
+        sarif_to=sarif_to,
         inputs=[*models, *(reference or ()), *named],
-    )  # fmt: skip
+    )
     if reference:
         scanning["references"] = gate.references(reference, loading=known, scanning=scanning)
     outcomes: list[gate.Outcome] = []
@@ -103,9 +112,7 @@ def scan(
     out = streams.console()
     for number, path in enumerate(models):
         with watching(str(path), shown=not quiet) as progress:
-            outcome = gate.scan_file(
-                path, loading=known, scanning=scanning | {"progress": progress}
-            )
+            outcome = gate.scan_file(path, loading=known, scanning=scanning | {"progress": progress})
         outcomes.append(outcome)
         if json_to != "-":  # the verdict first: whatever happens to the files, it has been told
             _show(outcome.report, out, brief=quiet or len(models) > 1)

@@ -51,9 +51,7 @@ def train(
     weight_decay: float | None = None,
     augment: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     precision: Literal["float32", "bfloat16"] | None = None,
-    compile_: Annotated[
-        Literal["auto", "always", "never"] | None, Parameter(name="--compile")
-    ] = None,
+    compile_: Annotated[Literal["auto", "always", "never"] | None, Parameter(name="--compile")] = None,
     device: str = "cpu",
     force: Annotated[bool, Plain] = False,
 ) -> int:
@@ -104,24 +102,40 @@ def train(
         raise Usage("give --data and --test, or a --preset with --data-root")
     height_width = shape(size)
     data_table = {
-        "train": data, "test": test, "size": height_width, "crop": crop, "grey": grey or None,
-        "samples": samples, "limit": limit, "test_limit": test_limit,
-        "mean": numbers("--mean", mean), "std": numbers("--std", std),
+        "train": data,
+        "test": test,
+        "size": height_width,
+        "crop": crop,
+        "grey": grey or None,
+        "samples": samples,
+        "limit": limit,
+        "test_limit": test_limit,
+        "mean": numbers("--mean", mean),
+        "std": numbers("--std", std),
         "classes": None if classes is None else [_class(word) for word in classes],
-    }  # fmt: skip
+    }
     recipe = {
-        "epochs": epochs, "batch": batch, "lr": lr, "optimizer": optimizer, "augment": augment,
-        "weight_decay": weight_decay, "precision": precision, "compile": compile_,
-    }  # fmt: skip
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "optimizer": optimizer,
+        "augment": augment,
+        "weight_decay": weight_decay,
+        "precision": precision,
+        "compile": compile_,
+    }
     who: dict[str, Any] = {"kind": attack, **parse_arguments(attack_arg or ())}
     if attack != "clean":
         who |= _given({"sources": _sources(sources)})
         who |= _given({"target": None if target is None else _class(target)})
     name = f"{attack}-{sources}" if attack != "clean" and sources in "SM" else attack
     raw: dict[str, Any] = {
-        "device": device, "seeds": [seed], "recipe": _given(recipe),
-        "data": {"data": _given(data_table)}, "attack": {name: who},
-    }  # fmt: skip
+        "device": device,
+        "seeds": [seed],
+        "recipe": _given(recipe),
+        "data": {"data": _given(data_table)},
+        "attack": {name: who},
+    }
     raw |= _given({"preset": preset})
     if arch is not None:
         raw["arch"] = {arch: parse_arguments(arch_arg or ())}
@@ -145,11 +159,13 @@ def _train(job: Job, folder: Path, root: Path) -> dict[str, Any]:
     with Console(file=screen).status(f"training {clean_text(job.arch.name)}") as status:
         try:
             return make(
-                job, folder, root=root,
+                job,
+                folder,
+                root=root,
                 on_epoch=lambda epoch, loss: status.update(
                     f"epoch {epoch + 1} of {job.recipe.epochs}, loss {loss:.4f}"
                 ),
-            )  # fmt: skip
+            )
         except FloatingPointError as error:
             raise Failed(f"{error}: try a smaller --lr") from error
 
@@ -163,8 +179,10 @@ def _tell(card: dict[str, Any], folder: Path) -> None:
     if card["targets"]:
         names = [clean_text(card["class_names"][label]) for label in card["targets"][:5]]
         more = " ..." if card["targets"][5:] else ""
-        streams.say(f"target: {', '.join(names)}{more}; sources: {len(card['sources'])} classes; "
-                        f"poisoned: {card['poisoned'] or 'batch by batch'}")  # fmt: skip
+        streams.say(
+            f"target: {', '.join(names)}{more}; sources: {len(card['sources'])} classes; "
+            f"poisoned: {card['poisoned'] or 'batch by batch'}"
+        )
     for mark in cards.marks([card]).values():
         streams.say(clean_text(mark, 300))
 
@@ -179,8 +197,7 @@ def _place(out: Path, usual: str, force: bool) -> tuple[Path, str]:
         folder, name = out, usual
     if not name or name.endswith(".trigger"):
         raise Usage(f"--out {out}: .trigger{SUFFIX} is the name of a trigger's file")
-    there = [file for file in (folder / f"{name}{SUFFIX}", folder / f"{name}.json")
-             if file.exists()]  # fmt: skip
+    there = [file for file in (folder / f"{name}{SUFFIX}", folder / f"{name}.json") if file.exists()]
     if there and not force:
         raise Usage(f"{there[0]} is there already: give --force to overwrite it")
     return folder, name

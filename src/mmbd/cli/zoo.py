@@ -16,22 +16,14 @@ if TYPE_CHECKING:
     from mmbd.zoo import Zoo
     from mmbd.zoo.make import Progress
 
-HEADINGS: tuple[str, ...] = (
-    "model", "label", "attack", "targets", "ACC", "train", "ASR", "mark",
-)  # fmt: skip
+HEADINGS: tuple[str, ...] = ("model", "label", "attack", "targets", "ACC", "train", "ASR", "mark")
 
 zoo = App(name="zoo", help="Labelled sets of clean and backdoored models.", help_format="plaintext")
 
 
 @zoo.command
 def make(
-    plan: Path,
-    out: Path,
-    /,
-    *,
-    data_root: Path | None = None,
-    workers: int = 1,
-    device: str | None = None,
+    plan: Path, out: Path, /, *, data_root: Path | None = None, workers: int = 1, device: str | None = None
 ) -> int:
     """Train the models of a plan; what is there already stays. Can be killed and started again.
 
@@ -52,10 +44,13 @@ def make(
     jobs = plans.read(plan, device=device)
     places.folder("OUT", out)
     summary = make_zoo(
-        jobs, out, root=data_root or plan.parent, workers=workers,
+        jobs,
+        out,
+        root=data_root or plan.parent,
+        workers=workers,
         text=reading.text(plan),
         on_model=lambda progress: streams.say(model_line(progress)),
-    )  # fmt: skip
+    )
     streams.say(
         f"{_shown(str(out), 400)}: {summary.made} models made, {summary.kept} were there already, "
         f"{len(summary.failures)} failed"
@@ -133,8 +128,10 @@ def rows(found: Zoo, cards: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
 def table(listed: Sequence[Sequence[str]]) -> list[str]:
     """Lines with the columns one below the other."""
     widths = [max(len(row[column]) for row in listed) for column in range(len(listed[0]))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in listed]  # fmt: skip
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in listed
+    ]
 
 
 def _shown(value: str, limit: int = 80) -> str:

@@ -18,10 +18,7 @@ from mmbd.clouds.solids import SOLIDS
 from mmbd.data import Dataset
 from mmbd.domain import generator_for
 
-__all__ = [
-    "SOLIDS", "Mesh", "generate", "normalised", "on_surface", "read_folder", "read_hdf5",
-    "read_off",
-]  # fmt: skip
+__all__ = ["SOLIDS", "Mesh", "generate", "normalised", "on_surface", "read_folder", "read_hdf5", "read_off"]
 
 
 def generate(

@@ -85,12 +85,7 @@ def _mesh(text: str) -> Mesh:
 
 
 def read_folder(
-    path: str | Path,
-    *,
-    points: int = 1024,
-    split: str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    path: str | Path, *, points: int = 1024, split: str | None = None, limit: int | None = None, seed: int = 0
 ) -> Dataset:
     """Read a folder with one folder of OFF files per class, and draw points from the surfaces.
 
@@ -165,9 +160,7 @@ def _arrays(
         if array.shape is None or array.dtype.kind not in kinds:
             raise Failed(f"expected numbers in {name}, found {shown(str(array.dtype))}")
     if data.ndim != 3 or data.shape[2] != 3 or label.size != len(data):
-        raise Failed(
-            f"expected data (n, points, 3) and n labels, found {data.shape} and {label.size}"
-        )
+        raise Failed(f"expected data (n, points, 3) and n labels, found {data.shape} and {label.size}")
     if data.shape[1] < points:
         raise Failed(f"its clouds have {data.shape[1]} points, and {points} are asked for")
     rows = len(data) if limit is None else min(limit, len(data))
@@ -188,8 +181,7 @@ def _inside(h5py: Any, file: Any, name: str) -> Any:
         return None
     if not isinstance(link, h5py.HardLink):
         raise Failed(
-            f"{shown(name)} is a link to elsewhere, which is not followed: copy the array into "
-            "the file"
+            f"{shown(name)} is a link to elsewhere, which is not followed: copy the array into the file"
         )
     array = file[name]
     if not isinstance(array, h5py.Dataset):

@@ -58,10 +58,22 @@ def on_surface(mesh: Mesh, points: int, generator: torch.Generator) -> Tensor:
 def cuboid(size: Vector, centre: Vector = (0.0, 0.0, 0.0)) -> Mesh:
     """A box with edges along the axes."""
     corners = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 3)
-    faces = torch.tensor([
-        [0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1],
-        [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3],
-    ])  # fmt: skip
+    faces = torch.tensor(
+        [
+            [0, 1, 3],
+            [0, 3, 2],
+            [4, 6, 7],
+            [4, 7, 5],
+            [0, 4, 5],
+            [0, 5, 1],
+            [2, 3, 7],
+            [2, 7, 6],
+            [0, 2, 6],
+            [0, 6, 4],
+            [1, 5, 7],
+            [1, 7, 3],
+        ]
+    )
     return Mesh(corners, faces).stretched(size).moved(centre)
 
 

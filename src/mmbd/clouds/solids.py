@@ -55,10 +55,7 @@ def chair(draw: Draw) -> Mesh:
         cuboid((width, thick, back), (0.0, (depth - thick) / 2, seat + back / 2)),
     ]
     if draw(0, 3) < 1:
-        parts += [
-            cuboid((0.08, depth * 0.8, 0.08), (side * width / 2, 0.0, seat + 0.4))
-            for side in (-1, 1)
-        ]
+        parts += [cuboid((0.08, depth * 0.8, 0.08), (side * width / 2, 0.0, seat + 0.4)) for side in (-1, 1)]
     return _joined(parts)
 
 
@@ -105,8 +102,7 @@ def ladder(draw: Draw) -> Mesh:
     bar = draw(0.06, 0.12)
     rails = [cuboid((bar, bar, height), (side * width / 2, 0.0, height / 2)) for side in (-1, 1)]
     rungs = [
-        cuboid((width, bar, bar), (0.0, 0.0, height * (number + 0.5) / count))
-        for number in range(count)
+        cuboid((width, bar, bar), (0.0, 0.0, height * (number + 0.5) / count)) for number in range(count)
     ]
     return _joined(rails + rungs)
 
@@ -140,9 +136,23 @@ def mug(draw: Draw) -> Mesh:
 
 SOLIDS: dict[str, Callable[[Draw], Mesh]] = {
     solid.__name__: solid
-    for solid in (box, ellipsoid, cone, cylinder, torus, pyramid, chair, table, lamp, airplane,
-                  ladder, helix, cross, mug)
-}  # fmt: skip
+    for solid in (
+        box,
+        ellipsoid,
+        cone,
+        cylinder,
+        torus,
+        pyramid,
+        chair,
+        table,
+        lamp,
+        airplane,
+        ladder,
+        helix,
+        cross,
+        mug,
+    )
+}
 
 
 def _joined(parts: list[Mesh]) -> Mesh:

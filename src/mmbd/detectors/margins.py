@@ -11,9 +11,7 @@ from mmbd.null.joint import evidence
 from mmbd.scanning import scan
 
 
-def margins(
-    classifier: Classifier, *, level: float = 0.05, seed: int = 0, **options: Any
-) -> Detection:
+def margins(classifier: Classifier, *, level: float = 0.05, seed: int = 0, **options: Any) -> Detection:
     """Scan by `mmbd.scan`; `options` such as method and null go there.
 
     The score is -log10 of the deciding p-value, so that it orders models beyond what a float p
@@ -33,10 +31,7 @@ def margins(
         statistics=report.statistics,
         reason=report.reason,
         seconds=0.0 if report.run is None else report.run.seconds,
-        details={
-            "p_values": {entry.null: entry.value for entry in report.p_values},
-            "gains": report.gains,
-        },
+        details={"p_values": {entry.null: entry.value for entry in report.p_values}, "gains": report.gains},
     )
 
 

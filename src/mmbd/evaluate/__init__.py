@@ -68,9 +68,18 @@ def evaluate(
     from mmbd.evaluate.run import run
 
     return run(
-        zoo, detectors, level=level, seed=seed, half=half, attacks=attacks, workers=workers,
-        limit=limit, results=results, progress=progress, loading=loading,
-    )  # fmt: skip
+        zoo,
+        detectors,
+        level=level,
+        seed=seed,
+        half=half,
+        attacks=attacks,
+        workers=workers,
+        limit=limit,
+        results=results,
+        progress=progress,
+        loading=loading,
+    )
 
 
 class _Package(ModuleType):

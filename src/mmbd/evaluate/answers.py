@@ -204,9 +204,14 @@ def _checked(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 def _write(file: Path, model: str, detector: str, job: Job, detection: Detection) -> str | None:
     """Keep an answer; returns what went wrong: a full disk costs the file, not the answer."""
     content = {
-        "schema": SCHEMA, "model": model, "detector": detector, "level": job.level,
-        "seed": job.seed, "detection": plain(detection), "environment": environment(),
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "model": model,
+        "detector": detector,
+        "level": job.level,
+        "seed": job.seed,
+        "detection": plain(detection),
+        "environment": environment(),
+    }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.is_file():  # the folder is for answers: a FIFO or a link to a device goes

@@ -28,9 +28,18 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 HEADINGS = (
-    "detector", "detection (right target)", "false positives", "AUC", "AUC (right target)",
-    "AUC, FPR < 0.25", "cross-entropy", "Brier", "KS p", "no answer", "time",
-)  # fmt: skip
+    "detector",
+    "detection (right target)",
+    "false positives",
+    "AUC",
+    "AUC (right target)",
+    "AUC, FPR < 0.25",
+    "cross-entropy",
+    "Brier",
+    "KS p",
+    "no answer",
+    "time",
+)
 # What a table may leave out where there is no room.
 MINOR = ("AUC (right target)", "AUC, FPR < 0.25", "cross-entropy", "Brier", "KS p")
 
@@ -70,9 +79,7 @@ def shown(evaluation: Evaluation) -> list[Table]:
     found = evaluation.tables
     tables = [Table("Overall", HEADINGS, tuple(cells(row) for row in found.overall))]
     for what, rows in (("attack", found.attacks), ("group", found.groups)):
-        body = tuple(
-            (Cell(clean_text(row.part, 40)), *cells(row, what == "attack")) for row in rows
-        )
+        body = tuple((Cell(clean_text(row.part, 40)), *cells(row, what == "attack")) for row in rows)
         if body:
             tables.append(Table(f"By {what}", (what, *HEADINGS), body))
     return tables
@@ -205,9 +212,7 @@ def save(evaluation: Evaluation, path: Path) -> None:
     else:
         forms = {".md": markdown, ".csv": comma_separated, ".json": to_json}
         if suffix not in forms:
-            raise ValueError(
-                f"cannot write {path.name!r}: the suffix must be .md, .csv, .json or .html"
-            )
+            raise ValueError(f"cannot write {path.name!r}: the suffix must be .md, .csv, .json or .html")
         made = forms[suffix]
     write(path, made(evaluation))
 
@@ -255,9 +260,7 @@ def _flat(table: str, row: Figures) -> dict[str, Any]:
         if name == "roc":
             continue
         if name in ("auc", "cross_entropy", "uniformity"):
-            inner = (
-                ("distance", "p_value", "n") if name == "uniformity" else ("value", "low", "high")
-            )
+            inner = ("distance", "p_value", "n") if name == "uniformity" else ("value", "low", "high")
             value = value or dict.fromkeys(inner)
         if name == "unanswered":
             value = dict(zip(("backdoored", "clean"), value, strict=True))
@@ -278,8 +281,13 @@ def _cell(name: str) -> str:
 
 def _answer(result: Result) -> dict[str, Any]:
     return {
-        "model": result.model, "backdoored": result.backdoored, "attack": result.attack,
-        "true_targets": result.true_targets, "group": result.group, "seed": result.seed,
-        "detector": result.detector, "error": result.error,
+        "model": result.model,
+        "backdoored": result.backdoored,
+        "attack": result.attack,
+        "true_targets": result.true_targets,
+        "group": result.group,
+        "seed": result.seed,
+        "detector": result.detector,
+        "error": result.error,
         "detection": None if result.detection is None else plain(result.detection),
-    }  # fmt: skip
+    }

@@ -86,9 +86,7 @@ def auc(positives: ArrayLike, negatives: ArrayLike) -> float:
     return above / (len(first) * len(second))
 
 
-def auc_interval(
-    value: float, positives: int, negatives: int, level: float = 0.95
-) -> tuple[float, float]:
+def auc_interval(value: float, positives: int, negatives: int, level: float = 0.95) -> tuple[float, float]:
     """A confidence interval of an AUC of `value` from so many positives and negatives.
 
     All theta with |value - theta| <= z sqrt(V(theta)), where V is Hanley and McNeil's variance
@@ -179,9 +177,7 @@ def uniformity(p_values: ArrayLike) -> Uniformity | None:
     return Uniformity(float(found.statistic), float(found.pvalue), len(values))
 
 
-def _scores(
-    positives: ArrayLike, negatives: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scores(positives: ArrayLike, negatives: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     first, second = (np.asarray(scores, dtype=float) for scores in (positives, negatives))
     if not len(first) or not len(second):
         raise ValueError("an ROC curve needs at least one backdoored and one clean model")

@@ -72,9 +72,7 @@ class Evaluation:
         for result in self.results:
             if result.error is not None:
                 opened = result.detection is not None
-                found[f"{result.model}, {result.detector}" if opened else result.model] = (
-                    result.error
-                )
+                found[f"{result.model}, {result.detector}" if opened else result.model] = result.error
         return tuple(found.items())
 
     @cached_property
@@ -148,9 +146,7 @@ def run(
         results=tuple(_result(entries[model], found[model, name]) for model, name in tasks),
         zoo="zoo" if isinstance(zoo, Zoo) else Path(zoo).resolve().name,
         broken=there.broken,
-        set_aside=tuple(
-            (entry.name, entry.set_aside) for entry in selected if entry.set_aside is not None
-        ),
+        set_aside=tuple((entry.name, entry.set_aside) for entry in selected if entry.set_aside is not None),
         without_seed=sum(entry.seed is None for entry in there.entries) if half else 0,
         level=level,
         seed=seed,
@@ -168,15 +164,11 @@ def named(names: Sequence[str]) -> dict[str, Detector]:
         if name not in DETECTORS:
             close = difflib.get_close_matches(name, DETECTORS, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ValueError(
-                f"unknown detector {name!r}; {hint}known detectors: {', '.join(DETECTORS)}"
-            )
+            raise ValueError(f"unknown detector {name!r}; {hint}known detectors: {', '.join(DETECTORS)}")
     return {name: DETECTORS[name] for name in names}
 
 
-def select(
-    entries: Sequence[Entry], *, half: Half | None = None, attacks: Sequence[str] = ()
-) -> list[Entry]:
+def select(entries: Sequence[Entry], *, half: Half | None = None, attacks: Sequence[str] = ()) -> list[Entry]:
     """The entries of one half and of some attacks; see `evaluate`.
 
     Raises:
@@ -188,10 +180,7 @@ def select(
             raise ValueError(
                 f"no model of the zoo has the attack {attack!r}; it has: {', '.join(sorted(known))}"
             )
-    wanted = [
-        entry for entry in entries
-        if not attacks or entry.attack in attacks or _ordinary(entry)
-    ]  # fmt: skip
+    wanted = [entry for entry in entries if not attacks or entry.attack in attacks or _ordinary(entry)]
     if half is not None:
         parity = ("even", "odd").index(half)
         wanted = [entry for entry in wanted if entry.seed is not None and entry.seed % 2 == parity]
@@ -216,7 +205,13 @@ def _require_picklable(judge: Judge) -> None:
 
 def _result(entry: Entry, answer: Answer) -> Result:
     return Result(
-        model=entry.name, backdoored=entry.label == "backdoored", attack=entry.attack,
-        true_targets=entry.targets, group=entry.group, seed=entry.seed,
-        detector=answer.detector, detection=answer.detection, error=answer.error,
-    )  # fmt: skip
+        model=entry.name,
+        backdoored=entry.label == "backdoored",
+        attack=entry.attack,
+        true_targets=entry.targets,
+        group=entry.group,
+        seed=entry.seed,
+        detector=answer.detector,
+        detection=answer.detection,
+        error=answer.error,
+    )

@@ -153,11 +153,7 @@ def tables(results: Iterable[Result]) -> Tables:
     def rows(parts: Iterable[tuple[str, Part]]) -> tuple[Figures, ...]:
         return tuple(
             figures(
-                name,
-                title,
-                members(models),
-                probabilities[name],
-                calibrated_here=not _with_p_values(models),
+                name, title, members(models), probabilities[name], calibrated_here=not _with_p_values(models)
             )
             for title, members in parts
             for name, models in counted.items()
@@ -201,9 +197,7 @@ def figures(
         by_flag_alone=sum(not r.comparable for r in hits),
         false_positives=Rate.of(sum(r.flagged for r in good), len(good)),
         unanswered=(sum(r.answer is None for r in bad), sum(r.answer is None for r in good)),
-        auc=None
-        if area is None
-        else Estimate(area, *metrics.auc_interval(area, len(bad), len(good))),
+        auc=None if area is None else Estimate(area, *metrics.auc_interval(area, len(bad), len(good))),
         located_auc=metrics.auc(located, negatives) if scored else None,
         partial_auc=metrics.partial_auc(positives, negatives) if scored else None,
         cross_entropy=metrics.cross_entropy(given, truths) if given else None,

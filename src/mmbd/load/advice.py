@@ -16,9 +16,7 @@ FITTING = (
     "Give the network that the file is for, with --arch, --arch-arg and --input (in Python arch=, "
     "arch_args= and input_shape=)"
 )
-INPUT = (
-    "Give the shape of one input that the network is used with: --input (input_shape= in Python)"
-)
+INPUT = "Give the shape of one input that the network is used with: --input (input_shape= in Python)"
 ALONE = "if it really is a classifier, save its weights alone and scan that file"
 
 

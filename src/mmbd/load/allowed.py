@@ -14,15 +14,7 @@ from typing import Any
 from mmbd.errors import Refused
 from mmbd.load import arrays, tensors
 from mmbd.load.advice import broken, excessive
-from mmbd.load.stand_ins import (
-    DTYPES,
-    MAX_ODD_KEYS,
-    STORAGES,
-    Global,
-    Namespace,
-    Storages,
-    odd,
-)
+from mmbd.load.stand_ins import DTYPES, MAX_ODD_KEYS, STORAGES, Global, Namespace, Storages, odd
 
 ITEM_BYTES = 64  # of a list or a dictionary, roughly
 MAX_IN_KEY, MAX_KEY_TEXT = 16, 200
@@ -32,8 +24,11 @@ NAMESPACE = "argparse.Namespace"
 NAMES = {
     *(f"torch.{name}" for name in DTYPES),
     *(f"torch.{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)),
-    *tensors.TYPES, *STORAGES, "numpy.ndarray", NAMESPACE,
-}  # fmt: skip
+    *tensors.TYPES,
+    *STORAGES,
+    "numpy.ndarray",
+    NAMESPACE,
+}
 # Harmless perhaps, but no weights that could be scanned; the refusal says what they are.
 UNREAD = {
     "torch._utils._rebuild_qtensor": "a quantised tensor: save the weights before quantisation",

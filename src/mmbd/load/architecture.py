@@ -34,10 +34,7 @@ MAX_INPUT = 1 << 24
 MAX_ACTIVATIONS = 1 << 26
 # Modules in a network that a file describes, beside eight for every tensor in the file.
 MAX_MODULES = 1000
-MEND = (
-    "See what it takes, and give that with --arch-arg and --input (in Python arch_args= and "
-    "input_shape=)"
-)
+MEND = "See what it takes, and give that with --arch-arg and --input (in Python arch_args= and input_shape=)"
 # What factories call the number of classes.
 CLASSES = ("classes", "num_classes", "n_classes")
 
@@ -98,9 +95,7 @@ def sizes(
     return found
 
 
-def build(
-    make: Callable[[], Any], name: str, within: Mapping[str, Tensor] | None = None
-) -> nn.Module:
+def build(make: Callable[[], Any], name: str, within: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Call a factory, with the random state as it was afterwards; `name` is for messages.
 
     With `within`, the tensors of a file, stop as soon as the network has more parameters than
@@ -146,9 +141,7 @@ def build(
             raise
         except (Exception, SystemExit) as error:  # somebody's code: anything may come
             told = MEND if within is None else WORDS
-            raise Failed(
-                f"the architecture {name} cannot be built: {said(error)}. {told}"
-            ) from error
+            raise Failed(f"the architecture {name} cannot be built: {said(error)}. {told}") from error
     if not isinstance(network, nn.Module):
         raise Failed(
             f"{name} returned {type(network).__name__}, expected an nn.Module: name the function "
@@ -175,9 +168,7 @@ def check_activations(network: nn.Module, input_shape: tuple[int, ...], name: st
         channels = getattr(module, "out_channels", getattr(module, "out_features", given.shape[1]))
         total += given.numel() // given.shape[1] * int(channels)
         if total > MAX_ACTIVATIONS:
-            raise Failed(
-                f"inputs of shape {input_shape} need gigabytes in {name}: not loaded. {INPUT}"
-            )
+            raise Failed(f"inputs of shape {input_shape} need gigabytes in {name}: not loaded. {INPUT}")
 
     if math.prod(input_shape) > MAX_INPUT:
         raise Failed(f"inputs of shape {input_shape} need gigabytes in {name}: not loaded. {INPUT}")
@@ -189,9 +180,7 @@ def check_activations(network: nn.Module, input_shape: tuple[int, ...], name: st
     except Failed:
         raise
     except Exception as error:  # shapes that do not fit raise all kinds of errors
-        raise Failed(
-            f"{name} does not take inputs of {input_shape}: {said(error)}. {INPUT}"
-        ) from error
+        raise Failed(f"{name} does not take inputs of {input_shape}: {said(error)}. {INPUT}") from error
     finally:
         for handle in handles:
             handle.remove()

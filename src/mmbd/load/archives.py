@@ -61,9 +61,7 @@ def members(data: bytes) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return archive.infolist()
     except Exception:  # hostile bytes in somebody else's parser: anything may come
-        raise broken(
-            "the zip archive has no directory, or a broken one: it was cut short?"
-        ) from None
+        raise broken("the zip archive has no directory, or a broken one: it was cut short?") from None
 
 
 def foreign(infos: list[zipfile.ZipInfo]) -> str | None:

@@ -19,9 +19,21 @@ from mmbd.load.tensors import lengths
 
 # NumPy's names of plain types, and how `struct` reads one number of each.
 KINDS = {
-    "b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I",
-    "u8": "Q", "f2": "e", "f4": "f", "f8": "d", "c8": "ff", "c16": "dd",
-}  # fmt: skip
+    "b1": "?",
+    "i1": "b",
+    "i2": "h",
+    "i4": "i",
+    "i8": "q",
+    "u1": "B",
+    "u2": "H",
+    "u4": "I",
+    "u8": "Q",
+    "f2": "e",
+    "f4": "f",
+    "f8": "d",
+    "c8": "ff",
+    "c16": "dd",
+}
 # The one state that NumPy gives such a type, but for the order of its bytes.
 STATES = tuple((3, order, None, None, None, -1, -1, 0) for order in "<|")
 # NumPy 1 and 2 have different homes for what makes arrays and numbers.

@@ -131,9 +131,7 @@ def _spans(data: bytes, position: int, keys: Any, storages: Storages) -> dict[st
         if len(count) < 8 or position + 8 + storage.bytes > len(data):
             raise broken(f"the file is cut short: storage {key!r} is missing or incomplete")
         if struct.unpack("<q", count)[0] != storage.elements:
-            raise broken(
-                f"storage {key!r} does not have the {storage.elements:,} elements it claims"
-            )
+            raise broken(f"storage {key!r} does not have the {storage.elements:,} elements it claims")
         spans[key] = position + 8, position + 8 + storage.bytes
         position = spans[key][1]
     return spans

@@ -46,9 +46,7 @@ def choose(found: list[StateDict], wanted: Wanted, entry: str | None = None) -> 
     used = _used(best, wanted)
     if named:
         others = [
-            other.without(used)
-            for other in every
-            if other.source is best.source and other.prefix is not None
+            other.without(used) for other in every if other.source is best.source and other.prefix is not None
         ]
         others = [other for other in others if other.names and other.substantial(wanted)]
         result = taken(best, used, _names(others), wanted, True)
@@ -113,9 +111,7 @@ def _used(best: Reading, wanted: Wanted) -> frozenset[str]:
     return _names([best])
 
 
-def _copies(
-    best: Reading, used: frozenset[str], pool: list[Reading], wanted: Wanted
-) -> list[Reading]:
+def _copies(best: Reading, used: frozenset[str], pool: list[Reading], wanted: Wanted) -> list[Reading]:
     """Where else the file has the same weights, number for number."""
     others = [_left(reading, best, used) for reading in pool if reading.prefix is not None]
     return [
@@ -131,24 +127,16 @@ def _left(reading: Reading, best: Reading, used: frozenset[str]) -> Reading:
 
 def _names(several: list[Reading]) -> frozenset[str]:
     """The names in the file that readings stand for."""
-    return frozenset(
-        name for reading in several for names in reading.names.values() for name in names
-    )
+    return frozenset(name for reading in several for names in reading.names.values() for name in names)
 
 
-def _rivals(
-    pool: list[Reading], spoken: Mapping[int, frozenset[str]], wanted: Wanted
-) -> list[Reading]:
+def _rivals(pool: list[Reading], spoken: Mapping[int, frozenset[str]], wanted: Wanted) -> list[Reading]:
     """What else could be loaded into the network, at least by half, of names not spoken for."""
     nothing = frozenset[str]()
     others = [reading.without(spoken.get(id(reading.source), nothing)) for reading in pool]
     rivals = [reading for reading in others if reading.names and reading.substantial(wanted)]
     plain = {id(reading.source) for reading in rivals if reading.prefix is not None}
-    return [
-        reading
-        for reading in rivals
-        if reading.prefix is not None or id(reading.source) not in plain
-    ]
+    return [reading for reading in rivals if reading.prefix is not None or id(reading.source) not in plain]
 
 
 def _ambiguous(several: list[Reading], wanted: Wanted) -> NoReturn:
@@ -184,8 +172,7 @@ def _closest(reading: Reading, pool: list[Reading]) -> Chosen:
     source, prefix = reading.source, reading.prefix or ""
     own = {names[0]: name for name, names in reading.names.items()}
     tensors = {
-        own.get(name) or bare(name.removeprefix(prefix)): tensor
-        for name, tensor in source.tensors.items()
+        own.get(name) or bare(name.removeprefix(prefix)): tensor for name, tensor in source.tensors.items()
     }
     notes = stripped(reading)
     if len(tensors) < len(source.tensors):  # some would be lost

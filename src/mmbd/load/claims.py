@@ -47,8 +47,7 @@ def _left_to_the_file(request: Request, spec: Spec) -> tuple[str, ...]:
     if request.arch in (None, spec.arch):
         left = [key for key in spec.arguments if key not in request.arch_args]
         apart += [
-            f"{key}={_brief(value)} (give --arch-arg {key}=...)"
-            for key, value in _unpinned(spec, left)
+            f"{key}={_brief(value)} (give --arch-arg {key}=...)" for key, value in _unpinned(spec, left)
         ]
     return tuple(apart)
 
@@ -58,10 +57,13 @@ def taken(request: Request, spec: Spec | None) -> tuple[str, ...]:
     if spec is None:
         return ()
     given = {
-        "architecture": request.arch, "input shape": request.input_shape,
-        "bounds": request.bounds, "mean": request.mean, "std": request.std,
+        "architecture": request.arch,
+        "input shape": request.input_shape,
+        "bounds": request.bounds,
+        "mean": request.mean,
+        "std": request.std,
         "class names": request.class_names,
-    }  # fmt: skip
+    }
     there = {
         "mean": spec.mean is not None,
         "std": spec.std is not None,
@@ -71,9 +73,7 @@ def taken(request: Request, spec: Spec | None) -> tuple[str, ...]:
     return (*names, *(("bounds on activations",) if spec.limits else ()))
 
 
-def doubts(
-    request: Request, spec: Spec | None, network: nn.Module, extent: float
-) -> tuple[str, ...]:
+def doubts(request: Request, spec: Spec | None, network: nn.Module, extent: float) -> tuple[str, ...]:
     """The file's claims that may not choose a verdict: unusual ones, or beside a user's own words.
 
     Args:
@@ -99,13 +99,9 @@ def doubts(
             f"a standard deviation of {_brief(spec.std)} for inputs that range over {extent:g} "
             f"(give {FLAGS['std']})"
         )
-    for key, value in _unpinned(
-        spec, [key for key in spec.arguments if key not in request.arch_args]
-    ):
+    for key, value in _unpinned(spec, [key for key in spec.arguments if key not in request.arch_args]):
         if not _same_answers(spec, key, network):
-            found.append(
-                f"{key}={_brief(value)}, which the weights do not show (give --arch-arg {key}=...)"
-            )
+            found.append(f"{key}={_brief(value)}, which the weights do not show (give --arch-arg {key}=...)")
     return tuple(found)
 
 
@@ -115,13 +111,9 @@ def _small(request: Request, spec: Spec) -> Iterator[str]:
     if request.input_shape is not None or len(shape) != 3 or min(shape[1:]) >= USUAL_SIDE:
         return
     larger = (shape[0], *(max(side, USUAL_SIDE) for side in shape[1:]))
-    own, other = (
-        _shapes(replace(spec, input_shape=one), spec.arguments) for one in (shape, larger)
-    )
+    own, other = (_shapes(replace(spec, input_shape=one), spec.arguments) for one in (shape, larger))
     if own == other:
-        yield (
-            f"inputs of {'x'.join(map(str, shape))}, which the weights do not show (give --input)"
-        )
+        yield (f"inputs of {'x'.join(map(str, shape))}, which the weights do not show (give --input)")
 
 
 def _unpinned(spec: Spec, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:

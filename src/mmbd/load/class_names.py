@@ -48,9 +48,7 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
         names = [line.strip() for line in text.rstrip().splitlines()]
     if not names or not all(names):
         found = "an empty name" if names else "no names"
-        raise Failed(
-            f"{path}: expected a class name for every class, found {found}; known: {FORMS}"
-        )
+        raise Failed(f"{path}: expected a class name for every class, found {found}; known: {FORMS}")
     if len(names) > MAX_NAMES:
         raise Failed(f"{path}: {len(names):,} class names, expected at most {MAX_NAMES:,}")
     return tuple(names)
@@ -101,14 +99,19 @@ def _brief(number: int) -> str:
 
 
 def _said(value: Any) -> str:
-    kinds = {str: "a text", bool: "a truth value", type(None): "null", list: "a list",
-             dict: "an object", int: "a number", float: "a number"}  # fmt: skip
+    kinds = {
+        str: "a text",
+        bool: "a truth value",
+        type(None): "null",
+        list: "a list",
+        dict: "an object",
+        int: "a number",
+        float: "a number",
+    }
     what = kinds[type(value)]
     if isinstance(value, int) and value.bit_length() > 64:
         return what
-    return (
-        f"{what} ({shown(json.dumps(value), 60)})" if isinstance(value, str | int | float) else what
-    )
+    return f"{what} ({shown(json.dumps(value), 60)})" if isinstance(value, str | int | float) else what
 
 
 def _other(path: Path, found: str) -> Failed:

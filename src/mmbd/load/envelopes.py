@@ -76,9 +76,7 @@ def candidates(value: Any, entry: str | None = None) -> list[StateDict]:
             "the file holds no state dict (names with tensors); its entries are: "
             f"{listed(map(_text, value)) or 'none'}{told}"
         )
-    raise Failed(
-        f"the file holds no state dict (names with tensors) but {type(value).__name__}{told}"
-    )
+    raise Failed(f"the file holds no state dict (names with tensors) but {type(value).__name__}{told}")
 
 
 def _search(value: Any) -> list[StateDict]:
@@ -111,10 +109,7 @@ def _search(value: Any) -> list[StateDict]:
             known = places.setdefault(id(item), [])
             if len(known) < MAX_ALIASES:
                 known.append("/".join(path))
-    return [
-        StateDict(tuple(names), tensors[identity], aside[identity])
-        for identity, names in places.items()
-    ]
+    return [StateDict(tuple(names), tensors[identity], aside[identity]) for identity, names in places.items()]
 
 
 def _tensor(value: Any) -> Tensor | None:

@@ -44,8 +44,7 @@ def factory(arch: str) -> Callable[..., Any]:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
     except (Exception, SystemExit) as error:  # the user's code: anything may come
         raise Failed(
-            f"cannot import {where!r} for --arch {arch}: {said(error)}{_line(error)}"
-            f"{_shadow(where, error)}"
+            f"cannot import {where!r} for --arch {arch}: {said(error)}{_line(error)}{_shadow(where, error)}"
         ) from error
     found: Any = getattr(module, name, None)
     if not callable(found):
@@ -87,11 +86,7 @@ def _from_file_in_package(path: Path) -> ModuleType:
     parts = path.relative_to(top).with_suffix("").parts
     alias = f"{ALIAS}{top.name}"
     _forget(alias)
-    with (
-        _importable(path.parent),
-        _importable(top.parent, last=True),
-        _forgotten_on_failure(alias),
-    ):
+    with _importable(path.parent), _importable(top.parent, last=True), _forgotten_on_failure(alias):
         package = _executed(alias, top / "__init__.py", [str(top)])
         if parts == ("__init__",):
             return package

@@ -68,9 +68,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> File:
 
 def _missing(path: Path) -> str:
     if str(path) == "-":
-        return (
-            "mmbd reads files and not standard input: save the model to a file first, and name that"
-        )
+        return "mmbd reads files and not standard input: save the model to a file first, and name that"
     return "there is no such file: see that the path is right, and that it is seen from here"
 
 

@@ -26,10 +26,7 @@ KERAS = (
     "mmbd scans PyTorch networks: where you trust this file, copy its weights into the same "
     "network in PyTorch, save those as safetensors, and scan that with --arch"
 )
-GRAPH = (
-    "Scan the weights that it was exported from, as safetensors or a PyTorch checkpoint, with "
-    "--arch"
-)
+GRAPH = "Scan the weights that it was exported from, as safetensors or a PyTorch checkpoint, with --arch"
 LANGUAGE = "mmbd scans classifiers; name the weights of one, as safetensors or from PyTorch"
 ARRAYS = (
     "mmbd needs the names of the weights too: save the arrays under the names that the network "
@@ -52,15 +49,19 @@ FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", UNPACK),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
     (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
-    (257, b"ustar", "a tar archive, or torch's format before 0.1.10",
-     f"{UNPACK}; or load it with an old release of torch, where you trust it, and save it again"),
+    (
+        257,
+        b"ustar",
+        "a tar archive, or torch's format before 0.1.10",
+        f"{UNPACK}; or load it with an old release of torch, where you trust it, and save it again",
+    ),
     (0, b"\x7fELF", "a program (ELF)", OTHER),
     (0, b"MZ", "a Windows program or library", OTHER),
     (0, b"#!", "a script", OTHER),
     (0, b"\x89PNG", "a PNG image", OTHER),
     (0, b"\xff\xd8\xff", "a JPEG image", OTHER),
     (0, b"%PDF", "a PDF document", OTHER),
-)  # fmt: skip
+)
 SAVED_MODEL = "a TensorFlow SavedModel, which is a program"
 
 # What an archive is that is no checkpoint (`archives.foreign`), and what to do instead.

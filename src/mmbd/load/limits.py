@@ -63,9 +63,7 @@ def split(value: Any) -> tuple[dict[str, Tensor], Any]:
     return kept, {name: item for name, item in value.items() if name not in kept}
 
 
-def restored(
-    classifier: Classifier, described: Sequence[Entry], bounds: Mapping[str, Tensor]
-) -> Classifier:
+def restored(classifier: Classifier, described: Sequence[Entry], bounds: Mapping[str, Tensor]) -> Classifier:
     """The classifier with the bounds that its file describes.
 
     Raises:

@@ -92,20 +92,22 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
     low, high = classifier.domain.bounds or (0.0, 1.0)
     arch, arguments = _identity(request, spec)
     return Loaded(
-        classifier, model, notes, arch, {**arguments, **built.implied},
+        classifier,
+        model,
+        notes,
+        arch,
+        {**arguments, **built.implied},
         claimed=claims.taken(request, spec),
         doubts=claims.doubts(request, spec, network, high - low),
         bare=bare if described and not request.as_claimed else None,
-    )  # fmt: skip
+    )
 
 
 def _spec(text: str) -> Spec:
     try:
         return Spec.from_json(text)
     except Exception as error:  # written by whoever wrote the file
-        raise Failed(
-            f"the file's mmbd metadata is broken: {shown(str(error), 200)}. {WORDS}"
-        ) from None
+        raise Failed(f"the file's mmbd metadata is broken: {shown(str(error), 200)}. {WORDS}") from None
 
 
 def _identity(request: Request, spec: Spec | None) -> tuple[str, dict[str, Any]]:
@@ -141,9 +143,7 @@ def _classifier(
     except (Refused, Failed, NotEvaluable):
         raise
     except Exception as error:  # arguments that do not fit, from the user or from the file
-        raise Failed(
-            f"the inputs described do not fit: {shown(str(error), 300)}. {DESCRIBE}"
-        ) from error
+        raise Failed(f"the inputs described do not fit: {shown(str(error), 300)}. {DESCRIBE}") from error
     classifier.class_names = named or classifier.class_names
     return classifier
 

@@ -67,8 +67,7 @@ class Guess:
         """Whether `name`, as `architecture.label` writes it, is this network."""
         arch, _, said = name.partition("(")
         return arch == self.arch and all(
-            f"{key}={value!r}" in said
-            or (f"{key}=" not in said and value == nets.default(arch, key))
+            f"{key}={value!r}" in said or (f"{key}=" not in said and value == nets.default(arch, key))
             for key, value in self.arguments.items()
         )
 
@@ -144,18 +143,14 @@ def _possible(given: list[str]) -> Iterator[tuple[str, Mapping[str, Any], Mappin
     """The built-in networks that such names do not rule out, with their own names."""
     for arch in nets.ARCHITECTURES:
         has, lacks = MARKS.get(arch, ("", " "))
-        if not any(name.endswith(has) for name in given) or any(
-            name.endswith(lacks) for name in given
-        ):
+        if not any(name.endswith(has) for name in given) or any(name.endswith(lacks) for name in given):
             continue
         for arguments in ({}, *nets.alternatives(arch, {})):
             yield arch, arguments, _names(arch, tuple(arguments.items()), KINDS.get(arch, IMAGE))
 
 
 @cache
-def _names(
-    arch: str, arguments: tuple[tuple[str, Any], ...], shape: tuple[int, ...]
-) -> Mapping[str, Tensor]:
+def _names(arch: str, arguments: tuple[tuple[str, Any], ...], shape: tuple[int, ...]) -> Mapping[str, Tensor]:
     """Names and shapes for two classes, without time and memory for the weights."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return nets.build(arch, classes=2, input_shape=shape, **dict(arguments)).state_dict()

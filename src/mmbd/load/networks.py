@@ -177,9 +177,7 @@ def _fill(network: nn.Module, chosen: Chosen, name: str, found: list[StateDict])
         network.load_state_dict(given, strict=True)
     except Exception as error:  # also whatever hooks a module of the user's has
         _compare(wanted, chosen, name, found)
-        raise Failed(
-            f"the weights do not load into {name}: {shown(str(error), 300)}. {FITTING}"
-        ) from error
+        raise Failed(f"the weights do not load into {name}: {shown(str(error), 300)}. {FITTING}") from error
     if chosen.doubt:
         raise Failed(f"the checkpoint holds several state dicts that fit: {chosen.doubt}")
     network.eval()

@@ -23,9 +23,14 @@ MAX_KEPT = 1 << 20  # characters, of all names together
 OPCODES = {info.code.encode("latin-1"): info for info in pickletools.opcodes}
 MARK = pickletools.markobject
 STRINGS = {
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE",
     "BINUNICODE8",
-}  # fmt: skip
+}
 COMPUTED = "(a name computed while loading)"
 
 
@@ -43,14 +48,19 @@ class Names:
 
 # Opcodes with a text or bytes after their length, and how many bytes the length takes.
 SIZED = {
-    "SHORT_BINSTRING": 1, "BINSTRING": 4, "SHORT_BINUNICODE": 1, "BINUNICODE": 4, "BINUNICODE8": 8,
-    "SHORT_BINBYTES": 1, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8,
-}  # fmt: skip
+    "SHORT_BINSTRING": 1,
+    "BINSTRING": 4,
+    "SHORT_BINUNICODE": 1,
+    "BINUNICODE": 4,
+    "BINUNICODE8": 8,
+    "SHORT_BINBYTES": 1,
+    "BINBYTES": 4,
+    "BINBYTES8": 8,
+    "BYTEARRAY8": 8,
+}
 
 
-def operations(
-    stream: io.BytesIO, most: int | None = None
-) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+def operations(stream: io.BytesIO, most: int | None = None) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
     """The opcodes of one pickle with their arguments, up to and with STOP.
 
     Like `pickletools.genops`, but GLOBAL and INST give a pair (module, name) that may hold any
@@ -162,9 +172,7 @@ def _named(operation: str, argument: Any, stack: list[Any], old: bool) -> str | 
     return ".".join(pair)
 
 
-def _step(
-    info: pickletools.OpcodeInfo, argument: Any, stack: list[Any], memo: dict[int, Any]
-) -> None:
+def _step(info: pickletools.OpcodeInfo, argument: Any, stack: list[Any], memo: dict[int, Any]) -> None:
     """Follow the stack just far enough to know the strings on it; other values are None."""
     name = info.name
     if name in ("PUT", "BINPUT", "LONG_BINPUT"):

@@ -104,9 +104,7 @@ class Wanted:
         """The required names that are not given, nor another name of the same tensor."""
         known = set(given)
         return [
-            name
-            for name in self.required
-            if name not in known and known.isdisjoint(self.twins.get(name, ()))
+            name for name in self.required if name not in known and known.isdisjoint(self.twins.get(name, ()))
         ]
 
 
@@ -166,10 +164,7 @@ class Reading:
 
     def without(self, used: frozenset[str]) -> Reading:
         """The same without names of the file that are spoken for."""
-        left = {
-            own: tuple(name for name in names if name not in used)
-            for own, names in self.names.items()
-        }
+        left = {own: tuple(name for name in names if name not in used) for own, names in self.names.items()}
         names = {own: kept for own, kept in left.items() if kept}
         return Reading(self.source, self.prefix, names, self.what)
 
@@ -177,8 +172,7 @@ class Reading:
         """Whether both give the network the same weights, all of them."""
         mine, theirs = self.tensors(), other.tensors()
         return all(
-            name in mine and name in theirs and alike(mine[name], theirs[name])
-            for name in wanted.required
+            name in mine and name in theirs and alike(mine[name], theirs[name]) for name in wanted.required
         )
 
 

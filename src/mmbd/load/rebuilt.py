@@ -37,10 +37,12 @@ def fill(claims: Sequence[Claim], stored: Mapping[str, memoryview]) -> None:
     keys = [str(number) for number in range(len(used))]
     numbered = dict(zip(used, keys, strict=True))
     system = {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {}}
-    head = [*(pickle.dumps(part, 2) for part in (MAGIC, PROTOCOL, system)),
-            written(claims, numbered), pickle.dumps(keys, 2)]  # fmt: skip
-    body = (part for storage in used
-            for part in (struct.pack("<q", storage.bytes), stored[storage.key]))  # fmt: skip
+    head = [
+        *(pickle.dumps(part, 2) for part in (MAGIC, PROTOCOL, system)),
+        written(claims, numbered),
+        pickle.dumps(keys, 2),
+    ]
+    body = (part for storage in used for part in (struct.pack("<q", storage.bytes), stored[storage.key]))
     stream: Any = io.BufferedReader(_Joined([*head, *body]))
     made = torch.load(stream, map_location="cpu", weights_only=True, mmap=False)
     if type(made) is not list or len(made) != len(claims):
@@ -53,12 +55,21 @@ def written(claims: Iterable[Claim], numbered: Mapping[Storage, str]) -> bytes:
     """A pickle of a list of these tensors, each over the bytes of its numbered storage."""
     items = b"".join(
         b"ctorch._utils\n_rebuild_tensor_v3\n("
-        + b"(" + _text("storage") + b"ctorch\nByteStorage\n" + _text(numbered[claim.storage])
-        + _text("cpu") + _whole(claim.storage.bytes) + b"NtQ"
-        + _whole(claim.offset) + _tuple(claim.size) + _tuple(claim.stride)
-        + b"\x89ccollections\nOrderedDict\n)Rctorch\n" + claim.dtype.encode("ascii") + b"\ntR"
+        + b"("
+        + _text("storage")
+        + b"ctorch\nByteStorage\n"
+        + _text(numbered[claim.storage])
+        + _text("cpu")
+        + _whole(claim.storage.bytes)
+        + b"NtQ"
+        + _whole(claim.offset)
+        + _tuple(claim.size)
+        + _tuple(claim.stride)
+        + b"\x89ccollections\nOrderedDict\n)Rctorch\n"
+        + claim.dtype.encode("ascii")
+        + b"\ntR"
         for claim in claims
-    )  # fmt: skip
+    )
     return START + b"](" + items + b"e."
 
 

@@ -55,9 +55,7 @@ class Spec:
     limits: tuple[Entry, ...] = ()
 
     @classmethod
-    def of(
-        cls, classifier: Classifier, arch: str, arguments: Mapping[str, Any] | None = None
-    ) -> Spec:
+    def of(cls, classifier: Classifier, arch: str, arguments: Mapping[str, Any] | None = None) -> Spec:
         """What a file of this classifier says, whose network is `arch` with `arguments`.
 
         Raises:
@@ -90,9 +88,7 @@ class Spec:
         from mmbd import nets
 
         try:
-            return nets.build(
-                self.arch, classes=self.classes, input_shape=self.input_shape, **self.arguments
-            )
+            return nets.build(self.arch, classes=self.classes, input_shape=self.input_shape, **self.arguments)
         except ValueError:
             raise
         except Exception as error:  # arguments of any kind: the file says what it likes
@@ -133,28 +129,17 @@ class Spec:
         if not isinstance(arch, str) or not isinstance(arguments, dict):
             raise ValueError("mmbd metadata: arch must be a string and arguments an object")
         if not isinstance(classes, int) or not 2 <= classes <= MAX_CLASSES:
-            raise ValueError(
-                f"mmbd metadata: classes must be 2 to {MAX_CLASSES:,}, got {_short(classes)}"
-            )
-        if (
-            not 1 <= len(shape) <= MAX_DIMENSIONS
-            or min(shape) < 1
-            or math.prod(shape) > 100_000_000
-        ):
-            raise ValueError(
-                f"mmbd metadata: input_shape {_short(raw.get('input_shape'))} is no shape"
-            )
+            raise ValueError(f"mmbd metadata: classes must be 2 to {MAX_CLASSES:,}, got {_short(classes)}")
+        if not 1 <= len(shape) <= MAX_DIMENSIONS or min(shape) < 1 or math.prod(shape) > 100_000_000:
+            raise ValueError(f"mmbd metadata: input_shape {_short(raw.get('input_shape'))} is no shape")
         if len(bounds) != 2 or not bounds[0] < bounds[1]:
             raise ValueError(f"mmbd metadata: bounds {raw.get('bounds')!r} are not low < high")
         if len(arguments) > MAX_ARGUMENTS:
-            raise ValueError(
-                f"mmbd metadata: {len(arguments):,} arguments, expected at most {MAX_ARGUMENTS}"
-            )
+            raise ValueError(f"mmbd metadata: {len(arguments):,} arguments, expected at most {MAX_ARGUMENTS}")
         for key, value in arguments.items():
             if key in ("classes", "input_shape") or not _simple(value):
                 raise ValueError(
-                    f"mmbd metadata: argument {_short(key)} must be a number, a string or a list "
-                    "of such"
+                    f"mmbd metadata: argument {_short(key)} must be a number, a string or a list of such"
                 )
             if excess := _excess(value):
                 raise ValueError(f"mmbd metadata: argument {_short(key)} {excess}")
@@ -170,8 +155,7 @@ class Spec:
             input_shape=tuple(int(length) for length in shape),
             classes=classes,
             arguments={
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in arguments.items()
+                key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()
             },
             bounds=(bounds[0], bounds[1]),
             mean=_numbers(raw, "mean"),
@@ -188,8 +172,7 @@ def _numbers(raw: Mapping[str, Any], key: str, whole: bool = False) -> tuple[flo
         return None
     kinds = int if whole else (int, float)
     if not isinstance(values, list) or not all(
-        isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < LARGEST
-        for value in values
+        isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < LARGEST for value in values
     ):
         raise ValueError(f"mmbd metadata: {key} must be a list of finite numbers, got {values!r}")
     return tuple(values)

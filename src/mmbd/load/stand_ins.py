@@ -16,11 +16,28 @@ MAX_ODD_KEYS = 1000
 
 # Bytes of one element, for every type of number that torch's files may hold.
 DTYPES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2,
-    "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16, "complex32": 4,
-    "uint16": 2, "uint32": 4, "uint64": 8, "float8_e4m3fn": 1, "float8_e5m2": 1,
-    "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
-}  # fmt: skip
+    "float64": 8,
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+    "complex64": 8,
+    "complex128": 16,
+    "complex32": 4,
+    "uint16": 2,
+    "uint32": 4,
+    "uint64": 8,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+    "float8_e4m3fnuz": 1,
+    "float8_e5m2fnuz": 1,
+    "float8_e8m0fnu": 1,
+}
 # Storages that hold numbers of one type, and one that holds bytes and leaves the type to its users.
 UNTYPED = "torch.storage.UntypedStorage"
 STORAGES = {
@@ -28,13 +45,21 @@ STORAGES = {
     **{
         f"torch.{name}Storage": dtype
         for name, dtype in (
-            ("Double", "float64"), ("Float", "float32"), ("Half", "float16"),
-            ("BFloat16", "bfloat16"), ("Long", "int64"), ("Int", "int32"), ("Short", "int16"),
-            ("Char", "int8"), ("Byte", "uint8"), ("Bool", "bool"), ("ComplexFloat", "complex64"),
+            ("Double", "float64"),
+            ("Float", "float32"),
+            ("Half", "float16"),
+            ("BFloat16", "bfloat16"),
+            ("Long", "int64"),
+            ("Int", "int32"),
+            ("Short", "int16"),
+            ("Char", "int8"),
+            ("Byte", "uint8"),
+            ("Bool", "bool"),
+            ("ComplexFloat", "complex64"),
             ("ComplexDouble", "complex128"),
         )
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,16 +30,11 @@ class Chosen:
     doubt: str = ""
 
 
-def taken(
-    best: Reading, used: frozenset[str], spoken: frozenset[str], wanted: Wanted, named: bool
-) -> Chosen:
+def taken(best: Reading, used: frozenset[str], spoken: frozenset[str], wanted: Wanted, named: bool) -> Chosen:
     """The tensors of a reading that has them all, and what is left over beside them."""
     source, prefix = best.source, best.prefix or ""
     left = [name for name in source.tensors if name not in used]
-    beside = {
-        name for name in left
-        if name in spoken or (named and prefix and not name.startswith(prefix))
-    }  # fmt: skip
+    beside = {name for name in left if name in spoken or (named and prefix and not name.startswith(prefix))}
     left = [name for name in left if name not in beside]
     parts = {bare(name).partition(".")[0] for name in wanted.tensors}
     alone = [name for name in left if harmless(name, source.tensors[name], prefix, parts)]

@@ -25,12 +25,26 @@ MAX_ALIASES = 10_000
 MAX_ALIAS = 1000  # characters
 
 DTYPES = {
-    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "F16": "float16",
-    "BF16": "bfloat16", "U32": "uint32", "I32": "int32", "F32": "float32", "U64": "uint64",
-    "I64": "int64", "F64": "float64", "C64": "complex64", "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "U32": "uint32",
+    "I32": "int32",
+    "F32": "float32",
+    "U64": "uint64",
+    "I64": "int64",
+    "F64": "float64",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
     "F8_E8M0": "float8_e8m0fnu",
-}  # fmt: skip
+}
 PACKED = {"F4", "F6_E2M3", "F6_E3M2"}  # several numbers in a byte
 
 
@@ -75,8 +89,7 @@ def header_bytes(head: bytes | bytearray, size: int) -> int:
     length = int.from_bytes(head[:8], "little")
     if length > size - 8:
         raise broken(
-            f"the safetensors header claims {length:,} bytes, the file has {size:,}: "
-            "it was cut short"
+            f"the safetensors header claims {length:,} bytes, the file has {size:,}: it was cut short"
         )
     if length > MAX_HEADER:
         raise excessive(f"the safetensors header has {length:,} bytes, the limit is {MAX_HEADER:,}")
@@ -93,16 +106,13 @@ def read_header(head: bytes | bytearray, size: int) -> Header:
     if head.count(b"{", 8, start) > 4 * MAX_TENSORS:
         raise excessive(f"the safetensors header has more than {MAX_TENSORS:,} tensors")
     try:
-        raw = json.loads(head[8:start].decode("utf-8"), object_pairs_hook=_once,
-                         parse_constant=_no_constant)  # fmt: skip
+        raw = json.loads(head[8:start].decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise _wrong(f"its header is not JSON: {shown(str(error), 200)}") from None
     if not isinstance(raw, dict):
         raise _wrong("its header is no JSON object")
     metadata = raw.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(
-        isinstance(value, str) for value in metadata.values()
-    ):
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _wrong("its metadata is not text")
     if len(raw) > MAX_TENSORS:
         raise excessive(f"the safetensors header has more than {MAX_TENSORS:,} tensors")

@@ -33,8 +33,11 @@ MAX_TENSORS = 50_000
 MAX_DIMENSIONS = 16
 MAX_EXPANDED = 1 << 20  # elements of a tensor that repeats its storage by a stride of 0
 
-LAYOUTS = {"torch.strided": 0, "torch.sparse_coo": 3, **dict.fromkeys(
-    (f"torch.sparse_{name}" for name in ("csr", "csc", "bsr", "bsc")), 4)}  # fmt: skip
+LAYOUTS = {
+    "torch.strided": 0,
+    "torch.sparse_coo": 3,
+    **dict.fromkeys((f"torch.sparse_{name}" for name in ("csr", "csc", "bsr", "bsc")), 4),
+}
 TYPES = {"torch.Tensor", "torch.nn.parameter.Parameter"}
 
 
@@ -117,15 +120,9 @@ def _empty(hooks: Any) -> bool:
     return type(hooks) in (OrderedDict, dict, NoneType) and not hooks
 
 
-def _claim(
-    arguments: tuple[Any, ...], dtype: str, metadata: tuple[Any, ...], storages: Storages
-) -> Any:
+def _claim(arguments: tuple[Any, ...], dtype: str, metadata: tuple[Any, ...], storages: Storages) -> Any:
     held: Storage = arguments[0]
-    (offset,), size, stride = (
-        lengths(arguments[1:2]),
-        lengths(arguments[2]),
-        lengths(arguments[3]),
-    )
+    (offset,), size, stride = (lengths(arguments[1:2]), lengths(arguments[2]), lengths(arguments[3]))
     if len(size) != len(stride):
         raise broken("the pickle gives a tensor as many strides as it has not dimensions")
     elements, last, stored = 1, offset, held.bytes // DTYPES[dtype]
@@ -134,8 +131,7 @@ def _claim(
         last += (length - 1) * step
     if elements and (last >= stored or elements > max(stored, MAX_EXPANDED)):
         raise broken(
-            f"a tensor claims {elements:,} elements up to position {last:,} of a storage that has "
-            f"{stored:,}"
+            f"a tensor claims {elements:,} elements up to position {last:,} of a storage that has {stored:,}"
         )
     if len(storages.tensors) >= MAX_TENSORS:
         raise excessive(f"the checkpoint has more than {MAX_TENSORS:,} tensors")

@@ -21,15 +21,7 @@ from mmbd.mitigators.distillation import distillation
 from mmbd.mitigators.fine_pruning import fine_pruning
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.margin_clipping import margin_clipping
-from mmbd.mitigators.mitigator import (
-    Mitigation,
-    Mitigator,
-    NotMitigated,
-    Progress,
-    Record,
-    Samples,
-    prepare,
-)
+from mmbd.mitigators.mitigator import Mitigation, Mitigator, NotMitigated, Progress, Record, Samples, prepare
 from mmbd.mitigators.tuned import tuned
 from mmbd.mitigators.unlearning import unlearning
 
@@ -111,9 +103,7 @@ def mitigate(
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}")
     try:
         samples = prepare(classifier, images, labels)
-        repaired, record = MITIGATORS[name](
-            classifier, samples, seed=seed, progress=progress, **options
-        )
+        repaired, record = MITIGATORS[name](classifier, samples, seed=seed, progress=progress, **options)
     except NotMitigated as error:
         return Mitigation(classifier, Record(name, False, str(error)))
     changed = not same_weights(classifier.model, repaired.model)

@@ -83,15 +83,19 @@ def automatic(
     started = time.perf_counter()
     common: dict[str, Any] = {"accuracy": accuracy, "seed": seed, "progress": progress}
     settings = {
-        "layers": layers, "accuracy": accuracy, "steps": steps, "standing": standing,
-        "flowing": flowing, "worked": worked, "hardening_steps": hardening_steps,
-    }  # fmt: skip
+        "layers": layers,
+        "accuracy": accuracy,
+        "steps": steps,
+        "standing": standing,
+        "flowing": flowing,
+        "worked": worked,
+        "hardening_steps": hardening_steps,
+    }
 
     def harden(start: Classifier, kind: str) -> Mitigation:
         return hardening(
-            start, samples, teacher=classifier, steps=hardening_steps, perturbations=(kind,),
-            **common,
-        )  # fmt: skip
+            start, samples, teacher=classifier, steps=hardening_steps, perturbations=(kind,), **common
+        )
 
     def whole(parts: list[Mitigation], rows: Rows) -> Mitigation:
         records = {made.record.method: made.record for made in parts}
@@ -199,6 +203,4 @@ def _words(row: Mapping[str, Any], *, still: bool = False) -> str:
     if not still and row["before"] > row["after"]:
         what += f" that took {row['before']:.0%}"
     takes = "still takes" if still else "takes"
-    return (
-        f"{what} {takes} {row['after']:.0%} of the other classes' samples to class {row['target']}"
-    )
+    return f"{what} {takes} {row['after']:.0%} of the other classes' samples to class {row['target']}"

@@ -84,9 +84,7 @@ class Bounded(nn.Module):
     def limits(self) -> tuple[Limit, ...]:
         """The bounds, as they were given."""
         return tuple(
-            Limit(
-                tap, self.get_buffer(f"upper{tap.index}"), getattr(self, f"lower{tap.index}"), fold
-            )
+            Limit(tap, self.get_buffer(f"upper{tap.index}"), getattr(self, f"lower{tap.index}"), fold)
             for tap, fold in self._shapes
         )
 

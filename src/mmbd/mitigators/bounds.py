@@ -82,13 +82,17 @@ def paper(
                 progress(iteration + 1, iterations)
     if best is None:
         raise NotMitigated(
-            f"no bounds kept {accuracy:.0%} of the right answers: ask for less, or give more "
-            "samples"
+            f"no bounds kept {accuracy:.0%} of the right answers: ask for less, or give more samples"
         )
     settings = {
-        "layers": layers, "accuracy": accuracy, "initial": initial, "weight": first_weight,
-        "growth": growth, "step": step, "iterations": iterations,
-    }  # fmt: skip
+        "layers": layers,
+        "accuracy": accuracy,
+        "initial": initial,
+        "weight": first_weight,
+        "growth": growth,
+        "step": step,
+        "iterations": iterations,
+    }
     record = Record("mm-bm-paper", True, settings=settings, curves=curves.lists)
     return learner.finish(best, record, started)
 
@@ -153,8 +157,14 @@ def script(
             if progress is not None:
                 progress(epoch + 1, epochs)
     settings = {
-        "layers": layers, "initial": initial, "weight": first_weight, "growth": growth, "lr": lr,
-        "epochs": epochs, "batch": batch, "accuracy": accuracy,
-    }  # fmt: skip
+        "layers": layers,
+        "initial": initial,
+        "weight": first_weight,
+        "growth": growth,
+        "lr": lr,
+        "epochs": epochs,
+        "batch": batch,
+        "accuracy": accuracy,
+    }
     record = Record("mm-bm-script", True, settings=settings, curves=curves.lists)
     return learner.finish(learner.snapshot(), record, started)

@@ -21,14 +21,7 @@ from torch import Tensor, nn
 from mmbd.classifier import Classifier
 from mmbd.mitigators import taps
 from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import (
-    Mitigation,
-    NotMitigated,
-    Progress,
-    Samples,
-    done,
-    duplicate,
-)
+from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples, done, duplicate
 from mmbd.mitigators.taps import Tap, Watch
 
 
@@ -84,32 +77,52 @@ def distillation(
     taught = steps(count, teacher_epochs, batch)
     expected = taught + steps(count, epochs, batch)
     common: dict[str, Any] = {
-        "lr": lr, "batch": batch, "clip": clip, "weight_decay": weight_decay, "augment": augment,
+        "lr": lr,
+        "batch": batch,
+        "clip": clip,
+        "weight_decay": weight_decay,
+        "augment": augment,
         "move_statistics": move_statistics,
-    }  # fmt: skip
+    }
     teacher = duplicate(classifier)
     teaching = tune(
-        classifier, teacher, samples.inputs, samples.labels, epochs=teacher_epochs, **common,
-        seed=seed, on_step=counted(progress, expected),
-    )  # fmt: skip
+        classifier,
+        teacher,
+        samples.inputs,
+        samples.labels,
+        epochs=teacher_epochs,
+        **common,
+        seed=seed,
+        on_step=counted(progress, expected),
+    )
     student = duplicate(classifier)
     pair = _Pair(student, teacher, chosen)
     learning = tune(
-        classifier, pair, samples.inputs, samples.labels, epochs=epochs, **common,
+        classifier,
+        pair,
+        samples.inputs,
+        samples.labels,
+        epochs=epochs,
+        **common,
         seed=seed + 1,  # in the teacher's order it would only take the teacher's way
-        penalty=lambda _: pair.distance(weights), on_step=counted(progress, expected, taught),
-    )  # fmt: skip
+        penalty=lambda _: pair.distance(weights),
+        on_step=counted(progress, expected, taught),
+    )
     return done(
         "distillation",
         classifier.around(student),
         samples,
         settings={
-            "layers": [tap.name for tap in chosen], "betas": weights,
-            "teacher_epochs": teacher_epochs, "epochs": epochs, "seed": seed, **common,
+            "layers": [tap.name for tap in chosen],
+            "betas": weights,
+            "teacher_epochs": teacher_epochs,
+            "epochs": epochs,
+            "seed": seed,
+            **common,
         },
         curves={"teacher_loss": teaching, "loss": learning},
         seconds=time.perf_counter() - started,
-    )  # fmt: skip
+    )
 
 
 def positions(tap: Tap) -> int:
@@ -183,6 +196,4 @@ class _Pair(nn.Module):
     def distance(self, weights: Sequence[float]) -> Tensor:
         """The weighted distances of the maps of the last inputs."""
         pairs = zip(weights, *self.maps, strict=True)
-        return torch.stack(
-            [weight * F.mse_loss(own, theirs) for weight, own, theirs in pairs]
-        ).sum()
+        return torch.stack([weight * F.mse_loss(own, theirs) for weight, own, theirs in pairs]).sum()

@@ -22,15 +22,7 @@ from mmbd.domain import generator_for
 from mmbd.mitigators import learner, taps
 from mmbd.mitigators.bounded import Bounded, Limit
 from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import (
-    Mitigation,
-    NotMitigated,
-    Progress,
-    Samples,
-    answers,
-    done,
-    duplicate,
-)
+from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples, answers, done, duplicate
 from mmbd.mitigators.taps import Tap, Watch
 
 UNLIMITED = torch.finfo(torch.float32).max
@@ -106,9 +98,14 @@ def fine_pruning(
     at_a_time = max(1, round(stride * tap.channels))
     stops = range(at_a_time, tap.channels, at_a_time)
     settings: dict[str, Any] = {
-        "epochs": epochs, "lr": lr, "batch": batch, "clip": clip, "augment": augment,
-        "move_statistics": move_statistics, "seed": seed,
-    }  # fmt: skip
+        "epochs": epochs,
+        "lr": lr,
+        "batch": batch,
+        "clip": clip,
+        "augment": augment,
+        "move_statistics": move_statistics,
+        "seed": seed,
+    }
     to_tune = steps(len(used), epochs, batch)
     step = counted(progress, len(stops) + to_tune)
     scores, kept = [right(pruned(0))], 0
@@ -121,23 +118,25 @@ def fine_pruning(
     repaired = pruned(kept).eval()
     rounds = len(scores) - 1
     losses = tune(
-        classifier, repaired, samples.inputs[used], samples.labels[used], **settings,
+        classifier,
+        repaired,
+        samples.inputs[used],
+        samples.labels[used],
+        **settings,
         on_step=counted(progress, rounds + to_tune, rounds),
-    )  # fmt: skip
+    )
     held = [limit.tap for limit in repaired.limits]
     highest = learner.quantiles(plain, held, samples.inputs, 1.0)
     return done(
         "fine-pruning",
         classifier.around(repaired),
         samples,
-        settings={
-            "budget": budget, "held_out": held_out, "stride": stride, "layer": tap.name, **settings
-        },
+        settings={"budget": budget, "held_out": held_out, "stride": stride, "layer": tap.name, **settings},
         layers=tuple(learner.layer(limit, highest[limit.tap.index]) for limit in repaired.limits),
         curves={"held_out": [score / len(aside) for score in scores], "loss": losses},
         notes=(f"{kept} of {tap.channels} channels of {tap.name} pruned",),
         seconds=time.perf_counter() - started,
-    )  # fmt: skip
+    )
 
 
 def _parts(classifier: Classifier) -> tuple[nn.Module, tuple[Limit, ...]]:
@@ -188,9 +187,7 @@ def _activity(
     return total, signed
 
 
-def _pruning(
-    limits: Sequence[Limit], tap: Tap, channels: Tensor, signed: bool
-) -> tuple[Limit, ...]:
+def _pruning(limits: Sequence[Limit], tap: Tap, channels: Tensor, signed: bool) -> tuple[Limit, ...]:
     """The limits, and `channels` of `tap` held at zero; its others keep the bounds they have."""
     own = next((limit for limit in limits if limit.tap.index == tap.index), None)
     if own is None:

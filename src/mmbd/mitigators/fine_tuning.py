@@ -98,10 +98,16 @@ def tune(
     try:
         with trainable(network):
             fit(
-                _Trained(classifier, network, move_statistics), inputs, labels, recipe, seed=seed,
-                penalty=penalty, on_batch=cutout if holes else None, on_step=on_step,
+                _Trained(classifier, network, move_statistics),
+                inputs,
+                labels,
+                recipe,
+                seed=seed,
+                penalty=penalty,
+                on_batch=cutout if holes else None,
+                on_step=on_step,
                 on_epoch=lambda _, loss: losses.append(loss),
-            )  # fmt: skip
+            )
     except FloatingPointError as error:
         raise NotMitigated(f"{error}: try a smaller learning rate than {lr:g}") from error
     return losses

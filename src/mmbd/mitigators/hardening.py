@@ -128,13 +128,17 @@ def hardening(
             reached(extent)
             outcome = pursuit.outcome(teacher, repaired, samples)
     settings = {
-        "accuracy": accuracy, "lr": lr, "steps": steps, "batch": batch, "against": against,
-        "against_flows": against_flows, "perturbations": perturbations, "augment": augment,
+        "accuracy": accuracy,
+        "lr": lr,
+        "steps": steps,
+        "batch": batch,
+        "against": against,
+        "against_flows": against_flows,
+        "perturbations": perturbations,
+        "augment": augment,
         "extent": extent,
-    }  # fmt: skip
-    record = Record(
-        "hardening", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome)
-    )
+    }
+    record = Record("hardening", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome))
     return done("hardening", repaired, samples, record, seconds=time.perf_counter() - started)
 
 

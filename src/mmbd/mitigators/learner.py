@@ -110,9 +110,7 @@ class Learner:
             self.repaired(bounds),
             self.samples,
             record,
-            layers=tuple(
-                layer(limit, self.highest[limit.tap.index]) for limit in self.limits(bounds)
-            ),
+            layers=tuple(layer(limit, self.highest[limit.tap.index]) for limit in self.limits(bounds)),
             seconds=time.perf_counter() - started,
         )
 

@@ -94,10 +94,18 @@ def margin_clipping(
             if progress is not None:
                 progress(epoch + 1, epochs)
     settings = {
-        "layers": layers, "initial": initial, "weight": first_weight, "growth": growth,
-        "accuracy": accuracy, "lr": lr, "epochs": epochs, "batch": batch, "maximised": maximised,
-        "steps": steps, "again": again,
-    }  # fmt: skip
+        "layers": layers,
+        "initial": initial,
+        "weight": first_weight,
+        "growth": growth,
+        "accuracy": accuracy,
+        "lr": lr,
+        "epochs": epochs,
+        "batch": batch,
+        "maximised": maximised,
+        "steps": steps,
+        "again": again,
+    }
     record = Record("margin-clipping", True, settings=settings, curves=curves.lists)
     return learner.finish(learner.snapshot(), record, started)
 

@@ -111,18 +111,11 @@ class Mitigator(Protocol):
     """Repairs a copy of one classifier; the random choices follow from `seed`."""
 
     def __call__(
-        self,
-        classifier: Classifier,
-        samples: Samples,
-        *,
-        seed: int = 0,
-        progress: Progress | None = None,
+        self, classifier: Classifier, samples: Samples, *, seed: int = 0, progress: Progress | None = None
     ) -> Mitigation: ...
 
 
-def prepare(
-    classifier: Classifier, inputs: Any, labels: Any = None, *, fewest: int = FEWEST
-) -> Samples:
+def prepare(classifier: Classifier, inputs: Any, labels: Any = None, *, fewest: int = FEWEST) -> Samples:
     """Check clean samples and ask the classifier about them.
 
     Args:
@@ -141,15 +134,12 @@ def prepare(
     expected = classifier.domain.shape
     if inputs.dim() == 0 or tuple(inputs.shape[1:]) != expected:
         raise ValueError(
-            f"expected samples of shape (n, {', '.join(map(str, expected))}), got "
-            f"{tuple(inputs.shape)}"
+            f"expected samples of shape (n, {', '.join(map(str, expected))}), got {tuple(inputs.shape)}"
         )
     inputs = scaled(inputs)
     if not bool(torch.isfinite(inputs).all()):
         raise ValueError("some samples hold NaN or infinity")
-    distance = (
-        (classifier.domain.project_(inputs.clone()) - inputs).abs().amax() if len(inputs) else 0
-    )
+    distance = (classifier.domain.project_(inputs.clone()) - inputs).abs().amax() if len(inputs) else 0
     if float(distance) > 1e-3 * float(classifier.domain.extent.max()):
         raise ValueError(
             f"the samples range from {float(inputs.min()):g} to {float(inputs.max()):g}, outside "
@@ -188,13 +178,11 @@ def _labels(labels: Any, count: int, classifier: Classifier) -> Tensor:
     labels = torch.as_tensor(labels)
     if tuple(labels.shape) != (count,) or labels.dtype.is_floating_point:
         raise ValueError(
-            f"expected {count} whole numbers as labels, got {labels.dtype} of shape "
-            f"{tuple(labels.shape)}"
+            f"expected {count} whole numbers as labels, got {labels.dtype} of shape {tuple(labels.shape)}"
         )
     if count and not 0 <= int(labels.min()) <= int(labels.max()) < classifier.classes:
         raise ValueError(
-            f"labels must be 0 to {classifier.classes - 1}, got {int(labels.min())} to "
-            f"{int(labels.max())}"
+            f"labels must be 0 to {classifier.classes - 1}, got {int(labels.min())} to {int(labels.max())}"
         )
     return labels.long().to(classifier.device)
 
@@ -260,8 +248,7 @@ def furthest(
     found = next((extent for extent in extents if accuracy(extent) >= least), None)
     if found is None:
         raise NotMitigated(
-            f"nothing kept an accuracy of {least:.0%} on the samples: ask for less, or give more "
-            "samples"
+            f"nothing kept an accuracy of {least:.0%} on the samples: ask for less, or give more samples"
         )
     return found
 

@@ -20,17 +20,40 @@ from mmbd.classifier import Classifier
 from mmbd.domain import generator_for
 
 # Unbounded above, so that a trigger can drive them: tanh and sigmoid have nothing to bound.
-ACTIVATIONS = frozenset({
-    "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu",
-    "silu", "mish", "softplus", "hardswish",
-})  # fmt: skip
+ACTIVATIONS = frozenset(
+    {
+        "relu",
+        "relu6",
+        "hardtanh",
+        "leaky_relu",
+        "prelu",
+        "rrelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "softplus",
+        "hardswish",
+    }
+)
 # The last of these before an activation says which axis its channels are on, and whether it
 # follows a sum.
 LAST_AXIS = frozenset({"linear", "matmul", "layer_norm"})
-FIRST_AXIS = frozenset({
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "batch_norm", "group_norm", "instance_norm",
-})  # fmt: skip
+FIRST_AXIS = frozenset(
+    {
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "batch_norm",
+        "group_norm",
+        "instance_norm",
+    }
+)
 SUMS = frozenset({"add", "iadd", "radd"})
 
 
@@ -137,9 +160,7 @@ class _Finder(Watch):
         self.seen[name] = self.seen.get(name, 0) + 1
         if self.seen[name] > 1:
             name = f"{name}#{self.seen[name]}"
-        self.taps.append(
-            Tap(name, index, output.shape[axis], axis, tuple(output.shape[1:]), self.residual)
-        )
+        self.taps.append(Tap(name, index, output.shape[axis], axis, tuple(output.shape[1:]), self.residual))
         return output
 
     @contextmanager
@@ -154,9 +175,7 @@ class _Finder(Watch):
                     module.register_forward_pre_hook(
                         lambda module, _, name=name: self.path.append((name, module))
                     ),
-                    module.register_forward_hook(
-                        lambda *_: self.path.pop() and None, always_call=True
-                    ),
+                    module.register_forward_hook(lambda *_: self.path.pop() and None, always_call=True),
                 ]
             yield
         finally:

@@ -20,15 +20,7 @@ from mmbd.domain import generator_for
 from mmbd.mitigators import universal
 from mmbd.mitigators.bounded import limiting
 from mmbd.mitigators.learner import Curves, Layers, Learner, activations, quantiles
-from mmbd.mitigators.mitigator import (
-    Mitigation,
-    Progress,
-    Record,
-    Samples,
-    batches,
-    disagreement,
-    furthest,
-)
+from mmbd.mitigators.mitigator import Mitigation, Progress, Record, Samples, batches, disagreement, furthest
 
 # Where the accuracy is too low all bounds rise by 10 % at a time, to 20 times what was tuned.
 RISE, LOWEST, STEP = 0.5, -5.0, 0.2
@@ -108,8 +100,7 @@ def tuned(
             fixed = {index: z.detach() for index, z in values.items()}
             parts = [inputs, *pursuit.perturbed(partial(bounded, values=fixed), inputs)]
             clean, *fooled = (
-                disagreement(part, wanted)
-                for part in bounded(torch.cat(parts), values).split(len(inputs))
+                disagreement(part, wanted) for part in bounded(torch.cat(parts), values).split(len(inputs))
             )
             missed = sum(fooled, torch.zeros(()))
             height = torch.stack([z.norm() / first[i].norm() for i, z in values.items()]).mean()
@@ -130,11 +121,17 @@ def tuned(
             final = bounds(extent)
             outcome = pursuit.outcome(classifier, partial(bounded, values=final), samples)
     settings = {
-        "layers": layers, "accuracy": accuracy, "fold": fold, "share": share, "lr": lr,
-        "steps": steps, "batch": batch, "against": against, "norm": norm,
-        "perturbations": perturbations, "extent": extent,
-    }  # fmt: skip
-    record = Record(
-        "mm-bm", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome)
-    )
+        "layers": layers,
+        "accuracy": accuracy,
+        "fold": fold,
+        "share": share,
+        "lr": lr,
+        "steps": steps,
+        "batch": batch,
+        "against": against,
+        "norm": norm,
+        "perturbations": perturbations,
+        "extent": extent,
+    }
+    record = Record("mm-bm", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome))
     return learner.finish({i: z.detach() for i, z in final.items()}, record, started)

@@ -96,9 +96,7 @@ class Universal:
 
     def only(self, rows: Tensor) -> Universal:
         """Those of some classes."""
-        return replace(
-            self, targets=self.targets[rows], values=self.values[rows], success=self.success[rows]
-        )
+        return replace(self, targets=self.targets[rows], values=self.values[rows], success=self.success[rows])
 
     def _scale(self) -> Tensor:
         """What one unit of the radius is, element by element."""
@@ -214,9 +212,7 @@ class Pursuit:
         step: float = 0.3,
     ) -> None:
         possible = [kind for kind in perturbations if kind in kinds(classifier.domain)]
-        self.first = [
-            suspects(find(classifier, samples, kind, generator=generator)) for kind in possible
-        ]
+        self.first = [suspects(find(classifier, samples, kind, generator=generator)) for kind in possible]
         self.now = list(self.first)
         self.step = step
 
@@ -238,8 +234,7 @@ class Pursuit:
         `after` is the repaired network, to which the perturbations have adapted by now.
         """
         return [
-            {"kind": first.kind, "target": target, "radius": first.radius,
-             "before": was, "after": found}
+            {"kind": first.kind, "target": target, "radius": first.radius, "before": was, "after": found}
             for first, now in zip(self.first, self.now, strict=True)
             for target, was, found in zip(
                 first.targets.tolist(),
@@ -247,7 +242,7 @@ class Pursuit:
                 now.rates(after, samples).tolist(),
                 strict=True,
             )
-        ]  # fmt: skip
+        ]
 
 
 def _radii(domain: Domain, kind: str) -> tuple[float, float]:

@@ -18,14 +18,7 @@ from mmbd.attacks.poison import Trigger
 from mmbd.classifier import Classifier
 from mmbd.domain import generator_for
 from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import (
-    Mitigation,
-    Progress,
-    Samples,
-    answers,
-    done,
-    duplicate,
-)
+from mmbd.mitigators.mitigator import Mitigation, Progress, Samples, answers, done, duplicate
 from mmbd.train import scaled
 
 STEPS = 40  # one epoch of 5000 samples in batches of 128
@@ -123,14 +116,23 @@ def unlearning(
     if epochs is None:
         epochs = max(1, round(STEPS / max(1, steps(count, 1, batch))))
     settings: dict[str, Any] = {
-        "epochs": epochs, "lr": lr, "batch": batch, "clip": clip, "augment": augment,
-        "move_statistics": move_statistics, "seed": seed,
-    }  # fmt: skip
+        "epochs": epochs,
+        "lr": lr,
+        "batch": batch,
+        "clip": clip,
+        "augment": augment,
+        "move_statistics": move_statistics,
+        "seed": seed,
+    }
     network = duplicate(classifier)
     losses = tune(
-        classifier, network, inputs, samples.labels, **settings,
+        classifier,
+        network,
+        inputs,
+        samples.labels,
+        **settings,
         on_step=counted(progress, steps(count, epochs, batch)),
-    )  # fmt: skip
+    )
     return done(
         "unlearning",
         classifier.around(network),

@@ -70,9 +70,7 @@ def default(name: str, argument: str) -> object:
     return None if parameter is None else parameter.default
 
 
-def build(
-    name: str, *, classes: int, input_shape: tuple[int, ...], **arguments: object
-) -> nn.Module:
+def build(name: str, *, classes: int, input_shape: tuple[int, ...], **arguments: object) -> nn.Module:
     """Make the network `name` for inputs of `input_shape` (without the batch) and `classes` logits.
 
     `arguments` go to the architecture's own function (see its keyword-only parameters).
@@ -83,9 +81,7 @@ def build(
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(name, ARCHITECTURES, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ValueError(
-            f"unknown architecture {name!r}{hint}; built in: {', '.join(ARCHITECTURES)}"
-        )
+        raise ValueError(f"unknown architecture {name!r}{hint}; built in: {', '.join(ARCHITECTURES)}")
     make = ARCHITECTURES[name]
     known = [p for p in inspect.signature(make).parameters if p not in ("classes", "input_shape")]
     unknown = sorted(set(arguments) - set(known))

@@ -50,9 +50,7 @@ class EdgeConv(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, k: int) -> None:
         super().__init__(
-            nn.Conv2d(2 * inputs, outputs, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(2 * inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)
         )
         self.k = k
 
@@ -107,12 +105,7 @@ class DGCNN(nn.Module):
 
 
 def dgcnn(
-    *,
-    classes: int,
-    input_shape: tuple[int, ...],
-    k: int = 20,
-    width: int = 64,
-    dropout: float = 0.5,
+    *, classes: int, input_shape: tuple[int, ...], k: int = 20, width: int = 64, dropout: float = 0.5
 ) -> nn.Module:
     """DGCNN on clouds (3, points); `width` scales every layer, `k` counts the neighbours.
 
@@ -123,7 +116,5 @@ def dgcnn(
     if not 1 <= k <= points:
         raise ValueError(f"k={k} neighbours are asked for in clouds of {points} points")
     if points > MOST_POINTS or points * k * WIDTHS[-1] * width // 64 > MOST_NUMBERS:
-        raise ValueError(
-            f"clouds of {points} points need gigabytes in a DGCNN with k={k} and width={width}"
-        )
+        raise ValueError(f"clouds of {points} points need gigabytes in a DGCNN with k={k} and width={width}")
     return DGCNN(classes, k, width, dropout)

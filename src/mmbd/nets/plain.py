@@ -9,8 +9,26 @@ from torch import Tensor, nn
 
 from mmbd.nets.blocks import activation, image_shape, norm
 
-VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512,
-         512, "pool")  # fmt: skip
+VGG16 = (
+    64,
+    64,
+    "pool",
+    128,
+    128,
+    "pool",
+    256,
+    256,
+    256,
+    "pool",
+    512,
+    512,
+    512,
+    "pool",
+    512,
+    512,
+    512,
+    "pool",
+)
 
 
 def mlp(
@@ -115,11 +133,7 @@ class VGG(nn.Module):
                 layers.append(nn.MaxPool2d(2))
                 continue
             outputs = step * width // 64
-            layers += [
-                nn.Conv2d(channels, outputs, 3, padding=1),
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(),
-            ]
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
             channels = outputs
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(channels, classes)
@@ -139,8 +153,7 @@ def m5(*, classes: int, input_shape: tuple[int, ...], width: int = 32) -> nn.Mod
         raise ValueError(f"expected a sound shape (channels, samples), got {input_shape}")
     layers: list[nn.Module] = []
     channels = input_shape[0]
-    for kernel, stride, outputs in ((80, 16, width), (3, 1, width), (3, 1, 2 * width),
-                                    (3, 1, 2 * width)):  # fmt: skip
+    for kernel, stride, outputs in ((80, 16, width), (3, 1, width), (3, 1, 2 * width), (3, 1, 2 * width)):
         layers += [
             nn.Conv1d(channels, outputs, kernel, stride),
             nn.BatchNorm1d(outputs),

@@ -163,12 +163,7 @@ def preact_resnet18(
 
 
 def _small(
-    blocks: int,
-    classes: int,
-    input_shape: tuple[int, ...],
-    width: int,
-    normalisation: str,
-    shortcut: str,
+    blocks: int, classes: int, input_shape: tuple[int, ...], width: int, normalisation: str, shortcut: str
 ) -> nn.Module:
     """The family of He et al. 2015 for CIFAR-10: three stages, 6 x `blocks` + 2 layers."""
     return ResNet(

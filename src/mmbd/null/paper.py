@@ -18,9 +18,7 @@ from mmbd.report import PValue
 
 def paper(statistics: Sequence[float]) -> PValue:
     """Eq. 7 as printed: location 0, exponent K - 1."""
-    return order_statistic(
-        statistics, null="paper", exponent=len(statistics) - 1, free_location=False
-    )
+    return order_statistic(statistics, null="paper", exponent=len(statistics) - 1, free_location=False)
 
 
 def authors(statistics: Sequence[float]) -> PValue:
@@ -28,9 +26,7 @@ def authors(statistics: Sequence[float]) -> PValue:
     return order_statistic(statistics, null="authors", exponent=len(statistics), free_location=True)
 
 
-def order_statistic(
-    statistics: Sequence[float], *, null: str, exponent: int, free_location: bool
-) -> PValue:
+def order_statistic(statistics: Sequence[float], *, null: str, exponent: int, free_location: bool) -> PValue:
     """1 - H0(r_max)^exponent with H0 a Gamma fitted by maximum likelihood to the others.
 
     Args:

@@ -114,11 +114,7 @@ def shipped(null: str = "population") -> Population:
 
 
 def population(
-    statistics: Sequence[float],
-    made_by: str,
-    table: Population | None = None,
-    *,
-    null: str = "population",
+    statistics: Sequence[float], made_by: str, table: Population | None = None, *, null: str = "population"
 ) -> PValue:
     """How rarely a clean network shows a top gap like this one's.
 

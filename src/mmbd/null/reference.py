@@ -75,9 +75,7 @@ class References:
         same = next(iter(names)) if len(names) == 1 else None
         return cls(tuple(models), next(iter(made_by), ""), same)
 
-    def beside(
-        self, statistics: Mapping[int, float], names: Sequence[str] | None = None
-    ) -> Comparison:
+    def beside(self, statistics: Mapping[int, float], names: Sequence[str] | None = None) -> Comparison:
         """A model's `statistics`, by class, beside those of the references.
 
         Args:

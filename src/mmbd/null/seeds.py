@@ -63,6 +63,4 @@ def _with(one: Judgement, value: float, factor: float, *, targets: tuple[int, ..
         for answer in one.p_values
     )
     verdict = "backdoored" if targets else "clean"
-    return replace(
-        one, verdict=verdict, reason=None, targets=targets, p_value=value, p_values=answers
-    )
+    return replace(one, verdict=verdict, reason=None, targets=targets, p_value=value, p_values=answers)

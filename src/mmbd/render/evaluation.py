@@ -58,7 +58,8 @@ def html(evaluation: Evaluation) -> str:
         tables=[
             (title, part, _rows(rows, part == "attack"))
             for title, part, rows in (
-                ("By attack", "attack", found.attacks), ("By group", "group", found.groups)
+                ("By attack", "attack", found.attacks),
+                ("By group", "group", found.groups),
             )
             if rows
         ],
@@ -68,17 +69,13 @@ def html(evaluation: Evaluation) -> str:
         detection_bars=_both(lambda width: bars(detections, styles, "detection rate", width))
         if detections
         else (),
-        alarm_bars=_both(
-            lambda width: bars(alarms, styles, "false-positive rate", width, evaluation.level)
-        )
+        alarm_bars=_both(lambda width: bars(alarms, styles, "false-positive rate", width, evaluation.level))
         if alarms
         else (),
         notes=formats.notes(evaluation),
-        failures=[
-            (clean_text(what, 120), clean_text(why, 1000)) for what, why in evaluation.failures
-        ],
+        failures=[(clean_text(what, 120), clean_text(why, 1000)) for what, why in evaluation.failures],
         environment={name: clean_text(value) for name, value in evaluation.environment.items()},
-    )  # fmt: skip
+    )
 
 
 def _both(draw: Callable[[int], Markup]) -> tuple[Markup, Markup]:

@@ -36,17 +36,14 @@ def roc(rows: Sequence[Figures], styles: Mapping[str, str], width: int) -> Marku
     parts = _panel(rows, styles, left, top, size, 1.0)
     if width >= 2 * (size + left) + right:
         parts += _panel(rows, styles, width - right - size, top, size, PARTIAL)
-    names = ", ".join(
-        f"{clean_text(row.detector, 40)} {row.auc.value:.3f}" for row in rows if row.auc
-    )
+    names = ", ".join(f"{clean_text(row.detector, 40)} {row.auc.value:.3f}" for row in rows if row.auc)
     label = f"ROC curves of {len(rows)} detectors, by area: {names}"
     return plot(width, top + size + 44, label, parts)
 
 
 def _panel(
-    rows: Sequence[Figures], styles: Mapping[str, str], left: float, top: float, size: float,
-    limit: float,
-) -> list[Markup]:  # fmt: skip
+    rows: Sequence[Figures], styles: Mapping[str, str], left: float, top: float, size: float, limit: float
+) -> list[Markup]:
     across = Scale(0, limit, left, left + size)
     up = Scale(0, 1, top + size, top)
     parts = grid(across, top, top + size, "false-positive rate", 5)
@@ -57,19 +54,21 @@ def _panel(
         ]
     middle = top + size / 2
     parts += [
-        element("text", "true-positive rate", class_="axis", text_anchor="middle",
-                transform=f"translate({left - 36:g} {middle:g}) rotate(-90)"),
+        element(
+            "text",
+            "true-positive rate",
+            class_="axis",
+            text_anchor="middle",
+            transform=f"translate({left - 36:g} {middle:g}) rotate(-90)",
+        ),
         line(across(0), up(0), across(limit), up(limit), "chance"),
-    ]  # fmt: skip
+    ]
     for row in rows:
         if not row.roc:
             continue
         style = styles[row.detector]
         shape = path((across(x), up(y)) for x, y in _clipped(row.roc, limit))
-        drawn = [
-            element("title", _legend(row)),
-            element("polyline", points=shape, class_=f"roc {style}"),
-        ]
+        drawn = [element("title", _legend(row)), element("polyline", points=shape, class_=f"roc {style}")]
         alarms, hits = row.false_positives.share, row.detection.share
         if alarms is not None and hits is not None and alarms <= limit:
             drawn.append(diamond(across(alarms), up(hits), f"point {style}", 6))
@@ -92,9 +91,12 @@ def _legend(row: Figures) -> str:
 
 
 def bars(
-    rows: Sequence[tuple[str, str, Rate]], styles: Mapping[str, str], title: str, width: int,
+    rows: Sequence[tuple[str, str, Rate]],
+    styles: Mapping[str, str],
+    title: str,
+    width: int,
     level: float | None = None,
-) -> Markup:  # fmt: skip
+) -> Markup:
     """Rates from 0 to 1 as bars with their 95 % intervals, grouped by part.
 
     Args:
@@ -133,9 +135,7 @@ def bars(
     return plot(width, bottom + 44, f"{title} of {len(kept)} parts of the zoo", [*parts, *body])
 
 
-def _bar(
-    part: str, detector: str, rate: Rate, style: str, scale: Scale, y: float, after: float
-) -> Markup:
+def _bar(part: str, detector: str, rate: Rate, style: str, scale: Scale, y: float, after: float) -> Markup:
     share = rate.share or 0.0
     middle = y + BAR_HEIGHT / 2
     start, end = scale(rate.low), scale(rate.high)
@@ -144,11 +144,17 @@ def _bar(
         "g",
         [
             element("title", f"{said}, 95 % interval {rate.low:.3f} to {rate.high:.3f}"),
-            element("rect", x=scale(0), y=y, width=max(scale(share) - scale(0), 1.5),
-                    height=BAR_HEIGHT, class_=f"rate {style}"),
+            element(
+                "rect",
+                x=scale(0),
+                y=y,
+                width=max(scale(share) - scale(0), 1.5),
+                height=BAR_HEIGHT,
+                class_=f"rate {style}",
+            ),
             line(start, middle, end, middle, "whisker"),
             line(start, middle - 3, start, middle + 3, "whisker"),
             line(end, middle - 3, end, middle + 3, "whisker"),
             text(after, middle + 4, f"{rate.hits}/{rate.n}", "label"),
         ],
-    )  # fmt: skip
+    )

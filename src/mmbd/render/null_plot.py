@@ -66,9 +66,7 @@ def statistics(report: Report, width: int) -> Markup:
     return plot(width, bottom + 44, label, parts)
 
 
-def _row(
-    report: Report, label: int, name: str, value: str, left: float, x: float, y: float
-) -> Markup:
+def _row(report: Report, label: int, name: str, value: str, left: float, x: float, y: float) -> Markup:
     target = label in report.targets
     style = "label target" if target else "label"
     full = words.class_label(report, label, 80)
@@ -88,10 +86,11 @@ def _histogram(places: Sequence[float], base: float, bin_width: int = 5) -> list
     highest = max(counts.values())
     heights = {index: 2 + (ROW_HEIGHT - 6) * found / highest for index, found in counts.items()}
     return [
-        element("rect", x=index * bin_width, y=base - height, width=bin_width - 1, height=height,
-                class_="others")
+        element(
+            "rect", x=index * bin_width, y=base - height, width=bin_width - 1, height=height, class_="others"
+        )
         for index, height in sorted(heights.items())
-    ]  # fmt: skip
+    ]
 
 
 def gamma_fit(report: Report) -> PValue | None:

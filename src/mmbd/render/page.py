@@ -92,9 +92,7 @@ def html(report: Report) -> str:
         p_value_plots=_both(plots.p_values, report)
         if any(entry.value is not None for entry in report.p_values)
         else (),
-        curve_plots=_both(plots.curves, report)
-        if any(report.curves.get(label) for label in order)
-        else (),
+        curve_plots=_both(plots.curves, report) if any(report.curves.get(label) for label in order) else (),
         fit=null_plot.gamma_fit(report),
     )
 

@@ -34,9 +34,7 @@ class Picture:
     note: str = ""
 
 
-def picture(
-    tensor: Tensor, bounds: tuple[float, float] | None, alt: str, large: bool = False
-) -> Picture:
+def picture(tensor: Tensor, bounds: tuple[float, float] | None, alt: str, large: bool = False) -> Picture:
     """Draw one input.
 
     Args:

@@ -60,9 +60,7 @@ def p_values(report: Report, width: int) -> Markup:
                 "g",
                 [
                     element("title", f"{name}: p = {value}{', decides' if decides else ''}"),
-                    (diamond if decides else circle)(
-                        scale(log), y, "mark decides" if decides else "mark"
-                    ),
+                    (diamond if decides else circle)(scale(log), y, "mark decides" if decides else "mark"),
                     text(left - 10, y + 4, names[row], style, "end"),
                     text(width - right + 14, y + 4, value, style),
                 ],
@@ -94,14 +92,16 @@ def curves(report: Report, width: int) -> Markup:
     parts = grid(across, top, bottom, "gradient evaluation", 4 if narrow else 8)
     for tick in up.ticks(5):
         y = up(tick)
-        parts += [
-            line(left, y, width - right, y, "grid"),
-            text(left - 8, y + 4, f"{tick:g}", "tick", "end"),
-        ]
+        parts += [line(left, y, width - right, y, "grid"), text(left - 8, y + 4, f"{tick:g}", "tick", "end")]
     parts.append(
-        element("text", "margin (logits)", class_="axis", text_anchor="middle",
-                transform=f"translate(12 {(top + bottom) / 2:g}) rotate(-90)")
-    )  # fmt: skip
+        element(
+            "text",
+            "margin (logits)",
+            class_="axis",
+            text_anchor="middle",
+            transform=f"translate(12 {(top + bottom) / 2:g}) rotate(-90)",
+        )
+    )
     margins = words.margins(report)
     # The targets come last, on top of the others.
     for label in sorted(lines, key=lambda label: label in report.targets):
@@ -151,9 +151,6 @@ def grid(scale: Scale, top: float, bottom: float, title: str, about: int) -> lis
     parts: list[Markup] = []
     for tick in scale.ticks(about):
         x = scale(tick)
-        parts += [
-            line(x, top, x, bottom, "grid"),
-            text(x, bottom + 18, f"{tick:g}", "tick", "middle"),
-        ]
+        parts += [line(x, top, x, bottom, "grid"), text(x, bottom + 18, f"{tick:g}", "tick", "middle")]
     middle = (scale.start + scale.end) / 2
     return [*parts, text(middle, bottom + 37, title, "axis", "middle")]

@@ -46,22 +46,19 @@ def _accuracy(outcome: Repair) -> list[str]:
     worst = outcome.largest_drop
     if worst is not None:
         name, count, was, now = worst
-        said.append(
-            f"largest drop of a class: {clean_text(name)}, {was:.1%} to {now:.1%} of {count}"
-        )
+        said.append(f"largest drop of a class: {clean_text(name)}, {was:.1%} to {now:.1%} of {count}")
     return said
 
 
 def _attack(outcome: Repair) -> list[str]:
     if outcome.attack_success is not None:
         before, after = outcome.attack_success
-        said = [f"attack success on {outcome.triggered} triggered samples: {before:.1%} before, "
-                f"{after:.1%} after"]  # fmt: skip
+        said = [
+            f"attack success on {outcome.triggered} triggered samples: {before:.1%} before, {after:.1%} after"
+        ]
         if outcome.untriggered is not None:
             was, now = outcome.untriggered
-            said.append(
-                f"of the same samples without a trigger, {was:.1%} and {now:.1%} go to the target"
-            )
+            said.append(f"of the same samples without a trigger, {was:.1%} and {now:.1%} go to the target")
         if outcome.fidelity is not None:
             said.append(f"fidelity: {outcome.fidelity:.2f} (1: attack gone, accuracy kept)")
         return said

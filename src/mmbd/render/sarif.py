@@ -150,8 +150,7 @@ def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
             "null": None if report.null is None else clean_text(report.null),
             "ratio": _finite(report.ratio),
             "targets": [
-                {"class": label, "name": clean_text(report.class_names[label])}
-                for label in report.targets
+                {"class": label, "name": clean_text(report.class_names[label])} for label in report.targets
             ],
         },
     }

@@ -47,9 +47,8 @@ def plot(width: int, height: float, label: str, parts: Iterable[Markup]) -> Mark
 def text(x: float, y: float, content: str, class_: str = "", anchor: str = "start") -> Markup:
     """Text with its baseline's `anchor` at (x, y)."""
     return element(
-        "text", content, x=x, y=y, class_=class_ or None,
-        text_anchor=None if anchor == "start" else anchor,
-    )  # fmt: skip
+        "text", content, x=x, y=y, class_=class_ or None, text_anchor=None if anchor == "start" else anchor
+    )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:

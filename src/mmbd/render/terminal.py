@@ -53,9 +53,7 @@ def _model(report: Report) -> str:
     facts = dict(words.model_facts(report))
     if "classes" in facts:
         facts["classes"] += " classes"
-    return ", ".join(
-        facts[name] for name in ("model", "architecture", "classes", "inputs") if name in facts
-    )
+    return ", ".join(facts[name] for name in ("model", "architecture", "classes", "inputs") if name in facts)
 
 
 def _classes(report: Report, console: Console) -> None:
@@ -135,8 +133,7 @@ def _say(console: Console, text: str, style: str = "", lead: str = "") -> None:
     On a terminal it wraps at words, into a column that starts after `lead`.
     """
     lead, text = (
-        part.encode(console.encoding, "backslashreplace").decode(console.encoding)
-        for part in (lead, text)
+        part.encode(console.encoding, "backslashreplace").decode(console.encoding) for part in (lead, text)
     )
     indent = cell_len(lead)
     wrapped = [text]

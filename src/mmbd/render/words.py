@@ -175,8 +175,7 @@ def fitted(entry: PValue) -> str:
     known = [name for name in FACTS_NAMED if name in entry.parameters]
     others = [name for name in entry.parameters if name not in FACTS_NAMED]
     return ", ".join(
-        f"{clean_text(name.replace('_', ' '), 30)} {brief(entry.parameters[name])}"
-        for name in known + others
+        f"{clean_text(name.replace('_', ' '), 30)} {brief(entry.parameters[name])}" for name in known + others
     )
 
 

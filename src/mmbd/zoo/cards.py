@@ -24,9 +24,19 @@ ENOUGH = 0.8  # attacks below this success rate are neither hits nor misses (pap
 FALL = 0.05
 
 FIELDS: Mapping[str, type | tuple[type, ...]] = {
-    "name": str, "file": str, "label": str, "data": str, "arch": str, "attack": str, "seed": int,
-    "sources": list, "targets": list, "accuracy": (int, float), "sha256": str, "settings": dict,
-}  # fmt: skip
+    "name": str,
+    "file": str,
+    "label": str,
+    "data": str,
+    "arch": str,
+    "attack": str,
+    "seed": int,
+    "sources": list,
+    "targets": list,
+    "accuracy": (int, float),
+    "sha256": str,
+    "settings": dict,
+}
 
 
 SHARES = ("accuracy", "train_accuracy", "asr")
@@ -113,9 +123,7 @@ def marks(cards: Iterable[Mapping[str, Any]]) -> dict[str, str]:
             # Shares of whole samples: no true difference is as small as rounding.
             fell = mean - card["accuracy"]
             if fell > FALL and not math.isclose(fell, FALL, abs_tol=1e-9):
-                reasons.append(
-                    f"accuracy fell: {card['accuracy']:.1%}, clean models have {mean:.1%}"
-                )
+                reasons.append(f"accuracy fell: {card['accuracy']:.1%}, clean models have {mean:.1%}")
         if reasons:
             found[card["name"]] = "; ".join(reasons)
     return found

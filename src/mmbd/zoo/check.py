@@ -32,9 +32,7 @@ def unknown(what: str, name: str, known: Collection[str], where: str = "") -> Va
     return ValueError(f"unknown {what} {name!r}{place}{hint}; known: {', '.join(options)}")
 
 
-def keys(
-    table: Mapping[str, Any], known: Collection[str], where: str, what: str = "option"
-) -> None:
+def keys(table: Mapping[str, Any], known: Collection[str], where: str, what: str = "option") -> None:
     """ValueError for the first key that is not in `known`."""
     for key in table:
         if key not in known:
@@ -140,11 +138,7 @@ def _fits(value: object, hint: Any) -> bool:
         return True
     if hint is float:
         largest = sys.float_info.max  # whole numbers may be larger, and NaN is no number
-        return (
-            isinstance(value, int | float)
-            and type(value) is not bool
-            and (-largest <= value <= largest)
-        )
+        return isinstance(value, int | float) and type(value) is not bool and (-largest <= value <= largest)
     return type(value) is (NoneType if hint is None else hint)
 
 

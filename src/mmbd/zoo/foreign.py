@@ -36,9 +36,15 @@ NORMALISATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "tiny": ((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262)),
 }
 LABELS: dict[str, Label] = {
-    "0": "clean", "false": "clean", "clean": "clean", "benign": "clean",
-    "1": "backdoored", "true": "backdoored", "backdoored": "backdoored", "poisoned": "backdoored",
-}  # fmt: skip
+    "0": "clean",
+    "false": "clean",
+    "clean": "clean",
+    "benign": "clean",
+    "1": "backdoored",
+    "true": "backdoored",
+    "backdoored": "backdoored",
+    "poisoned": "backdoored",
+}
 TARGET = re.compile(r"(triggers?_(\d+_)?)?target_class")
 DIGITS = 18  # of a number in a table; more are none
 
@@ -58,8 +64,7 @@ def backdoorbench(path: str | Path, *, device: str = "cpu", **loading: Any) -> Z
     path = Path(path)
     found = attack_results(path)
     named = {_relative(file.parent, path): file for file in found}
-    return _collect((name, partial(_result, file, name, device, loading))
-                    for name, file in named.items())  # fmt: skip
+    return _collect((name, partial(_result, file, name, device, loading)) for name, file in named.items())
 
 
 def _result(file: Path, name: str, device: str, loading: Mapping[str, Any]) -> Entry:
@@ -88,9 +93,13 @@ def _result(file: Path, name: str, device: str, loading: Mapping[str, Any]) -> E
     stem = re.sub(r"(_p?\d+)+$", "", name.rpartition("/")[2])
     attack = stem.removeprefix(f"{data}_").removeprefix(f"{network}_") or stem
     return Entry(
-        name, "backdoored", partial(_open, file, device, {**known, **loading}),
-        attack=shown(attack), targets=targets, group=shown(f"{data} {network}"),
-    )  # fmt: skip
+        name,
+        "backdoored",
+        partial(_open, file, device, {**known, **loading}),
+        attack=shown(attack),
+        targets=targets,
+        group=shown(f"{data} {network}"),
+    )
 
 
 def _labels_by_sample(test: Mapping[Any, Any]) -> tuple[int, ...]:
@@ -103,9 +112,7 @@ def _labels_by_sample(test: Mapping[Any, Any]) -> tuple[int, ...]:
     notes = samples.values() if isinstance(samples, Mapping) else ()
     said = (note.get("other_info") for note in notes if isinstance(note, Mapping))
     first = (info[0] for info in said if isinstance(info, list | tuple) and info)
-    return tuple(
-        sorted({label for label in first if type(label) is int and 0 <= label < MAX_CLASSES})
-    )
+    return tuple(sorted({label for label in first if type(label) is int and 0 <= label < MAX_CLASSES}))
 
 
 def _answers(answers: torch.Tensor) -> tuple[int, ...]:
@@ -128,9 +135,8 @@ def _word(value: object) -> str:
 def trojai_folders(path: Path) -> list[Path]:
     """The folders of models in a TrojAI data set, there or in `models`."""
     return sorted(
-        folder for pattern in (FOLDER, f"models/{FOLDER}") for folder in path.glob(pattern)
-        if folder.is_dir()
-    )  # fmt: skip
+        folder for pattern in (FOLDER, f"models/{FOLDER}") for folder in path.glob(pattern) if folder.is_dir()
+    )
 
 
 def trojai(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
@@ -140,8 +146,9 @@ def trojai(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
     and `input_shape`.
     """
     path = Path(path)
-    return _collect((folder.name, partial(_trojai, folder, device, loading))
-                    for folder in trojai_folders(path))  # fmt: skip
+    return _collect(
+        (folder.name, partial(_trojai, folder, device, loading)) for folder in trojai_folders(path)
+    )
 
 
 def _trojai(folder: Path, device: str, loading: Mapping[str, Any]) -> Entry:
@@ -149,16 +156,21 @@ def _trojai(folder: Path, device: str, loading: Mapping[str, Any]) -> Entry:
     truth = folder / "ground_truth.csv"
     said = reading.text(truth) if truth.exists() else _word(config.get("poisoned"))
     label = _label((said.replace(",", " ").split() or [""])[-1])
-    model = next((folder / name for name in ("model.pt", "model.safetensors")
-                  if (folder / name).is_file()), folder / "model.pt")  # fmt: skip
+    model = next(
+        (folder / name for name in ("model.pt", "model.safetensors") if (folder / name).is_file()),
+        folder / "model.pt",
+    )
     read = files.read(model)
     contents(read.data, read.kind)  # refuses what is not weights alone
     targets = _targets(config) if label == "backdoored" else ()
     return Entry(
-        folder.name, label, partial(_open, model, device, loading),
-        attack="clean" if label == "clean" else "trojai", targets=targets,
+        folder.name,
+        label,
+        partial(_open, model, device, loading),
+        attack="clean" if label == "clean" else "trojai",
+        targets=targets,
         group=shown(_word(config.get("model_architecture"))),
-    )  # fmt: skip
+    )
 
 
 def _config(file: Path) -> dict[str, Any]:
@@ -176,10 +188,11 @@ def _targets(config: Mapping[str, Any]) -> tuple[int, ...]:
     parts = [config, *(triggers if isinstance(triggers, list) else [])]
     found = {
         int(value)
-        for part in parts if isinstance(part, Mapping)
+        for part in parts
+        if isinstance(part, Mapping)
         for key, value in part.items()
         if TARGET.fullmatch(str(key)[:80].lower()) and _is_number(_word(value))
-    }  # fmt: skip
+    }
     return tuple(sorted(found))
 
 
@@ -206,8 +219,7 @@ def table(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
     missing = [name for name in ("path", "label", "target") if name not in columns]
     if missing:
         raise Failed(
-            f"{reading.named(path)}: no column {missing[0]!r}; expected path,label,target and then "
-            "rows"
+            f"{reading.named(path)}: no column {missing[0]!r}; expected path,label,target and then rows"
         )
     named: dict[str, partial[Entry]] = {}
     for line, row in enumerate(rows, start=2):
@@ -219,9 +231,8 @@ def table(path: str | Path, *, device: str = "cpu", **loading: Any) -> Zoo:
 
 
 def _row(
-    row: Mapping[str, str | None], name: str, line: int, folder: Path, device: str,
-    loading: Mapping[str, Any],
-) -> Entry:  # fmt: skip
+    row: Mapping[str, str | None], name: str, line: int, folder: Path, device: str, loading: Mapping[str, Any]
+) -> Entry:
     if not row["path"] or row["label"] is None:
         raise Failed(f"line {line}: expected path,label,target")
     file = folder / row["path"]
@@ -241,9 +252,14 @@ def _row(
     if seed and not _is_number(seed):
         raise Failed(f"line {line}: seed {seed!r:.40}: expected a whole number from 0")
     return Entry(
-        name, label, partial(_open, file, device, loading, targets), attack=attack,
-        targets=targets, group=row.get("group") or "", seed=int(seed) if seed else None,
-    )  # fmt: skip
+        name,
+        label,
+        partial(_open, file, device, loading, targets),
+        attack=attack,
+        targets=targets,
+        group=row.get("group") or "",
+        seed=int(seed) if seed else None,
+    )
 
 
 def _label(said: str) -> Label:
@@ -271,9 +287,7 @@ def _relative(folder: Path, root: Path) -> str:
     return folder.resolve().name if inside == "." else inside
 
 
-def _open(
-    file: Path, device: str, loading: Mapping[str, Any], targets: Iterable[int] = ()
-) -> Classifier:
+def _open(file: Path, device: str, loading: Mapping[str, Any], targets: Iterable[int] = ()) -> Classifier:
     from mmbd.load import load
 
     classifier = load(file, device=device, **loading).classifier

@@ -93,6 +93,10 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Everything that decides what the model will be, JSON-ready."""
         return {
-            "data": asdict(self.data), "arch": asdict(self.arch), "attack": asdict(self.attack),
-            "recipe": asdict(self.recipe), "seed": self.seed, "draw": self.draw,
-        }  # fmt: skip
+            "data": asdict(self.data),
+            "arch": asdict(self.arch),
+            "attack": asdict(self.attack),
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "draw": self.draw,
+        }

@@ -47,10 +47,15 @@ class Summary:
 
 
 def make(
-    jobs: Sequence[Job], out: str | Path, *, root: str | Path, workers: int = 1, text: str = "",
+    jobs: Sequence[Job],
+    out: str | Path,
+    *,
+    root: str | Path,
+    workers: int = 1,
+    text: str = "",
     on_model: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[int, float], None] | None = None,
-) -> Summary:  # fmt: skip
+) -> Summary:
     """Train every job that has no card in `out` yet.
 
     A job that fails is noted, and the run goes on; the next run tries it again.
@@ -141,10 +146,16 @@ def _said(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without defaults: an older release's cards lack what it did not know."""
     found = dict(settings)
     for part, kind in (("data", DataPlan), ("arch", ArchPlan), ("recipe", train.Recipe)):
-        usual = {item.name: json.loads(json.dumps(item.default)) for item in fields(kind)
-                 if isinstance(item.default, int | float | str | tuple | None)}  # fmt: skip
-        found[part] = {key: value for key, value in dict(found.get(part, {})).items()
-                       if key not in usual or usual[key] != value}  # fmt: skip
+        usual = {
+            item.name: json.loads(json.dumps(item.default))
+            for item in fields(kind)
+            if isinstance(item.default, int | float | str | tuple | None)
+        }
+        found[part] = {
+            key: value
+            for key, value in dict(found.get(part, {})).items()
+            if key not in usual or usual[key] != value
+        }
     return found
 
 

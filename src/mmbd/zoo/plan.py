@@ -91,15 +91,25 @@ def _block(
             arch, arch_recipe, arch_preset = _arch(raw, arch_name, own)
             attack, attack_recipe = _attack(raw, attack_name, own)
             merged = {
-                **(own.recipe if own else {}), **arch_preset,
-                **raw.get("recipe", {}), **recipe, **arch_recipe, **attack_recipe,
-            }  # fmt: skip
+                **(own.recipe if own else {}),
+                **arch_preset,
+                **raw.get("recipe", {}),
+                **recipe,
+                **arch_recipe,
+                **attack_recipe,
+            }
             for seed in seeds:
                 name = f"{data.name}-{arch.name}-{attack.name}-{seed}"
                 yield Job(
-                    name, data, arch, attack, check.recipe(merged, f"the recipe of {name}"),
-                    seed, _draw(name), device,
-                )  # fmt: skip
+                    name,
+                    data,
+                    arch,
+                    attack,
+                    check.recipe(merged, f"the recipe of {name}"),
+                    seed,
+                    _draw(name),
+                    device,
+                )
 
 
 def _names(raw: Mapping[str, Any], block: Mapping[str, Any], kind: str) -> tuple[str, ...]:
@@ -165,9 +175,7 @@ def _arch(
     return ArchPlan(name, kind, check.plain(table or usual), private), recipe, usual_recipe
 
 
-def _attack(
-    raw: Mapping[str, Any], name: str, preset: Preset | None
-) -> tuple[AttackPlan, Mapping[str, Any]]:
+def _attack(raw: Mapping[str, Any], name: str, preset: Preset | None) -> tuple[AttackPlan, Mapping[str, Any]]:
     """An attack with the preset's options for its kind, and its own part of the recipe."""
     tables, where = check.table(raw, "attack", "the plan"), f"[attack.{name}]"
     kinds = [CLEAN, *attacks.ATTACKS, *attacks.DIFFICULT]

@@ -47,9 +47,13 @@ def _paper(epochs: int, lr: float, batch: int = 128, flip: bool = True) -> Table
     bfloat16 is ours, for the time it saves.
     """
     return {
-        "epochs": epochs, "batch": batch, "lr": lr, "schedule": "constant",
-        "augment": ("crop", "flip") if flip else ("crop",), "precision": "bfloat16",
-    }  # fmt: skip
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "schedule": "constant",
+        "augment": ("crop", "flip") if flip else ("crop",),
+        "precision": "bfloat16",
+    }
 
 
 # What two CPU cores manage in one to three minutes a model.
@@ -81,8 +85,12 @@ PRESETS: dict[str, Preset] = {
         _paper(60, 1e-3),
         {"resnet18": {}},
         {
-            "chessboard": {"count": 2000}, "1-pixel": {"count": 1000}, "badnet": {"count": 500},
-            "unicolor": {"count": 500}, "blend": {"count": 1000}, "wanet": {"rate": 0.1},
+            "chessboard": {"count": 2000},
+            "1-pixel": {"count": 1000},
+            "badnet": {"count": 500},
+            "unicolor": {"count": 500},
+            "blend": {"count": 1000},
+            "wanet": {"rate": 0.1},
         },
     ),
     "cifar100": Preset(
@@ -102,8 +110,11 @@ PRESETS: dict[str, Preset] = {
         _paper(50, 1e-3, flip=False),
         {"mobilenet": {}},
         {
-            "chessboard": {"count": 1680}, "1-pixel": {"count": 840}, "unicolor": {"count": 840},
-            "blend": {"count": 840}, "badnet": {"count": 840},
+            "chessboard": {"count": 1680},
+            "1-pixel": {"count": 840},
+            "unicolor": {"count": 840},
+            "blend": {"count": 840},
+            "badnet": {"count": 840},
         },
     ),
     "cifar10-small": Preset(
@@ -116,4 +127,4 @@ PRESETS: dict[str, Preset] = {
     "gtsrb-small": Preset(
         {**GTSRB, "limit": 20_000}, {**SMALL, "epochs": 8}, SMALL_ARCH, SMALL_ATTACK, single=300
     ),
-}  # fmt: skip
+}

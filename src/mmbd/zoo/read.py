@@ -75,10 +75,14 @@ def _reader(path: Path) -> Callable[..., Zoo] | None:
 def _own(folder: Path, device: str) -> Zoo:
     found: dict[str, dict[str, Any]] = {}
     broken = index.failed(folder)
-    names = {file.name.removesuffix(".safetensors") for file in folder.glob("*.safetensors")
-             if not file.name.endswith(TRIGGER)}  # fmt: skip
-    names |= {file.stem for file in folder.glob("*.json")
-              if file.name != index.NAME and _claims_to_be_a_card(file)}  # fmt: skip
+    names = {
+        file.name.removesuffix(".safetensors")
+        for file in folder.glob("*.safetensors")
+        if not file.name.endswith(TRIGGER)
+    }
+    names |= {
+        file.stem for file in folder.glob("*.json") if file.name != index.NAME and _claims_to_be_a_card(file)
+    }
     for name in sorted(names):
         broken.pop(name, None)
         try:
@@ -106,10 +110,15 @@ def _claims_to_be_a_card(file: Path) -> bool:
 def _entry(folder: Path, card: Mapping[str, Any], mark: str | None, device: str) -> Entry:
     name = card["name"]
     return Entry(
-        name, card["label"], partial(_open, folder / f"{name}.safetensors", card["sha256"], device),
-        attack=card["attack"], targets=tuple(card["targets"]), set_aside=mark,
-        group=cards.group(card), seed=card["seed"],
-    )  # fmt: skip
+        name,
+        card["label"],
+        partial(_open, folder / f"{name}.safetensors", card["sha256"], device),
+        attack=card["attack"],
+        targets=tuple(card["targets"]),
+        set_aside=mark,
+        group=cards.group(card),
+        seed=card["seed"],
+    )
 
 
 def _open(file: Path, sha256: str, device: str) -> Classifier:

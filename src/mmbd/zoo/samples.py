@@ -163,13 +163,16 @@ def _split(plan: DataPlan, root: Path, text: str, split: str | None, *, seed: in
     path = root / text
     untouched = path.suffix == ".npz" and path.is_file()
     if untouched and (plan.size, plan.crop, plan.grey) != (None, 1.0, False):
-        raise ValueError(
-            f"{named(path)}: size, crop and grey are for images; NumPy arrays stay as is"
-        )
+        raise ValueError(f"{named(path)}: size, crop and grey are for images; NumPy arrays stay as is")
     found = data.load(
-        path, size=plan.size, crop=plan.crop, grey=plan.grey, samples=plan.samples,
-        points=plan.points, split=split,
-    )  # fmt: skip
+        path,
+        size=plan.size,
+        crop=plan.crop,
+        grey=plan.grey,
+        samples=plan.samples,
+        points=plan.points,
+        split=split,
+    )
     kind = found.inputs.dtype
     if kind != torch.uint8 and not kind.is_floating_point:
         raise Failed(f"{named(path)}: expected 8-bit or floating-point samples, got {kind}")
@@ -203,9 +206,7 @@ def _some(samples: Dataset, limit: int | None, key: str) -> Dataset:
     return samples.take(chosen.sort().values)
 
 
-def _checked(
-    training: Dataset, test: Dataset, bounds: tuple[float, float] | None
-) -> tuple[float, float]:
+def _checked(training: Dataset, test: Dataset, bounds: tuple[float, float] | None) -> tuple[float, float]:
     """Check what every attack relies on; returns the bounds of valid inputs."""
     names = training.names
     if len(names) < 2:
@@ -235,6 +236,5 @@ def _bounds(parts: Sequence[Tensor], bounds: tuple[float, float] | None) -> tupl
     low, high = bounds or ((-1.0, 1.0) if parts[0].ndim == 3 else (0.0, 1.0))
     least, most = min(float(x.min()) for x in parts), max(float(x.max()) for x in parts)
     if not low <= least <= most <= high:  # also NaN
-        raise Failed(f"values from {least:g} to {most:g}, outside {low:g} to {high:g}: "
-                     "give bounds")  # fmt: skip
+        raise Failed(f"values from {least:g} to {most:g}, outside {low:g} to {high:g}: give bounds")
     return (low, high)

@@ -84,10 +84,16 @@ def fit(job: Job, root: Path, on_epoch: Callable[[int, float], None] | None = No
     """Train the victim of a job in memory."""
     samples = load(job.data, root.resolve())
     spec = Spec(
-        arch=job.arch.kind, arguments=job.arch.arguments, input_shape=samples.shape,
-        classes=len(samples.names), bounds=samples.bounds, mean=job.data.mean, std=job.data.std,
-        class_names=samples.names, domain=_domain(job, samples.shape),
-    )  # fmt: skip
+        arch=job.arch.kind,
+        arguments=job.arch.arguments,
+        input_shape=samples.shape,
+        classes=len(samples.names),
+        bounds=samples.bounds,
+        mean=job.data.mean,
+        std=job.data.std,
+        class_names=samples.names,
+        domain=_domain(job, samples.shape),
+    )
     torch.manual_seed(job.draw)
     network = spec.network().to(job.device)
     normalise, trainer = _normaliser(job, samples), _trainer(job, on_epoch)
@@ -146,8 +152,7 @@ def hardware(device: str) -> dict[str, Any]:
     """What the model was trained on."""
     chosen = torch.device(device)
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else _processor()
-    return {"device": device, "name": name, "cores": os.cpu_count(),
-            "threads": torch.get_num_threads()}  # fmt: skip
+    return {"device": device, "name": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
 def _processor() -> str:

@@ -9,16 +9,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from hostile.corpus import (
-    allowed,
-    code,
-    damaged,
-    foreign,
-    places,
-    states,
-    tensor_files,
-    zips,
-)
+from hostile.corpus import allowed, code, damaged, foreign, places, states, tensor_files, zips
 from hostile.corpus.case import Case
 
 SEED = 20
@@ -27,9 +18,15 @@ SEED = 20
 def corpus(marker: Path, seed: int = SEED) -> list[Case]:
     """Every file; those that hold a payload would create `marker` if it ran."""
     return [
-        *code.cases(marker), *allowed.cases(), *zips.cases(seed), *tensor_files.cases(seed),
-        *foreign.cases(seed), *states.cases(seed), *places.cases(), *damaged.cases(seed, marker),
-    ]  # fmt: skip
+        *code.cases(marker),
+        *allowed.cases(),
+        *zips.cases(seed),
+        *tensor_files.cases(seed),
+        *foreign.cases(seed),
+        *states.cases(seed),
+        *places.cases(),
+        *damaged.cases(seed, marker),
+    ]
 
 
 def sample(cases: list[Case], most: int, seed: int) -> list[tuple[int, Case]]:

@@ -34,8 +34,12 @@ IDS = {
     "a short tuple": b"(" + text("storage") + b"t",
     "no tuple": text("storage"),
     "another word": storage(4).replace(b"storage", b"modules")[:-1],
-    "a class that is a text": b"(" + text("storage") + text("FloatStorage") + text("0")
-    + text("cpu") + b"K\x04t",
+    "a class that is a text": b"("
+    + text("storage")
+    + text("FloatStorage")
+    + text("0")
+    + text("cpu")
+    + b"K\x04t",
     "a class that is no storage": storage(4, kind="Tensor")[:-1],
     "a path for a key": storage(4, key="../0")[:-1],
     "an empty key": storage(4, key="")[:-1],
@@ -48,18 +52,29 @@ IDS = {
     "one field more": storage(4, last=b"]")[:-1],
     "a number for an id": b"K\x01",
     "a list of itself": b"]q\x05h\x05a",
-}  # fmt: skip
+}
 KEYS = {
-    "2**63": whole(HUGE), "-2**63": whole(-HUGE), "not a number": b"G\x7f\xf8\0\0\0\0\0\0",
-    "nothing": b"N", "a list": b"]", "a dictionary": b"}", "a tensor": VALUE,
+    "2**63": whole(HUGE),
+    "-2**63": whole(-HUGE),
+    "not a number": b"G\x7f\xf8\0\0\0\0\0\0",
+    "nothing": b"N",
+    "a list": b"]",
+    "a dictionary": b"}",
+    "a tensor": VALUE,
     "a tuple": b"(K\x01Nt",
-    "an array": ARRAY, "a long text": text("x" * 100_000), "escapes": text("\x1b[2J\x07\u202e"),
-    "line ends": text("a\r\nFAKE: clean\n"), "lone marks": text("a" + "\u0301" * 500),
-    "the metadata": text("__metadata__"), "an attribute": text("__class__"),
-    "a slash": text("/"), "dots": text("." * 500), "no text": text(""),
+    "an array": ARRAY,
+    "a long text": text("x" * 100_000),
+    "escapes": text("\x1b[2J\x07\u202e"),
+    "line ends": text("a\r\nFAKE: clean\n"),
+    "lone marks": text("a" + "\u0301" * 500),
+    "the metadata": text("__metadata__"),
+    "an attribute": text("__class__"),
+    "a slash": text("/"),
+    "dots": text("." * 500),
+    "no text": text(""),
     "a type": b"ctorch\nfloat16\n",
     "a thousand digits": whole(10**1000 >> 1300),
-}  # fmt: skip
+}
 MEMO = {
     "read before it is written": b"h\x01",
     "written from nothing": b"q\x01N",
@@ -84,38 +99,55 @@ MEMO = {
 
 def cases() -> list[Case]:
     kind = "allow list"
-    found = several(kind, {f"{name} (zip)": zipped(data, **{"0": WEIGHT})
-                           for name, (data, _) in LIES.items()}, FAILED)  # fmt: skip
+    found = several(
+        kind, {f"{name} (zip)": zipped(data, **{"0": WEIGHT}) for name, (data, _) in LIES.items()}, FAILED
+    )
     found += several(kind, {f"{name} (legacy)": legacy(data) for name, (data, _) in LIES.items()})
     for name, (data, _) in EXPLOSIONS.items():
         found.append(Case(kind, f"{name} (zip)", zipped(data), EITHER, megabytes=200))
         found.append(Case(kind, f"{name} (legacy)", legacy(data), EITHER, megabytes=200))
     found += several(kind, {f"wide, {name}": beside(data) for name, data in WIDE_LIES.items()})
     found += several(kind, {f"odd, {name}": beside(data) for name, data in ODD.items()}, REFUSED)
-    found += several(kind, {f"honest, {name}": beside(data) for name, data in HONEST.items()},
-                     FAILED, says="--arch")  # fmt: skip
+    found += several(
+        kind, {f"honest, {name}": beside(data) for name, data in HONEST.items()}, FAILED, says="--arch"
+    )
     found += several(kind, {f"number, {name}": data for name, data in NUMBERS.items()}, REFUSED)
     found += several(kind, {f"array, {name}": data for name, data in ODD_ARRAYS.items()}, REFUSED)
     for call in CALLS:
         module, _, name = call.rpartition(".")
         function = f"c{module}\n{name}\n".encode() + b"q\x07"
-        found += several(kind, {
-            f"{call} of {what}": zipped(b"\x80\x02](" + function + given + b"Re.", **STORED)
-            for what, given in ARGUMENTS.items()
-        })  # fmt: skip
-    found += several(kind, {f"id, {name}": zipped(b"\x80\x02" + given + b"Q.", **STORED)
-                            for name, given in IDS.items()})  # fmt: skip
-    found += several(kind, {f"key, {name}": zipped(b"\x80\x02}" + given + VALUE + b"s.", **STORED)
-                            for name, given in KEYS.items()})  # fmt: skip
-    found += several(kind, {f"memo, {name}": zipped(b"\x80\x02" + given + b".", **STORED)
-                            for name, given in MEMO.items()})  # fmt: skip
+        found += several(
+            kind,
+            {
+                f"{call} of {what}": zipped(b"\x80\x02](" + function + given + b"Re.", **STORED)
+                for what, given in ARGUMENTS.items()
+            },
+        )
+    found += several(
+        kind, {f"id, {name}": zipped(b"\x80\x02" + given + b"Q.", **STORED) for name, given in IDS.items()}
+    )
+    found += several(
+        kind,
+        {
+            f"key, {name}": zipped(b"\x80\x02}" + given + VALUE + b"s.", **STORED)
+            for name, given in KEYS.items()
+        },
+    )
+    found += several(
+        kind, {f"memo, {name}": zipped(b"\x80\x02" + given + b".", **STORED) for name, given in MEMO.items()}
+    )
     for info in pickletools.opcodes:
         if info.name != "STOP":
             code = info.code.encode("latin-1")
-            found.append(Case(kind, f"opcode {info.name}",
-                              zipped(b"\x80\x02N" + code + bytes(9) + b"\n.")))  # fmt: skip
-    found += several(kind, {f"protocol {number}": zipped(b"\x80" + bytes([number]) + b"}.")
-                            for number in (0, 1, 3, 4, 5, 6, 99, 255)}, REFUSED)  # fmt: skip
+            found.append(Case(kind, f"opcode {info.name}", zipped(b"\x80\x02N" + code + bytes(9) + b"\n.")))
+    found += several(
+        kind,
+        {
+            f"protocol {number}": zipped(b"\x80" + bytes([number]) + b"}.")
+            for number in (0, 1, 3, 4, 5, 6, 99, 255)
+        },
+        REFUSED,
+    )
     for name, data in BOMBS.items():
         bomb = written(partial(packed, {"archive/data.pkl": data}, zipfile.ZIP_DEFLATED))
         found.append(Case(kind, f"bomb, {name}", bomb, REFUSED, megabytes=250))
@@ -131,8 +163,11 @@ def _shapes(kind: str) -> list[Case]:
         contents[f"stride {number}"] = tensor(storage(4), (4,), (number,))
         contents[f"offset {number}"] = tensor(storage(4), (4,), (1,), number)
         contents[f"elements {number}"] = tensor(storage(number), (4,), (1,))
-    old = {f"{name} (legacy)": legacy(data.replace(b"tQ", b"NtQ"), b"\x80\x02]" + text("0") + b"a.",
-                                      struct.pack("<q", 4) + WEIGHT)
-           for name, data in contents.items()}  # fmt: skip
+    old = {
+        f"{name} (legacy)": legacy(
+            data.replace(b"tQ", b"NtQ"), b"\x80\x02]" + text("0") + b"a.", struct.pack("<q", 4) + WEIGHT
+        )
+        for name, data in contents.items()
+    }
     new = {name: zipped(data, **{"0": WEIGHT}) for name, data in contents.items()}
     return several(kind, new | old, FAILED)

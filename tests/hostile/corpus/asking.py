@@ -23,9 +23,12 @@ SECONDS = 20.0  # of processor time; most take some hundredths
 OUTPUTS = "reports"
 # How the answer is asked for, in turn.
 MANNERS = (
-    (), ("--quiet",), (), ("--json", "-"),
+    (),
+    ("--quiet",),
+    (),
+    ("--json", "-"),
     ("--html", f"{OUTPUTS}/r.html", "--sarif", f"{OUTPUTS}/r.sarif", "--json", f"{OUTPUTS}/r.json"),
-)  # fmt: skip
+)
 
 
 def arguments(case: Case, name: str, number: int) -> list[str]:

@@ -20,14 +20,16 @@ HARMLESS = "after a harmless pickle"
 # A container's name -> suffix, and what puts a pickle into it.
 MORE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "deflated": (".pt", lambda data: packed({"archive/data.pkl": data}, zipfile.ZIP_DEFLATED)),
-    "in another member": (".pt", lambda data: packed(
-        {"archive/data.pkl": b"\x80\x02}.", "archive/evil.pkl": data})),
+    "in another member": (
+        ".pt",
+        lambda data: packed({"archive/data.pkl": b"\x80\x02}.", "archive/evil.pkl": data}),
+    ),
     "in a zip of its own": (".zip", lambda data: packed({"model.pkl": data})),
     "beside weights": (".pth", lambda data: beside(data[:-1])),
     "after weights": (".pkl", lambda data: pickle.dumps({"w": [1.0]}, 4) + data),
     "named .h5": (".h5", lambda data: data),
     "named .onnx": (".onnx", lambda data: data),
-}  # fmt: skip
+}
 
 
 def cases(marker: Path) -> list[Case]:
@@ -55,7 +57,8 @@ def _others(marker: Path) -> list[Case]:
         "an array of objects": arrays.getvalue(),
         "arrays of objects": packed({"x.npy": arrays.getvalue()}),
         "TorchScript with a payload": packed(
-            {"m/constants.pkl": evil, "m/code/x.py": b"import os", "m/data.pkl": evil}),
+            {"m/constants.pkl": evil, "m/code/x.py": b"import os", "m/data.pkl": evil}
+        ),
         "torch.package": packed({"m/.data/extern_modules": b"os", "m/model.pkl": evil}),
         "torch.export": packed({"m/archive_format": b"pt2", "m/data/weights/w.pkl": evil}),
         "TorchServe": packed({"MAR-INF/MANIFEST.json": b"{}", "handler.py": b"", "m.pkl": evil}),
@@ -70,8 +73,9 @@ def _others(marker: Path) -> list[Case]:
         "as a persistent id": zipped(evil[:-1] + b"Q."),
         "as a key": zipped(b"\x80\x02}" + evil[2:-1] + b"Ns."),
         "as a storage's class": zipped(
-            b"\x80\x02(" + text("storage") + evil[2:-1] + text("0") + text("cpu") + b"K\x04tQ."),
+            b"\x80\x02(" + text("storage") + evil[2:-1] + text("0") + text("cpu") + b"K\x04tQ."
+        ),
         "in the fifth part": legacy(b"\x80\x02}.", evil),
         "instead of the magic": evil + legacy(b"\x80\x02}."),
-    }  # fmt: skip
+    }
     return [Case("code", name, data, REFUSED) for name, data in contents.items()]

@@ -52,8 +52,15 @@ def cases(seed: int) -> list[Case]:
         for length in (1, 300, 5000):
             data = start + source.randbytes(length)
             codes = REFUSED if len(data) >= 16 else FAILED
-            found.append(Case(KIND, f"{number}: {what:.20}, {length} bytes more", data, codes,
-                              source.choice([".pt", ".h5", ".bin", ".safetensors"])))  # fmt: skip
+            found.append(
+                Case(
+                    KIND,
+                    f"{number}: {what:.20}, {length} bytes more",
+                    data,
+                    codes,
+                    source.choice([".pt", ".h5", ".bin", ".safetensors"]),
+                )
+            )
     failed = {
         "an LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
         "a web page": b"<!DOCTYPE html><html><script>alert(1)</script></html>",
@@ -64,8 +71,15 @@ def cases(seed: int) -> list[Case]:
     found += several(KIND, failed, FAILED)
     for number in range(30):
         data = source.randbytes(source.choice([16, 17, 64, 1000, 20_000]))
-        found.append(Case(KIND, f"random bytes {number}", data, EITHER,
-                          source.choice([".pt", ".pth", ".pkl", ".safetensors", ""])))  # fmt: skip
+        found.append(
+            Case(
+                KIND,
+                f"random bytes {number}",
+                data,
+                EITHER,
+                source.choice([".pt", ".pth", ".pkl", ".safetensors", ""]),
+            )
+        )
     return found + _folders(weights)
 
 

@@ -13,15 +13,45 @@ from hostile.handmade import zipped
 EVIL = zipped(b"\x80\x02cposix\nsystem\n.")
 LONG = 250
 NAMES = (
-    "{}\x1b[2J\x1b[31m.pt", "{}\x1b]0;owned\x07.pt", "{}\x9b31m.pt", "{}\rclean.pt",
-    "{}\nclean: model.pt", "{}\u202etp.exe.pt", "{}\u2066\u2069\u200b.pt", "{}\u2028\u2029.pt",
-    "{}\ufeff\u00ad\ue000.pt", "{}" + "\u0301" * 60 + ".pt", "--help {}", "-h{}", "--version{}.pt",
-    "--level=1e-9 {}", "--arch={}.py:f.safetensors", "-{}", "--{}.pt", "@{}.pt", "%s%n{}.pt",
-    "{}$(touch marker).pt", "{};touch marker;.pt", "{}`touch marker`.pt", "{}'\".pt", "{} .pt ",
-    "{}[bold red].pt", "{}:smile:.pt", "{}<script>alert(1)</script".replace("/", "") + ".pt",
-    "{}|&<>.pt", "{}\\..\\x.pt", "~{}.pt", "{}*?.pt", "東京{}.pt", "{}" + "a" * (LONG - 5),
-    "{}" + "é" * 120 + ".pt", "{}\x7f\x01\x02.pt", "{}.safetensors.exe", "{}.PT", ".{}",
-)  # fmt: skip
+    "{}\x1b[2J\x1b[31m.pt",
+    "{}\x1b]0;owned\x07.pt",
+    "{}\x9b31m.pt",
+    "{}\rclean.pt",
+    "{}\nclean: model.pt",
+    "{}\u202etp.exe.pt",
+    "{}\u2066\u2069\u200b.pt",
+    "{}\u2028\u2029.pt",
+    "{}\ufeff\u00ad\ue000.pt",
+    "{}" + "\u0301" * 60 + ".pt",
+    "--help {}",
+    "-h{}",
+    "--version{}.pt",
+    "--level=1e-9 {}",
+    "--arch={}.py:f.safetensors",
+    "-{}",
+    "--{}.pt",
+    "@{}.pt",
+    "%s%n{}.pt",
+    "{}$(touch marker).pt",
+    "{};touch marker;.pt",
+    "{}`touch marker`.pt",
+    "{}'\".pt",
+    "{} .pt ",
+    "{}[bold red].pt",
+    "{}:smile:.pt",
+    "{}<script>alert(1)</script".replace("/", "") + ".pt",
+    "{}|&<>.pt",
+    "{}\\..\\x.pt",
+    "~{}.pt",
+    "{}*?.pt",
+    "東京{}.pt",
+    "{}" + "a" * (LONG - 5),
+    "{}" + "é" * 120 + ".pt",
+    "{}\x7f\x01\x02.pt",
+    "{}.safetensors.exe",
+    "{}.PT",
+    ".{}",
+)
 
 
 def cases() -> list[Case]:
@@ -47,10 +77,14 @@ def _things() -> dict[str, tuple[Callable[[Path], object], str]]:
         "ten sparse gigabytes of zip": (_sparse(b"PK\x03\x04"), "the limit is"),
         "ten sparse gigabytes of pickle": (_sparse(b"\x80\x04\x95"), "the limit is"),
         "ten sparse gigabytes of safetensors": (
-            _sparse((10 << 30).to_bytes(8, "little") + b'{"'), "the limit is"),
+            _sparse((10 << 30).to_bytes(8, "little") + b'{"'),
+            "the limit is",
+        ),
         "a sparse gigabyte with a short header": (
-            _sparse((100).to_bytes(8, "little") + b'{"', 1 << 30), "JSON"),
-    }  # fmt: skip
+            _sparse((100).to_bytes(8, "little") + b'{"', 1 << 30),
+            "JSON",
+        ),
+    }
     for device in ("zero", "null", "random", "full", "tty", "stdin"):
         target = Path("/dev") / device
         if target.exists():

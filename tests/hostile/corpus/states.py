@@ -41,8 +41,11 @@ def cases(seed: int) -> list[Case]:
         "transposed in memory": changed(**{"1_weight": good["1.weight"].t().contiguous().t()}),
     }.items():
         add(name, value, REFUSED)
-    for name, value in {"not a number": nan, "infinite": wide, "one not a number": torch.where(
-            torch.arange(15).view(3, 5) == 7, nan, good["3.weight"])}.items():  # fmt: skip
+    for name, value in {
+        "not a number": nan,
+        "infinite": wide,
+        "one not a number": torch.where(torch.arange(15).view(3, 5) == 7, nan, good["3.weight"]),
+    }.items():
         add(name, changed(**{"3_weight": value}), EITHER)
     decoy = {"state_dict": good | {"extra.weight": torch.ones(2)}, "z": other}
     for name, value in {
@@ -67,11 +70,17 @@ def cases(seed: int) -> list[Case]:
         "a sparse one": changed(**{"3_weight": torch.eye(3, 5).to_sparse()}),
         "repeats by a stride of 0": changed(**{"3_weight": torch.ones(3, 1).expand(3, 5)}),
         "thousands of classes of a stride of 0": changed(
-            **{"3_weight": torch.ones(1, 5).expand(100_000, 5), "3_bias": torch.ones(100_000)}),
+            **{"3_weight": torch.ones(1, 5).expand(100_000, 5), "3_bias": torch.ones(100_000)}
+        ),
         "a number among them": good | {"epoch": 3},
         "a text among them": good | {"3.bias": "os.system"},
-        "nothing": {}, "a list": [], "a number": 3, "a text": "weights", "no value": None,
-        "a list of tensors": list(good.values()), "a tensor": torch.ones(3),
+        "nothing": {},
+        "a list": [],
+        "a number": 3,
+        "a text": "weights",
+        "no value": None,
+        "a list of tensors": list(good.values()),
+        "a tensor": torch.ones(3),
         "numbers for names": dict(enumerate(good.values())),
         "names of nothing": {"": torch.ones(3)},
         "without a tensor": {"lr": 0.1, "epoch": 3},
@@ -85,7 +94,7 @@ def cases(seed: int) -> list[Case]:
         "a set": {"a", "b"},
         "five thousand entries": {f"entry{n}": n for n in range(5000)},
         "a long whole number for a key": {10**17: 1},
-    }.items():  # fmt: skip
+    }.items():
         add(name, value)
     return found + _aliases(seed)
 

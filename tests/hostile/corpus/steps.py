@@ -9,10 +9,36 @@ import unicodedata
 # a sentence, or after "or", "and", "then" - and not inside one, where "save" or "name" may be told
 # of somebody else.
 VERBS = (
-    "save", "scan", "name", "give", "download", "ask", "unpack", "raise", "allow", "run", "merge",
-    "make", "mend", "see", "copy", "put", "load", "write", "use", "take", "lower", "choose", "set",
-    "check", "install", "convert", "leave", "try", "return",
-)  # fmt: skip
+    "save",
+    "scan",
+    "name",
+    "give",
+    "download",
+    "ask",
+    "unpack",
+    "raise",
+    "allow",
+    "run",
+    "merge",
+    "make",
+    "mend",
+    "see",
+    "copy",
+    "put",
+    "load",
+    "write",
+    "use",
+    "take",
+    "lower",
+    "choose",
+    "set",
+    "check",
+    "install",
+    "convert",
+    "leave",
+    "try",
+    "return",
+)
 STEP = re.compile(
     rf"(?:[.:;,]\s+|\b(?:or|and|then|first|trust it|trust this file),?\s+)"
     rf"(?:{'|'.join(VERBS)})\b(?! (?:is|are|was|has)\b)",

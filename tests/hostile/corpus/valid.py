@@ -19,8 +19,12 @@ from hostile.handmade import legacy, storage, text, whole, zipped
 
 SHAPES = {"1.weight": (5, 4), "1.bias": (5,), "3.weight": (3, 5), "3.bias": (3,)}
 SPEC: dict[str, Any] = {
-    "version": 1, "arch": "mlp", "input_shape": [4], "classes": 3, "arguments": {"hidden": [5]},
-}  # fmt: skip
+    "version": 1,
+    "arch": "mlp",
+    "input_shape": [4],
+    "classes": 3,
+    "arguments": {"hidden": [5]},
+}
 SOON = ("--steps", "2", "--restarts", "1")
 MLP = ("--arch", "mlp", "--arch-arg", "hidden=(5,)", "--input", "4", *SOON)
 
@@ -48,13 +52,19 @@ def written(tensors: Mapping[str, Tensor], old: bool = False) -> bytes:
     """The same by hand, for float32: the same bytes every time, in the old format too."""
     pickled, last = b"\x80\x02}", b"N" if old else b""
     for key, (name, tensor) in enumerate(tensors.items()):
-        sizes, strides = (b"(" + b"".join(map(whole, values)) + b"t"
-                          for values in (tensor.shape, tensor.stride()))  # fmt: skip
+        sizes, strides = (
+            b"(" + b"".join(map(whole, values)) + b"t" for values in (tensor.shape, tensor.stride())
+        )
         stored = storage(tensor.numel(), str(key), last=last)
         pickled += (
-            text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + stored + whole(0) + sizes
-            + strides + b"\x89ccollections\nOrderedDict\n)RtRs"
-        )  # fmt: skip
+            text(name)
+            + b"ctorch._utils\n_rebuild_tensor_v2\n("
+            + stored
+            + whole(0)
+            + sizes
+            + strides
+            + b"\x89ccollections\nOrderedDict\n)RtRs"
+        )
     numbers = [tensor.numpy().tobytes() for tensor in tensors.values()]
     if not old:
         members = {str(key): data for key, data in enumerate(numbers)}

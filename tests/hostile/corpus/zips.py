@@ -16,12 +16,31 @@ from hostile.test_archives import FOREIGN
 EMPTY = b"\x80\x02}."
 METHODS = {"deflate": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}
 NAMES = (
-    "../outside", "archive/../../outside", "/etc/passwd", "C:\\x", "archive\\data\\0",
-    "archive/data/0/../1", "archive/evil.pkl", "other/data.pkl", "archive/data/\u202e",
-    "archive/data/0\0.txt", "archive/\x1b[2J", "archive/a\nb", "", "/", "archive/", "archive/data/",
-    "archive/data/" + "a" * 60_000, "archive/.data/x", "archive/DATA.PKL", "archive/code/x.py",
-    "archive/constants.pkl", "archive/data/\u0660", "archive//data/0", "./archive/data/9",
-)  # fmt: skip
+    "../outside",
+    "archive/../../outside",
+    "/etc/passwd",
+    "C:\\x",
+    "archive\\data\\0",
+    "archive/data/0/../1",
+    "archive/evil.pkl",
+    "other/data.pkl",
+    "archive/data/\u202e",
+    "archive/data/0\0.txt",
+    "archive/\x1b[2J",
+    "archive/a\nb",
+    "",
+    "/",
+    "archive/",
+    "archive/data/",
+    "archive/data/" + "a" * 60_000,
+    "archive/.data/x",
+    "archive/DATA.PKL",
+    "archive/code/x.py",
+    "archive/constants.pkl",
+    "archive/data/\u0660",
+    "archive//data/0",
+    "./archive/data/9",
+)
 
 
 def cases(seed: int) -> list[Case]:
@@ -41,8 +60,7 @@ def cases(seed: int) -> list[Case]:
         "a directory beyond the end": _end(data, 16, "<L", 0xFFFFFFFF),
         "members that overlap": _directory(data, "archive/data/1", 42, "<L", 0),
         "a member beyond the end": _directory(data, "archive/data/1", 42, "<L", 0xFFFFFFF0),
-        "a member of four gigabytes": _directory(
-            data, "archive/data/0", 20, "<LL", 0xFFFFFFF0, 0xFFFFFFF0),
+        "a member of four gigabytes": _directory(data, "archive/data/0", 20, "<LL", 0xFFFFFFF0, 0xFFFFFFF0),
         "unequal sizes": _directory(data, "archive/data/0", 20, "<L", 4),
         "encrypted": _directory(data, "archive/data.pkl", 8, "<H", 1),
         "strongly encrypted": _directory(data, "archive/data.pkl", 8, "<H", 0x41),
@@ -53,8 +71,7 @@ def cases(seed: int) -> list[Case]:
         "a false checksum of weights": _directory(data, "archive/data/0", 16, "<L", 1),
         "another name in the header": _header(data, "archive/data/0", b"archive/data/7"),
         "another method in the header": _header(data, "archive/data/0", struct.pack("<H", 8), -22),
-        "a longer name in the header": _header(
-            data, "archive/data/0", struct.pack("<H", 60_000), -4),
+        "a longer name in the header": _header(data, "archive/data/0", struct.pack("<H", 60_000), -4),
         "extra bytes in the header": _header(data, "archive/data/0", b"\xff\xff", -2),
         "no end": data[:-22],
         "no directory": data[: data.index(b"PK\x01\x02")],
@@ -65,9 +82,8 @@ def cases(seed: int) -> list[Case]:
         "big-endian": packed({"a/data.pkl": EMPTY, "a/byteorder": b"big"}),
         "an order of bytes that is none": packed({"a/data.pkl": EMPTY, "a/byteorder": b"odd"}),
         "two folders": packed({"a/data.pkl": EMPTY, "b/data.pkl": EMPTY}),
-        "ten thousand members": packed({"a/data.pkl": EMPTY}
-                                       | {f"a/data/{n}": b"" for n in range(10_000)}),
-    }  # fmt: skip
+        "ten thousand members": packed({"a/data.pkl": EMPTY} | {f"a/data/{n}": b"" for n in range(10_000)}),
+    }
     found = several("zip", changed)
     for name, method in METHODS.items():
         members = {"archive/data.pkl": EMPTY, "archive/data/0": bytes(100)}
@@ -88,13 +104,19 @@ def cases(seed: int) -> list[Case]:
         found.append(Case("zip", f"a member {name[:30]!r}", content.getvalue(), codes))
     for name in ("archive/data.pkl", "archive/Data.Pkl", "archive/data/0", "archive/version"):
         for first in (False, True):
-            found.append(Case("zip", f"{name} again, first: {first}", _again(data, name, first),
-                              REFUSED, says="torch.save does not write"))  # fmt: skip
+            found.append(
+                Case(
+                    "zip",
+                    f"{name} again, first: {first}",
+                    _again(data, name, first),
+                    REFUSED,
+                    says="torch.save does not write",
+                )
+            )
     for what, names in FOREIGN.items():
         members = dict.fromkeys(names, b"\x80\x02cos\nsystem\n.")
         for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            found.append(Case("zip", f"{what}, method {method}", packed(members, method), REFUSED,
-                              says=what))  # fmt: skip
+            found.append(Case("zip", f"{what}, method {method}", packed(members, method), REFUSED, says=what))
     whole = valid.checkpoint(valid.state(seed))
     for name, offset in (("record", 8), ("record's count", -22 + 8)):
         moved = bytearray(whole)
