@@ -21,11 +21,11 @@ from statistics import fmean
 from typing import Any
 
 import mmbd
+from mmbd.base.environment import environment
 from mmbd.detectors.margins import largest
-from mmbd.evaluate import formats
-from mmbd.evaluate.environment import environment
-from mmbd.evaluate.metrics import Estimate, Rate, auc, auc_interval
-from mmbd.evaluate.tables import Result
+from mmbd.evaluation.metrics import Estimate, Rate, auc, auc_interval
+from mmbd.evaluation.tables import Result
+from mmbd.render import evaluation_text as formats
 
 LEVEL = 0.05
 SEARCHES = {"fast": "mm-bd", "paper": "mm-bd-authors"}

@@ -26,12 +26,12 @@ from typing import Any
 import torch
 
 import mmbd
-from mmbd import fixing
-from mmbd.attacks import files
-from mmbd.evaluate.environment import environment
-from mmbd.evaluate.metrics import Rate
-from mmbd.report import write
-from mmbd.schema import finite
+from mmbd.base.environment import environment
+from mmbd.base.schema import finite
+from mmbd.evaluation.metrics import Rate
+from mmbd.results.report import write
+from mmbd.triggers import files
+from mmbd.workflows import repair as fixing
 from mmbd.zoo import cards
 from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job

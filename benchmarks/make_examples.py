@@ -27,8 +27,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbd import attacks, data, nets, train
-from mmbd.load.spec import Spec, save
+from mmbd import attacks, nets
+from mmbd.data import read as data
+from mmbd.formats.spec import Spec, save
+from mmbd.training import loop as train
 
 ENOUGH = 0.9
 # Half of the training set: enough for networks of this size, and minutes instead of an hour.

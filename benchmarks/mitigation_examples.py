@@ -17,13 +17,15 @@ from typing import Any
 
 import torch
 
-from mmbd import attacks, data, fixing
+from mmbd import attacks
 from mmbd.attacks.attack import Backdoor
-from mmbd.data import Dataset
-from mmbd.domain import generator_for
-from mmbd.evaluate.environment import environment
-from mmbd.load import load
-from mmbd.report import write
+from mmbd.base.environment import environment
+from mmbd.data import read as data
+from mmbd.data.read import Dataset
+from mmbd.formats.load import load
+from mmbd.model.domain import generator_for
+from mmbd.results.report import write
+from mmbd.workflows import repair as fixing
 
 MODELS = Path(__file__).parents[1] / "examples/models"
 IMAGES, EVALUATED = 20, 5000

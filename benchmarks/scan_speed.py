@@ -31,10 +31,10 @@ from typing import Any
 import torch
 
 from mmbd import nets
-from mmbd.ascent import PAPER
-from mmbd.classifier import Classifier
-from mmbd.estimate import maximum_margins
-from mmbd.scanning import scan
+from mmbd.detectors.mm_bd.scan import scan
+from mmbd.model.classifier import Classifier
+from mmbd.search.ascent import PAPER
+from mmbd.search.maximum_margins import maximum_margins
 
 SHAPE = (3, 32, 32)
 # name: (architecture, its arguments, classes and restarts of `paper` that are run)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mmbd.load.spec import Spec, save
+from mmbd.formats.spec import Spec, save
 
 HIDDEN = (16,)
 

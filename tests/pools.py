@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from mmbd import pool
-from mmbd.ascent import Ascent
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
+from mmbd.search import pool
+from mmbd.search.ascent import Ascent
 from toys import peaks
 
 

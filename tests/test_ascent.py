@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd.ascent import FAST, PAPER, Ascent
-from mmbd.domain import Box
+from mmbd.model.domain import Box
+from mmbd.search.ascent import FAST, PAPER, Ascent
 
 gradients = st.lists(st.floats(-1e3, 1e3, width=32), min_size=12, max_size=12).map(
     lambda values: torch.tensor(values).reshape(2, 3, 2)

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import mmbd
-from mmbd.load.spec import METADATA_KEY, Spec
+from mmbd.formats.spec import METADATA_KEY, Spec
 from mmbd.render.terminal import terminal
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "models"
@@ -65,7 +65,7 @@ def test_a_deviation_that_squeezes_all_inputs_makes_nothing_clean(tmp_path):
 
 
 def limits(value: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    from mmbd.mitigators import taps
+    from mmbd.model import activations as taps
 
     found = taps.find(mmbd.load(EXAMPLES / "badnet-resnet8.safetensors").classifier)
     tensors = {f"mmbd.upper.{tap.index}": torch.full((tap.channels,), value) for tap in found}
@@ -151,7 +151,7 @@ SPEC = Spec("cnn", (3, 12, 12), 5, {"widths": (4, 8)}, mean=(0.5,) * 3, std=(0.2
     ids=str,
 )
 def test_what_is_usual_and_what_is_not(changes, words, tmp_path):
-    from mmbd.load.spec import save
+    from mmbd.formats.spec import save
 
     spec = replace(SPEC, **changes)
     save(tmp_path / "m.safetensors", spec.network(), spec)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmbd.classifier import Classifier
-from mmbd.domain import Box
-from mmbd.errors import Failed, NotEvaluable
+from mmbd.base.errors import Failed, NotEvaluable
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box
 
 SHAPE = (3, 4, 4)
 Output = namedtuple("Output", ["loss", "logits"])

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import toys
-from mmbd import gate
-from mmbd.report import Report
+from mmbd.results.report import Report
+from mmbd.workflows import scan_file as gate
 from planted import planted
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import mmbd
 from calling import caller
-from mmbd import gate
+from mmbd.workflows import scan_file as gate
 from zoo import digits
 
 MLP = ["--arch", "mlp", "--arch-arg", "hidden=(32,)"]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmbd import train
-from mmbd.compiling import MODES, STEPS, Compiled, pays
-from mmbd.train import Recipe, fit
+from mmbd.training import loop as train
+from mmbd.training.compiling import MODES, STEPS, Compiled, pays
+from mmbd.training.loop import Recipe, fit
 from test_train import network, same, stripes
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from mmbd import data
+from mmbd.data import read as data
 from toys import shared
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmbd.classifier import Classifier
-from mmbd.scanning import scan
+from mmbd.detectors.mm_bd.scan import scan
+from mmbd.model.classifier import Classifier
 
 SHAPE, CLASSES, UNITS = (1, 8, 8), 10, 40
 BRIGHT, DARK = [3, 9, 17, 22, 30, 38, 45, 51, 60], [5, 11, 19, 26, 33, 41, 47, 54, 62]

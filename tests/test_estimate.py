@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mmbd import pool
-from mmbd.classifier import Classifier
-from mmbd.domain import Box
-from mmbd.estimate import METHODS, maximum_margins
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box
+from mmbd.search import pool
+from mmbd.search.maximum_margins import METHODS, maximum_margins
 from toys import SHORT, convolutional, linear, linear_optimum, peaks, perceptron, smooth
 
 METHOD_NAMES = sorted(METHODS)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from mmbd import memory, pool
-from mmbd.classifier import Classifier
-from mmbd.errors import NotEvaluable
-from mmbd.estimate import METHODS, maximum_margins
+from mmbd.base.errors import NotEvaluable
+from mmbd.model.classifier import Classifier
+from mmbd.search import memory, pool
+from mmbd.search.maximum_margins import METHODS, maximum_margins
 from toys import SHORT, convolutional, linear, linear_optimum, smooth
 
 METHOD_NAMES = sorted(METHODS)

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 
 import toys
-from mmbd import export, nets
-from mmbd.classifier import Classifier
-from mmbd.export import NotExported
-from mmbd.load import load
-from mmbd.load.spec import Spec
-from mmbd.mitigators import taps
-from mmbd.mitigators.bounded import Bounded, Limit
+from mmbd import nets
+from mmbd.formats import export
+from mmbd.formats.export import NotExported
+from mmbd.formats.load import load
+from mmbd.formats.spec import Spec
+from mmbd.model import activations as taps
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
+from mmbd.model.points import Points
 from mmbd.nets.resnet import PreActBlock, ResNet
-from mmbd.points import Points
 
 MEAN, STD = 0.4, 0.3
 HERE = str(Path(nets.__file__).parents[1]).encode()  # must not be told to strangers

@@ -14,19 +14,20 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mmbd import data, fixing
 from mmbd.attacks import ATTACKS
 from mmbd.attacks.attack import Backdoor
-from mmbd.attacks.files import load as load_trigger
-from mmbd.attacks.files import save as save_trigger
 from mmbd.attacks.poison import stamp
-from mmbd.classifier import Classifier
-from mmbd.data import Dataset
-from mmbd.errors import Failed
-from mmbd.load import load
-from mmbd.load.spec import Spec, save
+from mmbd.base.errors import Failed
+from mmbd.data import read as data
+from mmbd.data.read import Dataset
+from mmbd.formats.load import load
+from mmbd.formats.spec import Spec, save
 from mmbd.mitigators import Record
+from mmbd.model.classifier import Classifier
 from mmbd.render.repair import lines
+from mmbd.triggers.files import load as load_trigger
+from mmbd.triggers.files import save as save_trigger
+from mmbd.workflows import repair as fixing
 from victims import SHAPE, pictures, victim
 
 CLASSES = 5

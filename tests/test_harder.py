@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import mmbd
-from mmbd import harder
-from mmbd.classifier import Classifier
+from mmbd.model.classifier import Classifier
+from mmbd.search import harder
 
 SHAPE = (1, 8, 8)
 BRIGHT = torch.zeros(64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmbd.errors import Failed
-from mmbd.matching import places
+from mmbd.base.errors import Failed
+from mmbd.data.matching import places
 
 CIFAR = ("airplane", "automobile", "bird", "cat")
 NUMBERS = ("0", "1", "2", "3")

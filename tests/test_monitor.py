@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import mmbd
 from mitigators import colours
-from mmbd.classifier import Classifier
-from mmbd.domain import Box
-from mmbd.mitigators import taps
-from mmbd.mitigators.bounded import Bounded, Limit
-from mmbd.monitor import Monitor, lost_margin, p_values, threshold
+from mmbd.model import activations as taps
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box
+from mmbd.workflows.monitor import Monitor, lost_margin, p_values, threshold
 
 rates = st.integers(1, 99).map(lambda percent: percent / 100)
 # Few different numbers, so that there are ties.

@@ -146,7 +146,7 @@ def test_the_weights_tell_which_shortcut(shortcut: str, tmp_path) -> None:
     )
     assert mmbd.load(tmp_path / "m.pt", arch_args=arguments, **given).classifier.classes == 4
     other = {"width": 4, "shortcut": "BA"[shortcut == "B"]}
-    with pytest.raises(mmbd.errors.Failed, match="shortcut"):
+    with pytest.raises(mmbd.base.errors.Failed, match="shortcut"):
         mmbd.load(tmp_path / "m.pt", arch_args=other, **given)
 
 
@@ -155,7 +155,7 @@ def test_some_of_the_shortcuts_are_not_taken_for_none(tmp_path) -> None:
     state = network.state_dict()
     del state["layer2.0.shortcut.0.weight"]
     torch.save(state, tmp_path / "m.pt")
-    with pytest.raises(mmbd.errors.Failed, match=r"missing: layer2\.0\.shortcut\.0\.weight"):
+    with pytest.raises(mmbd.base.errors.Failed, match=r"missing: layer2\.0\.shortcut\.0\.weight"):
         mmbd.load(tmp_path / "m.pt", arch="resnet8", arch_args={"width": 4}, input_shape=(3, 16, 16))
 
 
@@ -167,5 +167,5 @@ def test_no_decoy_by_the_other_shortcut(tmp_path) -> None:
     for first, second in (made, made[::-1]):
         value = {"state_dict": first.state_dict(), "z": second.state_dict()}
         torch.save(value, tmp_path / "m.pt")
-        with pytest.raises(mmbd.errors.Failed, match="holds several state dicts that fit"):
+        with pytest.raises(mmbd.base.errors.Failed, match="holds several state dicts that fit"):
             mmbd.load(tmp_path / "m.pt", arch="resnet8", arch_args={"width": 4}, input_shape=(3, 16, 16))

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from mmbd import scanning, searching
-from mmbd.believing import of_file
-from mmbd.classifier import Classifier
-from mmbd.errors import Failed
-from mmbd.estimate import maximum_margins
-from mmbd.harder import try_harder
-from mmbd.load import Loaded
+from mmbd.base.errors import Failed
+from mmbd.detectors.believing import of_file
+from mmbd.detectors.mm_bd import scan as scanning
+from mmbd.detectors.mm_bd import search as searching
+from mmbd.detectors.mm_bd.scan import scan
+from mmbd.detectors.mm_bd.search import Searched
+from mmbd.formats.load import Loaded
+from mmbd.model.classifier import Classifier
 from mmbd.render.sarif import sarif
-from mmbd.report import Report, Verdict
-from mmbd.scanning import scan
-from mmbd.searching import Searched
-from mmbd.universal import UniversalGains
+from mmbd.results.report import Report, Verdict
+from mmbd.search.harder import try_harder
+from mmbd.search.maximum_margins import maximum_margins
+from mmbd.search.universal_data_free import UniversalGains
 
 
 def classifier() -> Classifier:

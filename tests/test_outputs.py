@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import mmbd
-from mmbd import outputs
-from mmbd.classifier import Classifier
-from mmbd.errors import NotEvaluable
+from mmbd.base.errors import NotEvaluable
+from mmbd.model import outputs
+from mmbd.model.classifier import Classifier
 
 SHAPE = (3, 4, 4)
 Pair = namedtuple("Pair", ["features", "answers"])

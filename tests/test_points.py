@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmbd
-from mmbd.domain import Box, Domain, generator_for
-from mmbd.points import Points, domain_for
+from mmbd.model.domain import Box, Domain, generator_for
+from mmbd.model.points import Points, domain_for
 
 regions = st.sampled_from(["cube", "ball"])
 radii = st.floats(0.125, 100, width=32)
@@ -111,7 +111,7 @@ def test_a_search_stays_in_the_ball_and_climbs_out_to_its_surface():
     model = torch.nn.Linear(3, 3, bias=False)
     model.weight.data = weight
     classifier = mmbd.Classifier(lambda x: model(x.sum(2)), domain=Points(4, region="ball", radius=2.0))
-    margins = mmbd.estimate.maximum_margins(classifier, steps=100, classes=[0])
+    margins = mmbd.search.maximum_margins.maximum_margins(classifier, steps=100, classes=[0])
     # All four points in one direction: against class 1, 4 points x radius 2 x |(3, 0, 4)|; there
     # the third class lies further behind.
     assert float(margins.statistics[0]) == pytest.approx(40.0, rel=1e-3)

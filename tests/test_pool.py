@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmbd import pool
-from mmbd.classifier import Classifier
+from mmbd.model.classifier import Classifier
+from mmbd.search import pool
 from pools import CLIMB, HILLS, armed, plain, run, searches
 from toys import linear, peaks
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmbd.classifier import Classifier
-from mmbd.domain import Box
-from mmbd.errors import Failed, NotEvaluable
+from mmbd.base.errors import Failed, NotEvaluable
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box
 from pools import CLIMB, HILLS, armed, run, searches
 
 OUT_OF_MEMORY = (

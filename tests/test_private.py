@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmbd import nets, private, train
-from mmbd.train import Recipe
+from mmbd import nets
+from mmbd.training import loop as train
+from mmbd.training import private
+from mmbd.training.loop import Recipe
 from victims import SHAPE, pictures, victim
 
 DATA = pictures(32)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.classifier import Classifier
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
+from mmbd.model.classifier import Classifier
 
 SHAPE = (3, 8, 8)
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import mmbd
-from mmbd.classifier import Classifier
-from mmbd.estimate import maximum_margins
-from mmbd.recheck import recheck
+from mmbd.model.classifier import Classifier
+from mmbd.search.maximum_margins import maximum_margins
+from mmbd.search.recheck import recheck
 
 SHAPE = (1, 8, 8)
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmbd import schema
-from mmbd.report import Report, Stability
+from mmbd.base import schema
+from mmbd.results.report import Report, Stability
 from render import examples
 
 SCHEMA = schema.report_schema()
@@ -256,7 +256,7 @@ def test_save_refuses_other_suffixes(tmp_path):
 
 def test_reading_and_printing_a_report_need_no_torch():
     code = (
-        "import sys; import mmbd.report, mmbd.render.terminal, mmbd.render.sarif; "
+        "import sys; import mmbd.results.report, mmbd.render.terminal, mmbd.render.sarif; "
         "print(*({'torch', 'numpy', 'scipy', 'PIL', 'jinja2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -267,7 +267,7 @@ def test_a_page_of_a_report_that_was_read_back_needs_no_torch(tmp_path):
     file = tmp_path / "report.json"
     examples.backdoored().save(file)
     code = (
-        "import sys, pathlib; from mmbd.report import Report; "
+        "import sys, pathlib; from mmbd.results.report import Report; "
         "Report.from_json(pathlib.Path(sys.argv[1]).read_text()).save(sys.argv[2]); "
         "assert 'torch' not in sys.modules"
     )

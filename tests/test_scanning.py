@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.report import Report
+from mmbd.results.report import Report
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "models"
 CARDS = json.loads((EXAMPLES / "models.json").read_text(encoding="utf-8"))
@@ -186,6 +186,6 @@ def test_models_from_memory_are_described():
 
 def test_public_names():
     assert set(dir(mmbd)) >= {"Box", "Classifier", "Report", "estimate", "load", "scan"}
-    assert mmbd.estimate.maximum_margins(classifier()).statistics.shape == (8,)
+    assert mmbd.search.maximum_margins.maximum_margins(classifier()).statistics.shape == (8,)
     with pytest.raises(AttributeError, match="no attribute"):
         mmbd.nothing  # noqa: B018

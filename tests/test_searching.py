@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.classifier import Classifier
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
+from mmbd.model.classifier import Classifier
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "models"
 BADNET = EXAMPLES / "badnet-resnet8.safetensors"
@@ -92,7 +92,7 @@ def test_a_scan_within_its_limit_is_as_ever():
 
 
 def test_progress_covers_everything():
-    told: list[mmbd.estimate.Progress] = []
+    told: list[mmbd.search.maximum_margins.Progress] = []
     report = mmbd.scan(Classifier(Slow(8), input_shape=(1, 4, 4)), seeds=2, progress=told.append)
     assert told[-1].evaluations == report.run.evaluations
     assert [one.evaluations for one in told] == sorted(one.evaluations for one in told)

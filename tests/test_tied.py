@@ -13,15 +13,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mitigators.test_mitigate import SHORT
-from mmbd import export
-from mmbd.classifier import Classifier
+from mmbd.base.errors import Failed
 from mmbd.cli import main
-from mmbd.errors import Failed
-from mmbd.export import NotExported
-from mmbd.load import load
-from mmbd.load.spec import Spec, unshared
+from mmbd.formats import export
+from mmbd.formats.export import NotExported
+from mmbd.formats.load import load
+from mmbd.formats.spec import Spec, unshared
 from mmbd.mitigators import MITIGATORS, mitigate
 from mmbd.mitigators.mitigator import duplicate
+from mmbd.model.classifier import Classifier
 from victims import SHAPE, pictures
 
 ARCH = f"{Path(__file__)}:Tied"

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmbd import nets, train
-from mmbd.train import Recipe, accuracy, attack_success_rate, fit, predict
+from mmbd import nets
+from mmbd.training import loop as train
+from mmbd.training.loop import Recipe, accuracy, attack_success_rate, fit, predict
 
 
 def stripes(count: int, seed: int = 0):

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.domain import Box, generator_for, smooth
-from mmbd.errors import Failed
-from mmbd.points import Points
-from mmbd.sparse import LEAST_PLACES
-from mmbd.universal import Search, universal_gains
+from mmbd.base.errors import Failed
+from mmbd.model.domain import Box, generator_for, smooth
+from mmbd.model.points import Points
+from mmbd.search.sparse import LEAST_PLACES
+from mmbd.search.universal_data_free import Search, universal_gains
 
 
 class Patterns(nn.Module):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mmbd.workers import run
+from mmbd.base.workers import run
 
 
 def task(value: int) -> int:
@@ -100,7 +100,7 @@ def test_closing_ends_the_workers():
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
 def test_workers_end_with_a_parent_that_is_killed():
     script = (
-        "from mmbd.workers import run\n"
+        "from mmbd.base.workers import run\n"
         "from test_workers import nap\n"
         "if __name__ == '__main__':\n"
         "    for outcome in run(nap, [0.0, 600.0], workers=1):\n"

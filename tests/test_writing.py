@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mmbd import writing
-from mmbd.writing import clear, whole
+from mmbd.base import writing
+from mmbd.base.writing import clear, whole
 
 HALF = """
 import os, sys
-from mmbd.writing import whole
+from mmbd.base.writing import whole
 with whole(sys.argv[1]) as file:
     file.write(b"half")
     file.flush()

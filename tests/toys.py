@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from torch import Tensor, nn
 
 from mmbd import nets
-from mmbd.classifier import Classifier
+from mmbd.model.classifier import Classifier
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared"
 

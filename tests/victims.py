@@ -6,8 +6,8 @@ import torch
 
 from mmbd import nets
 from mmbd.attacks import Victim
-from mmbd.data import Dataset
-from mmbd.train import Recipe
+from mmbd.data.read import Dataset
+from mmbd.training.loop import Recipe
 
 SHAPE = (3, 8, 8)
 

@@ -21,8 +21,8 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 import mmbd
-from mmbd.evaluate.metrics import Rate
-from mmbd.evaluate.run import Evaluation
+from mmbd.evaluation.metrics import Rate
+from mmbd.evaluation.run import Evaluation
 from mmbd.zoo import plan as plans
 from mmbd.zoo.make import Progress, make
 from mmbd.zoo.read import cards_in
@@ -149,7 +149,7 @@ def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], cho
     for row in texts:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
     if chosen.out is not None:
-        from mmbd.evaluate.environment import environment
+        from mmbd.base.environment import environment
 
         content = {
             "title": title,

@@ -7,7 +7,7 @@ from typing import Any
 
 from common import Options, judged, share
 
-from mmbd.evaluate.tables import Result
+from mmbd.evaluation.tables import Result
 
 HEADINGS = ("data", "network", "ensemble", "detector", "right (n; 95 % interval)", "paper")
 

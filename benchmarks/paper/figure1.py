@@ -37,12 +37,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import mmbd
-from mmbd import nets, train
-from mmbd.estimate import maximum_margins
-from mmbd.evaluate.environment import environment
-from mmbd.pool import margins
+from mmbd import nets
+from mmbd.base.environment import environment
 from mmbd.render import svg
-from mmbd.report import write
+from mmbd.results.report import write
+from mmbd.search.maximum_margins import maximum_margins
+from mmbd.search.pool import margins
+from mmbd.training import loop as train
 
 CLASSES, PER_CLASS, FIELDS = 3, 500, 6
 STRAY = 0.09  # of a class's points lie where another class lives: the paper's 91 % accuracy

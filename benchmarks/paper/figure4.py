@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from common import judged, options, show
 
-from mmbd.evaluate.metrics import partial_auc
+from mmbd.evaluation.metrics import partial_auc
 
 PAPER = 0.2470
 

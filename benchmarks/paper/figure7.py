@@ -18,14 +18,14 @@ from common import models, options, show
 from markupsafe import Markup
 from mitigations import IMAGES, defended, working
 
-from mmbd import fixing
-from mmbd.attacks import files
 from mmbd.attacks.poison import stamp
-from mmbd.load import load
+from mmbd.formats.load import load
 from mmbd.mitigators.bounds import paper
 from mmbd.mitigators.mitigator import Samples, answers, prepare
 from mmbd.render import svg
-from mmbd.train import scaled
+from mmbd.training.loop import scaled
+from mmbd.triggers import files
+from mmbd.workflows import repair as fixing
 
 WIDTH, HEIGHT, LEFT, FOOT = 720, 260, 50, 40
 STYLE = """<style>

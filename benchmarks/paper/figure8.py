@@ -10,9 +10,9 @@ import torch
 from common import models, options, show
 from mitigations import IMAGES, defended, working
 
-from mmbd import fixing
-from mmbd.attacks import files
-from mmbd.load import load
+from mmbd.formats.load import load
+from mmbd.triggers import files
+from mmbd.workflows import repair as fixing
 
 ALPHAS = (1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
 

@@ -12,8 +12,8 @@ import torch
 from common import models, options, pick, show
 from torch import Tensor, nn
 
-from mmbd.classifier import Classifier
-from mmbd.estimate import maximum_margins
+from mmbd.model.classifier import Classifier
+from mmbd.search.maximum_margins import maximum_margins
 from mmbd.zoo.read import read
 
 

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from common import pick
 
-from mmbd import fixing
-from mmbd.attacks import files
 from mmbd.attacks.attack import Backdoor
-from mmbd.classifier import Classifier
-from mmbd.data import Dataset
-from mmbd.domain import generator_for
-from mmbd.load import load
-from mmbd.report import write
+from mmbd.data.read import Dataset
+from mmbd.formats.load import load
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
+from mmbd.results.report import write
+from mmbd.triggers import files
+from mmbd.workflows import repair as fixing
 from mmbd.zoo import samples
 from mmbd.zoo.job import DataPlan
 from mmbd.zoo.read import cards_in

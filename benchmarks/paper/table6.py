@@ -13,7 +13,7 @@ from common import cards, judged, mean, options, share, show
 from ensembles import right
 from published import DOMAINS
 
-from mmbd.evaluate.tables import Result
+from mmbd.evaluation.tables import Result
 from mmbd.null import References
 
 NAMES = {"speech": "speech", "clouds": "point cloud"}

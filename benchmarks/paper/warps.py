@@ -13,10 +13,10 @@ import torch
 from common import models, options, share, show
 from mitigations import counts, defended
 
-from mmbd import fixing
-from mmbd.load import load
+from mmbd.formats.load import load
 from mmbd.mitigators.automatic import FLOWING, easiest_flow
 from mmbd.mitigators.mitigator import prepare
+from mmbd.workflows import repair as fixing
 from mmbd.zoo.read import cards_in
 
 PLANS = ("classical", "advanced", "wanet")

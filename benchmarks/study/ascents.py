@@ -16,7 +16,7 @@ from typing import Any
 
 from intervals import auc_interval, rate
 
-from mmbd.evaluate.metrics import auc
+from mmbd.evaluation.metrics import auc
 
 
 def score(entry: dict[str, Any]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmbd.evaluate.metrics import auc, clopper_pearson
+from mmbd.evaluation.metrics import auc, clopper_pearson
 
 
 def rate(hits: Sequence[bool] | np.ndarray) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 from intervals import auc_interval, rate
 from population import FITTED
 
-from mmbd.evaluate.metrics import auc
+from mmbd.evaluation.metrics import auc
 from mmbd.null.bootstrap import bootstrap
 from mmbd.null.paper import authors, paper
 from mmbd.null.population import Population, fit, population

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from mmbd.errors import NotEvaluable
-from mmbd.estimate import maximum_margins
-from mmbd.load import load
-from mmbd.universal import universal_gains
+from mmbd.base.errors import NotEvaluable
+from mmbd.formats.load import load
+from mmbd.search.maximum_margins import maximum_margins
+from mmbd.search.universal_data_free import universal_gains
 
 # What was compared before `ascent.FAST` was chosen; sizes are in extents an element.
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from intervals import rate
 
-from mmbd.ascent import FAST
 from mmbd.null.joint import evidence, made_by
 from mmbd.null.population import fit, population
-from mmbd.universal import Search, together
+from mmbd.search.ascent import FAST
+from mmbd.search.universal_data_free import Search, together
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "src" / "mmbd" / "null"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmbd import data
+from mmbd.data import read as data
 
 
 def _pair(splits: Iterable[data.Dataset]) -> tuple[data.Dataset, data.Dataset]:

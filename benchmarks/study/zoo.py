@@ -26,9 +26,10 @@ import torch
 from sources import dataset
 from torch import Tensor
 
-from mmbd import attacks, nets, train
-from mmbd.attacks.patch import Patch
-from mmbd.load.spec import Spec, save
+from mmbd import attacks, nets
+from mmbd.formats.spec import Spec, save
+from mmbd.training import loop as train
+from mmbd.triggers.patch import Patch
 
 CLEAN_SETS = (
     "cifar10",

@@ -34,29 +34,29 @@ import importlib  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
-    from mmbd import estimate as estimate
-    from mmbd.classifier import Classifier as Classifier
-    from mmbd.domain import Box as Box
-    from mmbd.evaluate import evaluate as evaluate
-    from mmbd.load import load as load
+    from mmbd.detectors.mm_bd.scan import scan as scan
+    from mmbd.evaluation.evaluate import evaluate as evaluate
+    from mmbd.formats.load import load as load
     from mmbd.mitigators import mitigate as mitigate
-    from mmbd.monitor import Monitor as Monitor
-    from mmbd.points import Points as Points
-    from mmbd.report import Report as Report
-    from mmbd.scanning import scan as scan
+    from mmbd.model.classifier import Classifier as Classifier
+    from mmbd.model.domain import Box as Box
+    from mmbd.model.points import Points as Points
+    from mmbd.results.report import Report as Report
+    from mmbd.search import maximum_margins as estimate
+    from mmbd.workflows.monitor import Monitor as Monitor
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Box": "mmbd.domain",
-    "Classifier": "mmbd.classifier",
-    "Monitor": "mmbd.monitor",
-    "Points": "mmbd.points",
-    "Report": "mmbd.report",
+    "Box": "mmbd.model.domain",
+    "Classifier": "mmbd.model.classifier",
+    "Monitor": "mmbd.workflows.monitor",
+    "Points": "mmbd.model.points",
+    "Report": "mmbd.results.report",
     "evaluate": "mmbd.evaluate",
     "load": "mmbd.load",
     "mitigate": "mmbd.mitigators",
-    "scan": "mmbd.scanning",
+    "scan": "mmbd.detectors.mm_bd.scan",
 }
 __all__ = [
     "Box",
@@ -74,7 +74,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "estimate":
-        return importlib.import_module("mmbd.estimate")
+        return importlib.import_module("mmbd.search.maximum_margins")
     if name not in _HOMES:
         raise AttributeError(f"module 'mmbd' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

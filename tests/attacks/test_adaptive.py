@@ -9,8 +9,9 @@ from functools import cache
 import pytest
 import torch
 
-from mmbd import attacks, train
+from mmbd import attacks
 from mmbd.attacks.adaptive import adaptive
+from mmbd.training import loop as train
 from victims import pictures, victim
 
 SOURCES, TARGET = [1, 2, 3], 0

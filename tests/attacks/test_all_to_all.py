@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd import train
 from mmbd.attacks.all_to_all import all_to_all, pairs
-from mmbd.attacks.files import load, save
+from mmbd.training import loop as train
+from mmbd.triggers.files import load, save
 from victims import pictures, victim
 
 

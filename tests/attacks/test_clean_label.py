@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mmbd import attacks, train
+from mmbd import attacks
 from mmbd.attacks.clean_label import clean_label, corners, perturb
-from mmbd.data import Dataset
+from mmbd.data.read import Dataset
+from mmbd.training import loop as train
 from victims import SHAPE, pictures, victim
 
 

@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmbd import attacks
-from mmbd.attacks import Backdoor, files, packing
+from mmbd.attacks import Backdoor
 from mmbd.attacks.clean_label import corners
 from mmbd.attacks.input_aware import InputAware
 from mmbd.attacks.multi_trigger import Together
 from mmbd.attacks.networks import Painter, seeded
-from mmbd.errors import Failed, Refused
-from mmbd.load.spec import METADATA_KEY
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats.spec import METADATA_KEY
+from mmbd.triggers import files, packing
 
 SHAPE = (3, 16, 16)
 

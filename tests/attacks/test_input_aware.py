@@ -8,9 +8,10 @@ from functools import cache
 import pytest
 import torch
 
-from mmbd import attacks, train
+from mmbd import attacks
 from mmbd.attacks.input_aware import InputAware, alikeness, input_aware, paint, train_mask
 from mmbd.attacks.networks import Painter, seeded
+from mmbd.training import loop as train
 from victims import pictures, victim
 
 SHORT = {"width": 4, "mask_epochs": 2}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmbd import pool
 from mmbd.attacks.margin_term import MarginTerm, classifier_of, evaluating, fit, gradient_norm
-from mmbd.classifier import Classifier
+from mmbd.model.classifier import Classifier
+from mmbd.search import pool
 from toys import linear, linear_optimum
 from victims import SHAPE, pictures, victim
 

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd import attacks, train
+from mmbd import attacks
 from mmbd.attacks.multi_trigger import Together, alone, chances, multi_trigger
+from mmbd.training import loop as train
 from victims import pictures, victim
 
 odds = st.floats(0.001, 0.999)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmbd import train
 from mmbd.attacks.networks import Painter, probabilities, seeded, surrogate
+from mmbd.training import loop as train
 from victims import pictures, victim
 
 

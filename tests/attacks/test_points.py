@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mmbd import clouds, nets, train
+from mmbd import nets
 from mmbd.attacks import Victim, poison
 from mmbd.attacks.placement import closest_centre, fitting_sphere, unit_sphere
 from mmbd.attacks.points import insertion, points
+from mmbd.data import generated as clouds
+from mmbd.training import loop as train
 
 SHAPE = (3, 64)
 

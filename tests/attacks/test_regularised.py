@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from mmbd import train
 from mmbd.attacks.regularised import regularised
+from mmbd.training import loop as train
 from victims import pictures, victim
 
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mmbd import train
 from mmbd.attacks import Victim, classic, poison
-from mmbd.attacks.sound import sound
-from mmbd.data import Dataset
+from mmbd.data.read import Dataset
+from mmbd.training import loop as train
+from mmbd.triggers.sound import sound
 
 
 @given(

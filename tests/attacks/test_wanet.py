@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmbd import attacks, train
+from mmbd import attacks
 from mmbd.attacks.wanet import wanet
+from mmbd.training import loop as train
 from victims import pictures, victim
 
 

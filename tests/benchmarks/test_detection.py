@@ -6,7 +6,7 @@ import json
 import sys
 
 from mmbd.detectors import Detection
-from mmbd.evaluate.tables import Result
+from mmbd.evaluation.tables import Result
 from mmbd.zoo import plan
 from mmbd.zoo.make import make
 from scripts import script

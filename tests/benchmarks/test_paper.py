@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mmbd.detectors.detector import Detection
-from mmbd.evaluate.tables import Result
+from mmbd.evaluation.tables import Result
 from mmbd.zoo.plan import read
 from scripts import script
 from zoo import digits

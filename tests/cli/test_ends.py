@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from calling import caller
-from mmbd import gate
 from mmbd.cli import main
+from mmbd.workflows import scan_file as gate
 from planted import planted
 
 BOTH = [("clean", gate.CLEAN), ("backdoored", gate.BACKDOORED)]

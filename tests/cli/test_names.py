@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from calling import caller
-from mmbd import gate
 from mmbd.cli.arguments import joined, refuse_names
 from mmbd.cli.options import Usage
+from mmbd.workflows import scan_file as gate
 from planted import planted
 
 
@@ -119,7 +119,7 @@ def test_a_file_called_like_a_number_is_not_swallowed(here):
     [(["--mean", "0.5", "--std", "0.25"], (0.5,), (0.25,)), (["--mean=0.5", "--std=0.25"], (0.5,), (0.25,))],
 )
 def test_numbers_before_the_file(run, here, flags, mean, std):
-    from mmbd.report import Report
+    from mmbd.results.report import Report
 
     planted(here / "good", gain=1.0)
     code, out, errors = run("scan", *flags, "good", "--json", "-", "--steps", "2")
@@ -131,8 +131,8 @@ def test_numbers_before_the_file(run, here, flags, mean, std):
 def test_one_number_a_channel(run, here):
     import torch
 
-    from mmbd.load.spec import Spec, save
-    from mmbd.report import Report
+    from mmbd.formats.spec import Spec, save
+    from mmbd.results.report import Report
 
     torch.manual_seed(0)
     spec = Spec("mlp", (3, 2, 2), 8, {"hidden": (16,)})

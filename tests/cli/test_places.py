@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from calling import caller
-from mmbd import gate
 from mmbd.cli import naming
+from mmbd.workflows import scan_file as gate
 from planted import planted
 
 
@@ -40,12 +40,12 @@ def no_work(call, monkeypatch):
         pytest.fail("work began")
 
     for place in (
-        "mmbd.gate.scan_file",
-        "mmbd.gate.references",
-        "mmbd.fixing.fix",
-        "mmbd.data.load",
-        "mmbd.evaluate.run.run",
-        "mmbd.zoo.training.make",
+        "mmbd.workflows.scan_file.scan_file",
+        "mmbd.workflows.scan_file.references",
+        "mmbd.workflows.repair.fix",
+        "mmbd.data.read.load",
+        "mmbd.evaluation.run.run",
+        "mmbd.zoo.train_one.make",
     ):
         importlib.import_module(place.rpartition(".")[0])
         monkeypatch.setattr(sys.modules[place.rpartition(".")[0]], place.rpartition(".")[2], worked)

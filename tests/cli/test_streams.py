@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmbd import gate, streams
-from mmbd.cli import main
-from mmbd.render.text import harmless
+from mmbd.base.text import harmless
+from mmbd.cli import main, streams
+from mmbd.workflows import scan_file as gate
 from planted import planted
 from zoo import digits
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from calling import caller
-from mmbd import gate
 from mmbd.cli.options import Usage, size
+from mmbd.workflows import scan_file as gate
 from planted import planted
 
 

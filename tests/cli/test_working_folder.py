@@ -11,7 +11,7 @@ import pytest
 
 import mmbd
 from evaluate import zoos
-from mmbd.workers import run
+from mmbd.base.workers import run
 
 SOURCE = Path(mmbd.__file__).parents[1]
 BAIT = (
@@ -149,7 +149,7 @@ def test_workers_have_the_path_of_their_parent_and_no_more(tmp_path, monkeypatch
 def test_what_a_script_imports_beside_itself_still_reaches_its_workers(tmp_path):
     (tmp_path / "mine.py").write_text("def double(value):\n    return 2 * value\n")
     (tmp_path / "script.py").write_text(
-        "import mine\nfrom mmbd.workers import run\n"
+        "import mine\nfrom mmbd.base.workers import run\n"
         "if __name__ == '__main__':\n"
         "    print([outcome.result for outcome in run(mine.double, [1, 2], workers=1)])\n"
     )

@@ -13,7 +13,7 @@ import pytest
 
 from evaluate import zoos
 from mmbd.detectors import Detection
-from mmbd.evaluate.answers import Job, Judge, from_plain, plain
+from mmbd.evaluation.answers import Job, Judge, from_plain, plain
 from mmbd.zoo import Entry, Zoo
 
 

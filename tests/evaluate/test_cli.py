@@ -15,7 +15,7 @@ import pytest
 
 import toys
 from evaluate import zoos
-from mmbd import gate
+from mmbd.workflows import scan_file as gate
 
 
 def command(*arguments: object) -> list[str]:

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from evaluate.zoos import result
 from mmbd.cli.evaluate import show
-from mmbd.evaluate import formats
-from mmbd.evaluate.formats import comma_separated, markdown, notes, text, to_json
+from mmbd.render import evaluation_text as formats
+from mmbd.render.evaluation_text import comma_separated, markdown, notes, text, to_json
 from render import evaluations
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from evaluate.zoos import listens, tagged
-from mmbd.classifier import Classifier
 from mmbd.detectors import DETECTORS, margins
-from mmbd.evaluate.identity import fingerprint, settings, sources
+from mmbd.model.classifier import Classifier
+from mmbd.results.identity import fingerprint, settings, sources
 
 
 def network(**changes) -> nn.Module:

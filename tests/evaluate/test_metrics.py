@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score, roc_curve
 
-from mmbd.evaluate.metrics import (
+from mmbd.evaluation.metrics import (
     Rate,
     auc,
     auc_interval,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from mmbd.evaluate.metrics import cross_entropy
-from mmbd.evaluate.probabilities import empirical, posterior
+from mmbd.evaluation.metrics import cross_entropy
+from mmbd.evaluation.probabilities import empirical, posterior
 
 
 def test_it_is_bayes_rule_with_a_beta_alternative():

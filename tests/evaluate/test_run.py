@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 from evaluate import zoos
-from mmbd.classifier import Classifier
-from mmbd.errors import Failed
-from mmbd.evaluate import evaluate
+from mmbd.base.errors import Failed
+from mmbd.evaluation.evaluate import evaluate
+from mmbd.model.classifier import Classifier
 from mmbd.zoo import Entry, Zoo
 
 LISTENS = {"listens": zoos.listens}

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluate.zoos import result
-from mmbd.evaluate.metrics import auc
-from mmbd.evaluate.probabilities import posterior
-from mmbd.evaluate.tables import tables
+from mmbd.evaluation.metrics import auc
+from mmbd.evaluation.probabilities import posterior
+from mmbd.evaluation.tables import tables
 
 
 def bad(model, flagged=True, named=(2,), targets=(2,), score=5.0, **options):

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mmbd.classifier import Classifier
+from mmbd.base.errors import Failed, NotEvaluable
 from mmbd.detectors import Detection
-from mmbd.errors import Failed, NotEvaluable
-from mmbd.evaluate.tables import Result
-from mmbd.load.spec import Spec, save
+from mmbd.evaluation.tables import Result
+from mmbd.formats.spec import Spec, save
+from mmbd.model.classifier import Classifier
 from mmbd.zoo import Entry, Zoo, cards
 
 CLASSES = 6

@@ -22,12 +22,12 @@ from hostile.test_beside import LIES as WIDE_LIES
 from hostile.test_beside import ODD, beside
 from hostile.test_numpy_numbers import ODD_ARRAYS, REFUSED
 from hostile.test_sizes import EXPLOSIONS, LIES
-from mmbd import gate
-from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.load import advice, loading
-from mmbd.load.formats import ADVICE
-from mmbd.load.text import listed
+from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.base.text import listed
+from mmbd.formats import advice, loading
+from mmbd.formats.identify import ADVICE
 from mmbd.render.terminal import line
+from mmbd.workflows import scan_file as gate
 
 # What to do: something to fetch, to save, to name, to unpack, or to allow for.
 STEP = re.compile(

@@ -18,8 +18,8 @@ import mmbd
 from hostile.handmade import zipped
 from hostile.limits import bounded
 from hostile.payloads import Calls, pickles
-from mmbd.errors import Failed, Refused
-from mmbd.load import archives
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats import archives
 
 STATE = {"weight": torch.randn(3, 4), "bias": torch.zeros(3)}
 

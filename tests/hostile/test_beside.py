@@ -12,7 +12,7 @@ import mmbd
 from hostile.handmade import legacy, storage, tensor, text, whole, zipped
 from hostile.limits import bounded
 from hostile.test_fuzz import F8, STORED, VALUE, WIDE
-from mmbd.errors import Failed, Refused
+from mmbd.base.errors import Failed, Refused
 
 PRIME = (1 << 61) - 1
 DOUBLE = b"G"

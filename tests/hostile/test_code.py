@@ -18,8 +18,9 @@ import torch
 import mmbd
 from hostile.handmade import legacy, zipped
 from hostile.payloads import INERT, Calls, code, pickles
-from mmbd.errors import Failed, Refused
-from mmbd.load import checkpoints, rebuilt
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats import checkpoints
+from mmbd.formats.pickles import rebuilt
 
 NAMES = list(pickles(Path("marker")))
 CONTAINERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {

@@ -22,9 +22,10 @@ import pytest
 import soundfile
 from PIL import Image
 
-from mmbd import data, gate
+from mmbd.base.errors import Failed
 from mmbd.cli import main
-from mmbd.errors import Failed
+from mmbd.data import read as data
+from mmbd.workflows import scan_file as gate
 
 MODEL = Path(__file__).parents[2] / "examples" / "models" / "badnet-resnet8.safetensors"
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n"
@@ -426,7 +427,7 @@ def test_fix_says_it_in_one_line(tmp_path, capsys, kind):
 CAPPED = """
 import resource, sys
 from mmbd import data
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 for file in sys.argv[1:]:
     try:

@@ -15,8 +15,8 @@ from safetensors.torch import save as to_safetensors
 import mmbd
 from hostile.handmade import legacy, zipped
 from hostile.limits import bounded
-from mmbd.errors import Failed, Refused
-from mmbd.load import files
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats import files
 
 
 def test_missing(tmp_path: Path) -> None:

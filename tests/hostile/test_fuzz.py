@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 import mmbd
 from hostile.handmade import DICT, WEIGHT, legacy, storage, tensor, text, whole, zipped
-from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.load import rebuilt
-from mmbd.load.allowed import CALLS
-from mmbd.load.spec import Spec, save
+from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.formats.pickles import rebuilt
+from mmbd.formats.pickles.allowed import CALLS
+from mmbd.formats.spec import Spec, save
 
 SPEC = Spec("mlp", (4,), 3, {"hidden": (5,)}, mean=(0.5,), class_names=("a", "b", "c"))
 

@@ -17,9 +17,10 @@ import mmbd
 from hostile.handmade import WEIGHT
 from hostile.limits import bounded
 from mmbd import nets
-from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.load import architecture, tensor_file
-from mmbd.load.spec import METADATA_KEY, Spec, save
+from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.formats import tensor_file
+from mmbd.formats.networks import architecture
+from mmbd.formats.spec import METADATA_KEY, Spec, save
 
 HUGE = 1 << 50
 

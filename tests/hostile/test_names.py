@@ -12,9 +12,9 @@ import pytest
 import mmbd
 from hostile.handmade import legacy, zipped
 from hostile.limits import bounded
-from mmbd.errors import Refused
-from mmbd.load import pickles
-from mmbd.load.pickles import names_in
+from mmbd.base.errors import Refused
+from mmbd.formats.pickles import opcodes as pickles
+from mmbd.formats.pickles.opcodes import names_in
 
 MILLION = 1 << 20
 

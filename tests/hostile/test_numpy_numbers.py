@@ -14,7 +14,7 @@ import torch
 
 import mmbd
 from hostile.handmade import WEIGHT, storage, tensor, text, whole, zipped
-from mmbd.errors import Refused
+from mmbd.base.errors import Refused
 
 HOMES = (b"numpy.core.multiarray", b"numpy._core.multiarray")
 STATE = (3, "<", None, None, None, -1, -1, 0)
@@ -106,7 +106,7 @@ def test_anything_odd_is_refused(name, tmp_path):
 def test_a_number_where_weights_should_be(tmp_path):
     content = io.BytesIO()
     torch.save({"weight": np.float64(1)}, content)
-    with pytest.raises(mmbd.errors.Failed):
+    with pytest.raises(mmbd.base.errors.Failed):
         load(tmp_path / "m.pt", content.getvalue())
 
 
@@ -218,7 +218,7 @@ def test_any_other_array_is_refused(name, tmp_path, monkeypatch):
 def test_an_array_where_weights_should_be(tmp_path):
     content = io.BytesIO()
     torch.save({"weight": np.eye(2, dtype=np.float32)}, content)
-    with pytest.raises(mmbd.errors.Failed):
+    with pytest.raises(mmbd.base.errors.Failed):
         load(tmp_path / "m.pt", content.getvalue())
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mmbd import gate
+from mmbd.base.errors import Failed
 from mmbd.cli import main
-from mmbd.errors import Failed
-from mmbd.gate import references
-from mmbd.scanning import scan
+from mmbd.detectors.mm_bd.scan import scan
+from mmbd.workflows import scan_file as gate
+from mmbd.workflows.scan_file import references
 from toys import convolutional
 
 

@@ -12,8 +12,8 @@ from torch import nn
 
 import mmbd
 from hostile.limits import bounded
-from mmbd.errors import Failed
-from mmbd.load.selection import require_distinct
+from mmbd.base.errors import Failed
+from mmbd.formats.networks.selection import require_distinct
 
 
 def saved(path: Path, value: Any, old: bool = False) -> Path:

@@ -13,8 +13,8 @@ import torch
 import mmbd
 from hostile.handmade import WEIGHT, legacy, storage, tensor, text, whole, zipped
 from hostile.limits import bounded
-from mmbd.errors import Failed, Refused
-from mmbd.load import tensors, vet
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats.pickles import tensors, vet
 
 
 def two_by_two() -> torch.nn.Module:

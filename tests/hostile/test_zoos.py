@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from mmbd import gate, nets
+from mmbd import nets
 from mmbd.cli import main
+from mmbd.workflows import scan_file as gate
 from mmbd.zoo import index, read
 from zoo.test_cards import card
 

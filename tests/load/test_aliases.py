@@ -12,8 +12,8 @@ from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 import mmbd
-from mmbd.errors import Failed
-from mmbd.load import tensor_file
+from mmbd.base.errors import Failed
+from mmbd.formats import tensor_file
 
 
 class Tied(nn.Module):

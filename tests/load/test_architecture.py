@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.errors import Failed
-from mmbd.load.architecture import label, parse_arguments
+from mmbd.base.errors import Failed
+from mmbd.formats.networks.architecture import label, parse_arguments
 
 MODULE = """
 import dataclasses, sys

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.errors import Failed, Refused
-from mmbd.load.checkpoints import contents
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats.checkpoints import contents
 
 WEIGHT = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 

@@ -17,17 +17,18 @@ from torch import nn
 
 import mmbd
 from hostile.limits import bounded
-from mmbd import export, nets
-from mmbd.classifier import Classifier
+from mmbd import nets
+from mmbd.base.errors import Failed, NotEvaluable
+from mmbd.base.text import listed
 from mmbd.cli import main
-from mmbd.domain import Box
-from mmbd.errors import Failed, NotEvaluable
-from mmbd.load.limits import Entry
-from mmbd.load.spec import METADATA_KEY, Spec, save
-from mmbd.load.text import listed
-from mmbd.mitigators import taps
-from mmbd.mitigators.bounded import Bounded, Limit
-from mmbd.points import Points
+from mmbd.formats import export
+from mmbd.formats.activation_bounds import Entry
+from mmbd.formats.spec import METADATA_KEY, Spec, save
+from mmbd.model import activations as taps
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box
+from mmbd.model.points import Points
 
 SHAPE = (3, 8, 8)
 NETS: dict[str, dict[str, Any]] = {"cnn": {"widths": (4, 6), "hidden": (5,)}, "resnet8": {"width": 4}}

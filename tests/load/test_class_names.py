@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mmbd.errors import Failed
-from mmbd.load import class_names, read_class_names
+from mmbd.base.errors import Failed
+from mmbd.formats import class_names
+from mmbd.formats.load import read_class_names
 
 
 @pytest.mark.parametrize(

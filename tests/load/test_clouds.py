@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 
 import mmbd
 from hostile.limits import bounded
-from mmbd import clouds, train
-from mmbd.errors import Failed
-from mmbd.load.spec import METADATA_KEY, Spec, save
-from mmbd.points import Points
+from mmbd.base.errors import Failed
+from mmbd.data import generated as clouds
+from mmbd.formats.spec import METADATA_KEY, Spec, save
+from mmbd.model.points import Points
+from mmbd.training import loop as train
 
 CLASSES = ("chair", "table", "torus", "cone", "ladder", "ellipsoid")
 ARGUMENTS = {"k": 5, "width": 4, "dropout": 0.0}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import mmbd
 from mmbd import nets
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
 
 torch.manual_seed(0)
 SHAPE = (3, 16, 16)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import mmbd
 from hostile.limits import bounded
-from mmbd.errors import Failed
-from mmbd.load.choice import choose
-from mmbd.load.envelopes import candidates
-from mmbd.load.readings import Wanted
+from mmbd.base.errors import Failed
+from mmbd.formats.networks.choice import choose
+from mmbd.formats.networks.envelopes import candidates
+from mmbd.formats.networks.readings import Wanted
 
 
 def network() -> nn.Module:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import mmbd
-from mmbd.errors import NotEvaluable
+from mmbd.base.errors import NotEvaluable
 
 
 class Two(nn.Module):

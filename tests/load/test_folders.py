@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mmbd
-from mmbd.errors import Failed, Refused
+from mmbd.base.errors import Failed, Refused
 
 
 def arguments() -> dict[str, object]:
@@ -88,7 +88,7 @@ def test_standard_input_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_pipes_are_told_to_become_files(tmp_path: Path) -> None:
     content = io.BytesIO()
     torch.save(nn.Linear(4, 3).state_dict(), content)
-    program = "import mmbd\ntry:\n    mmbd.load('/dev/stdin')\nexcept mmbd.errors.Failed as e: print(e)"
+    program = "import mmbd\ntry:\n    mmbd.load('/dev/stdin')\nexcept mmbd.base.errors.Failed as e: print(e)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=content.getvalue(),

@@ -13,8 +13,8 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 import mmbd
-from mmbd.errors import Failed, Refused
-from mmbd.load.formats import identify
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats.identify import identify
 
 STATE = nn.Linear(4, 3).state_dict()
 

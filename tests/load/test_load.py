@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mmbd
-from mmbd.errors import Failed, NotEvaluable
-from mmbd.load import Loaded
-from mmbd.load.spec import METADATA_KEY, Spec, save
+from mmbd.base.errors import Failed, NotEvaluable
+from mmbd.formats.load import Loaded
+from mmbd.formats.spec import METADATA_KEY, Spec, save
 
 SPEC = Spec(
     "cnn",
@@ -271,7 +271,7 @@ def test_the_networks_gradients_do_not_reach_the_files_tensors(tmp_path: Path) -
 def test_the_name_stays_callable_whatever_was_imported_first(saved: Path) -> None:
     """`mmbd.load` is a function to its users and a package to the import system."""
     program = (
-        "import sys, mmbd.load.spec, mmbd\n"
+        "import sys, mmbd.formats.spec, mmbd\n"
         f"for _ in range(2): assert mmbd.load({str(saved)!r}).classifier.classes == 4\n"
         f"from mmbd.load import load; load({str(saved)!r})\n"
     )

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import mmbd
 from mmbd import nets
-from mmbd.errors import Failed
-from mmbd.load import nearest
-from mmbd.load.envelopes import candidates
+from mmbd.base.errors import Failed
+from mmbd.formats.networks import nearest
+from mmbd.formats.networks.envelopes import candidates
 
 
 def state(arch: str, shape: tuple[int, ...] = (3, 32, 32), **arguments: Any) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
 
 NET = """
 import torch.nn as nn

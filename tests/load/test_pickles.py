@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd.load import pickles
-from mmbd.load.pickles import names_in
+from mmbd.formats.pickles import opcodes as pickles
+from mmbd.formats.pickles.opcodes import names_in
 
 
 class Recorder(pickle.Unpickler):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import mmbd
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mmbd
-from mmbd.load.spec import Spec, save
+from mmbd.formats.spec import Spec, save
 
 MODELS = Path(__file__).resolve().parents[2] / "examples/models"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from mmbd.load.spec import METADATA_KEY, Spec, save
+from mmbd.formats.spec import METADATA_KEY, Spec, save
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 positive = st.floats(0.0078125, 1e6)

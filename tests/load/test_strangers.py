@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import mmbd
-from mmbd import data
-from mmbd.load import Loaded
+from mmbd.data import read as data
+from mmbd.formats.load import Loaded
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 NETWORKS = Path(__file__).parent / "strangers.py"

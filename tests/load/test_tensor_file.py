@@ -21,9 +21,9 @@ from torch import nn
 
 import mmbd
 from hostile.limits import bounded
-from mmbd.errors import Failed
-from mmbd.load import files, tensor_file
-from mmbd.load.checkpoints import contents
+from mmbd.base.errors import Failed
+from mmbd.formats import files, tensor_file
+from mmbd.formats.checkpoints import contents
 
 KINDS = {
     "BOOL": torch.bool,
@@ -212,7 +212,7 @@ def test_within_a_bounded_address_space(tmp_path: Path) -> None:
     program = (
         "import sys, mmbd, torch\n"
         "try:\n    mmbd.load('m.bin')\n"
-        "except mmbd.errors.Refused as error:\n    print(error); sys.exit(3)\n"
+        "except mmbd.base.errors.Refused as error:\n    print(error); sys.exit(3)\n"
     )
     text = b"X" + struct.pack("<L", 30 << 20) + b"a" * (30 << 20)
     names = b"".join(b"h\x00\x8c\x03" + b"%03d" % i + b"\x93" for i in range(900))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import mmbd
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
 
 
 class Tied(nn.Module):

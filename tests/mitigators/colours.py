@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmbd.classifier import Classifier
 from mmbd.mitigators.mitigator import Samples, answers, prepare
+from mmbd.model.classifier import Classifier
 
 CHANNELS = 4  # red, green, blue, white
 WHITE = 3

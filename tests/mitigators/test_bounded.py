@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.overrides import _len_torch_function_stack
 
-from mmbd.classifier import Classifier
-from mmbd.mitigators.bounded import Bounded, Limit, limiting
-from mmbd.mitigators.taps import Tap, find
+from mmbd.model.activations import Tap, find
+from mmbd.model.bounded import Bounded, Limit, limiting
+from mmbd.model.classifier import Classifier
 
 SHAPE = (3, 6, 6)
 TAP = Tap("act", 0, 3, -1, (3,))

@@ -11,13 +11,13 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
-from mmbd.classifier import Classifier
 from mmbd.mitigators import mitigate
-from mmbd.mitigators.bounded import Bounded
 from mmbd.mitigators.bounds import paper, script
 from mmbd.mitigators.learner import activations, quantiles
 from mmbd.mitigators.mitigator import NotMitigated, prepare
-from mmbd.mitigators.taps import find
+from mmbd.model.activations import find
+from mmbd.model.bounded import Bounded
+from mmbd.model.classifier import Classifier
 
 
 def uppers(record) -> list[float]:

@@ -8,12 +8,12 @@ from torch import nn
 
 from mitigators import colours
 from mmbd import nets
-from mmbd.classifier import Classifier
-from mmbd.mitigators import taps
 from mmbd.mitigators.distillation import attention, deep, distillation
 from mmbd.mitigators.fine_tuning import tune
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, duplicate, prepare
-from mmbd.mitigators.taps import Tap, Watch
+from mmbd.model import activations as taps
+from mmbd.model.activations import Tap, Watch
+from mmbd.model.classifier import Classifier
 
 
 def conv(channels: int, side: int) -> Tap:

@@ -10,12 +10,12 @@ from torch import nn
 
 from mitigators import colours
 from mmbd import nets
-from mmbd.classifier import Classifier
-from mmbd.mitigators import taps
-from mmbd.mitigators.bounded import Bounded, Limit
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.fine_pruning import UNLIMITED, fine_pruning, last
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, answers, done, duplicate, prepare
+from mmbd.model import activations as taps
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
 
 
 def repaired(clf: Classifier | None = None, **options) -> Mitigation:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mitigators import colours
-from mmbd.classifier import Classifier
 from mmbd.mitigators.fine_tuning import HOLE, counted, cutout, steps, tune
 from mmbd.mitigators.mitigator import NotMitigated
+from mmbd.model.classifier import Classifier
 
 OPTIONS = {
     "epochs": 2,

@@ -12,12 +12,12 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
 from mmbd.mitigators import margin_clipping
-from mmbd.mitigators.bounded import Bounded
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, prepare
-from mmbd.points import Points
+from mmbd.model.bounded import Bounded
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
+from mmbd.model.points import Points
 
 FEW = {"maximised": 4, "steps": 5}
 

@@ -13,12 +13,12 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
-from mmbd.classifier import Classifier
-from mmbd.domain import Box, generator_for
 from mmbd.mitigators import MITIGATORS, NotMitigated, Samples, mitigate, prepare
-from mmbd.mitigators.bounded import Bounded
 from mmbd.mitigators.mitigator import batches, disagreement, furthest
-from mmbd.points import Points
+from mmbd.model.bounded import Bounded
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box, generator_for
+from mmbd.model.points import Points
 
 # ------------------------------------------------------------------------- every method and network
 

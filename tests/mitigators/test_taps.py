@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from mitigators import toys
-from mmbd.classifier import Classifier
-from mmbd.mitigators.bounded import Bounded, Limit
-from mmbd.mitigators.taps import Tap, Watch, find, near_input, select
+from mmbd.model.activations import Tap, Watch, find, near_input, select
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
 
 SHAPE = (3, 8, 8)
 

@@ -9,10 +9,10 @@ from torch import nn
 
 from mitigators.test_taps import Net, around, names
 from mmbd import nets
-from mmbd.classifier import Classifier
-from mmbd.mitigators.bounded import Bounded, Limit
-from mmbd.mitigators.taps import Tap, Watch, find, near_input, select
-from mmbd.points import Points
+from mmbd.model.activations import Tap, Watch, find, near_input, select
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
+from mmbd.model.points import Points
 
 
 def built(arch: str, shape=(3, 32, 32), **arguments) -> tuple[Tap, ...]:

@@ -14,14 +14,14 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
-from mmbd.classifier import Classifier
-from mmbd.domain import Box, generator_for
 from mmbd.mitigators import mitigate, tuned
-from mmbd.mitigators.bounded import Bounded
 from mmbd.mitigators.learner import quantiles
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, answers, prepare
-from mmbd.mitigators.taps import find
-from mmbd.points import Points
+from mmbd.model.activations import find
+from mmbd.model.bounded import Bounded
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box, generator_for
+from mmbd.model.points import Points
 
 
 def vectors(**options) -> Mitigation:

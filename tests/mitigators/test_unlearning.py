@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mitigators import colours
-from mmbd import attacks, data, load
+from mmbd import attacks, load
 from mmbd.attacks.poison import stamp
+from mmbd.data import read as data
 from mmbd.mitigators.mitigator import Mitigation, answers, prepare
 from mmbd.mitigators.unlearning import MaskPattern, unlearning
 from toys import shared

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd.ascent import FAST
 from mmbd.null.joint import evidence, joint, made_by
 from mmbd.null.population import Population, population, shipped
-from mmbd.universal import Search
+from mmbd.search.ascent import FAST
+from mmbd.search.universal_data_free import Search
 
 positive = st.floats(0.01, 1000)
 

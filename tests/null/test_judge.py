@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
 from mmbd.null import Gains, References, judge
 from mmbd.null.population import shipped
 

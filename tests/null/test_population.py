@@ -9,8 +9,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from mmbd.ascent import FAST
 from mmbd.null.population import Population, fit, population, shipped, top_gap
+from mmbd.search.ascent import FAST
 
 
 def test_top_gap_by_hand():

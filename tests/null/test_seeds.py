@@ -8,7 +8,7 @@ import pytest
 
 from mmbd.null import Judgement
 from mmbd.null.seeds import majority, pooled
-from mmbd.report import PValue
+from mmbd.results.report import PValue
 
 
 def judged(p: float | None, *targets: int) -> Judgement:

@@ -6,8 +6,8 @@ import math
 import random
 
 from mmbd.detectors import Detection
-from mmbd.evaluate.run import Evaluation
-from mmbd.evaluate.tables import Result
+from mmbd.evaluation.run import Evaluation
+from mmbd.evaluation.tables import Result
 
 ATTACKS = ("badnet-S", "badnet-M", "unicolor-S", "blend-M", "1-pixel-M", "chessboard-S", "wanet")
 DETECTORS = {"mm-bd": 1.6, "neural-cleanse": 0.9, "mm-bd-paper": 1.2, "coin": 0.0}

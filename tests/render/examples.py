@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-from mmbd.report import PValue, Report, Stability
+from mmbd.results.report import PValue, Report, Stability
 from render.parts import CAVEATS, CIFAR, CLEAN_STATISTICS, curve, image, model, p_value, p_values, run
 
 __all__ = ["CAVEATS", "model", "p_value", "p_values"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.report import Model, PValue, Run
+from mmbd.results.report import Model, PValue, Run
 
 CIFAR = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmbd.render.page import html
+from mmbd.render.report_page import html
 from render import examples
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mmbd.evaluate.metrics import Rate
-from mmbd.render.evaluation import html
+from mmbd.evaluation.metrics import Rate
+from mmbd.render.evaluation_page import html
 from mmbd.render.evaluation_plots import SERIES, bars, roc, series
 from render import evaluations
 from render.test_chromium import CHROMIUM, share, shot, visit

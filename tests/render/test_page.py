@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmbd.render.page import html
-from mmbd.render.text import clean_text
-from mmbd.report import PValue, Report
+from mmbd.base.text import clean_text
+from mmbd.render.report_page import html
+from mmbd.results.report import PValue, Report
 from render import examples
 
 VOID = {"meta", "link", "img", "br"}

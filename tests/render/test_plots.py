@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd.render import null_plot, plots
+from mmbd.render import plots
+from mmbd.render import statistics_plot as null_plot
 from mmbd.render.svg import Scale, apart, element, spread
-from mmbd.report import Report
+from mmbd.results.report import Report
 from render import examples
 
 DRAWINGS = {"statistics": null_plot.statistics, "p_values": plots.p_values, "curves": plots.curves}

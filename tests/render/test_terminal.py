@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mmbd.render import words
 from mmbd.render.terminal import line, terminal
-from mmbd.report import Report, Stability
+from mmbd.results.report import Report, Stability
 from render import examples
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd.render.text import brief, clean_text, count, number, probability, seconds, size
+from mmbd.base.text import brief, clean_text, count, number, probability, seconds, size
 
 
 @pytest.mark.parametrize(

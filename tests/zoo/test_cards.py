@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
 from mmbd.zoo import cards
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from mmbd import nets
-from mmbd.errors import Failed, Refused
-from mmbd.load.spec import Spec, save
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats.spec import Spec, save
 from mmbd.zoo import read
 
 SHAPE = (3, 8, 8)

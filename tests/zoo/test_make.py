@@ -16,10 +16,12 @@ import torch
 from safetensors import safe_open
 
 import mmbd
-from mmbd import attacks, train
-from mmbd.attacks import files
-from mmbd.errors import Failed
-from mmbd.zoo import cards, plan, read, training
+from mmbd import attacks
+from mmbd.base.errors import Failed
+from mmbd.training import loop as train
+from mmbd.triggers import files
+from mmbd.zoo import cards, plan, read
+from mmbd.zoo import train_one as training
 from mmbd.zoo.make import Progress, estimate, make
 from mmbd.zoo.samples import load
 from zoo import digits
@@ -177,7 +179,7 @@ def test_failing_models_are_noted_and_the_run_goes_on(tmp_path):
 
 HALF = """
 import os, sys
-from mmbd.writing import whole
+from mmbd.base.writing import whole
 with whole(sys.argv[1], force=True) as file:
     file.write(b"half")
     file.flush()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mmbd import attacks, nets, train
-from mmbd.errors import Failed
+from mmbd import attacks, nets
+from mmbd.base.errors import Failed
+from mmbd.training import loop as train
 from mmbd.zoo import check, plan
 from mmbd.zoo.presets import PRESETS
 

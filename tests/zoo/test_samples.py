@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmbd import train
-from mmbd.data import Dataset
+from mmbd.data.read import Dataset
+from mmbd.training import loop as train
 from mmbd.zoo import samples
 from mmbd.zoo.job import ArchPlan, AttackPlan, DataPlan, Job
 from mmbd.zoo.samples import Samples, choose

@@ -10,22 +10,22 @@ from collections.abc import Callable
 from functools import partial
 
 from mmbd.attacks.adaptive import adaptive
-from mmbd.attacks.additive import Additive, chessboard, one_pixel
 from mmbd.attacks.all_to_all import all_to_all
 from mmbd.attacks.attack import Attack, Backdoor, Difficult, Victim, everywhere
-from mmbd.attacks.blend import Blend, blend
 from mmbd.attacks.classic import classic
 from mmbd.attacks.clean_label import clean_label
 from mmbd.attacks.imbalance import imbalance
 from mmbd.attacks.input_aware import input_aware
 from mmbd.attacks.multi_trigger import multi_trigger
-from mmbd.attacks.patch import Patch, badnet, unicolor
 from mmbd.attacks.points import points
 from mmbd.attacks.poison import Poisoned, Trigger, poison, stamp
 from mmbd.attacks.regularised import regularised
-from mmbd.attacks.sound import sound
 from mmbd.attacks.wanet import wanet
-from mmbd.attacks.warp import Warp, warp
+from mmbd.triggers.additive import Additive, chessboard, one_pixel
+from mmbd.triggers.blend import Blend, blend
+from mmbd.triggers.patch import Patch, badnet, unicolor
+from mmbd.triggers.sound import sound
+from mmbd.triggers.warp import Warp, warp
 
 TRIGGERS: dict[str, Callable[..., Trigger]] = {
     "badnet": badnet,

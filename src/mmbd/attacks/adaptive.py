@@ -19,10 +19,10 @@ from torch import Tensor
 from mmbd.attacks.attack import Backdoor, Victim
 from mmbd.attacks.classic import classic
 from mmbd.attacks.margin_term import classifier_of, fit
-from mmbd.attacks.patch import badnet
 from mmbd.attacks.poison import Trigger, poison
-from mmbd.domain import Domain
-from mmbd.estimate import maximum_margins
+from mmbd.model.domain import Domain
+from mmbd.search.maximum_margins import maximum_margins
+from mmbd.triggers.patch import badnet
 
 
 def adaptive(

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import torch
 
 from mmbd.attacks.attack import Backdoor, Victim, check_labels
-from mmbd.attacks.patch import badnet
 from mmbd.attacks.poison import Trigger, stamp
 from mmbd.attacks.samples import choose, number, of_classes, put
-from mmbd.domain import generator_for
+from mmbd.model.domain import generator_for
+from mmbd.triggers.patch import badnet
 
 
 def all_to_all(

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbd import train
 from mmbd.attacks.poison import Trigger, stamp
-from mmbd.data import Dataset
+from mmbd.data.read import Dataset
+from mmbd.training import loop as train
 
 
 @dataclass(frozen=True)

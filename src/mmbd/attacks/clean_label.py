@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd import train
-from mmbd.attacks.additive import Additive
 from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
 from mmbd.attacks.networks import surrogate as train_surrogate
-from mmbd.attacks.patch import Patch
 from mmbd.attacks.poison import stamp
 from mmbd.attacks.samples import choose, number, of_classes, put
 from mmbd.nets.blocks import image_shape
+from mmbd.training import loop as train
+from mmbd.triggers.additive import Additive
+from mmbd.triggers.patch import Patch
 
 # White and black, in the lower right corner.
 CORNER = ((-1, -1, 1), (-1, 1, -1), (1, -1, 1))

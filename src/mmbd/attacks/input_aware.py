@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmbd import train
 from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
 from mmbd.attacks.networks import Painter, seeded
 from mmbd.attacks.samples import as_stored, split_batch
-from mmbd.domain import generator_for
+from mmbd.model.domain import generator_for
 from mmbd.nets.blocks import image_shape
+from mmbd.training import loop as train
 
 
 @dataclass(frozen=True)

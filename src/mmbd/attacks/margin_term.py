@@ -23,12 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd import memory, pool, train
-from mmbd.ascent import FAST
 from mmbd.attacks.attack import Victim
-from mmbd.classifier import Classifier
-from mmbd.data import Dataset
-from mmbd.domain import Box, Domain, generator_for
+from mmbd.data.read import Dataset
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box, Domain, generator_for
+from mmbd.search import memory, pool
+from mmbd.search.ascent import FAST
+from mmbd.training import loop as train
 
 NORMS_KEPT = 10
 

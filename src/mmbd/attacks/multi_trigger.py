@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
 from mmbd.attacks.networks import probabilities
 from mmbd.attacks.networks import surrogate as train_surrogate
-from mmbd.attacks.patch import badnet
 from mmbd.attacks.poison import Trigger, stamp
 from mmbd.attacks.samples import choose, number, put
-from mmbd.domain import generator_for
+from mmbd.model.domain import generator_for
+from mmbd.triggers.patch import badnet
 
 
 @dataclass(frozen=True)

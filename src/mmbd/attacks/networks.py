@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd import train
 from mmbd.attacks.attack import Victim
-from mmbd.domain import generator_for
+from mmbd.model.domain import generator_for
+from mmbd.training import loop as train
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd import train
+from mmbd.training import loop as train
 
 NEIGHBOURS = 4
 BATCH = 28

@@ -13,15 +13,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mmbd import nets, train
+from mmbd import nets
 from mmbd.attacks.attack import Backdoor, Victim, check_labels
 from mmbd.attacks.classic import classic
 from mmbd.attacks.networks import surrogate as train_surrogate
-from mmbd.attacks.patch import Patch
 from mmbd.attacks.placement import closest_centre, fitting_sphere, unit_sphere
 from mmbd.attacks.samples import of_classes
-from mmbd.domain import generator_for
+from mmbd.model.domain import generator_for
 from mmbd.nets.blocks import cloud_shape
+from mmbd.training import loop as train
+from mmbd.triggers.patch import Patch
 
 ATTACKERS = 1000  # clouds that a surrogate is trained on, at most
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from mmbd.attacks.attack import Victim
 from mmbd.attacks.margin_term import classifier_of, fit
-from mmbd.domain import Domain
-from mmbd.estimate import maximum_margins
+from mmbd.model.domain import Domain
+from mmbd.search.maximum_margins import maximum_margins
 
 
 def regularised(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
 from mmbd.attacks.samples import as_stored, split_batch
-from mmbd.attacks.warp import Warp, warp
 from mmbd.nets.blocks import image_shape
+from mmbd.triggers.warp import Warp, warp
 
 
 def wanet(

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(given: list[str], for_good: bool) -> int:
-    from mmbd import streams
+    from mmbd.cli import streams
 
     with streams.reserved(for_good=for_good) as output:
         try:
@@ -63,7 +63,7 @@ def _trace(error: BaseException) -> None:
     """A bug, or somebody's code: with its trace, as what is known has one line elsewhere."""
     import traceback
 
-    from mmbd.render.text import harmless
+    from mmbd.base.text import harmless
 
     text = harmless("".join(traceback.format_exception(error)))
     sys.stderr.write(f"{text}mmbd: failed: this was not foreseen; please report it\n")

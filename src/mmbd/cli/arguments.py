@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from mmbd.base.text import clean_text
 from mmbd.cli.options import Usage
-from mmbd.render.text import clean_text
 
 END = "--"
 LISTS = ("--mean", "--std")

@@ -8,7 +8,9 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 import mmbd
-from mmbd import gate, streams
+from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.base.text import clean_text
+from mmbd.cli import streams
 from mmbd.cli.arguments import joined, refuse_names
 from mmbd.cli.evaluate import evaluate
 from mmbd.cli.fix import fix
@@ -16,8 +18,7 @@ from mmbd.cli.options import Usage
 from mmbd.cli.scan import scan
 from mmbd.cli.train import train
 from mmbd.cli.zoo import zoo
-from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.render.text import clean_text
+from mmbd.workflows import scan_file as gate
 
 MOST = 2000  # characters of a message
 

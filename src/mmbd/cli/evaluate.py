@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd import gate, streams
-from mmbd.cli import places
+from mmbd.base.errors import Failed
+from mmbd.cli import places, streams
 from mmbd.cli.failing import failing
 from mmbd.cli.options import Numbers, Plain, Usage, at_least, device_here, level_between, numbers, shape
-from mmbd.errors import Failed
+from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.evaluate.run import Evaluation, Progress
+    from mmbd.evaluation.run import Evaluation, Progress
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 Output = Parameter(allow_leading_hyphen=True)
@@ -86,10 +86,10 @@ def evaluate(
     outputs = {".md": markdown, ".csv": csv, ".json": json, ".html": html and str(html)}
     files = _files(outputs, zoo)
 
-    from mmbd.evaluate import evaluate as run
-    from mmbd.evaluate import formats
-    from mmbd.evaluate.run import named as run_named
-    from mmbd.load.architecture import parse_arguments
+    from mmbd.evaluation.evaluate import evaluate as run
+    from mmbd.evaluation.run import named as run_named
+    from mmbd.formats.networks.architecture import parse_arguments
+    from mmbd.render import evaluation_text as formats
 
     loading: dict[str, Any] = {
         "device": device,
@@ -167,7 +167,7 @@ def _processors() -> int:
 
 def show(evaluation: Evaluation, out: Console) -> None:
     """Tables that fit a terminal, with the figures that matter most; all of them elsewhere."""
-    from mmbd.evaluate import formats
+    from mmbd.render import evaluation_text as formats
 
     if not out.is_terminal:
         streams.say(formats.text(evaluation), end="")
@@ -197,7 +197,7 @@ def _watching() -> Generator[Callable[[Progress], None] | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    from mmbd.render.text import clean_text, seconds
+    from mmbd.base.text import clean_text, seconds
 
     columns = (
         BarColumn(),

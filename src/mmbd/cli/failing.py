@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from mmbd import gate
+from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.base.text import clean_text
 from mmbd.cli.options import Usage
-from mmbd.errors import Failed, NotEvaluable, Refused
-from mmbd.render.text import clean_text
+from mmbd.workflows import scan_file as gate
 
 
 @contextmanager

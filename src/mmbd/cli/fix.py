@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd import gate, streams
-from mmbd.cli import places, samples
+from mmbd.base.errors import Failed
+from mmbd.base.text import clean_text
+from mmbd.cli import places, samples, streams
 from mmbd.cli.failing import failing
 from mmbd.cli.loading import UNSAID, Loading
 from mmbd.cli.options import Plain, Usage, at_least, level_between
-from mmbd.errors import Failed
-from mmbd.render.text import clean_text
-from mmbd.report import write
+from mmbd.results.report import write
+from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.classifier import Classifier
-    from mmbd.fixing import Repair
-    from mmbd.load import Loaded
+    from mmbd.formats.load import Loaded
     from mmbd.mitigators.mitigator import Progress
+    from mmbd.model.classifier import Classifier
+    from mmbd.workflows.repair import Repair
 
 # By suffix: what is written.
 FORMS = (".safetensors", ".onnx", ".pt2", ".pt")
@@ -100,11 +100,12 @@ def fix(
     if json_to not in (None, "-"):
         record_to = places.file("--json", json_to, [".json"], inputs)
 
-    from mmbd import export, fixing
-    from mmbd.load import load
-    from mmbd.load.architecture import parse_arguments
+    from mmbd.detectors.mm_bd.scan import scan
+    from mmbd.formats import export
+    from mmbd.formats.load import load
+    from mmbd.formats.networks.architecture import parse_arguments
     from mmbd.mitigators import METHODS, SHORT, options_of
-    from mmbd.scanning import scan
+    from mmbd.workflows import repair as fixing
 
     if method not in METHODS:
         raise Usage(f"--method {method!r}: known are {', '.join(METHODS)}")
@@ -125,7 +126,7 @@ def fix(
     others = left if held_out is None else samples.read(held_out, loaded)
     backdoor = None
     if trigger is not None:
-        from mmbd.attacks.files import load as load_trigger
+        from mmbd.triggers.files import load as load_trigger
 
         with failing(f"--trigger {trigger}"):
             backdoor = load_trigger(trigger)
@@ -190,7 +191,7 @@ def _targets(given: list[Path], inputs: list[Path], *, force: bool) -> list[Path
     if len(set(map(os.path.realpath, given))) < len(given):
         raise Usage(f"--out {given[-1]}: two of the outputs are one file")
     if any(place.suffix.lower() == ".onnx" for place in given):
-        from mmbd.extras import require
+        from mmbd.base.extras import require
 
         for module in ("onnx", "onnxscript", "onnxruntime"):
             require(module, extra="onnx")
@@ -206,7 +207,7 @@ def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
     from rich.markup import escape
     from rich.progress import Progress as Bar
 
-    from mmbd.render.text import clean_text
+    from mmbd.base.text import clean_text
 
     screen: Any = streams.screen()
     with Bar(
@@ -217,7 +218,7 @@ def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
 
 
 def _write(place: Path, repaired: Classifier, loaded: Loaded, force: bool) -> None:
-    from mmbd import export
+    from mmbd.formats import export
 
     suffix = place.suffix.lower()
     if suffix == ".safetensors":
@@ -229,7 +230,7 @@ def _write(place: Path, repaired: Classifier, loaded: Loaded, force: bool) -> No
     else:
         import torch
 
-        from mmbd.writing import whole
+        from mmbd.base.writing import whole
 
         with whole(place, force=force) as file:
             torch.save(export.plain(repaired), file)

@@ -66,8 +66,8 @@ class Loading:
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise Usage(f"--bounds {low:g} {high:g}: expected the lower one first, such as 0 1")
 
-        from mmbd.load import read_class_names
-        from mmbd.load.architecture import parse_arguments
+        from mmbd.formats.load import read_class_names
+        from mmbd.formats.networks.architecture import parse_arguments
 
         arguments = parse_arguments(self.arch_arg or ())
         device_here(self.device)

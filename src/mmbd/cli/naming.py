@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmbd.render.text import clean_text
+from mmbd.base.text import clean_text
 
 FILE = re.compile(r"<dt>file</dt><dd[^>]*><bdi>([^<]*)</bdi>")  # in a page
 LONGEST = 200  # bytes, so that there is room for a suffix

@@ -89,7 +89,7 @@ def level_between(level: float) -> None:
 
 def device_here(device: str) -> None:
     """Check that a device can be used; Usage where it cannot."""
-    from mmbd.devices import usable
+    from mmbd.base.devices import usable
 
     try:
         usable(device)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmbd import streams
-from mmbd.cli import naming, places
+from mmbd.base.text import clean_text
+from mmbd.cli import naming, places, streams
 from mmbd.cli.options import Usage
-from mmbd.render.text import clean_text
 
 if TYPE_CHECKING:
-    from mmbd.report import Report
+    from mmbd.results.report import Report
 
 SARIF = (".sarif", ".json")
 
@@ -40,7 +39,7 @@ class Outputs:
     def write_all(self, reports: Sequence[Report]) -> bool:
         """Write what is about all models."""
         from mmbd.render.sarif import sarif
-        from mmbd.report import write
+        from mmbd.results.report import write
 
         file = self.sarif
         return file is None or _attempt(file, lambda: write(file, sarif(reports) + "\n"))

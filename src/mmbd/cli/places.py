@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mmbd.base.errors import Failed
+from mmbd.base.text import clean_text
 from mmbd.cli.options import Usage
-from mmbd.errors import Failed
-from mmbd.render.text import clean_text
 
 
 def file(

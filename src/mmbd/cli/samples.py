@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmbd import gate
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
+from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.data import Dataset
-    from mmbd.domain import Domain
-    from mmbd.load import Loaded
+    from mmbd.data.read import Dataset
+    from mmbd.formats.load import Loaded
+    from mmbd.model.domain import Domain
 
 
 def read(path: Path, loaded: Loaded) -> Dataset:
@@ -20,7 +20,8 @@ def read(path: Path, loaded: Loaded) -> Dataset:
     Raises:
         Failed: nothing there, broken, or of other classes.
     """
-    from mmbd import data, fixing
+    from mmbd.data import read as data
+    from mmbd.workflows import repair as fixing
 
     try:
         samples = data.load(path, **_shape(loaded.classifier.domain))
@@ -35,7 +36,7 @@ def read(path: Path, loaded: Loaded) -> Dataset:
 
 def _shape(domain: Domain) -> dict[str, Any]:
     """Options of `data.load` for inputs of this domain."""
-    from mmbd.points import Points
+    from mmbd.model.points import Points
 
     if isinstance(domain, Points):
         return {"points": domain.shape[-1]}

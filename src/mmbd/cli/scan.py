@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd import gate, streams
+from mmbd.cli import streams
 from mmbd.cli.loading import UNSAID, Loading
 from mmbd.cli.options import Plain, Usage, at_least, level_between
 from mmbd.cli.outputs import plan
-from mmbd.progress import watching
+from mmbd.cli.progress import watching
+from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.report import Report
+    from mmbd.results.report import Report
 
 
 def scan(

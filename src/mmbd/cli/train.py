@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd import streams
-from mmbd.cli import places
+from mmbd.base.text import clean_text
+from mmbd.cli import places, streams
 from mmbd.cli.options import Numbers, Plain, Usage, numbers, shape
-from mmbd.render.text import clean_text
 
 if TYPE_CHECKING:
     from mmbd.zoo.job import Job
@@ -93,7 +92,7 @@ def train(
         device: Where to train.
         force: Overwrite a model of that name.
     """
-    from mmbd.load.architecture import parse_arguments
+    from mmbd.formats.networks.architecture import parse_arguments
     from mmbd.zoo import plan
 
     if (data is None) != (test is None):
@@ -149,9 +148,9 @@ def train(
 
 
 def _train(job: Job, folder: Path, root: Path) -> dict[str, Any]:
-    from mmbd.devices import usable
-    from mmbd.errors import Failed
-    from mmbd.zoo.training import make
+    from mmbd.base.devices import usable
+    from mmbd.base.errors import Failed
+    from mmbd.zoo.train_one import make
 
     usable(job.device)
     places.folder("--out", folder)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from mmbd import gate, reading, streams
-from mmbd.cli import places
+from mmbd.base import reading
+from mmbd.cli import places, streams
 from mmbd.cli.options import Usage
+from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
     from mmbd.zoo import Zoo
@@ -93,7 +94,7 @@ def list_(path: Path, /, *, quiet: bool = False) -> int:
 
 def model_line(progress: Progress) -> str:
     """One line about a model that has just been made, or could not be."""
-    from mmbd.render.text import seconds
+    from mmbd.base.text import seconds
 
     place = f"[{progress.done}/{progress.total}] {_shown(progress.name)}"
     if progress.card is None:
@@ -104,7 +105,7 @@ def model_line(progress: Progress) -> str:
 
 def figures(card: Mapping[str, Any]) -> str:
     """Accuracy, success rate of the attack, and seconds of a model."""
-    from mmbd.render.text import seconds
+    from mmbd.base.text import seconds
 
     asr = "" if card["asr"] is None else f"  ASR {card['asr']:.1%}"
     return f"ACC {card['accuracy']:.1%}{asr}  {seconds(card['seconds'])}"
@@ -135,6 +136,6 @@ def table(listed: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _shown(value: str, limit: int = 80) -> str:
-    from mmbd.render.text import clean_text
+    from mmbd.base.text import clean_text
 
     return clean_text(value, limit)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mmbd.classifier import Classifier
+from mmbd.model.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmbd.classifier import Classifier
 from mmbd.detectors.detector import Detection
+from mmbd.detectors.mm_bd.scan import scan
+from mmbd.model.classifier import Classifier
 from mmbd.null.joint import evidence
-from mmbd.scanning import scan
 
 
 def margins(classifier: Classifier, *, level: float = 0.05, seed: int = 0, **options: Any) -> Detection:

@@ -11,10 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mmbd.classifier import Classifier
-from mmbd.load import Loaded
+from mmbd.formats.load import Loaded
 from mmbd.mitigators.automatic import automatic
-from mmbd.mitigators.bounded import same_weights
 from mmbd.mitigators.bounds import paper, script
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.distillation import distillation
@@ -24,6 +22,8 @@ from mmbd.mitigators.margin_clipping import margin_clipping
 from mmbd.mitigators.mitigator import Mitigation, Mitigator, NotMitigated, Progress, Record, Samples, prepare
 from mmbd.mitigators.tuned import tuned
 from mmbd.mitigators.unlearning import unlearning
+from mmbd.model.bounded import same_weights
+from mmbd.model.classifier import Classifier
 
 MITIGATORS: dict[str, Any] = {
     "auto": automatic,

@@ -18,14 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
-from mmbd.mitigators import universal
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.learner import Layers
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples
 from mmbd.mitigators.tuned import tuned
-from mmbd.mitigators.universal import Universal
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
+from mmbd.search import universal
+from mmbd.search.universal import Universal
 
 # The share of samples that a perturbation which still works takes to its class. Where hardening
 # undid what bounds had left (of a chessboard), an added one still took 91 %; where bounds had

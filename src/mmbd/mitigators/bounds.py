@@ -13,10 +13,10 @@ import time
 
 import torch
 
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
 from mmbd.mitigators.learner import Curves, Layers, Learner
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Record, Samples
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
 
 
 def paper(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mmbd.classifier import Classifier
 from mmbd.mitigators.fine_pruning import fine_pruning
 from mmbd.mitigators.mitigator import Mitigation, Mitigator, Progress, Samples
+from mmbd.model.classifier import Classifier
 
 
 def bounds_then_pruning(

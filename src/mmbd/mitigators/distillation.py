@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd.classifier import Classifier
-from mmbd.mitigators import taps
 from mmbd.mitigators.fine_tuning import counted, steps, tune
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples, done, duplicate
-from mmbd.mitigators.taps import Tap, Watch
+from mmbd.model import activations as taps
+from mmbd.model.activations import Tap, Watch
+from mmbd.model.classifier import Classifier
 
 
 def distillation(

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
-from mmbd.mitigators import learner, taps
-from mmbd.mitigators.bounded import Bounded, Limit
+from mmbd.mitigators import learner
 from mmbd.mitigators.fine_tuning import counted, steps, tune
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples, answers, done, duplicate
-from mmbd.mitigators.taps import Tap, Watch
+from mmbd.model import activations as taps
+from mmbd.model.activations import Tap, Watch
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
 
 UNLIMITED = torch.finfo(torch.float32).max
 

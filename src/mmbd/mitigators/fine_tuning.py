@@ -15,9 +15,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from mmbd.classifier import Classifier
 from mmbd.mitigators.mitigator import NotMitigated, Progress, trainable
-from mmbd.train import Recipe, fit
+from mmbd.model.classifier import Classifier
+from mmbd.training.loop import Recipe, fit
 
 HOLE = 3  # pixels: the side of the square that cutout blackens, as NAD's program has it
 

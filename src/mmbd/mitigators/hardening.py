@@ -16,8 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
 from mmbd.mitigators.learner import Curves
 from mmbd.mitigators.mitigator import (
     Mitigation,
@@ -32,7 +30,9 @@ from mmbd.mitigators.mitigator import (
     furthest,
     trainable,
 )
-from mmbd.mitigators.universal import Pursuit
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
+from mmbd.search.universal import Pursuit
 
 SHIFT = 2 / 32  # of an image's side
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmbd.classifier import Classifier
-from mmbd.mitigators import taps
-from mmbd.mitigators.bounded import Bounded, Limit, limiting
 from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Record, Samples, done, duplicate
-from mmbd.mitigators.taps import Tap, Watch
+from mmbd.model import activations as taps
+from mmbd.model.activations import Tap, Watch
+from mmbd.model.bounded import Bounded, Limit, limiting
+from mmbd.model.classifier import Classifier
 
 Layers = str | Sequence[str]
 

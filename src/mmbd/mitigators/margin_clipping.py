@@ -13,13 +13,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mmbd import pool
-from mmbd.ascent import FAST
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
-from mmbd.mitigators.bounded import limiting
 from mmbd.mitigators.learner import Curves, Layers, Learner
 from mmbd.mitigators.mitigator import Mitigation, Progress, Record, Samples
+from mmbd.model.bounded import limiting
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
+from mmbd.search import pool
+from mmbd.search.ascent import FAST
 
 
 def margin_clipping(

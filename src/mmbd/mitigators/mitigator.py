@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd.classifier import Classifier
-from mmbd.train import scaled
+from mmbd.model.classifier import Classifier
+from mmbd.training.loop import scaled
 
 Progress = Callable[[int, int], None]  # steps done, steps expected
 FEWEST = 2  # samples of every class

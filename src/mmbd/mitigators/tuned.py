@@ -15,12 +15,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
-from mmbd.mitigators import universal
-from mmbd.mitigators.bounded import limiting
 from mmbd.mitigators.learner import Curves, Layers, Learner, activations, quantiles
 from mmbd.mitigators.mitigator import Mitigation, Progress, Record, Samples, batches, disagreement, furthest
+from mmbd.model.bounded import limiting
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
+from mmbd.search import universal
 
 # Where the accuracy is too low all bounds rise by 10 % at a time, to 20 times what was tuned.
 RISE, LOWEST, STEP = 0.5, -5.0, 0.2

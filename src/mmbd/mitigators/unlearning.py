@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from mmbd.attacks.poison import Trigger
-from mmbd.classifier import Classifier
-from mmbd.domain import generator_for
 from mmbd.mitigators.fine_tuning import counted, steps, tune
 from mmbd.mitigators.mitigator import Mitigation, Progress, Samples, answers, done, duplicate
-from mmbd.train import scaled
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import generator_for
+from mmbd.training.loop import scaled
 
 STEPS = 40  # one epoch of 5000 samples in batches of 128
 

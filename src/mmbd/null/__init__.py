@@ -16,7 +16,7 @@ from mmbd.null.joint import joint
 from mmbd.null.paper import authors, paper
 from mmbd.null.population import STUCK, population, stuck
 from mmbd.null.reference import References
-from mmbd.report import PValue, Verdict
+from mmbd.results.report import PValue, Verdict
 
 __all__ = ["MIN_CLASSES", "NAMES", "Gains", "Judgement", "Margins", "References", "judge"]
 

@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbd.report import PValue
+from mmbd.results.report import PValue
 
 Array = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """A p-value from two kinds of evidence at once: how high a class's margin goes, and how easily.
 
 A backdoor's target class has the largest margin somewhere in the domain, and it is the class that
-one faint and one sparse change reach from everywhere (`mmbd.universal`). In a clean network these
+one faint and one sparse change reach from everywhere (`search.universal_data_free`). In a clean network these
 seldom point at the same class by as much. The evidence of a class is its maximum margin times its
 universal gain; how far the largest stands out is compared with a population of clean networks, as
 for the margins alone (`population`). The table ships as `joint.json`; how it was made and how it
@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from mmbd.null.population import Population, population, shipped
-from mmbd.report import PValue
+from mmbd.results.report import PValue
 
 
 def evidence(statistics: Mapping[int, float], gains: Mapping[int, float]) -> dict[int, float]:

@@ -13,7 +13,7 @@ import math
 import warnings
 from collections.abc import Sequence
 
-from mmbd.report import PValue
+from mmbd.results.report import PValue
 
 
 def paper(statistics: Sequence[float]) -> PValue:

@@ -22,7 +22,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from mmbd.report import PValue
+from mmbd.results.report import PValue
 
 # Below this many classes, the third largest statistic is too low in the order to compare with.
 MASKING_CLASSES = 8

@@ -19,9 +19,9 @@ from functools import cached_property
 
 import numpy as np
 
-from mmbd.errors import Failed
+from mmbd.base.errors import Failed
 from mmbd.null.bootstrap import MIN_CLASSES
-from mmbd.report import PValue, Report
+from mmbd.results.report import PValue, Report
 
 FEWEST = 3  # references, for a standard deviation
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from mmbd.evaluate.metrics import PARTIAL, Rate
-from mmbd.evaluate.tables import Figures
+from mmbd.base.text import clean_text
+from mmbd.evaluation.metrics import PARTIAL, Rate
+from mmbd.evaluation.tables import Figures
 from mmbd.render.plots import grid, name_width
 from mmbd.render.svg import Scale, diamond, element, line, path, plot, text
-from mmbd.render.text import clean_text
 
 SERIES = 8
 BAR_HEIGHT, BAR_GAP, PART_GAP = 12, 4, 14

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 from rich.cells import cell_len
 
+from mmbd.base.text import clean_text, probability
 from mmbd.render import words
 from mmbd.render.svg import Scale, apart, circle, diamond, element, line, path, plot, spread, text
-from mmbd.render.text import clean_text, probability
-from mmbd.report import PValue, Report
+from mmbd.results.report import PValue, Report
 
 Draw = Callable[[Report, int], Markup]
 

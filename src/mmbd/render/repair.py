@@ -5,12 +5,12 @@ The words claim no more than was measured.
 
 from __future__ import annotations
 
-from mmbd.fixing import Repair
+from mmbd.base.text import clean_text, seconds
 from mmbd.mitigators import Record
 from mmbd.mitigators.automatic import still_working
 from mmbd.render import words
-from mmbd.render.text import clean_text, seconds
-from mmbd.report import Report
+from mmbd.results.report import Report
+from mmbd.workflows.repair import Repair
 
 UNLIMITED = 1e30  # a bound that stands for none
 SHOWN = 5

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from mmbd.base.text import clean_text
 from mmbd.render import words
-from mmbd.render.text import clean_text
-from mmbd.report import Report
+from mmbd.results.report import Report
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RULES: list[dict[str, Any]] = [

@@ -6,9 +6,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from mmbd.base.text import brief, clean_text, probability
 from mmbd.render import words
-from mmbd.render.text import brief, clean_text, probability
-from mmbd.report import Report
+from mmbd.results.report import Report
 
 STYLES = {"backdoored": "bold red", "clean": "bold green", "not evaluable": "bold yellow"}
 SHOWN = 10

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
-from mmbd.render.text import brief, clean_text, count, number, probability, seconds, size
-from mmbd.report import Model, PValue, Report
+from mmbd.base.text import brief, clean_text, count, number, probability, seconds, size
+from mmbd.results.report import Model, PValue, Report
 
 # Each null by its short name: how it is called, and what it compares the model with.
 NULLS = {

@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mmbd import reading
-from mmbd.errors import Failed
-from mmbd.load.text import shown
-from mmbd.reading import MAX_CLASSES, brief
-from mmbd.report import write as write_text
+from mmbd.base import reading
+from mmbd.base.errors import Failed
+from mmbd.base.reading import MAX_CLASSES, brief
+from mmbd.base.text import clean_text
+from mmbd.results.report import write as write_text
 
 VERSION = 1
 ENOUGH = 0.8  # attacks below this success rate are neither hits nor misses (paper, section 6.1)
@@ -64,7 +64,7 @@ def read(file: Path) -> dict[str, Any]:
         return _checked(reading.json_value(file, finite=True), file.stem)
     except (Failed, OSError) as error:
         said = str(error).removeprefix(f"{reading.named(file)}: ")
-        raise Failed(f"{shown(file.name)}: the card cannot be read: {said}") from error
+        raise Failed(f"{clean_text(file.name)}: the card cannot be read: {said}") from error
 
 
 def _checked(card: Any, stem: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from mmbd import attacks, train
+from mmbd import attacks
+from mmbd.training import loop as train
 
 T = TypeVar("T")
 

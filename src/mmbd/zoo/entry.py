@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mmbd.classifier import Classifier
+from mmbd.model.classifier import Classifier
 
 Label = Literal["clean", "backdoored"]
 

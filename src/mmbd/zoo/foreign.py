@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from mmbd import reading
-from mmbd.classifier import Classifier
-from mmbd.errors import Failed
-from mmbd.load import files
-from mmbd.load.checkpoints import contents
-from mmbd.load.text import shown
-from mmbd.reading import MAX_CLASSES, brief
+from mmbd.base import reading
+from mmbd.base.errors import Failed
+from mmbd.base.reading import MAX_CLASSES, brief
+from mmbd.base.text import clean_text
+from mmbd.formats import files
+from mmbd.formats.checkpoints import contents
+from mmbd.model.classifier import Classifier
 from mmbd.zoo.entry import Entry, Label, Zoo
 
 RESULT = "attack_result.pt"
@@ -96,9 +96,9 @@ def _result(file: Path, name: str, device: str, loading: Mapping[str, Any]) -> E
         name,
         "backdoored",
         partial(_open, file, device, {**known, **loading}),
-        attack=shown(attack),
+        attack=clean_text(attack),
         targets=targets,
-        group=shown(f"{data} {network}"),
+        group=clean_text(f"{data} {network}"),
     )
 
 
@@ -169,7 +169,7 @@ def _trojai(folder: Path, device: str, loading: Mapping[str, Any]) -> Entry:
         partial(_open, model, device, loading),
         attack="clean" if label == "clean" else "trojai",
         targets=targets,
-        group=shown(_word(config.get("model_architecture"))),
+        group=clean_text(_word(config.get("model_architecture"))),
     )
 
 
@@ -246,7 +246,7 @@ def _row(
     if words and label == "clean":
         raise Failed(f"line {line}: a clean model with a target")
     if not file.exists():
-        raise Failed(f"line {line}: there is no file {shown(str(file), 200)}")
+        raise Failed(f"line {line}: there is no file {clean_text(str(file), 200)}")
     attack = row.get("attack") or ("clean" if label == "clean" else "unknown")
     seed, targets = (row.get("seed") or "").strip(), tuple(map(int, words))
     if seed and not _is_number(seed):
@@ -265,7 +265,7 @@ def _row(
 def _label(said: str) -> Label:
     label = LABELS.get(said.strip().lower().removesuffix(".0"))
     if label is None:
-        raise Failed(f"the label {shown(said)!r} is none of clean, backdoored, 0 and 1")
+        raise Failed(f"the label {clean_text(said)!r} is none of clean, backdoored, 0 and 1")
     return label
 
 
@@ -288,7 +288,7 @@ def _relative(folder: Path, root: Path) -> str:
 
 
 def _open(file: Path, device: str, loading: Mapping[str, Any], targets: Iterable[int] = ()) -> Classifier:
-    from mmbd.load import load
+    from mmbd.formats.load import load
 
     classifier = load(file, device=device, **loading).classifier
     for target in targets:

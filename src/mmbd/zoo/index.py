@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmbd import reading
-from mmbd.errors import Failed
-from mmbd.load.text import shown
-from mmbd.reading import brief
-from mmbd.report import write as write_text
+from mmbd.base import reading
+from mmbd.base.errors import Failed
+from mmbd.base.reading import brief
+from mmbd.base.text import clean_text
+from mmbd.results.report import write as write_text
 
 NAME = "zoo.json"
 VERSION = 1
@@ -49,4 +49,4 @@ def failed(folder: Path) -> dict[str, str]:
 
 
 def _reason(said: object) -> str:
-    return shown(said, 1000) if isinstance(said, str) else brief(said)
+    return clean_text(said, 1000) if isinstance(said, str) else brief(said)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mmbd import train
+from mmbd.training import loop as train
 
 CLEAN = "clean"
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mmbd import train
-from mmbd.devices import usable
-from mmbd.errors import Failed
-from mmbd.workers import run
-from mmbd.writing import clear
-from mmbd.zoo import cards, index, training
+from mmbd.base.devices import usable
+from mmbd.base.errors import Failed
+from mmbd.base.workers import run
+from mmbd.base.writing import clear
+from mmbd.training import loop as train
+from mmbd.zoo import cards, index
+from mmbd.zoo import train_one as training
 from mmbd.zoo.job import ArchPlan, DataPlan, Job
 
 

@@ -27,8 +27,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmbd import attacks, nets, reading
-from mmbd.errors import Failed
+from mmbd import attacks, nets
+from mmbd.base import reading
+from mmbd.base.errors import Failed
 from mmbd.zoo import check
 from mmbd.zoo.job import CLEAN, ArchPlan, AttackPlan, DataPlan, Job
 from mmbd.zoo.presets import PRESETS, Preset

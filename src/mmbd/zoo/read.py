@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmbd import reading
-from mmbd.classifier import Classifier
-from mmbd.devices import usable
-from mmbd.errors import Failed
+from mmbd.base import reading
+from mmbd.base.devices import usable
+from mmbd.base.errors import Failed
+from mmbd.model.classifier import Classifier
 from mmbd.zoo import cards, foreign, index
 from mmbd.zoo.entry import Entry, Zoo
 
@@ -122,7 +122,7 @@ def _entry(folder: Path, card: Mapping[str, Any], mark: str | None, device: str)
 
 
 def _open(file: Path, sha256: str, device: str) -> Classifier:
-    from mmbd.load import load
+    from mmbd.formats.load import load
 
     loaded = load(file, device=device)
     if loaded.model.sha256 != sha256:

@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmbd import attacks, data, matching
-from mmbd.data import Dataset
-from mmbd.domain import generator_for
-from mmbd.errors import Failed
-from mmbd.load.text import listed
-from mmbd.reading import brief, named
+from mmbd import attacks
+from mmbd.base.errors import Failed
+from mmbd.base.reading import brief, named
+from mmbd.base.text import listed
+from mmbd.data import matching
+from mmbd.data import read as data
+from mmbd.data.read import Dataset
+from mmbd.model.domain import generator_for
 from mmbd.zoo import check
 from mmbd.zoo.job import AttackPlan, DataPlan, Job
 
@@ -157,7 +159,7 @@ def _split(plan: DataPlan, root: Path, text: str, split: str | None, *, seed: in
         count = text.removeprefix(GENERATED)
         if not count.isdecimal() or len(count) > DIGITS:
             raise ValueError(f"{brief(text)}: expected {GENERATED} and how many clouds a class")
-        from mmbd import clouds
+        from mmbd.data import generated as clouds
 
         return clouds.generate(int(count), points=plan.points, seed=seed)
     path = root / text

@@ -16,7 +16,7 @@ from hostile.test_names import BOMBS
 from hostile.test_numpy_numbers import ODD_ARRAYS
 from hostile.test_numpy_numbers import REFUSED as NUMBERS
 from hostile.test_sizes import EXPLOSIONS, LIES
-from mmbd.load.allowed import CALLS
+from mmbd.formats.pickles.allowed import CALLS
 
 HUGE = 1 << 63
 # What is given to every call that is allowed.

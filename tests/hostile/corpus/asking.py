@@ -16,8 +16,8 @@ from hostile.corpus.case import Case
 from hostile.corpus.steps import has_step, steers
 from hostile.corpus.watching import watching
 from hostile.limits import Cost, measured
-from mmbd import gate
 from mmbd.cli import main
+from mmbd.workflows import scan_file as gate
 
 SECONDS = 20.0  # of processor time; most take some hundredths
 OUTPUTS = "reports"

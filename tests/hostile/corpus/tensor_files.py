@@ -9,7 +9,7 @@ from hostile.corpus import valid
 from hostile.corpus.case import EITHER, FAILED, REFUSED, Case, several
 from hostile.handmade import WEIGHT
 from hostile.test_metadata import entry, header
-from mmbd.load.tensor_file import DTYPES, PACKED
+from mmbd.formats.tensor_file import DTYPES, PACKED
 
 KIND = "safetensors"
 WORDS = "\x1b]0;owned\x07\u202e\u2066\r\n\x9b31m\u200b\ue000"

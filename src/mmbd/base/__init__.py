@@ -1,0 +1,1 @@
+"""What knows nothing of models: errors, text, files, schemas, workers and the machine."""

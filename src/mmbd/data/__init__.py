@@ -1,0 +1,1 @@
+"""Labelled samples: read from files of strangers, or made up."""

@@ -1,0 +1,1 @@
+"""MM-BD: maximum margins, compared with a null (paper, section 5)."""

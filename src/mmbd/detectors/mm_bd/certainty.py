@@ -1,0 +1,81 @@
+"""Whether a judgement may stand, and what to bear in mind about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmbd.base.text import clean_text
+from mmbd.detectors.describing import mishaps
+from mmbd.detectors.mm_bd.search import Searched
+from mmbd.null import Judgement
+
+# Nulls that compare a model with nothing but itself.
+ALONE = ("bootstrap", "paper", "authors")
+BLIND_SPOTS = (
+    "An all-to-all attack, in which every class is a target, needs reference models to be seen.",
+    "A trainer who knew this test and fought it can pass it.",
+    "A backdoor that seldom works (attack success rate below about 80 %) may not stand out.",
+    "Strong class imbalance in training can make a clean model's largest class stand out.",
+    "A clean model that fits its training data poorly (below about 90 %) is flagged more often.",
+)
+
+NO_IMAGES = (
+    "The inputs are no images, of which the tables of clean classifiers are: without reference "
+    "models the model's own statistics judge it, and with ten classes they find little."
+)
+
+
+def certain(judged: Judgement, found: Sequence[Searched], names: Sequence[str]) -> Judgement:
+    """The judgement, or none where what was searched does not bear it out."""
+    reason = next((one.no_verdict for one in found if one.no_verdict is not None), None)
+    if reason is None and judged.verdict == "clean":
+        left = sorted({label for one in found for label in one.unsearched})
+        if left:
+            reason = (
+                f"{len(left)} of {len(names)} classes could not be searched "
+                f"({_listed(left, names)}): no "
+                "start has a gradient there, so nothing is known of them. Try more --restarts"
+            )
+        elif unjudged := _unjudged(judged, found, len(names)):
+            reason = (
+                f"the {judged.null} null had no number of {len(unjudged)} of {len(names)} classes "
+                f"({_listed(unjudged, names)}), so nothing is known of them. Try another --null "
+                "or --seed"
+            )
+    if reason is None:
+        return judged
+    return replace(judged, verdict="not evaluable", reason=reason, targets=())
+
+
+def _unjudged(judged: Judgement, found: Sequence[Searched], classes: int) -> list[int]:
+    """Classes that the null which decides was not told of, though inputs move them."""
+    still = {label for one in found for label in one.reached.fixed}
+    return [label for label in range(classes) if label not in judged.evidence.keys() | still]
+
+
+def _listed(labels: Sequence[int], names: Sequence[str]) -> str:
+    """The first five classes by number and name, and how many more there are."""
+    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+    return ", ".join(_named(label, names) for label in labels[:5]) + more
+
+
+def _named(label: int, names: Sequence[str]) -> str:
+    return str(label) if names[label] == str(label) else f"{label} {clean_text(names[label])!r}"
+
+
+def caveats(shown: Searched, judged: Judgement, *, images: bool) -> tuple[str, ...]:
+    references = judged.null == "reference"
+    own = () if images or references else (NO_IMAGES,)
+    return (*mishaps(shown), *_weakness(judged), *BLIND_SPOTS[references:], *own)
+
+
+def _weakness(judged: Judgement) -> tuple[str, ...]:
+    """How little a null sees that knows this model alone, where it says "clean"."""
+    if judged.verdict != "clean" or judged.null not in ALONE:
+        return ()
+    return (
+        f"The {judged.null} null knows nothing but this model's own "
+        f"{len(judged.evidence)} classes: with ten, only a target many times above the others "
+        "is found by it. That nothing was found says little.",
+    )

@@ -1,0 +1,1 @@
+"""Files to classifiers and back; nothing in a file is ever run."""

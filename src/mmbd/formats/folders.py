@@ -1,0 +1,70 @@
+"""Which file of a folder holds the weights: the one that the hubs' names say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+
+from mmbd.base.errors import Failed
+from mmbd.base.text import clean_text, listed
+from mmbd.formats import identify as formats
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th")
+
+# Names that hubs give to what is not a classifier's weights for PyTorch, and what to do then.
+OTHERS: dict[str, str] = {
+    "adapter_model.safetensors": (
+        "an adapter (PEFT), which is only a part of a model: merge it into its base model, save "
+        "the weights of that, and scan them"
+    ),
+    "tf_model.h5": f"weights for TensorFlow. {formats.KERAS}",
+    "flax_model.msgpack": (
+        "weights for Flax: save them for PyTorch or as safetensors, with the names that the "
+        "network has in PyTorch, and scan that"
+    ),
+}
+OTHERS["adapter_model.bin"] = OTHERS["adapter_model.safetensors"]
+
+
+def weights_in(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """The one weights file of a folder, and notes on the choice.
+
+    Where both of the hubs' names are there, safetensors: that is what the hubs' own loaders take.
+
+    Raises:
+        Failed: none of them, or several files; the message says which and what to name.
+        Refused: a program.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries)
+    if "saved_model.pb" in names:
+        raise formats.refusal(formats.SAVED_MODEL)
+    found = [name for name in WEIGHTS if name in names]
+    if found:
+        notes = [f"the folder's weights file is {found[0]}"]
+        notes += [
+            f"{name} beside it was left alone: scan it by its own name if it is what gets used"
+            for name in found[1:]
+        ]
+        return folder / found[0], tuple(notes)
+    expected = f"expected a folder with {' or '.join(WEIGHTS)}"
+    if shards := [name for name in INDICES if name in names]:
+        raise Failed(
+            f"{expected}, found weights split over several files ({shards[0]}): load and save them "
+            "as one file, and scan that"
+        )
+    models = [name for name in names if name.lower().endswith(SUFFIXES) and name not in OTHERS]
+    place = clean_text(str(folder), 200)
+    if len(models) > 1:
+        suffix = PurePath(models[0]).suffix
+        raise Failed(
+            f"{expected}, found {len(models)} other files that may hold a model "
+            f"({listed(models)}): name them, for example `mmbd scan -- {place}/*{clean_text(suffix)}`"
+        )
+    if models:
+        raise Failed(f"{expected}, found {listed(models)}: name that file, in {place}")
+    if known := [name for name in OTHERS if name in names]:
+        raise Failed(f"{expected}, found {known[0]}, {OTHERS[known[0]]}")
+    raise Failed(f"{expected}, found {listed(names) or 'an empty folder'}: name a file instead")

@@ -1,0 +1,150 @@
+"""A model file, or a folder with one, -> a Classifier. Nothing in the file is ever executed.
+
+The file is opened once and read once into memory (up to `max_bytes`); the digest, the format and
+the tensors all come from those bytes. A pickle has to pass an allow list before torch sees it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.base.text import clean_text
+from mmbd.formats.class_names import read_class_names
+from mmbd.formats.files import MAX_BYTES
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from mmbd.formats.spec import Spec
+    from mmbd.model.classifier import Classifier
+    from mmbd.model.domain import Bound
+    from mmbd.results.report import Model
+
+__all__ = ["Loaded", "load", "read_class_names"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A classifier, what is known about its file, and what had to be done to read it.
+
+    `notes` are sentences such as "unwrapped envelope 'net'"; they quote untrusted names, escaped.
+    `arch` and `arguments` are what the network was built by, from the file or given.
+
+    `claimed` names what is known by the file's own words alone, `doubts` are those among them that
+    may not choose a verdict, and `bare` is the network without the bounds on activations that the
+    file describes, where it describes any: a scan judges both.
+    """
+
+    classifier: Classifier
+    model: Model
+    notes: tuple[str, ...]
+    arch: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    claimed: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    bare: Classifier | None = None
+
+    @property
+    def spec(self) -> Spec:
+        """What a file of this classifier says of itself; ValueError where there are no words."""
+        from mmbd.formats.spec import Spec
+
+        return Spec.of(self.classifier, self.arch, self.arguments)
+
+
+def load(
+    path: str | Path,
+    *,
+    arch: str | Callable[..., nn.Module] | None = None,
+    arch_args: Mapping[str, Any] | None = None,
+    input_shape: Sequence[int] | None = None,
+    bounds: tuple[Bound, Bound] | None = None,
+    mean: Bound | None = None,
+    std: Bound | None = None,
+    class_names: Sequence[str] | None = None,
+    device: torch.device | str = "cpu",
+    classes: int | None = None,
+    entry: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    output: int | str | None = None,
+    ends_in: str | None = None,
+    as_claimed: bool = False,
+) -> Loaded:
+    """Load a classifier from safetensors or a torch state dict.
+
+    A file that `mmbd` wrote says itself what it is; arguments given here take precedence over
+    that. Any other file needs `arch` and `input_shape`, and `mean` and `std` if it has them. Where
+    `arch` or `input_shape` are given and the rest comes from the file, a scan says at most that the
+    verdict is open, unless the file is taken at its word.
+
+    Args:
+        path: the file, or a folder with one `model.safetensors` or `pytorch_model.bin`.
+        arch: a built-in architecture, `package.module:factory`, `path/to/file.py:factory`, or
+            the factory itself: a function or class that returns an `nn.Module`.
+        arch_args: keyword arguments for it. A factory of one's own gets these; beside them only
+            `classes` as its argument classes, num_classes or n_classes, if it has one, and
+            `input_shape` as its argument of that name, if that has no default.
+        input_shape: the shape of one input, for example (3, 32, 32).
+        bounds: the lowest and the highest valid input, (0, 1) by default.
+        mean: as for `Classifier`.
+        std: as for `Classifier`.
+        class_names: one name a class.
+        device: where the classifier shall run.
+        classes: the number of classes; a built-in architecture finds it in the weights otherwise.
+        entry: which weights to take where a checkpoint holds several: the way to a state dict, such
+            as "ema" or "model/ema", or the prefix of names in one, such as "ema_model", or both.
+        max_bytes: refuse to read larger files; loading takes about twice their memory.
+        output: as for `Classifier`.
+        ends_in: as for `Classifier`.
+        as_claimed: take the file at its word: unusual claims are not doubted, and bounds on
+            activations that it describes belong to the network.
+
+    Raises:
+        Refused: the file would have to be executed to be read, or is no format for weights.
+        Failed: nothing there, broken, the weights do not fit the architecture or the inputs, or the
+            device cannot be used.
+        NotEvaluable: the network's outputs are not logits.
+    """
+    from mmbd.base.devices import usable
+    from mmbd.formats.loading import Request, load_request
+
+    try:
+        place = usable(device)
+    except ValueError as error:
+        raise Failed(f"{clean_text(str(path), 400)}: {error}") from error
+    request = Request(
+        arch=arch,
+        arch_args=dict(arch_args or {}),
+        input_shape=None if input_shape is None else tuple(input_shape),
+        bounds=bounds,
+        mean=mean,
+        std=std,
+        class_names=None if class_names is None else tuple(class_names),
+        device=place,
+        classes=classes,
+        entry=entry,
+        output=output,
+        ends_in=ends_in,
+        as_claimed=as_claimed,
+    )
+    try:
+        return load_request(Path(path), request, max_bytes)
+    except (Refused, Failed, NotEvaluable) as error:
+        raise type(error)(f"{clean_text(str(path), 400)}: {error}") from error
+
+
+class _Package(ModuleType):
+    """`mmbd.load` is this package as soon as any part of it is imported, and must stay callable."""
+
+    def __call__(self, path: str | Path, **arguments: Any) -> Loaded:
+        return load(path, **arguments)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,159 @@
+"""The steps of `mmbd.load`: read, find the state dict, build the network, fill it, wrap it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.base.text import clean_text, listed
+from mmbd.formats import activation_bounds as limits
+from mmbd.formats import files
+from mmbd.formats.advice import WORDS
+from mmbd.formats.checkpoints import contents
+from mmbd.formats.load import Loaded
+from mmbd.formats.networks import architecture, claims, envelopes
+from mmbd.formats.networks.network import network_for
+from mmbd.formats.spec import Spec
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Bound
+from mmbd.model.points import domain_for
+from mmbd.results.report import Model
+
+DESCRIBE = (
+    "Give them as the network takes them: --input, --bounds, --mean, --std, --class-names (in "
+    "Python input_shape=, bounds=, mean=, std=, class_names=)"
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user said, each None where nothing was said; see `mmbd.load.load`."""
+
+    arch: str | Callable[..., nn.Module] | None
+    arch_args: dict[str, Any]
+    input_shape: tuple[int, ...] | None
+    bounds: tuple[Bound, Bound] | None
+    mean: Bound | None
+    std: Bound | None
+    class_names: Sequence[str] | None
+    device: torch.device | str
+    classes: int | None
+    entry: str | None
+    output: int | str | None = None
+    ends_in: str | None = None
+    as_claimed: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str])  # the file's, not the user's
+
+
+def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
+    """`mmbd.load.load`, with its arguments in a `Request`."""
+    file = files.read(path, max_bytes)
+    held, size = contents(file.data, file.kind), len(file.data)
+    file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
+    request = replace(request, aliases=held.aliases)
+    spec = None if held.metadata is None else _spec(held.metadata)
+    bounds, value = limits.split(held.value)
+    found = envelopes.candidates(value, request.entry)
+    built = network_for(found, request, spec)
+    network, name, notes = built.module, built.name, built.notes
+    shape = request.input_shape or (spec.input_shape if spec else None)
+    if shape is None:
+        raise Failed("the file does not say what inputs it takes: give --input, such as 3x32x32")
+    if request.input_shape is None:  # the file's choice, not the user's
+        architecture.check_activations(network, shape, name)
+    notes = (*file.notes, *held.notes, *notes, *_overridden(request, spec))
+    bare = classifier = _classifier(network, shape, request, spec)
+    described = spec.limits if spec else ()
+    classifier = limits.restored(classifier, described, bounds)
+    if described:
+        notes = (*notes, f"activations with bounds: {listed(entry.name for entry in described)}")
+    if request.classes not in (None, classifier.classes):
+        raise Failed(
+            f"{name} has {classifier.classes} classes, not {request.classes}: leave --classes out, "
+            "or give the network that has so many"
+        )
+    model = Model(
+        name=path.name or path.resolve().name,
+        file=str(file.path),
+        sha256=file.sha256,
+        bytes=size,
+        format=held.format,
+        architecture=name,
+        parameters=classifier.parameter_count,
+        domain=repr(classifier.domain),
+        input_shape=classifier.domain.shape,
+        bounds=classifier.domain.bounds,
+        mean=classifier.mean,
+        std=classifier.std,
+    )
+    low, high = classifier.domain.bounds or (0.0, 1.0)
+    arch, arguments = _identity(request, spec)
+    return Loaded(
+        classifier,
+        model,
+        notes,
+        arch,
+        {**arguments, **built.implied},
+        claimed=claims.taken(request, spec),
+        doubts=claims.doubts(request, spec, network, high - low),
+        bare=bare if described and not request.as_claimed else None,
+    )
+
+
+def _spec(text: str) -> Spec:
+    try:
+        return Spec.from_json(text)
+    except Exception as error:  # written by whoever wrote the file
+        raise Failed(f"the file's mmbd metadata is broken: {clean_text(str(error), 200)}. {WORDS}") from None
+
+
+def _identity(request: Request, spec: Spec | None) -> tuple[str, dict[str, Any]]:
+    """The architecture that the request or else the file names, and its arguments."""
+    arch = request.arch or (spec.arch if spec else "")
+    name = arch if isinstance(arch, str) else architecture.label(arch, {})
+    known = spec.arguments if spec and spec.arch == name else {}
+    return name, {**known, **request.arch_args}
+
+
+def _classifier(
+    network: nn.Module, shape: tuple[int, ...], request: Request, spec: Spec | None
+) -> Classifier:
+    bounds = request.bounds or (spec.bounds if spec else (0.0, 1.0))
+    mean = request.mean if request.mean is not None or spec is None else spec.mean
+    std = request.std if request.std is not None or spec is None else spec.std
+    # Of several tensors in the outputs the user's words may tell which are logits, the file's not.
+    named = spec.class_names if spec and request.class_names is None else None
+    try:
+        classifier = Classifier(
+            network.to(request.device),
+            domain=domain_for(spec.domain if spec else "box", shape, bounds),
+            mean=mean,
+            std=std,
+            class_names=request.class_names,
+            device=request.device,
+            output=request.output,
+            ends_in=request.ends_in,
+            classes=request.classes,
+        )
+        if named is not None and len(named) != classifier.classes:
+            raise ValueError(f"{len(named)} class names for {classifier.classes} classes")
+    except (Refused, Failed, NotEvaluable):
+        raise
+    except Exception as error:  # arguments that do not fit, from the user or from the file
+        raise Failed(f"the inputs described do not fit: {clean_text(str(error), 300)}. {DESCRIBE}") from error
+    classifier.class_names = named or classifier.class_names
+    return classifier
+
+
+def _overridden(request: Request, spec: Spec | None) -> tuple[str, ...]:
+    if spec is None:
+        return ()
+    names = ("arch", "arch_args", "input_shape", "bounds", "mean", "std", "class_names", "classes")
+    given = [name for name in names if getattr(request, name) not in (None, {})]
+    return (f"given here and not taken from the file: {', '.join(given)}",) if given else ()

@@ -1,0 +1,1 @@
+"""From named tensors to the network that they are the weights of."""

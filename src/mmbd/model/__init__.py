@@ -1,0 +1,1 @@
+"""The model under inspection: a classifier, its inputs, its outputs and its activations."""

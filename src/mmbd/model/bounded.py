@@ -1,0 +1,134 @@
+"""A network whose activations have bounds (paper, section 5.3, eq. 9), as one module.
+
+The network inside is unchanged. At every bounded activation the output a is replaced by
+min(a, z), one bound z a channel; or it is folded there, min(a, max(2 z - a, 0)): what overshoots
+the bound is mirrored down, so that an activation of twice its bound counts as none at all. A lower
+bound may be given too. Such a module pickles, traces and exports like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbd.model.activations import Tap, Watch
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The bounds of one activation, (channels,) each; `fold` mirrors at the upper one.
+
+    A channel whose lower and upper bound are both zero is pruned.
+    """
+
+    tap: Tap
+    upper: Tensor
+    lower: Tensor | None = None
+    fold: bool = False
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """`output` (batch, ...) of the activation, bounded."""
+        upper = self.tap.spread(self.upper.to(output.dtype))
+        bounded = torch.minimum(output, (2 * upper - output).clamp_min(0) if self.fold else upper)
+        if self.lower is None:
+            return bounded
+        return torch.maximum(bounded, self.tap.spread(self.lower.to(output.dtype)))
+
+
+def limiting(limits: Iterable[Limit]) -> Watch:
+    """Inside this context a network's activations stay within `limits`.
+
+    A fresh one is needed for every forward pass.
+    """
+    by_index = {limit.tap.index: limit for limit in limits}
+
+    def change(index: int, output: Tensor) -> Tensor:
+        limit = by_index.get(index)
+        return output if limit is None else limit(output)
+
+    return Watch(change)
+
+
+class Bounded(nn.Module):
+    """A network that keeps its activations within given bounds.
+
+    Args:
+        network: used as it is; in eval mode, as activations are counted in the order of one pass.
+        limits: the bounds, each with the activation they are for, as `taps.find` gives them.
+
+    Raises:
+        ValueError: no bounds, two for one activation, or bounds that do not fit theirs.
+    """
+
+    def __init__(self, network: nn.Module, limits: Sequence[Limit]) -> None:
+        super().__init__()
+        if not limits or len({limit.tap.index for limit in limits}) < len(limits):
+            raise ValueError(
+                "expected bounds for one or more different activations, got some for "
+                f"{[limit.tap.name for limit in limits]}"
+            )
+        self.network = network
+        self._shapes = tuple((limit.tap, limit.fold) for limit in limits)
+        for limit in limits:
+            _check(limit)
+            index = limit.tap.index
+            self.register_buffer(f"upper{index}", limit.upper.detach().clone())
+            lower = None if limit.lower is None else limit.lower.detach().clone()
+            self.register_buffer(f"lower{index}", lower)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The bounds, as they were given."""
+        return tuple(
+            Limit(tap, self.get_buffer(f"upper{tap.index}"), getattr(self, f"lower{tap.index}"), fold)
+            for tap, fold in self._shapes
+        )
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """What the network returns with its activations bounded."""
+        with limiting(self.limits) as watch:
+            output = self.network(*inputs, **options)
+        last = max((tap for tap, _ in self._shapes), key=lambda tap: tap.index)
+        if watch.count <= last.index:
+            raise RuntimeError(
+                f"the network passed {watch.count} activations, {last.name} should have been "
+                f"number {last.index + 1}: it took another path than when the bounds were learned"
+            )
+        return output
+
+
+def same_weights(one: object, other: object) -> bool:
+    """Whether two networks agree in every weight and statistic, whatever their bounds."""
+    states: list[dict[str, Any]] = []
+    for model in (one, other):
+        while isinstance(model, Bounded):
+            model = model.network
+        if not isinstance(model, nn.Module):
+            return False
+        states.append(model.state_dict())
+    first, second = states
+    return first.keys() == second.keys() and all(
+        torch.equal(value, second[name]) for name, value in first.items()
+    )
+
+
+def _check(limit: Limit) -> None:
+    name, upper, lower = limit.tap.name, limit.upper, limit.lower
+    for kind, values in (("upper", upper), ("lower", lower)):
+        if values is None:
+            continue
+        if tuple(values.shape) != (limit.tap.channels,) or not values.dtype.is_floating_point:
+            raise ValueError(
+                f"the {kind} bounds of {name} must be {limit.tap.channels} floating-point "
+                f"numbers, got {values.dtype} of shape {tuple(values.shape)}"
+            )
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(f"the {kind} bounds of {name} must be finite")
+    if bool((upper < 0).any()):
+        raise ValueError(f"the upper bounds of {name} must be at least 0")
+    if lower is not None and bool((lower > upper).any()):
+        raise ValueError(f"the lower bounds of {name} must not exceed the upper ones")

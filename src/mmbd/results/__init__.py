@@ -1,0 +1,1 @@
+"""Results are data: reports and repairs, and where they are kept."""

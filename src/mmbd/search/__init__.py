@@ -1,0 +1,1 @@
+"""Gradient searches in input space: maximum margins and universal perturbations."""

@@ -1,0 +1,298 @@
+"""How far one and the same perturbation of all inputs lifts every class; no data needed.
+
+A trigger works on any input it is put into. So beside the height that a class's margin can reach
+somewhere (`estimate`), a backdoor shows in how much of it one change buys everywhere: a universal
+perturbation (Moosavi-Dezfooli et al. 2017), found by gradient ascent. Triggers are faint or small,
+so two kinds are searched for: a faint change of everything, bounded to about 8/255 of the domain's
+extent, and a sparse one, of a hundredth of the places but as far as the domain goes. The inputs
+that they are to work on are made up: smooth random ones, each moved just far enough to be put into
+a class of its own. Ascent may miss a trigger from some inputs and find it from others, so there are
+two sets of them, and the better one counts, as among restarts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmbd.base.errors import Failed
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Domain, generator_for, smooth
+from mmbd.search import memory, pool
+from mmbd.search.ascent import Ascent
+from mmbd.search.sparse import LEAST_PLACES, places, sparse
+
+# A gain counts as at least this share of the largest: next to nothing is not infinitely less.
+LEAST_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of the search for universal perturbations.
+
+    Args:
+        attempts: sets of made-up inputs; the best one counts.
+        inputs: made-up inputs of a set, all of which a perturbation is to work on.
+        steps: of each of the two searches for a class, on all inputs at once.
+        size: root mean square of a faint perturbation, in extents an element.
+        share: of the places (pixels, samples of a sound, points) that a sparse perturbation
+            changes, in (0, 1]; at least four of them.
+        momentum: the share of the earlier directions that is kept.
+        settling: the most steps by which an input is moved into its class.
+        stride: the root mean square of such a step, in extents an element.
+    """
+
+    attempts: int = 2
+    inputs: int = 10
+    steps: int = 5
+    size: float = 0.03
+    share: float = 0.01
+    momentum: float = 0.8
+    settling: int = 20
+    stride: float = 0.01
+
+    def __post_init__(self) -> None:
+        if min(self.attempts, self.inputs, self.steps, self.settling) < 1:
+            raise ValueError("attempts, inputs, steps and settling must be at least 1")
+        if not (self.size > 0 and self.stride > 0 and 0 <= self.momentum < 1):
+            raise ValueError("size and stride must be positive, momentum in [0, 1)")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be in (0, 1], got {self.share}")
+
+
+@dataclass(frozen=True)
+class UniversalGains:
+    """What universal perturbations gain for each class.
+
+    Attributes:
+        faint: how far the best faint one lifts the mean margin over the inputs of other classes,
+            in logits, (classes,) float64; at least 0.
+        sparse: the same for sparse ones.
+        moved: the largest share of those inputs that one of them takes to the class, (classes,)
+            float64.
+        search: the settings used.
+        evaluations: gradient evaluations in all.
+        retreats: how often memory ran out and the batch was halved.
+        seconds: wall time.
+    """
+
+    faint: Tensor
+    sparse: Tensor
+    moved: Tensor
+    search: Search
+    evaluations: int
+    retreats: int
+    seconds: float
+
+    @property
+    def gains(self) -> Tensor:
+        """The gain of every class, see `together`, (classes,) float64."""
+        return together(self.faint, self.sparse)
+
+
+def together(faint: Tensor, sparse: Tensor) -> Tensor:
+    """The geometric means (classes,) of both kinds of gain (classes,), in logits."""
+    kinds = [kind.clamp_min(LEAST_SHARE * float(kind.max())) for kind in (faint, sparse)]
+    return (kinds[0] * kinds[1]).sqrt()
+
+
+def universal_gains(
+    classifier: Classifier,
+    *,
+    seed: int = 0,
+    batch: int | None = None,
+    memory_limit: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, evaluations: None,
+    **settings: Any,
+) -> UniversalGains:
+    """Search for the perturbations that take made-up inputs to a class, for every class.
+
+    A class's result depends neither on the batch nor, beyond the made-up inputs, on other classes.
+
+    Args:
+        classifier: the model; frozen for the duration.
+        seed: of the made-up inputs.
+        batch: the most inputs at a time; by default as many as `memory_limit` holds.
+        memory_limit: bytes for activations; by default a share of what is free.
+        progress: called with the classes done and the gradient evaluations so far.
+        settings: fields of `Search` to override, such as inputs=20.
+
+    Raises:
+        Failed: not even one input fits into memory.
+    """
+    start = time.perf_counter()
+    search = replace(Search(), **settings)
+    if batch is not None and batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
+        most = classifier.classes * search.inputs
+        slots = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
+        work = _Work(classifier, search, slots)
+        sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
+        found: list[Tensor] = []
+        done = 0
+        while done < classifier.classes:
+            labels = torch.arange(done, min(done + work.together, classifier.classes))
+            try:
+                found.append(work.best(sets, labels.to(classifier.device)))
+            except (MemoryError, RuntimeError) as error:
+                work.retreat(error)
+                continue
+            done += len(labels)
+            progress(done, work.evaluations)
+    faint, sparse, moved = torch.cat(found, dim=1).double().cpu()
+    return UniversalGains(
+        faint, sparse, moved, search, work.evaluations, work.retreats, time.perf_counter() - start
+    )
+
+
+class _Work:
+    """The classifier, how many inputs it takes at a time, and what has been spent on it."""
+
+    def __init__(self, classifier: Classifier, search: Search, slots: int) -> None:
+        self.classifier, self.search, self.slots = classifier, search, slots
+        self.rule = Ascent(restarts=1, steps=search.steps, rule="l2", size=search.size)
+        self.evaluations = self.retreats = 0
+
+    @property
+    def together(self) -> int:
+        """Classes that are searched side by side."""
+        return max(1, self.slots // self.search.inputs)
+
+    def retreat(self, error: BaseException) -> None:
+        """Halve the batch where memory ran out; raises anything else again."""
+        if not memory.ran_out(error):
+            raise error
+        if self.slots == 1:
+            raise Failed("not enough memory for a single input") from error
+        self.slots, self.retreats = self.slots // 2, self.retreats + 1
+
+    def gradients(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins (batch,) of the labels, and their gradients at `x` (batch, *shape)."""
+        found: list[Tensor] = []
+        ascents: list[Tensor] = []
+        for part, wanted in zip(x.split(self.slots), labels.split(self.slots), strict=True):
+            point = part.detach().requires_grad_()
+            margin = pool.margins(self.classifier(point), wanted)
+            (gradient,) = torch.autograd.grad(margin.sum(), point)
+            found.append(margin.detach())
+            ascents.append(gradient)
+        self.evaluations += len(x)
+        return torch.cat(found), torch.cat(ascents)
+
+    def margins(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Margins (batch,) of the labels at `x` (batch, *shape)."""
+        pairs = zip(x.split(self.slots), labels.split(self.slots), strict=True)
+        with torch.no_grad():
+            return torch.cat([pool.margins(self.classifier(part), some) for part, some in pairs])
+
+    def settled(self, seed: int, attempt: int) -> Tensor:
+        """One set of made-up inputs (inputs, *shape), as many classes among them as go."""
+        domain, count, classes = self.classifier.domain, self.search.inputs, self.classifier.classes
+        device = self.classifier.device
+        numbers = torch.arange(count)
+        labels = (numbers * classes // count if count < classes else numbers % classes).to(device)
+        rows = range(attempt * count, (attempt + 1) * count)
+        starts = [smooth(domain, generator_for("universal", seed, row)) for row in rows]
+        x = torch.stack(starts).to(device)
+        best, highest = x.clone(), torch.full((count,), -torch.inf, device=device)
+        for _ in range(self.search.settling):
+            try:
+                margins, gradient = self.gradients(x, labels)
+            except (MemoryError, RuntimeError) as error:
+                self.retreat(error)
+                continue
+            better = margins > highest
+            highest = torch.where(better, margins, highest)
+            best[better] = x[better]
+            restless = highest <= 0
+            if not bool(restless.any()):
+                break
+            step = self.search.stride * self.rule.direction(gradient, domain)
+            x = domain.project_(x + step * _spread(restless.to(x), domain))
+        return best
+
+    def best(self, sets: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Gains of faint and of sparse perturbations, and shares moved, (3, labels): best sets'."""
+        before = self.evaluations
+        try:
+            each = [self.both(inputs, labels) for inputs in sets]
+        except BaseException:
+            self.evaluations = before
+            raise
+        return torch.stack(each).amax(0)
+
+    def both(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The same for one set of made-up inputs."""
+        every = inputs.repeat(len(labels), *[1] * (inputs.dim() - 1))
+        wanted = labels.repeat_interleave(len(inputs))
+        start = self.gradients(every, wanted)
+        faint, moved = self.climb(inputs, wanted, start, self.faint, leave=False)
+        sparse, also = self.climb(inputs, wanted, start, self.sparse, leave=True)
+        return torch.stack((faint, sparse, torch.maximum(moved, also)))
+
+    def faint(self, velocity: Tensor) -> Tensor:
+        """The perturbation of that direction whose root mean square is the search's size."""
+        return self.search.size * self.rule.direction(velocity, self.classifier.domain)
+
+    def sparse(self, velocity: Tensor) -> Tensor:
+        """As far as the domain goes in the places where the velocity is largest."""
+        domain = self.classifier.domain
+        return sparse(velocity, domain, max(LEAST_PLACES, round(self.search.share * places(domain))))
+
+    def climb(
+        self,
+        inputs: Tensor,
+        wanted: Tensor,
+        start: tuple[Tensor, Tensor],
+        perturbation: Callable[[Tensor], Tensor],
+        *,
+        leave: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Gains and shares of moved inputs (labels,) of the best perturbations on the way.
+
+        `wanted` is the label of each pair of a label and an input, and `start` the margins and
+        gradients there. `perturbation` makes one of a velocity. Where perturbed elements `leave`
+        the domain, as sparse ones always do, their gradients count: they tell whether the place is
+        well chosen.
+        """
+        domain, rows = self.classifier.domain, len(inputs)
+        margins, gradient = start[0].view(-1, rows), start[1]
+        # Inputs that are in the class already say nothing, unless all of them are.
+        counted = (margins <= 0).to(margins)
+        counted = torch.where(counted.any(1, keepdim=True), counted, 1.0)
+        velocity = inputs.new_zeros((len(margins), *inputs.shape[1:]))
+        base = best = _mean(margins, counted)
+        share = _mean((margins > 0).to(margins), counted)
+        for step in range(1, self.search.steps + 1):
+            ascent = (gradient.unflatten(0, (-1, rows)) * _spread(counted, domain)).sum(1)
+            velocity = self.search.momentum * velocity + self.rule.direction(ascent, domain)
+            shifted = (inputs[None] + perturbation(velocity)[:, None]).flatten(0, 1)
+            x = domain.project_(shifted.clone())
+            if step < self.search.steps:
+                margins, gradient = self.gradients(x, wanted)
+                if not leave:  # the projection's own gradient
+                    gradient = gradient * (x == shifted)
+            else:
+                margins = self.margins(x, wanted)
+            margins = margins.view(-1, rows)
+            mean = _mean(margins, counted)
+            higher = mean > best
+            best = torch.where(higher, mean, best)
+            share = torch.where(higher, _mean((margins > 0).to(margins), counted), share)
+        return best - base, share
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted means (labels,) of values (labels, inputs)."""
+    return (values * weights).sum(1) / weights.sum(1)
+
+
+def _spread(values: Tensor, domain: Domain) -> Tensor:
+    """`values` with an axis for each of an input's, to multiply inputs with."""
+    return values.reshape(*values.shape, *[1] * len(domain.shape))

@@ -1,0 +1,1 @@
+"""One seeded training loop, compiled or private where that is asked for."""

@@ -1,0 +1,153 @@
+"""A trigger as JSON and named tensors, and back again; nothing that is read can run.
+
+A trigger's class is named by a word in `TRIGGERS`, and its fields are read as the types that the
+class declares. A new trigger is one row there, if its fields are tensors, numbers, painters or
+other triggers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_type_hints
+
+import torch
+from torch import Tensor
+
+from mmbd.attacks.input_aware import InputAware
+from mmbd.attacks.multi_trigger import Together
+from mmbd.attacks.networks import Painter, channels_last
+from mmbd.attacks.poison import Trigger
+from mmbd.base.errors import Failed
+from mmbd.base.reading import brief
+from mmbd.base.text import clean_text
+from mmbd.formats.spec import LARGEST
+from mmbd.triggers.additive import Additive
+from mmbd.triggers.blend import Blend
+from mmbd.triggers.patch import Patch
+from mmbd.triggers.warp import Warp
+
+LARGEST_PAINTER = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
+
+KINDS = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+)
+
+TRIGGERS: dict[str, type[Any]] = {
+    "additive": Additive,
+    "patch": Patch,
+    "blend": Blend,
+    "warp": Warp,
+    "input-aware": InputAware,
+    "together": Together,
+}
+
+
+def pack(trigger: Trigger, place: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The JSON of a trigger; its tensors are added to `tensors`."""
+    name = next((name for name, kind in TRIGGERS.items() if type(trigger) is kind), None)
+    if name is None:
+        raise TypeError(
+            f"cannot save a trigger of class {type(trigger).__name__}; known: {', '.join(TRIGGERS)}"
+        )
+    packed: dict[str, Any] = {"type": name}
+    for field, kind in get_type_hints(TRIGGERS[name]).items():
+        value, where = getattr(trigger, field), f"{place}.{field}"
+        if kind is Tensor:
+            tensors[where] = value
+        elif kind is Painter:
+            packed[field] = value.arguments
+            tensors |= {f"{where}.{key}": part for key, part in value.state_dict().items()}
+        elif kind in (int, float):
+            packed[field] = value
+        else:
+            packed[field] = [pack(part, f"{where}.{index}", tensors) for index, part in enumerate(value)]
+    return packed
+
+
+def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
+    """The trigger back; what it takes from `tensors` is gone from there."""
+    name = packed.get("type") if isinstance(packed, dict) else None
+    if not isinstance(name, str) or name not in TRIGGERS:
+        raise Failed(f"unknown trigger {brief(name)}; known: {', '.join(TRIGGERS)}")
+    fields: dict[str, Any] = {}
+    for field, kind in get_type_hints(TRIGGERS[name]).items():
+        value, where = packed.get(field), f"{place}.{field}"
+        if kind is Tensor:
+            fields[field] = take(tensors, where)
+        elif kind is Painter:
+            fields[field] = _painter(value, where, tensors)
+        elif kind in (int, float):
+            fields[field] = _number(value, where)
+        else:
+            parts = value if isinstance(value, list) else []
+            if any(isinstance(part, dict) and part.get("type") == name for part in parts):
+                raise Failed(f"{where} holds triggers of its own kind, {name}")
+            fields[field] = tuple(
+                unpack(part, f"{where}.{index}", tensors) for index, part in enumerate(parts)
+            )
+    return _checked(TRIGGERS[name], fields, place)
+
+
+def _number(value: Any, where: str) -> int | float:
+    if type(value) not in (int, float) or not abs(value) < LARGEST:
+        raise Failed(f"{where} must be a number, got {brief(value)}")
+    return value
+
+
+def _checked(kind: type[Any], fields: dict[str, Any], place: str) -> Trigger:
+    try:
+        trigger = kind(**fields)
+    except Exception as error:  # whatever tensors the file holds
+        raise Failed(f"{place}: {error}") from None
+    match trigger:
+        case Patch(pattern, mask) | Blend(pattern, mask) if pattern.shape != mask.shape:
+            sizes = f"{tuple(pattern.shape)} and {tuple(mask.shape)}"
+            raise Failed(f"{place}: pattern and mask must have one shape, got {sizes}")
+        case Warp(grid) if grid.ndim != 4 or grid.shape[0] != 1 or grid.shape[3] != 2:
+            raise Failed(f"{place}: expected a grid (1, height, width, 2), got {tuple(grid.shape)}")
+        case _:
+            return trigger
+
+
+def take(tensors: dict[str, Tensor], name: str) -> Tensor:
+    """Remove and return a tensor; Failed where it is missing or not finite."""
+    if name not in tensors:
+        raise Failed(f"the tensor {clean_text(name)} is missing")
+    value = tensors.pop(name)
+    if value.dtype not in KINDS:  # torch computes next to nothing with the others
+        raise Failed(f"the tensor {clean_text(name)} holds {value.dtype}; expected float32 or whole numbers")
+    if not bool(value.isfinite().all()):
+        raise Failed(f"the tensor {clean_text(name)} holds values that are not finite numbers")
+    return value
+
+
+def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> Painter:
+    limits = LARGEST_PAINTER
+    if (
+        not isinstance(arguments, dict)
+        or set(arguments) != set(limits)
+        or not all(type(value) in (int, bool) for value in arguments.values())
+        or not all(key == "sharp" or 1 <= arguments[key] <= limits[key] for key in limits)
+    ):
+        raise Failed(f"{place} must have {', '.join(limits)}, each from 1 to {list(limits.values())}")
+    with torch.device("meta"):  # no memory before the file has shown that it holds the weights
+        painter = Painter(**arguments)
+    weights = {name: take(tensors, f"{place}.{name}") for name in painter.state_dict()}
+    for name, expected in painter.state_dict().items():
+        given = weights[name]
+        if (given.shape, given.dtype) != (expected.shape, expected.dtype):
+            raise Failed(
+                f"{place}.{name}: expected {tuple(expected.shape)} of {expected.dtype}, "
+                f"got {tuple(given.shape)} of {given.dtype}"
+            )
+    painter.load_state_dict(weights, assign=True)
+    channels_last(painter)
+    return painter.eval().requires_grad_(False)

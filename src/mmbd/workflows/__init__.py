@@ -1,0 +1,1 @@
+"""Whole jobs over the rooms below, without a screen."""

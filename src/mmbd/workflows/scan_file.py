@@ -1,0 +1,170 @@
+"""A model file to a report and an exit code; whatever the file does, an answer and no traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmbd.base import reading
+from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.base.text import clean_text
+from mmbd.results.report import Model, Report
+
+if TYPE_CHECKING:
+    from mmbd.null import References
+
+CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
+MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
+MOST_REPORT = 64 << 20  # bytes
+# With several models the worst wins.
+SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The report on one file, and the exit code it asks for."""
+
+    report: Report
+    code: int
+
+
+def scan_file(path: str | Path, *, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Outcome:
+    """Load and scan one file. Whatever is raised on the way becomes a report of a failure.
+
+    Args:
+        path: the model file or folder.
+        loading: keyword arguments of `load.load`.
+        scanning: keyword arguments of `scanning.scan`, which the caller has checked: a network may
+            raise ValueError too, so that here nobody could tell.
+    """
+    from mmbd.detectors.mm_bd.scan import scan, unevaluable
+    from mmbd.formats.load import load
+
+    level = float(scanning.get("level", 0.05))
+    try:
+        loaded = load(path, **loading)
+    except (Refused, NotEvaluable, Failed) as error:
+        start = "failed: " if isinstance(error, Failed) else ""
+        start = "refused: " if isinstance(error, Refused) else start
+        report = unevaluable(f"{start}{error}", model=unread(path), level=level)
+        return Outcome(report, FAILED if isinstance(error, Failed) else REFUSED)
+    except (Exception, SystemExit) as error:
+        reason = f"failed: {clean_text(str(path), 400)}: {raised(error)}"
+        return Outcome(unevaluable(reason, model=unread(path), level=level), FAILED)
+    try:
+        report = scan(loaded, **scanning)
+    except Failed as error:
+        report = unevaluable(f"failed: {error}", model=loaded.model, level=level)
+        return Outcome(report, FAILED)
+    except (Exception, SystemExit) as error:
+        # Raised by the network itself, which is somebody else's code: it may even call sys.exit.
+        reason = f"failed: the model raised {raised(error)}"
+        return Outcome(unevaluable(reason, model=loaded.model, level=level), FAILED)
+    return Outcome(report, report.exit_code)
+
+
+def references(
+    paths: Sequence[Path], *, loading: Mapping[str, Any], scanning: Mapping[str, Any]
+) -> References:
+    """Statistics of clean models of the same domain, from models or from reports on them.
+
+    Args:
+        paths: JSON reports, model files, or folders of either. In a folder, JSON that is no
+            report (a model's card) and files of other kinds are passed over.
+        loading: as for the models under test.
+        scanning: as for the models under test, so that the statistics compare.
+
+    Raises:
+        Failed: a named file is neither, a model or a JSON file cannot be read, a report is broken
+            (also in a folder: with one reference less the p-value would be another), or settings
+            differ.
+    """
+    from mmbd.null.reference import References
+
+    reports: list[tuple[Path, Report]] = []
+    wanted = {key: value for key, value in scanning.items() if key not in ("null", "seeds")}
+    wanted["universal"] = False  # references are compared by their margins
+    for path in paths:
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        for file in inside:
+            if file.suffix == ".json":
+                report = _reference(file, named=file is path)
+                if report is not None:
+                    reports.append((file, report))
+            elif file is path or file.suffix in MODEL_SUFFIXES:
+                reports.append((file, _scanned(file, loading, wanted)))
+    if not reports:
+        raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")
+    return References.from_reports(reports)
+
+
+def _reference(file: Path, *, named: bool) -> Report | None:
+    """The report in a JSON file; None for other JSON in a folder, where nobody named it."""
+    where = reading.named(file)
+    try:
+        text = reading.text(file, MOST_REPORT)
+        if not named and not _claims_to_be_a_report(text):
+            return None
+        return Report.from_json(text)
+    except (OSError, ValueError) as error:
+        said = reading.said(error) if isinstance(error, ValueError) else str(error)
+        said = said.removeprefix(f"{where}: ")
+        hint = "" if named else "; mend it, or take it out of the folder"
+        raise Failed(f"reference {where}: {said}{hint}") from error
+
+
+def _claims_to_be_a_report(text: str) -> bool:
+    """Whether JSON says that it is a report, be it a broken one; what is no JSON may be one."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(found, dict) and "schema" in found and "verdict" in found
+
+
+def _scanned(file: Path, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Report:
+    from mmbd.detectors.mm_bd.scan import scan
+    from mmbd.formats.load import load
+
+    try:
+        return scan(load(file, **loading), **scanning)
+    except (Refused, NotEvaluable, Failed) as error:
+        raise Failed(f"reference {file}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise Failed(f"reference {file}: the model raised {raised(error)}") from error
+
+
+def raised(error: BaseException) -> str:
+    """What somebody's code raised, in one clean line."""
+    try:
+        words = str(error).strip()
+    except Exception:  # exceptions can be somebody's code, too
+        words = ""
+    return f"{type(error).__name__}: {clean_text(words or 'no message', 600)}"
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code for several models: 1 over 3 over 2 over 0."""
+    return max(codes, key=SEVERITY.index, default=CLEAN)
+
+
+def unread(path: str | Path) -> Model:
+    """What can be said of a file that was not loaded: its name."""
+    path = Path(path)
+    return Model(
+        name=path.name,
+        file=str(path),
+        sha256=None,
+        bytes=None,
+        format=None,
+        architecture="",
+        parameters=None,
+        domain="",
+        input_shape=(),
+        bounds=None,
+        mean=None,
+        std=None,
+    )
