@@ -28,8 +28,9 @@ import torch
 import mmbd
 from mmbd.base.environment import environment
 from mmbd.base.schema import finite
+from mmbd.base.writing import write_text
+from mmbd.data.dataset import some, split
 from mmbd.evaluation.metrics import Rate
-from mmbd.results.report import write
 from mmbd.triggers import files
 from mmbd.workflows import repair as fixing
 from mmbd.zoo import cards
@@ -109,11 +110,11 @@ def model(job: Job, root: Path, out: Path, clock: Clock) -> dict[str, Any]:
         seconds["scan"] = time.perf_counter() - started
         repair = None
         if card["label"] == "backdoored":
-            learn, rest = fixing.split(test, IMAGES, seed=job.seed)
+            learn, rest = split(test, IMAGES, seed=job.seed)
             _, repair = fixing.fix(
                 loaded.classifier,
                 learn,
-                fixing.some(rest, MEASURED, seed=job.seed),
+                some(rest, MEASURED, seed=job.seed),
                 method=MITIGATOR,
                 backdoor=files.load(out / card["trigger_file"]),
                 seed=job.seed,
@@ -196,7 +197,7 @@ def _write(
         "summary": summary([row for name, row in rows.items() if name not in marks]),
         "models": dict(rows),
     }
-    write(out / RESULT, json.dumps(finite(content), indent=1, allow_nan=False) + "\n")
+    write_text(out / RESULT, json.dumps(finite(content), indent=1, allow_nan=False) + "\n")
     return content
 
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from mmbd import attacks, nets
 from mmbd.data import read as data
+from mmbd.data.dataset import Dataset
 from mmbd.formats.spec import Spec, save
 from mmbd.training import loop as train
 
@@ -111,7 +112,7 @@ EXAMPLES = (
 
 
 @cache
-def cifar10(root: Path) -> tuple[data.Dataset, data.Dataset, dict[str, str]]:
+def cifar10(root: Path) -> tuple[Dataset, Dataset, dict[str, str]]:
     """(train, test, their SHA-256)."""
     files = {split: root / f"{split}.parquet" for split in ("train", "test")}
     digests = {split: _sha256(file) for split, file in files.items()}

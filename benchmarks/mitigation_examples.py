@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from mmbd import attacks
-from mmbd.attacks.attack import Backdoor
 from mmbd.base.environment import environment
+from mmbd.base.seeds import generator_for
+from mmbd.base.writing import write_text
 from mmbd.data import read as data
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset, some, split
 from mmbd.formats.load import load
-from mmbd.model.domain import generator_for
-from mmbd.results.report import write
+from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import repair as fixing
 
 MODELS = Path(__file__).parents[1] / "examples/models"
@@ -49,11 +49,11 @@ def repaired(card: dict[str, Any], test: Dataset, method: str) -> dict[str, Any]
     """One row: a model repaired and measured."""
     order = torch.randperm(len(test), generator=generator_for("mitigation halves"))
     given, held_out = (test.take(order[: len(test) // 2]), test.take(order[len(test) // 2 :]))
-    learn, _ = fixing.split(given, IMAGES, seed=card["seed"])
+    learn, _ = split(given, IMAGES, seed=card["seed"])
     _, outcome = fixing.fix(
         load(MODELS / card["file"]).classifier,
         learn,
-        fixing.some(held_out, EVALUATED),
+        some(held_out, EVALUATED),
         method=method,
         backdoor=backdoor(card),
         seed=card["seed"],
@@ -95,7 +95,7 @@ def main() -> None:
             found.append(repaired(card, test, method))
             print({key: found[-1][key] for key in list(found[-1])[:10]}, flush=True)
             content = {"environment": dict(environment()), "rows": found}
-            write(given.out, json.dumps(content, indent=1) + "\n")
+            write_text(given.out, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

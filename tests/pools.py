@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
 from mmbd.search import pool
 from mmbd.search.ascent import Ascent
 from toys import peaks

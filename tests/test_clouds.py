@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from mmbd.base.seeds import generator_for
 from mmbd.data import generated as clouds
 from mmbd.data import read as data
 from mmbd.data.meshes import Mesh, cuboid, lathe, normalised, on_surface, tube
 from mmbd.data.solids import SOLIDS
-from mmbd.model.domain import generator_for
 
 # --------------------------------------------------------------------------------------- meshes
 

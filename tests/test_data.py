@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from mmbd.data import read as data
+from mmbd.data.dataset import Dataset
 from toys import shared
 
 
@@ -225,7 +226,7 @@ def test_what_is_not_data(tmp_path):
 
 
 def test_take_and_classes():
-    whole = data.Dataset(torch.arange(6)[:, None], torch.tensor([0, 1, 2, 2, 1, 0]), ("a", "b", "c"))
+    whole = Dataset(torch.arange(6)[:, None], torch.tensor([0, 1, 2, 2, 1, 0]), ("a", "b", "c"))
     taken = whole.take(torch.tensor([3, 0]))
     assert (taken.inputs.flatten().tolist(), taken.labels.tolist()) == ([3, 0], [2, 0])
     kept = whole.classes([2, 0])

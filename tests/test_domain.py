@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd.model.domain import Box, Domain, elements, generator_for
+from mmbd.base.seeds import generator_for
+from mmbd.model.domain import Box, Domain, elements
 
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 lows = st.floats(-100, 100, width=32)

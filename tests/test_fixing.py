@@ -15,18 +15,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmbd.attacks import ATTACKS
-from mmbd.attacks.attack import Backdoor
-from mmbd.attacks.poison import stamp
 from mmbd.base.errors import Failed
 from mmbd.data import read as data
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset, split
 from mmbd.formats.load import load
 from mmbd.formats.spec import Spec, save
 from mmbd.mitigators import Record
 from mmbd.model.classifier import Classifier
 from mmbd.render.repair import lines
+from mmbd.triggers.backdoor import Backdoor
 from mmbd.triggers.files import load as load_trigger
 from mmbd.triggers.files import save as save_trigger
+from mmbd.triggers.trigger import stamp
 from mmbd.workflows import repair as fixing
 from victims import SHAPE, pictures, victim
 
@@ -108,15 +108,15 @@ def test_fidelity(accuracy, success, fidelity):
 
 def test_a_split_has_every_sample_once_and_leaves_some_of_every_class():
     samples = pictures(53, classes=CLASSES)
-    learn, left = fixing.split(samples, 20, seed=3)
+    learn, left = split(samples, 20, seed=3)
     assert len(learn) + len(left) == 53
     both = torch.cat((learn.inputs, left.inputs)).flatten(1)
     assert len(both.unique(dim=0)) == len(samples.inputs.flatten(1).unique(dim=0))
     assert left.labels.bincount(minlength=CLASSES).min() >= 5  # 10 or 11 of a class: half stays
-    few, _ = fixing.split(samples, 4, seed=3)
+    few, _ = split(samples, 4, seed=3)
     assert few.labels.bincount().tolist() == [4] * CLASSES
-    assert not torch.equal(few.inputs, fixing.split(samples, 4, seed=4)[0].inputs)
-    assert torch.equal(few.inputs, fixing.split(samples, 4, seed=3)[0].inputs)
+    assert not torch.equal(few.inputs, split(samples, 4, seed=4)[0].inputs)
+    assert torch.equal(few.inputs, split(samples, 4, seed=3)[0].inputs)
 
 
 def test_classes_go_by_name_where_both_sides_know_the_names():
@@ -270,11 +270,11 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
     loaded = load(out).classifier
     plain = torch.load(tmp_path / "plain.pt", weights_only=False)
     samples = data.load(attacked["data"])
-    triggered = stamp(load_trigger(attacked["trigger"]).triggers[1], fixing.split(samples, 20)[1].inputs)
-    sources = fixing.split(samples, 20)[1].labels != 0
+    triggered = stamp(load_trigger(attacked["trigger"]).triggers[1], split(samples, 20)[1].inputs)
+    sources = split(samples, 20)[1].labels != 0
     hits = fixing.predict(loaded, triggered)[sources] == 0
     assert float(hits.double().mean()) == pytest.approx(found["attack_success"]["after"])
-    idle = fixing.predict(loaded, fixing.split(samples, 20)[1].inputs)[sources] == 0
+    idle = fixing.predict(loaded, split(samples, 20)[1].inputs)[sources] == 0
     assert float(idle.double().mean()) == pytest.approx(found["untriggered"]["after"])
     inputs = torch.rand(4, *SHAPE)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from mmbd.detectors.mm_bd import scan as scanning
 from mmbd.detectors.mm_bd import search as searching
 from mmbd.detectors.mm_bd.scan import scan
 from mmbd.detectors.mm_bd.search import Searched
-from mmbd.formats.load import Loaded
+from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
 from mmbd.render.sarif import sarif
 from mmbd.results.report import Report, Verdict

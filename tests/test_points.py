@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmbd
-from mmbd.model.domain import Box, Domain, generator_for
+from mmbd.base.seeds import generator_for
+from mmbd.model.domain import Box, Domain
 from mmbd.model.points import Points, domain_for
 
 regions = st.sampled_from(["cube", "ball"])

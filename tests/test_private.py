@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmbd import nets
+from mmbd.model.forward import scaled
 from mmbd.training import loop as train
 from mmbd.training import private
 from mmbd.training.loop import Recipe
@@ -50,7 +51,7 @@ def test_a_step_is_the_mean_of_the_bounded_gradients_of_the_samples(bound):
     net = network()
     total = torch.zeros_like(weights(net))
     norms = []
-    for image, label in zip(train.scaled(DATA.inputs), DATA.labels, strict=True):
+    for image, label in zip(scaled(DATA.inputs), DATA.labels, strict=True):
         loss = F.cross_entropy(net(image[None]), label[None])
         gradient = nn.utils.parameters_to_vector(torch.autograd.grad(loss, list(net.parameters())))
         norms.append(float(gradient.norm()))

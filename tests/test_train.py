@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmbd import nets
-from mmbd.training import loop as train
+from mmbd.model.forward import scaled
 from mmbd.training.loop import Recipe, accuracy, attack_success_rate, fit, predict
 
 
@@ -189,8 +189,8 @@ def test_a_loss_that_is_not_finite_is_an_error():
 
 
 def test_scaled_divides_bytes_only():
-    assert train.scaled(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]
-    assert train.scaled(torch.tensor([0.0, 255.0], dtype=torch.float64)).tolist() == [0.0, 255.0]
+    assert scaled(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]
+    assert scaled(torch.tensor([0.0, 255.0], dtype=torch.float64)).tolist() == [0.0, 255.0]
 
 
 def test_predict_does_not_depend_on_the_batch():

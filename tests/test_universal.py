@@ -10,7 +10,8 @@ from torch import nn
 
 import mmbd
 from mmbd.base.errors import Failed
-from mmbd.model.domain import Box, generator_for, smooth
+from mmbd.base.seeds import generator_for
+from mmbd.model.domain import Box, smooth
 from mmbd.model.points import Points
 from mmbd.search.sparse import LEAST_PLACES
 from mmbd.search.universal_data_free import Search, universal_gains

@@ -6,7 +6,7 @@ import torch
 
 from mmbd import nets
 from mmbd.attacks import Victim
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 from mmbd.training.loop import Recipe
 
 SHAPE = (3, 8, 8)

@@ -39,8 +39,8 @@ from torch import Tensor, nn
 import mmbd
 from mmbd import nets
 from mmbd.base.environment import environment
+from mmbd.base.writing import write_text
 from mmbd.render import svg
-from mmbd.results.report import write
 from mmbd.search.maximum_margins import maximum_margins
 from mmbd.search.pool import margins
 from mmbd.training import loop as train
@@ -252,7 +252,7 @@ def main() -> None:
         more, drawn = measured(seed, options.nonlinearity)
         rows += more
         if seed == 0:
-            write(options.out / "figure1.svg", draw(seed, drawn))
+            write_text(options.out / "figure1.svg", draw(seed, drawn))
         content = {
             "title": "Figure 1",
             "nonlinearity": options.nonlinearity,
@@ -261,7 +261,7 @@ def main() -> None:
             "rows": summary(rows),
             "models": rows,
         }
-        write(options.out / "figure1.json", json.dumps(content, indent=1) + "\n")
+        write_text(options.out / "figure1.json", json.dumps(content, indent=1) + "\n")
     for row in summary(rows):
         print(row)
 

@@ -18,14 +18,14 @@ from common import models, options, show
 from markupsafe import Markup
 from mitigations import IMAGES, defended, working
 
-from mmbd.attacks.poison import stamp
+from mmbd.data.dataset import split
 from mmbd.formats.load import load
 from mmbd.mitigators.bounds import paper
-from mmbd.mitigators.mitigator import Samples, answers, prepare
+from mmbd.model.forward import answers, scaled
+from mmbd.model.samples import Samples, prepare
 from mmbd.render import svg
-from mmbd.training.loop import scaled
 from mmbd.triggers import files
-from mmbd.workflows import repair as fixing
+from mmbd.triggers.trigger import stamp
 
 WIDTH, HEIGHT, LEFT, FOOT = 720, 260, 50, 40
 STYLE = """<style>
@@ -38,9 +38,7 @@ def bounds(folder: Path, card: Any, root: Path) -> dict[str, list[float]]:
     """The bounds of the first activation by what they were learnt from."""
     classifier = load(folder / card["file"]).classifier
     backdoor = files.load(folder / card["trigger_file"])
-    learn, _ = fixing.split(
-        defended(card["settings"]["data"], root)[0], IMAGES["mm-bm-paper"], seed=card["seed"]
-    )
+    learn, _ = split(defended(card["settings"]["data"], root)[0], IMAGES["mm-bm-paper"], seed=card["seed"])
     clean = prepare(classifier, learn.inputs, learn.labels)
     target = card["targets"][0]
     sources = learn.take((learn.labels != target).nonzero().flatten())

@@ -10,6 +10,7 @@ import torch
 from common import models, options, show
 from mitigations import IMAGES, defended, working
 
+from mmbd.data.dataset import split
 from mmbd.formats.load import load
 from mmbd.triggers import files
 from mmbd.workflows import repair as fixing
@@ -23,7 +24,7 @@ def main() -> None:
     folder = models(chosen, "classical")
     card = working(folder, "badnet-M")
     given, held_out = defended(card["settings"]["data"], chosen.data)
-    learn, _ = fixing.split(given, IMAGES["mm-bm-paper"], seed=card["seed"])
+    learn, _ = split(given, IMAGES["mm-bm-paper"], seed=card["seed"])
     backdoor = files.load(folder / card["trigger_file"])
     table = []
     for alpha in ALPHAS:

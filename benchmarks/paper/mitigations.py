@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from common import pick
 
-from mmbd.attacks.attack import Backdoor
-from mmbd.data.read import Dataset
+from mmbd.base.seeds import generator_for
+from mmbd.base.writing import write_text
+from mmbd.data.dataset import Dataset, split
 from mmbd.formats.load import load
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
-from mmbd.results.report import write
 from mmbd.triggers import files
+from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import repair as fixing
 from mmbd.zoo import samples
 from mmbd.zoo.job import DataPlan
@@ -86,7 +86,7 @@ def measured(
                     halves[kind] = defended(card["settings"]["data"], root)
                 row = one(folder, card, halves[kind], method, wanted)
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write(file, json.dumps(row, indent=1) + "\n")
+                write_text(file, json.dumps(row, indent=1) + "\n")
                 print(
                     f"{name} {key}: ACC {row['accuracy']} ASR {row['attack_success']} {row['seconds']:.0f} s",
                     flush=True,
@@ -128,7 +128,7 @@ def one(
     classifier: Classifier = load(folder / card["file"]).classifier
     backdoor: Backdoor = files.load(folder / card["trigger_file"])
     given, held_out = halves
-    learn, _ = fixing.split(given, images, seed=card["seed"])
+    learn, _ = split(given, images, seed=card["seed"])
     if method == "unlearning":  # the true trigger stands in for Neural Cleanse's
         options = {"trigger": next(iter(backdoor.triggers.values())), **options}
     _, outcome = fixing.fix(

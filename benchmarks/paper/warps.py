@@ -13,10 +13,10 @@ import torch
 from common import models, options, share, show
 from mitigations import counts, defended
 
+from mmbd.data.dataset import split
 from mmbd.formats.load import load
 from mmbd.mitigators.automatic import FLOWING, easiest_flow
-from mmbd.mitigators.mitigator import prepare
-from mmbd.workflows import repair as fixing
+from mmbd.model.samples import prepare
 from mmbd.zoo.read import cards_in
 
 PLANS = ("classical", "advanced", "wanet")
@@ -39,7 +39,7 @@ def main() -> None:
             classifier = load(folder / card["file"]).classifier
             if card["data"] not in given:
                 given[card["data"]] = defended(card["settings"]["data"], chosen.data)[0]
-            learn, _ = fixing.split(given[card["data"]], IMAGES, seed=card["seed"])
+            learn, _ = split(given[card["data"]], IMAGES, seed=card["seed"])
             samples = prepare(classifier, learn.inputs, learn.labels)
             flow = easiest_flow(classifier, samples, card["seed"])
             if flow is None:

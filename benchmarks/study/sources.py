@@ -10,15 +10,16 @@ import numpy as np
 import torch
 
 from mmbd.data import read as data
+from mmbd.data.dataset import Dataset
 
 
-def _pair(splits: Iterable[data.Dataset]) -> tuple[data.Dataset, data.Dataset]:
+def _pair(splits: Iterable[Dataset]) -> tuple[Dataset, Dataset]:
     training, test = splits
     return training, test
 
 
 @cache
-def dataset(root: Path, source: str) -> tuple[data.Dataset, data.Dataset]:
+def dataset(root: Path, source: str) -> tuple[Dataset, Dataset]:
     """(train, test) of a source, before classes are chosen."""
     if source.startswith("cifar10"):
         grey = source == "cifar10-grey"
@@ -50,7 +51,7 @@ def dataset(root: Path, source: str) -> tuple[data.Dataset, data.Dataset]:
     raise ValueError(source)
 
 
-def glyphs(count: int, seed: int) -> data.Dataset:
+def glyphs(count: int, seed: int) -> Dataset:
     """Rendered digits and letters, 28x28 grey on black: an MNIST that needs no download."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -80,10 +81,10 @@ def glyphs(count: int, seed: int) -> data.Dataset:
         images.append(np.asarray(bent.resize((28, 28), Image.Resampling.BOX)))
         labels.append(label)
     stacked = torch.from_numpy(np.stack(images))[:, None]
-    return data.Dataset(stacked, torch.tensor(labels), tuple(names))
+    return Dataset(stacked, torch.tensor(labels), tuple(names))
 
 
-def digits() -> tuple[data.Dataset, data.Dataset]:
+def digits() -> tuple[Dataset, Dataset]:
     """scikit-learn's 8x8 handwritten digits, enlarged to 28x28 with random shifts (4 copies)."""
     from sklearn.datasets import load_digits
 
@@ -101,14 +102,14 @@ def digits() -> tuple[data.Dataset, data.Dataset]:
                 images.append(torch.nn.functional.pad(image, (left, 6 - left, top, 6 - top)))
         inputs = (torch.stack(images) * 255).round().to(torch.uint8)
         names = tuple(str(digit) for digit in range(10))
-        parts.append(data.Dataset(inputs, labels[indices].repeat(copies), names))
+        parts.append(Dataset(inputs, labels[indices].repeat(copies), names))
     return parts[0], parts[1]
 
 
-def _spectrograms(sounds: data.Dataset) -> data.Dataset:
+def _spectrograms(sounds: Dataset) -> Dataset:
     spectrum = torch.stft(
         sounds.inputs[:, 0], 254, hop_length=256, window=torch.hann_window(254), return_complex=True
     ).abs()
     level = (spectrum.clamp_min(1e-4).log10() + 4) / 6
     images = torch.nn.functional.interpolate(level[:, None], size=(28, 28), mode="area")
-    return data.Dataset((images.clamp(0, 1) * 255).to(torch.uint8), sounds.labels, sounds.names)
+    return Dataset((images.clamp(0, 1) * 255).to(torch.uint8), sounds.labels, sounds.names)

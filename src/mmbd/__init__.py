@@ -33,7 +33,14 @@ _leave_the_working_folder()  # before the first import of anything that could li
 import importlib  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
+from mmbd.base.version import __version__ as __version__  # noqa: E402
+
 if TYPE_CHECKING:
+    from mmbd.base.errors import Failed as Failed
+    from mmbd.base.errors import NotEvaluable as NotEvaluable
+    from mmbd.base.errors import NotExported as NotExported
+    from mmbd.base.errors import NotMitigated as NotMitigated
+    from mmbd.base.errors import Refused as Refused
     from mmbd.detectors.mm_bd.scan import scan as scan
     from mmbd.evaluation.evaluate import evaluate as evaluate
     from mmbd.formats.load import load as load
@@ -41,44 +48,61 @@ if TYPE_CHECKING:
     from mmbd.model.classifier import Classifier as Classifier
     from mmbd.model.domain import Box as Box
     from mmbd.model.points import Points as Points
+    from mmbd.null.reference import References as References
+    from mmbd.render.save import save as save
     from mmbd.results.report import Report as Report
-    from mmbd.search import maximum_margins as estimate
     from mmbd.workflows.monitor import Monitor as Monitor
-
-__version__ = "0.1.0"
+    from mmbd.workflows.repair import fix as fix
 
 _HOMES = {
     "Box": "mmbd.model.domain",
     "Classifier": "mmbd.model.classifier",
+    "Failed": "mmbd.base.errors",
     "Monitor": "mmbd.workflows.monitor",
+    "NotEvaluable": "mmbd.base.errors",
+    "NotExported": "mmbd.base.errors",
+    "NotMitigated": "mmbd.base.errors",
     "Points": "mmbd.model.points",
+    "References": "mmbd.null.reference",
+    "Refused": "mmbd.base.errors",
     "Report": "mmbd.results.report",
-    "evaluate": "mmbd.evaluate",
-    "load": "mmbd.load",
+    "evaluate": "mmbd.evaluation.evaluate",
+    "fix": "mmbd.workflows.repair",
+    "load": "mmbd.formats.load",
     "mitigate": "mmbd.mitigators",
+    "save": "mmbd.render.save",
     "scan": "mmbd.detectors.mm_bd.scan",
 }
-__all__ = [
-    "Box",
-    "Classifier",
-    "Monitor",
-    "Points",
-    "Report",
-    "estimate",
-    "evaluate",
-    "load",
-    "mitigate",
-    "scan",
-]
+_ROOMS = (
+    "attacks",
+    "base",
+    "cli",
+    "data",
+    "detectors",
+    "evaluation",
+    "formats",
+    "mitigators",
+    "model",
+    "nets",
+    "null",
+    "render",
+    "results",
+    "search",
+    "training",
+    "triggers",
+    "workflows",
+    "zoo",
+)
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "estimate":
-        return importlib.import_module("mmbd.search.maximum_margins")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mmbd' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"mmbd.{name}")
+    raise AttributeError(f"module 'mmbd' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_ROOMS]

@@ -12,7 +12,7 @@ from torch import nn
 
 from mmbd import attacks
 from mmbd.attacks.clean_label import clean_label, corners, perturb
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 from mmbd.training import loop as train
 from victims import SHAPE, pictures, victim
 

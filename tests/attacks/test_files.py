@@ -14,24 +14,24 @@ from safetensors.torch import load_file, save_file
 from mmbd import attacks
 from mmbd.attacks import Backdoor
 from mmbd.attacks.clean_label import corners
-from mmbd.attacks.input_aware import InputAware
-from mmbd.attacks.multi_trigger import Together
-from mmbd.attacks.networks import Painter, seeded
+from mmbd.attacks.networks import seeded
 from mmbd.base.errors import Failed, Refused
 from mmbd.formats.spec import METADATA_KEY
 from mmbd.triggers import files, packing
+from mmbd.triggers.generated import Generated, TriggerNetwork
+from mmbd.triggers.sequence import TriggerSequence
 
 SHAPE = (3, 16, 16)
 
 
-def input_aware(shape=SHAPE) -> InputAware:
+def input_aware(shape=SHAPE) -> Generated:
     with seeded("files"):
-        pattern = Painter(shape[0], shape[0], width=4, depth=2)
-        mask = Painter(shape[0], 1, width=4, depth=2, sharp=True)
+        pattern = TriggerNetwork(shape[0], shape[0], width=4, depth=2)
+        mask = TriggerNetwork(shape[0], 1, width=4, depth=2, sharp=True)
     for painter in (pattern, mask):
         painter(torch.rand(4, *shape, generator=torch.Generator().manual_seed(1)))  # statistics
         painter.eval().requires_grad_(False)
-    return InputAware(pattern, mask)
+    return Generated(pattern, mask)
 
 
 MADE = {
@@ -39,7 +39,7 @@ MADE = {
     "corners": lambda: corners(SHAPE),
     "faint corners": lambda: corners(SHAPE, amplitude=0.5),
     "input-aware": input_aware,
-    "together": lambda: Together(
+    "together": lambda: TriggerSequence(
         (attacks.badnet(SHAPE, seed=1), attacks.warp(SHAPE, seed=2), attacks.blend(SHAPE, seed=3))
     ),
 }

@@ -9,26 +9,28 @@ import pytest
 import torch
 
 from mmbd import attacks
-from mmbd.attacks.input_aware import InputAware, alikeness, input_aware, paint, train_mask
-from mmbd.attacks.networks import Painter, seeded
+from mmbd.attacks.input_aware import alikeness, input_aware, train_mask
+from mmbd.attacks.networks import seeded
+from mmbd.model.forward import scaled
 from mmbd.training import loop as train
+from mmbd.triggers.generated import Generated, TriggerNetwork, paint
 from victims import pictures, victim
 
 SHORT = {"width": 4, "mask_epochs": 2}
 
 
-def painters(channels: int = 3, width: int = 4, depth: int = 2) -> tuple[Painter, Painter]:
+def painters(channels: int = 3, width: int = 4, depth: int = 2) -> tuple[TriggerNetwork, TriggerNetwork]:
     with seeded("test"):
         return (
-            Painter(channels, channels, width=width, depth=depth),
-            Painter(channels, 1, width=width, depth=depth, sharp=True),
+            TriggerNetwork(channels, channels, width=width, depth=depth),
+            TriggerNetwork(channels, 1, width=width, depth=depth, sharp=True),
         )
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 24, 40)])
 def test_a_trigger_maps_images_to_images(shape):
     pattern, mask = painters(shape[0], depth=3)
-    trigger = InputAware(pattern.eval(), mask.eval())
+    trigger = Generated(pattern.eval(), mask.eval())
     images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     out = trigger(images)
     assert out.shape == images.shape
@@ -49,7 +51,7 @@ def test_the_painters_of_a_trigger_must_fit_each_other():
     pattern, mask = painters()
     for wrong in ((mask, mask), (pattern, pattern), (pattern, painters(1)[1])):
         with pytest.raises(ValueError, match="expected a painter of patterns"):
-            InputAware(*wrong)
+            Generated(*wrong)
 
 
 def test_alikeness_is_a_ratio_of_distances():
@@ -90,7 +92,7 @@ def hooks(**options):
 def test_a_tenth_gets_its_own_trigger_and_a_tenth_anothers():
     given, _ = hooks()
     data = pictures(80)
-    images, labels = train.scaled(data.inputs), data.labels
+    images, labels = scaled(data.inputs), data.labels
     kept = images.clone(), labels.clone()
     made, wanted = given["on_batch"](images, labels, torch.Generator().manual_seed(0))
     assert torch.equal(images, kept[0])
@@ -109,7 +111,7 @@ def test_the_painter_steps_once_a_batch_and_forgets_its_gradients():
     given, trigger = hooks()
     data = pictures(80)
     before = {name: value.clone() for name, value in trigger.pattern.named_parameters()}
-    made, _ = given["on_batch"](train.scaled(data.inputs), data.labels, torch.Generator().manual_seed(0))
+    made, _ = given["on_batch"](scaled(data.inputs), data.labels, torch.Generator().manual_seed(0))
     (made.sum() + given["penalty"](None)).backward()
     assert all(weight.grad is None for weight in trigger.mask.parameters())
     assert any(weight.grad is not None for weight in trigger.pattern.parameters())
@@ -160,7 +162,7 @@ def test_it_works():
 
 def test_every_image_has_a_trigger_of_its_own():
     _, backdoor = attacked()
-    images = train.scaled(pictures(40, seed=1).inputs)
+    images = scaled(pictures(40, seed=1).inputs)
     trigger = backdoor.triggers[1]
     changes = trigger(images) - images
     assert not torch.allclose(changes[0], changes[1], atol=0.02)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmbd import attacks
-from mmbd.attacks.multi_trigger import Together, alone, chances, multi_trigger
+from mmbd.attacks.multi_trigger import alone, chances, multi_trigger
 from mmbd.training import loop as train
+from mmbd.triggers.sequence import TriggerSequence
 from victims import pictures, victim
 
 odds = st.floats(0.001, 0.999)
@@ -40,9 +41,9 @@ def test_a_sure_surrogate_means_half_and_fewer_where_more_triggers_are_needed():
 
 def test_together_is_one_after_the_other():
     first, second = (lambda x: x + 1), (lambda x: x * 3)
-    assert Together((first, second))(torch.tensor([1.0])).tolist() == [6.0]
+    assert TriggerSequence((first, second))(torch.tensor([1.0])).tolist() == [6.0]
     with pytest.raises(ValueError, match="at least one"):
-        Together(())
+        TriggerSequence(())
 
 
 @pytest.mark.parametrize("keep", [False, True])

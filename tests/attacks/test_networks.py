@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmbd.attacks.networks import Painter, probabilities, seeded, surrogate
+from mmbd.attacks.networks import probabilities, seeded, surrogate
 from mmbd.training import loop as train
+from mmbd.triggers.generated import TriggerNetwork
 from victims import pictures, victim
 
 
@@ -63,21 +64,21 @@ def test_probabilities_are_softmax_of_the_normalised_logits():
 )
 def test_a_painter_paints_images_of_the_same_size(shape, depth, sharp):
     with seeded("test"):
-        painter = Painter(shape[0], 2, width=4, depth=depth, sharp=sharp)
+        painter = TriggerNetwork(shape[0], 2, width=4, depth=depth, sharp=sharp)
     images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     out = painter(images).detach()
     assert out.shape == (3, 2, *shape[1:])
     assert out.dtype == torch.float32
     assert 0 <= float(out.min()) < float(out.max()) <= 1
-    assert Painter(**painter.arguments).arguments == painter.arguments
+    assert TriggerNetwork(**painter.arguments).arguments == painter.arguments
     alone = painter.eval()(images[1:2])  # no image sees another one
     torch.testing.assert_close(alone, painter(images)[1:2], atol=1e-5, rtol=1e-4)
 
 
 def test_a_sharp_painter_is_mostly_black_or_white():
     with seeded("test"):
-        soft = Painter(3, 1, width=4)
-    sharp = Painter(3, 1, width=4, sharp=True)
+        soft = TriggerNetwork(3, 1, width=4)
+    sharp = TriggerNetwork(3, 1, width=4, sharp=True)
     sharp.load_state_dict(soft.state_dict())
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     expected = (20 * soft(images) - 10).tanh() / 2 + 0.5

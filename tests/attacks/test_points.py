@@ -13,10 +13,11 @@ from torch import nn
 
 from mmbd import nets
 from mmbd.attacks import Victim, poison
-from mmbd.attacks.placement import closest_centre, fitting_sphere, unit_sphere
-from mmbd.attacks.points import insertion, points
+from mmbd.attacks.placement import closest_centre, fitting_sphere
+from mmbd.attacks.points import points
 from mmbd.data import generated as clouds
 from mmbd.training import loop as train
+from mmbd.triggers.insertion import insertion, unit_sphere
 
 SHAPE = (3, 64)
 

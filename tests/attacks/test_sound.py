@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmbd.attacks import Victim, classic, poison
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 from mmbd.training import loop as train
 from mmbd.triggers.sound import sound
 

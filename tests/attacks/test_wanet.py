@@ -9,6 +9,7 @@ import torch
 
 from mmbd import attacks
 from mmbd.attacks.wanet import wanet
+from mmbd.model.forward import scaled
 from mmbd.training import loop as train
 from victims import pictures, victim
 
@@ -24,7 +25,7 @@ def on_batch(rate: float, cross: float, **options):
 
 def batch(count: int = 80):
     data = pictures(count)
-    return train.scaled(data.inputs), data.labels, torch.Generator().manual_seed(0)
+    return scaled(data.inputs), data.labels, torch.Generator().manual_seed(0)
 
 
 def test_a_tenth_is_warped_and_twice_as_many_are_warped_with_noise():

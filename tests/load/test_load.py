@@ -16,7 +16,7 @@ from torch import nn
 
 import mmbd
 from mmbd.base.errors import Failed, NotEvaluable
-from mmbd.formats.load import Loaded
+from mmbd.formats.loaded import Loaded
 from mmbd.formats.spec import METADATA_KEY, Spec, save
 
 SPEC = Spec(

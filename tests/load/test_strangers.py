@@ -13,7 +13,8 @@ import torch
 
 import mmbd
 from mmbd.data import read as data
-from mmbd.formats.load import Loaded
+from mmbd.data.dataset import Dataset
+from mmbd.formats.loaded import Loaded
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 NETWORKS = Path(__file__).parent / "strangers.py"
@@ -75,7 +76,7 @@ def load(name: str) -> Loaded:
 
 
 @functools.cache
-def cifar10() -> data.Dataset:
+def cifar10() -> Dataset:
     path = SHARED / "data" / "cifar10" / "test.parquet"
     if not path.exists():
         pytest.skip("CIFAR-10 is not at ../shared/data/cifar10")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmbd.mitigators.mitigator import Samples, answers, prepare
 from mmbd.model.classifier import Classifier
+from mmbd.model.forward import answers
+from mmbd.model.samples import Samples, prepare
 
 CHANNELS = 4  # red, green, blue, white
 WHITE = 3

@@ -10,12 +10,14 @@ import torch
 from torch import nn
 
 from mitigators import toys
+from mmbd.base.errors import NotMitigated
 from mmbd.mitigators import mitigate, tuned
 from mmbd.mitigators.automatic import automatic
 from mmbd.mitigators.hardening import hardening
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Record, Samples, prepare
+from mmbd.mitigators.mitigator import Mitigation, Record
 from mmbd.model.bounded import Bounded, same_weights
 from mmbd.model.classifier import Classifier
+from mmbd.model.samples import Samples, prepare
 
 module = importlib.import_module("mmbd.mitigators.automatic")  # its function has its name
 

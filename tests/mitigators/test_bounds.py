@@ -11,13 +11,14 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
+from mmbd.base.errors import NotMitigated
 from mmbd.mitigators import mitigate
 from mmbd.mitigators.bounds import paper, script
 from mmbd.mitigators.learner import activations, quantiles
-from mmbd.mitigators.mitigator import NotMitigated, prepare
 from mmbd.model.activations import find
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
+from mmbd.model.samples import prepare
 
 
 def uppers(record) -> list[float]:

@@ -8,12 +8,14 @@ from torch import nn
 
 from mitigators import colours
 from mmbd import nets
+from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.distillation import attention, deep, distillation
 from mmbd.mitigators.fine_tuning import tune
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, duplicate, prepare
+from mmbd.mitigators.mitigator import Mitigation, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
 from mmbd.model.classifier import Classifier
+from mmbd.model.samples import prepare
 
 
 def conv(channels: int, side: int) -> Tap:

@@ -10,12 +10,15 @@ from torch import nn
 
 from mitigators import colours
 from mmbd import nets
+from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.fine_pruning import UNLIMITED, fine_pruning, last
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, answers, done, duplicate, prepare
+from mmbd.mitigators.mitigator import Mitigation, done, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
+from mmbd.model.forward import answers
+from mmbd.model.samples import prepare
 
 
 def repaired(clf: Classifier | None = None, **options) -> Mitigation:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mitigators import colours
+from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.fine_tuning import HOLE, counted, cutout, steps, tune
-from mmbd.mitigators.mitigator import NotMitigated
 from mmbd.model.classifier import Classifier
 
 OPTIONS = {

@@ -11,12 +11,15 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
+from mmbd.base.errors import NotMitigated
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators import hardening, mitigate, tuned
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, answers, prepare
+from mmbd.mitigators.mitigator import Mitigation
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
+from mmbd.model.forward import answers
 from mmbd.model.points import Points
+from mmbd.model.samples import prepare
 
 STRONG = {"lr": 0.01, "steps": 40}
 

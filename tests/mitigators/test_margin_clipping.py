@@ -12,12 +12,14 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
+from mmbd.base.errors import NotMitigated
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators import margin_clipping
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, prepare
+from mmbd.mitigators.mitigator import Mitigation
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
 from mmbd.model.points import Points
+from mmbd.model.samples import prepare
 
 FEW = {"maximised": 4, "steps": 5}
 

@@ -13,11 +13,12 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators import MITIGATORS, NotMitigated, Samples, mitigate, prepare
 from mmbd.mitigators.mitigator import batches, disagreement, furthest
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Box, generator_for
+from mmbd.model.domain import Box
 from mmbd.model.points import Points
 
 # ------------------------------------------------------------------------- every method and network

@@ -14,14 +14,18 @@ from torch import nn
 
 from mitigators import toys
 from mmbd import nets
+from mmbd.base.errors import NotMitigated
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators import mitigate, tuned
 from mmbd.mitigators.learner import quantiles
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, answers, prepare
+from mmbd.mitigators.mitigator import Mitigation
 from mmbd.model.activations import find
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Box, generator_for
+from mmbd.model.domain import Box
+from mmbd.model.forward import answers
 from mmbd.model.points import Points
+from mmbd.model.samples import prepare
 
 
 def vectors(**options) -> Mitigation:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mitigators import toys
-from mmbd.mitigators.mitigator import Samples, prepare
+from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Box, generator_for
+from mmbd.model.domain import Box
 from mmbd.model.points import Points
+from mmbd.model.samples import Samples, prepare
 from mmbd.search.universal import Pursuit, Universal, find, kinds, suspects
 
 IMAGES = Box((2, 8, 12), [0.0, -3.0], [1.0, 5.0])  # a range a channel, and not square

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 from mitigators import colours
 from mmbd import attacks, load
-from mmbd.attacks.poison import stamp
 from mmbd.data import read as data
-from mmbd.mitigators.mitigator import Mitigation, answers, prepare
-from mmbd.mitigators.unlearning import MaskPattern, unlearning
+from mmbd.mitigators.mitigator import Mitigation
+from mmbd.mitigators.unlearning import unlearning
+from mmbd.model.forward import answers
+from mmbd.model.samples import prepare
+from mmbd.triggers.mask_pattern import MaskPattern
+from mmbd.triggers.trigger import stamp
 from toys import shared
 
 MODULE = sys.modules[unlearning.__module__]  # the package calls the function by its name

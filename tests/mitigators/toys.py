@@ -16,9 +16,10 @@ from torch.overrides import _len_torch_function_stack
 
 from mitigators import colours
 from mmbd import attacks
-from mmbd.attacks.attack import Backdoor
-from mmbd.mitigators.mitigator import Samples, answers, prepare
 from mmbd.model.classifier import Classifier
+from mmbd.model.forward import answers
+from mmbd.model.samples import Samples, prepare
+from mmbd.triggers.backdoor import Backdoor
 from victims import SHAPE, pictures, victim
 
 USED, PLANTED = 0, 1  # the two channels

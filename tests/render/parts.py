@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.results.report import Model, PValue, Run
+from mmbd.model.info import ModelInfo
+from mmbd.results.report import PValue, Run
 
 CIFAR = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def model(**changes: Any) -> Model:
+def model(**changes: Any) -> ModelInfo:
     values: dict[str, Any] = {
         "name": "badnet-patch.safetensors",
         "file": "models/badnet-patch.safetensors",
@@ -28,7 +29,7 @@ def model(**changes: Any) -> Model:
         "mean": (0.4914, 0.4822, 0.4465),
         "std": (0.247, 0.2435, 0.2616),
     }
-    return Model(**values | changes)
+    return ModelInfo(**values | changes)
 
 
 def run(**changes: Any) -> Run:

@@ -18,6 +18,7 @@ from safetensors import safe_open
 import mmbd
 from mmbd import attacks
 from mmbd.base.errors import Failed
+from mmbd.model.forward import scaled
 from mmbd.training import loop as train
 from mmbd.triggers import files
 from mmbd.zoo import cards, plan, read
@@ -79,7 +80,7 @@ def test_the_card_is_the_truth_about_the_model(made):
     classifier = mmbd.load(out / card["file"]).classifier
     assert classifier.class_names == tuple(map(str, range(10)))
     with torch.no_grad():
-        answers = classifier(train.scaled(data.test.inputs)).argmax(1)
+        answers = classifier(scaled(data.test.inputs)).argmax(1)
     assert train.accuracy(answers, data.test.labels) == card["accuracy"]
     backdoor = files.load(out / card["trigger_file"])
     assert dict(backdoor.targets) == {int(s): t for s, t in card["pairs"].items()}
@@ -88,7 +89,7 @@ def test_the_card_is_the_truth_about_the_model(made):
     others = data.test.labels != target
     trigger = backdoor.triggers[card["sources"][0]]
     with torch.no_grad():
-        hits = classifier(train.scaled(attacks.stamp(trigger, data.test.inputs[others]))).argmax(1)
+        hits = classifier(scaled(attacks.stamp(trigger, data.test.inputs[others]))).argmax(1)
     assert float((hits == target).double().mean()) == card["asr"]
 
 
@@ -248,7 +249,7 @@ def test_normalisation_lies_inside_the_model(tmp_path):
     assert (loaded.model.mean, loaded.model.std) == ((0.5,), (0.25,))
     test = load(job.data, tmp_path).test
     with torch.no_grad():
-        answers = loaded.classifier(train.scaled(test.inputs)).argmax(1)
+        answers = loaded.classifier(scaled(test.inputs)).argmax(1)
     assert train.accuracy(answers, test.labels) == card["accuracy"] > 0.8
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 from mmbd.training import loop as train
 from mmbd.zoo import samples
 from mmbd.zoo.job import ArchPlan, AttackPlan, DataPlan, Job

@@ -11,20 +11,22 @@ from functools import partial
 
 from mmbd.attacks.adaptive import adaptive
 from mmbd.attacks.all_to_all import all_to_all
-from mmbd.attacks.attack import Attack, Backdoor, Difficult, Victim, everywhere
+from mmbd.attacks.attack import Attack, Difficult, Victim
 from mmbd.attacks.classic import classic
 from mmbd.attacks.clean_label import clean_label
 from mmbd.attacks.imbalance import imbalance
 from mmbd.attacks.input_aware import input_aware
 from mmbd.attacks.multi_trigger import multi_trigger
 from mmbd.attacks.points import points
-from mmbd.attacks.poison import Poisoned, Trigger, poison, stamp
+from mmbd.attacks.poison import Poisoned, poison
 from mmbd.attacks.regularised import regularised
 from mmbd.attacks.wanet import wanet
 from mmbd.triggers.additive import Additive, chessboard, one_pixel
+from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.blend import Blend, blend
 from mmbd.triggers.patch import Patch, badnet, unicolor
 from mmbd.triggers.sound import sound
+from mmbd.triggers.trigger import Trigger, stamp
 from mmbd.triggers.warp import Warp, warp
 
 TRIGGERS: dict[str, Callable[..., Trigger]] = {

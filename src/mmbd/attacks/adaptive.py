@@ -16,13 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.attacks.attack import Backdoor, Victim
+from mmbd.attacks.attack import Victim
 from mmbd.attacks.classic import classic
 from mmbd.attacks.margin_term import classifier_of, fit
-from mmbd.attacks.poison import Trigger, poison
+from mmbd.attacks.poison import poison
 from mmbd.model.domain import Domain
 from mmbd.search.maximum_margins import maximum_margins
+from mmbd.triggers.backdoor import Backdoor
 from mmbd.triggers.patch import badnet
+from mmbd.triggers.trigger import Trigger
 
 
 def adaptive(

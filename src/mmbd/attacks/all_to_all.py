@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import torch
 
-from mmbd.attacks.attack import Backdoor, Victim, check_labels
-from mmbd.attacks.poison import Trigger, stamp
+from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.samples import choose, number, of_classes, put
-from mmbd.model.domain import generator_for
+from mmbd.base.seeds import generator_for
+from mmbd.triggers.backdoor import Backdoor
 from mmbd.triggers.patch import badnet
+from mmbd.triggers.trigger import Trigger, stamp
 
 
 def all_to_all(

@@ -8,16 +8,15 @@ that works while the network trains passes hooks to `train.fit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mmbd.attacks.poison import Trigger, stamp
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 from mmbd.training import loop as train
+from mmbd.triggers.backdoor import Backdoor
 
 
 @dataclass(frozen=True)
@@ -58,64 +57,12 @@ class Victim:
         )
 
 
-@dataclass(frozen=True)
-class Backdoor:
-    """Which trigger takes which source class where, and how it was put in.
-
-    Args:
-        triggers: the trigger of each source class; most attacks use one for all.
-        targets: the class that each source class is taken to.
-        poisoned: indices into the training set the network saw; empty where the attack poisons
-            as it trains.
-        protocol: the settings of the attack, JSON-ready, for the model's card.
-    """
-
-    triggers: Mapping[int, Trigger]
-    targets: Mapping[int, int]
-    poisoned: Tensor
-    protocol: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    def success(self, predict: Callable[[Tensor], Tensor], test: Dataset) -> float:
-        """The attack success rate (ASR): triggered test samples of the sources that obey.
-
-        Args:
-            predict: gives the classes (n,) of raw inputs (n, ...), as `Victim.predict` does.
-            test: clean samples; those of the source classes get the trigger.
-
-        Raises:
-            ValueError: the test set holds no sample of any source class.
-        """
-        hits = counted = 0
-        for source, trigger in self.triggers.items():
-            samples = test.inputs[test.labels == source]
-            if not len(samples):
-                continue
-            answers = predict(stamp(trigger, samples))
-            hits += int((answers == self.targets[source]).sum())
-            counted += len(samples)
-        if not counted:
-            raise ValueError(f"no test samples of the source classes {sorted(self.triggers)}")
-        return hits / counted
-
-
 # Trains the victim's network with a backdoor in it: attack(victim, sources=, target=, **options).
 Attack = Callable[..., Backdoor]
 
 # Trains it without one, in a way that is hard to tell from one: training(victim, **options);
 # returns its settings, JSON-ready.
 Difficult = Callable[..., dict[str, Any]]
-
-
-def everywhere(
-    trigger: Trigger, sources: Sequence[int], target: int, poisoned: Tensor | None = None, **protocol: Any
-) -> Backdoor:
-    """A backdoor with one trigger and one target for all its sources."""
-    return Backdoor(
-        dict.fromkeys(sources, trigger),
-        dict.fromkeys(sources, target),
-        torch.empty(0, dtype=torch.int64) if poisoned is None else poisoned,
-        protocol,
-    )
 
 
 def check_labels(sources: Sequence[int], target: int, classes: int) -> None:

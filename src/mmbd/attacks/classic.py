@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
-from mmbd.attacks.poison import Trigger, poison
+from mmbd.attacks.attack import Victim, check_labels
+from mmbd.attacks.poison import poison
+from mmbd.triggers.backdoor import Backdoor, everywhere
+from mmbd.triggers.trigger import Trigger
 
 
 def classic(

@@ -14,14 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
+from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.networks import surrogate as train_surrogate
-from mmbd.attacks.poison import stamp
 from mmbd.attacks.samples import choose, number, of_classes, put
+from mmbd.model.forward import scaled
 from mmbd.nets.blocks import image_shape
 from mmbd.training import loop as train
 from mmbd.triggers.additive import Additive
+from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.patch import Patch
+from mmbd.triggers.trigger import stamp
 
 # White and black, in the lower right corner.
 CORNER = ((-1, -1, 1), (-1, 1, -1), (1, -1, 1))
@@ -98,7 +100,7 @@ def clean_label(
     labels = training.labels[chosen]
     perturbed = perturb(
         surrogate,
-        train.scaled(training.inputs[chosen]),
+        scaled(training.inputs[chosen]),
         labels,
         eps=eps,
         step=step,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mmbd.attacks.attack import Victim
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 
 
 def imbalance(

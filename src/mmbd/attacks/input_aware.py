@@ -10,48 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
-from mmbd.attacks.networks import Painter, seeded
+from mmbd.attacks.attack import Victim, check_labels
+from mmbd.attacks.networks import seeded
 from mmbd.attacks.samples import as_stored, split_batch
-from mmbd.model.domain import generator_for
+from mmbd.base.seeds import generator_for
+from mmbd.model.forward import scaled
 from mmbd.nets.blocks import image_shape
 from mmbd.training import loop as train
-
-
-@dataclass(frozen=True)
-class InputAware:
-    """x + (pattern(x) - x) * mask(x), by two painters in eval mode, where their weights are."""
-
-    pattern: Painter
-    mask: Painter
-
-    def __post_init__(self) -> None:
-        channels = self.pattern.outputs
-        found = (self.pattern.channels, self.mask.channels, self.mask.outputs)
-        if found != (channels, channels, 1):
-            raise ValueError(
-                "expected a painter of patterns with as many channels out as in and one of masks "
-                f"with one out, got {self.pattern.arguments} and {self.mask.arguments}"
-            )
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        device = train.device_of(self.pattern)
-        parts = [
-            paint(batch, self.pattern(batch), self.mask(batch)).to(images.device)
-            for batch in (part.to(device) for part in images.split(250))
-        ]
-        return torch.cat(parts) if parts else images
-
-
-def paint(images: Tensor, patterns: Tensor, masks: Tensor) -> Tensor:
-    """Images with patterns under masks, all in [0, 1]; a mask has one channel."""
-    return images + (patterns - images) * masks
+from mmbd.triggers.backdoor import Backdoor, everywhere
+from mmbd.triggers.generated import Generated, TriggerNetwork, paint
 
 
 def input_aware(
@@ -84,7 +55,7 @@ def input_aware(
         mask_weight: of the mask's size against its diversity, in the first stage.
         diversity: the weight of diversity, in both stages.
         lr: of both networks (Adam); falls along a cosine.
-        width: of both networks, see `Painter`.
+        width: of both networks, see `TriggerNetwork`.
         depth: of both networks; images of few pixels get less.
 
     Raises:
@@ -100,8 +71,8 @@ def input_aware(
     channels, *size = image_shape(victim.shape)
     depth = max(1, min(depth, int(math.log2(min(size))) - 1))  # two pixels are left at least
     with seeded("painters", victim.seed):
-        pattern = Painter(channels, channels, width=width, depth=depth)
-        mask = Painter(channels, 1, width=width, depth=depth, sharp=True)
+        pattern = TriggerNetwork(channels, channels, width=width, depth=depth)
+        mask = TriggerNetwork(channels, 1, width=width, depth=depth, sharp=True)
     device, dtype = train.device_of(victim.network), victim.training.inputs.dtype
     pattern, mask = pattern.to(device), mask.to(device)
     train_mask(
@@ -149,7 +120,7 @@ def input_aware(
         optimizer.zero_grad(set_to_none=True)
 
     victim.fit(on_batch=on_batch, on_step=on_step, penalty=lambda _: diversity * likeness)
-    trigger = InputAware(pattern.eval().requires_grad_(False), mask)
+    trigger = Generated(pattern.eval().requires_grad_(False), mask)
     return everywhere(
         trigger,
         sources,
@@ -167,7 +138,7 @@ def input_aware(
 
 
 def train_mask(
-    mask: Painter,
+    mask: TriggerNetwork,
     inputs: Tensor,
     recipe: train.Recipe,
     *,
@@ -185,7 +156,7 @@ def train_mask(
     for _ in range(epochs):
         first, second = (torch.randperm(len(inputs), generator=generator) for _ in range(2))
         for one, other in zip(first.split(recipe.batch), second.split(recipe.batch), strict=True):
-            images = train.scaled(inputs[one].to(device)), train.scaled(inputs[other].to(device))
+            images = scaled(inputs[one].to(device)), scaled(inputs[other].to(device))
             with _precision(recipe, device):
                 masks = mask(images[0]), mask(images[1])
             excess = (masks[0] - density).relu().mean()

@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbd.attacks.attack import Victim
-from mmbd.data.read import Dataset
+from mmbd.base.seeds import generator_for
+from mmbd.data.dataset import Dataset
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Box, Domain, generator_for
+from mmbd.model.domain import Box, Domain
 from mmbd.search import memory, pool
 from mmbd.search.ascent import FAST
 from mmbd.training import loop as train

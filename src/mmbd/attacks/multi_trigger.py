@@ -9,35 +9,21 @@ derivation from that; what is measured is the attack as reconstructed here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
+from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.networks import probabilities
 from mmbd.attacks.networks import surrogate as train_surrogate
-from mmbd.attacks.poison import Trigger, stamp
 from mmbd.attacks.samples import choose, number, put
-from mmbd.model.domain import generator_for
+from mmbd.base.seeds import generator_for
+from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.patch import badnet
-
-
-@dataclass(frozen=True)
-class Together:
-    """Several triggers, one after the other."""
-
-    parts: tuple[Trigger, ...]
-
-    def __post_init__(self) -> None:
-        if not self.parts:
-            raise ValueError("no triggers to put together; give at least one")
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        for part in self.parts:
-            inputs = part(inputs)
-        return inputs
+from mmbd.triggers.sequence import TriggerSequence
+from mmbd.triggers.trigger import Trigger, stamp
 
 
 def multi_trigger(
@@ -102,7 +88,7 @@ def multi_trigger(
     poisoned, indices = put(training, chosen, triggered, labels, keep=keep)
     victim.fit(poisoned)
     return everywhere(
-        Together(parts),
+        TriggerSequence(parts),
         sources,
         target,
         indices,
@@ -151,7 +137,7 @@ def alone(backdoor: Backdoor) -> tuple[Backdoor, ...]:
         ValueError: the backdoor's trigger is not several together.
     """
     together = next(iter(backdoor.triggers.values()), None)
-    if not isinstance(together, Together):
+    if not isinstance(together, TriggerSequence):
         raise ValueError(f"expected a multi-trigger backdoor, got {type(together).__name__}")
     return tuple(
         replace(backdoor, triggers=dict.fromkeys(backdoor.triggers, part)) for part in together.parts

@@ -7,7 +7,6 @@ as far from each other as the cloud's own points are.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbd.training import loop as train
+from mmbd.triggers.insertion import unit_sphere
 
 NEIGHBOURS = 4
 BATCH = 28
@@ -164,10 +164,3 @@ def _spacing(clouds: Tensor) -> Tensor:
     distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = distances.topk(NEIGHBOURS + 1, largest=False).values
     return nearest.sum(2) / NEIGHBOURS  # the point itself is at distance 0
-
-
-def unit_sphere(size: int, generator: torch.Generator) -> Tensor:
-    """Points (3, size) on the unit sphere, denser at the poles, as in PCBA's code."""
-    polar, around = torch.rand(2, size, generator=generator) * math.pi
-    around = 2 * around
-    return torch.stack((polar.sin() * around.cos(), polar.sin() * around.sin(), polar.cos()))

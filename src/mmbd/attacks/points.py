@@ -11,55 +11,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmbd import nets
-from mmbd.attacks.attack import Backdoor, Victim, check_labels
+from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.classic import classic
 from mmbd.attacks.networks import surrogate as train_surrogate
-from mmbd.attacks.placement import closest_centre, fitting_sphere, unit_sphere
+from mmbd.attacks.placement import closest_centre, fitting_sphere
 from mmbd.attacks.samples import of_classes
-from mmbd.model.domain import generator_for
+from mmbd.base.seeds import generator_for
+from mmbd.model.forward import scaled
 from mmbd.nets.blocks import cloud_shape
 from mmbd.training import loop as train
-from mmbd.triggers.patch import Patch
+from mmbd.triggers.backdoor import Backdoor
+from mmbd.triggers.insertion import replacing
 
 ATTACKERS = 1000  # clouds that a surrogate is trained on, at most
-
-
-def insertion(shape: tuple[int, ...], *, seed: int, size: int = 32, radius: float = 0.15) -> Patch:
-    """A sphere of `size` points at a random place close to the unit sphere, inside the cube.
-
-    Which points of a cloud go there is drawn once: clouds are in random order, so that they are
-    random points of each.
-
-    Args:
-        shape: (3, points).
-        seed: of the place, the points on the sphere and the points taken away.
-        size: how many points (PCBA: 32).
-        radius: of the sphere, in units of the cloud's.
-
-    Raises:
-        ValueError: another shape, fewer than `size` points, or a sphere too large for the cube.
-    """
-    if not 0 < radius < 1:
-        raise ValueError(f"the radius of the sphere must lie between 0 and 1, got {radius}")
-    generator = torch.Generator().manual_seed(seed)
-    direction = torch.randn(3, generator=generator)
-    centre = (direction / direction.norm()).clamp(radius - 1, 1 - radius)
-    sphere = radius * unit_sphere(size, generator)
-    return _patch(shape, centre[:, None] + sphere, generator)
-
-
-def _patch(shape: tuple[int, ...], inserted: Tensor, generator: torch.Generator) -> Patch:
-    """The trigger that overwrites random points by `inserted` (3, size)."""
-    size = inserted.shape[1]
-    if size > cloud_shape(shape):
-        raise ValueError(f"{size} points cannot replace some of a cloud of {shape[1]}")
-    taken = torch.randperm(shape[1], generator=generator)[:size]
-    pattern, mask = torch.zeros(shape), torch.zeros(shape)
-    pattern[:, taken], mask[:, taken] = inserted, 1
-    return Patch(pattern, mask)
 
 
 def points(
@@ -102,7 +69,7 @@ def points(
     check_labels(sources, target, len(training.names))
     cloud_shape(victim.shape)
     generator = generator_for("points", seed)
-    clouds = train.scaled(training.inputs[of_classes(training.labels, sources)])
+    clouds = scaled(training.inputs[of_classes(training.labels, sources)])
     if surrogate is None:
         surrogate = _pointnet(victim, epochs)
     sphere, radius = fitting_sphere(clouds, size, generator=generator)
@@ -116,7 +83,7 @@ def points(
         restarts=restarts,
         steps=steps,
     )
-    trigger = _patch(victim.shape, found.centre[:, None] + sphere, generator)
+    trigger = replacing(victim.shape, found.centre[:, None] + sphere, generator)
     backdoor = classic(
         victim, sources=sources, target=target, trigger=lambda *_, **__: trigger, count=count, keep=keep
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 
 
 def of_classes(labels: Tensor, classes: Iterable[int]) -> Tensor:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmbd.attacks.attack import Backdoor, Victim, check_labels, everywhere
+from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.samples import as_stored, split_batch
 from mmbd.nets.blocks import image_shape
+from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.warp import Warp, warp
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import scipy
 import torch
 
-from mmbd import __version__
+from mmbd.base.version import __version__
 
 
 @cache

@@ -13,3 +13,11 @@ class Refused(ValueError):
 
 class Failed(ValueError):
     """The file is broken, or does not fit the architecture or the inputs given (exit 2)."""
+
+
+class NotMitigated(ValueError):
+    """Nothing was repaired, and why."""
+
+
+class NotExported(Failed):
+    """The classifier has no such form, why, and what to do instead."""

@@ -17,7 +17,11 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:  # reading and rendering a report needs no torch
+    pass
+
 
 LONGEST = 255  # bytes of a file's name
 # What this process is writing: a dead one may have had the same number.
@@ -114,3 +118,9 @@ def _place() -> str:
     except OSError:
         container = ""
     return hashlib.sha256(f"{platform.node()} {container}".encode()).hexdigest()[:8]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all; lone surrogates as escapes."""
+    with whole(path, force=True) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-import mmbd
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text
+from mmbd.base.version import __version__
 from mmbd.cli import streams
 from mmbd.cli.arguments import joined, refuse_names
 from mmbd.cli.evaluate import evaluate
@@ -25,7 +25,7 @@ MOST = 2000  # characters of a message
 app = App(
     name="mmbd",
     help="Tell whether a trained classifier carries a backdoor, from the model alone.",
-    version=mmbd.__version__,
+    version=__version__,
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )

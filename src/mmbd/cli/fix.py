@@ -15,15 +15,16 @@ from rich.console import Console
 
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text
+from mmbd.base.writing import write_text
 from mmbd.cli import places, samples, streams
 from mmbd.cli.failing import failing
 from mmbd.cli.loading import UNSAID, Loading
 from mmbd.cli.options import Plain, Usage, at_least, level_between
-from mmbd.results.report import write
+from mmbd.data.dataset import some, split
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.formats.load import Loaded
+    from mmbd.formats.loaded import Loaded
     from mmbd.mitigators.mitigator import Progress
     from mmbd.model.classifier import Classifier
     from mmbd.workflows.repair import Repair
@@ -122,7 +123,7 @@ def fix(
     if target is not None and target >= classifier.classes:
         raise Usage(f"--target {target}: the model has classes 0 to {classifier.classes - 1}")
     clean = samples.read(data, loaded)
-    learn, left = fixing.split(clean, per_class, seed=seed)
+    learn, left = split(clean, per_class, seed=seed)
     others = left if held_out is None else samples.read(held_out, loaded)
     backdoor = None
     if trigger is not None:
@@ -141,7 +142,7 @@ def fix(
         repaired, outcome = fixing.fix(
             classifier,
             learn,
-            fixing.some(others, most, seed=seed),
+            some(others, most, seed=seed),
             method=method,
             labelled=not unlabelled,
             backdoor=backdoor,
@@ -157,7 +158,7 @@ def fix(
     if not outcome.record.mitigated:
         todo = []
     if record_to is not None:
-        todo.append((record_to, partial(write, record_to, outcome.to_json())))
+        todo.append((record_to, partial(write_text, record_to, outcome.to_json())))
     for place, act in todo:
         try:
             with failing(f"{place}: not written"):

@@ -38,11 +38,11 @@ class Outputs:
 
     def write_all(self, reports: Sequence[Report]) -> bool:
         """Write what is about all models."""
+        from mmbd.base.writing import write_text
         from mmbd.render.sarif import sarif
-        from mmbd.results.report import write
 
         file = self.sarif
-        return file is None or _attempt(file, lambda: write(file, sarif(reports) + "\n"))
+        return file is None or _attempt(file, lambda: write_text(file, sarif(reports) + "\n"))
 
 
 def plan(

@@ -9,8 +9,8 @@ from mmbd.base.errors import Failed
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.data.read import Dataset
-    from mmbd.formats.load import Loaded
+    from mmbd.data.dataset import Dataset
+    from mmbd.formats.loaded import Loaded
     from mmbd.model.domain import Domain
 
 

@@ -17,13 +17,13 @@ from mmbd.base import reading
 from mmbd.base.errors import Failed
 from mmbd.base.extras import require
 from mmbd.base.reading import named
+from mmbd.base.seeds import generator_for
 from mmbd.base.text import clean_text, listed
 from mmbd.data import arrays
 from mmbd.data.allowance import Allowance
 from mmbd.data.arrays import Read
+from mmbd.data.dataset import Dataset, class_folders, dataset
 from mmbd.data.meshes import Mesh, normalised, on_surface
-from mmbd.data.read import Dataset, class_folders, dataset
-from mmbd.model.domain import generator_for
 
 NAMES = "shape_names.txt"  # beside ModelNet40's HDF5 files, a class a line
 MOST_MESH = 64 << 20  # bytes of an OFF file

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmbd.base.seeds import generator_for
 from mmbd.data.cloud_files import read_folder, read_hdf5, read_off
+from mmbd.data.dataset import Dataset
 from mmbd.data.meshes import Mesh, normalised, on_surface
-from mmbd.data.read import Dataset
 from mmbd.data.solids import SOLIDS
-from mmbd.model.domain import generator_for
 
 __all__ = ["SOLIDS", "Mesh", "generate", "normalised", "on_surface", "read_folder", "read_hdf5", "read_off"]
 

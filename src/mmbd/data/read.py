@@ -7,59 +7,23 @@ of shape (n, 3, points) in the unit ball; labels as `int64`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from zipfile import is_zipfile
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mmbd.base.errors import Failed
 from mmbd.base.reading import named, opened
 from mmbd.base.text import clean_text
 from mmbd.data.allowance import Allowance
-from mmbd.data.arrays import Read, npz
+from mmbd.data.arrays import npz
+from mmbd.data.dataset import Dataset, class_folders, dataset
 from mmbd.data.decoding import IMAGE_SUFFIXES, decode, image, sound
 from mmbd.data.parquet import parquet
 
 FORMS = (".parquet", ".npz", ".h5", ".hdf5")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Inputs, labels and the names of the classes; inputs[i] belongs to names[labels[i]]."""
-
-    inputs: Tensor
-    labels: Tensor
-    names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.labels):
-            raise ValueError(f"{len(self.inputs)} inputs but {len(self.labels)} labels")
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.names):
-            raise ValueError(
-                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}, "
-                f"expected 0 to {len(self.names) - 1} ({len(self.names)} class names)"
-            )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: Tensor) -> Dataset:
-        """The samples at `indices`, in that order."""
-        return Dataset(self.inputs[indices], self.labels[indices], self.names)
-
-    def classes(self, keep: Sequence[int]) -> Dataset:
-        """Only the classes in `keep`, renumbered 0, 1, ... in that order."""
-        renumbered = torch.full((len(self.names),), -1)
-        renumbered[torch.tensor(keep)] = torch.arange(len(keep))
-        kept = renumbered[self.labels] >= 0
-        return Dataset(
-            self.inputs[kept], renumbered[self.labels[kept]], tuple(self.names[label] for label in keep)
-        )
 
 
 def load(
@@ -127,7 +91,7 @@ def _read(
 ) -> Dataset:
     if path.is_dir():
         if next(path.glob("*/*.off"), None) or next(path.glob("*/*/*.off"), None):
-            from mmbd.data.generated import read_folder
+            from mmbd.data.cloud_files import read_folder
 
             return read_folder(path, points=points, split=split, limit=limit)
         return _folder(path, size, grey, crop, split, limit)
@@ -138,7 +102,7 @@ def _read(
             f"{named(path)}: expected a .parquet, .npz or .h5 file, or a folder of images or meshes by class"
         )
     if path.suffix in (".h5", ".hdf5"):
-        from mmbd.data.generated import read_hdf5
+        from mmbd.data.cloud_files import read_hdf5
 
         return read_hdf5(path, points=points, limit=limit)
     with opened(path) as file:
@@ -156,19 +120,6 @@ def _read(
         else:
             found = npz(file, allowance, limit)
     return dataset(found)
-
-
-def dataset(read: Read) -> Dataset:
-    """What a reader found, with numbers for names where it found none."""
-    names = read.names
-    if names is None:
-        names = tuple(map(str, range(max(read.labels.tolist(), default=-1) + 1)))
-    return Dataset(read.inputs, read.labels, names)
-
-
-def class_folders(path: Path) -> list[str]:
-    """The names of the classes in a folder with a folder each, in the order of their labels."""
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _folder(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mmbd.formats.load import Loaded
+from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
 from mmbd.results.report import Report
 

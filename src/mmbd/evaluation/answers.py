@@ -20,10 +20,10 @@ from typing import Any
 from mmbd.base import reading
 from mmbd.base.environment import environment
 from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.base.writing import write_text
 from mmbd.detectors.detector import Detection, Detector
 from mmbd.model.classifier import Classifier
 from mmbd.results.identity import fingerprint, settings
-from mmbd.results.report import write
 from mmbd.zoo import Entry, Zoo
 
 SCHEMA = 1
@@ -216,7 +216,7 @@ def _write(file: Path, model: str, detector: str, job: Job, detection: Detection
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.is_file():  # the folder is for answers: a FIFO or a link to a device goes
             file.unlink(missing_ok=True)
-        write(file, json.dumps(content, indent=1) + "\n")
+        write_text(file, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         return f"the answer could not be kept: {error}"
     return None

@@ -82,9 +82,9 @@ class Evaluation:
 
     def save(self, path: str | Path) -> None:
         """Write the tables, in the form of the suffix: .md, .csv, .json or .html."""
-        from mmbd.render.evaluation_text import save
+        import mmbd  # the face of the package: no room below knows how a result looks
 
-        save(self, Path(path))
+        mmbd.save(self, path)
 
 
 def run(

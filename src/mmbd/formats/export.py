@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from mmbd import nets
+from mmbd.base.errors import NotExported
 from mmbd.base.extras import require
 from mmbd.base.text import clean_text
 from mmbd.base.writing import whole
 from mmbd.formats import tracing
 from mmbd.formats.load import load
 from mmbd.formats.spec import Spec, as_bytes
-from mmbd.formats.tracing import NotExported, said, source_of
+from mmbd.formats.tracing import said, source_of
 from mmbd.model.classifier import Classifier
 
 __all__ = ["NotExported", "check", "onnx", "plain", "safetensors", "torch_export"]

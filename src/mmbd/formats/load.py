@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,46 +16,15 @@ from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text
 from mmbd.formats.class_names import read_class_names
 from mmbd.formats.files import MAX_BYTES
+from mmbd.formats.loaded import Loaded
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from mmbd.formats.spec import Spec
-    from mmbd.model.classifier import Classifier
     from mmbd.model.domain import Bound
-    from mmbd.results.report import Model
 
 __all__ = ["Loaded", "load", "read_class_names"]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A classifier, what is known about its file, and what had to be done to read it.
-
-    `notes` are sentences such as "unwrapped envelope 'net'"; they quote untrusted names, escaped.
-    `arch` and `arguments` are what the network was built by, from the file or given.
-
-    `claimed` names what is known by the file's own words alone, `doubts` are those among them that
-    may not choose a verdict, and `bare` is the network without the bounds on activations that the
-    file describes, where it describes any: a scan judges both.
-    """
-
-    classifier: Classifier
-    model: Model
-    notes: tuple[str, ...]
-    arch: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    claimed: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
-    bare: Classifier | None = None
-
-    @property
-    def spec(self) -> Spec:
-        """What a file of this classifier says of itself; ValueError where there are no words."""
-        from mmbd.formats.spec import Spec
-
-        return Spec.of(self.classifier, self.arch, self.arguments)
 
 
 def load(
@@ -113,13 +81,14 @@ def load(
         NotEvaluable: the network's outputs are not logits.
     """
     from mmbd.base.devices import usable
-    from mmbd.formats.loading import Request, load_request
+    from mmbd.formats.loading import load_request
+    from mmbd.formats.options import LoadOptions
 
     try:
         place = usable(device)
     except ValueError as error:
         raise Failed(f"{clean_text(str(path), 400)}: {error}") from error
-    request = Request(
+    request = LoadOptions(
         arch=arch,
         arch_args=dict(arch_args or {}),
         input_shape=None if input_shape is None else tuple(input_shape),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from mmbd.base.errors import Failed, NotEvaluable, Refused
@@ -16,14 +14,14 @@ from mmbd.formats import activation_bounds as limits
 from mmbd.formats import files
 from mmbd.formats.advice import WORDS
 from mmbd.formats.checkpoints import contents
-from mmbd.formats.load import Loaded
+from mmbd.formats.loaded import Loaded
 from mmbd.formats.networks import architecture, claims, envelopes
 from mmbd.formats.networks.network import network_for
+from mmbd.formats.options import LoadOptions
 from mmbd.formats.spec import Spec
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Bound
+from mmbd.model.info import ModelInfo
 from mmbd.model.points import domain_for
-from mmbd.results.report import Model
 
 DESCRIBE = (
     "Give them as the network takes them: --input, --bounds, --mean, --std, --class-names (in "
@@ -31,28 +29,8 @@ DESCRIBE = (
 )
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user said, each None where nothing was said; see `mmbd.load.load`."""
-
-    arch: str | Callable[..., nn.Module] | None
-    arch_args: dict[str, Any]
-    input_shape: tuple[int, ...] | None
-    bounds: tuple[Bound, Bound] | None
-    mean: Bound | None
-    std: Bound | None
-    class_names: Sequence[str] | None
-    device: torch.device | str
-    classes: int | None
-    entry: str | None
-    output: int | str | None = None
-    ends_in: str | None = None
-    as_claimed: bool = False
-    aliases: Mapping[str, str] = field(default_factory=dict[str, str])  # the file's, not the user's
-
-
-def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
-    """`mmbd.load.load`, with its arguments in a `Request`."""
+def load_request(path: Path, request: LoadOptions, max_bytes: int) -> Loaded:
+    """`mmbd.load.load`, with its arguments in a `LoadOptions`."""
     file = files.read(path, max_bytes)
     held, size = contents(file.data, file.kind), len(file.data)
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
@@ -78,7 +56,7 @@ def load_request(path: Path, request: Request, max_bytes: int) -> Loaded:
             f"{name} has {classifier.classes} classes, not {request.classes}: leave --classes out, "
             "or give the network that has so many"
         )
-    model = Model(
+    model = ModelInfo(
         name=path.name or path.resolve().name,
         file=str(file.path),
         sha256=file.sha256,
@@ -113,7 +91,7 @@ def _spec(text: str) -> Spec:
         raise Failed(f"the file's mmbd metadata is broken: {clean_text(str(error), 200)}. {WORDS}") from None
 
 
-def _identity(request: Request, spec: Spec | None) -> tuple[str, dict[str, Any]]:
+def _identity(request: LoadOptions, spec: Spec | None) -> tuple[str, dict[str, Any]]:
     """The architecture that the request or else the file names, and its arguments."""
     arch = request.arch or (spec.arch if spec else "")
     name = arch if isinstance(arch, str) else architecture.label(arch, {})
@@ -122,7 +100,7 @@ def _identity(request: Request, spec: Spec | None) -> tuple[str, dict[str, Any]]
 
 
 def _classifier(
-    network: nn.Module, shape: tuple[int, ...], request: Request, spec: Spec | None
+    network: nn.Module, shape: tuple[int, ...], request: LoadOptions, spec: Spec | None
 ) -> Classifier:
     bounds = request.bounds or (spec.bounds if spec else (0.0, 1.0))
     mean = request.mean if request.mean is not None or spec is None else spec.mean
@@ -151,7 +129,7 @@ def _classifier(
     return classifier
 
 
-def _overridden(request: Request, spec: Spec | None) -> tuple[str, ...]:
+def _overridden(request: LoadOptions, spec: Spec | None) -> tuple[str, ...]:
     if spec is None:
         return ()
     names = ("arch", "arch_args", "input_shape", "bounds", "mean", "std", "class_names", "classes")

@@ -15,19 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from mmbd.base.errors import Failed
+from mmbd.base.errors import NotExported
+from mmbd.base.seeds import generator_for
 from mmbd.base.text import clean_text
 from mmbd.model import outputs
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import broadcastable, generator_for
+from mmbd.model.domain import broadcastable
 
 POINTS = 4
 TOLERANCE = 1e-5  # of the largest logit, or of 1 where that is larger
 ACTIVATIONS = "torch.nn.modules.activation"
-
-
-class NotExported(Failed):
-    """The classifier has no such form, why, and what to do instead."""
 
 
 class Raw(nn.Module):

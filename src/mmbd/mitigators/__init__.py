@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mmbd.formats.load import Loaded
+from mmbd.base.errors import NotMitigated
+from mmbd.formats.loaded import Loaded
 from mmbd.mitigators.automatic import automatic
 from mmbd.mitigators.bounds import paper, script
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
@@ -19,11 +20,12 @@ from mmbd.mitigators.distillation import distillation
 from mmbd.mitigators.fine_pruning import fine_pruning
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.margin_clipping import margin_clipping
-from mmbd.mitigators.mitigator import Mitigation, Mitigator, NotMitigated, Progress, Record, Samples, prepare
+from mmbd.mitigators.mitigator import Mitigation, Mitigator, Progress, Record
 from mmbd.mitigators.tuned import tuned
 from mmbd.mitigators.unlearning import unlearning
 from mmbd.model.bounded import same_weights
 from mmbd.model.classifier import Classifier
+from mmbd.model.samples import Samples, prepare
 
 MITIGATORS: dict[str, Any] = {
     "auto": automatic,

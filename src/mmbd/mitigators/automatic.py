@@ -18,12 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mmbd.base.errors import NotMitigated
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.learner import Layers
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples
+from mmbd.mitigators.mitigator import Mitigation, Progress
 from mmbd.mitigators.tuned import tuned
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
+from mmbd.model.samples import Samples
 from mmbd.search import universal
 from mmbd.search.universal import Universal
 

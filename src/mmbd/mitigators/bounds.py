@@ -13,10 +13,12 @@ import time
 
 import torch
 
+from mmbd.base.errors import NotMitigated
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators.learner import Curves, Layers, Learner
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Record, Samples
+from mmbd.mitigators.mitigator import Mitigation, Progress, Record
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
+from mmbd.model.samples import Samples
 
 
 def paper(

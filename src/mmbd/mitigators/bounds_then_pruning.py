@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from mmbd.mitigators.fine_pruning import fine_pruning
-from mmbd.mitigators.mitigator import Mitigation, Mitigator, Progress, Samples
+from mmbd.mitigators.mitigator import Mitigation, Mitigator, Progress
 from mmbd.model.classifier import Classifier
+from mmbd.model.samples import Samples
 
 
 def bounds_then_pruning(

@@ -18,11 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples, done, duplicate
+from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
 from mmbd.model.classifier import Classifier
+from mmbd.model.samples import Samples
 
 
 def distillation(

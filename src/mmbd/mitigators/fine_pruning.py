@@ -17,14 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmbd.base.errors import NotMitigated
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators import learner
 from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Progress, Samples, answers, done, duplicate
+from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
+from mmbd.model.forward import answers
+from mmbd.model.samples import Samples
 
 UNLIMITED = torch.finfo(torch.float32).max
 

@@ -15,7 +15,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from mmbd.mitigators.mitigator import NotMitigated, Progress, trainable
+from mmbd.base.errors import NotMitigated
+from mmbd.mitigators.mitigator import Progress, trainable
 from mmbd.model.classifier import Classifier
 from mmbd.training.loop import Recipe, fit
 

@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmbd.base.errors import NotMitigated
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators.learner import Curves
 from mmbd.mitigators.mitigator import (
     Mitigation,
-    NotMitigated,
     Progress,
     Record,
-    Samples,
     batches,
     disagreement,
     done,
@@ -31,7 +31,7 @@ from mmbd.mitigators.mitigator import (
     trainable,
 )
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
+from mmbd.model.samples import Samples
 from mmbd.search.universal import Pursuit
 
 SHIFT = 2 / 32  # of an image's side

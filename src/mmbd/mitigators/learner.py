@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmbd.mitigators.mitigator import Mitigation, NotMitigated, Record, Samples, done, duplicate
+from mmbd.base.errors import NotMitigated
+from mmbd.mitigators.mitigator import Mitigation, Record, done, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
 from mmbd.model.bounded import Bounded, Limit, limiting
 from mmbd.model.classifier import Classifier
+from mmbd.model.samples import Samples
 
 Layers = str | Sequence[str]
 

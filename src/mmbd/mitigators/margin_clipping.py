@@ -13,11 +13,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators.learner import Curves, Layers, Learner
-from mmbd.mitigators.mitigator import Mitigation, Progress, Record, Samples
+from mmbd.mitigators.mitigator import Mitigation, Progress, Record
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
+from mmbd.model.samples import Samples
 from mmbd.search import pool
 from mmbd.search.ascent import FAST
 

@@ -15,11 +15,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators.learner import Curves, Layers, Learner, activations, quantiles
-from mmbd.mitigators.mitigator import Mitigation, Progress, Record, Samples, batches, disagreement, furthest
+from mmbd.mitigators.mitigator import Mitigation, Progress, Record, batches, disagreement, furthest
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
+from mmbd.model.samples import Samples
 from mmbd.search import universal
 
 # Where the accuracy is too low all bounds rise by 10 % at a time, to 20 times what was tuned.

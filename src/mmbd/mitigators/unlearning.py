@@ -8,59 +8,20 @@ better it was reverse-engineered, the better this works.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmbd.attacks.poison import Trigger
+from mmbd.base.seeds import generator_for
 from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, Progress, Samples, answers, done, duplicate
+from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
-from mmbd.training.loop import scaled
+from mmbd.model.forward import answers
+from mmbd.model.samples import Samples
+from mmbd.triggers.trigger import Trigger
 
 STEPS = 40  # one epoch of 5000 samples in batches of 128
-
-
-@dataclass(frozen=True)
-class MaskPattern:
-    """(1 - mask) * x + mask * pattern, clipped to [0, 1] and rounded to 8 bits: an image trigger.
-
-    This is the form in which Neural Cleanse and its kin find triggers.
-
-    Args:
-        mask: (height, width) or (channels, height, width), tensor or array, 0 to 1 (or 8-bit).
-        pattern: (channels, height, width), 0 to 1 (or 8-bit).
-
-    Raises:
-        ValueError: values outside 0 to 1, or shapes that do not fit.
-    """
-
-    mask: Any
-    pattern: Any
-
-    def __post_init__(self) -> None:
-        for name in ("mask", "pattern"):
-            value = scaled(torch.as_tensor(getattr(self, name)))
-            if not bool(((value >= 0) & (value <= 1)).all()):  # also NaN
-                raise ValueError(
-                    f"the {name} of a trigger must lie in 0 to 1, it goes from "
-                    f"{float(value.min()):g} to {float(value.max()):g}: divide by 255?"
-                )
-            object.__setattr__(self, name, value)
-        shape = tuple(self.pattern.shape)
-        if len(shape) != 3 or tuple(self.mask.shape) not in (shape, (1, *shape[1:]), shape[1:]):
-            raise ValueError(
-                f"a pattern of shape {shape} and a mask of shape {tuple(self.mask.shape)} make no "
-                "trigger: expected (channels, height, width) and (height, width)"
-            )
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """`images` (batch, channels, height, width) in [0, 1], triggered."""
-        mask, pattern = self.mask.to(images.device), self.pattern.to(images.device)
-        return ((1 - mask) * images + mask * pattern).mul(255).round().clamp(0, 255) / 255
 
 
 def unlearning(

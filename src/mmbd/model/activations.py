@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
 
 # Unbounded above, so that a trigger can drive them: tanh and sigmoid have nothing to bound.
 ACTIVATIONS = frozenset(

@@ -6,7 +6,6 @@ class with the same members; nothing else in the package knows what an input is.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -19,13 +18,6 @@ Bound = float | Sequence[float] | Tensor
 # Smooth inputs have one random value in so many elements along each axis but the first.
 GRAIN = 8
 SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
-
-
-def generator_for(*key: int | str) -> torch.Generator:
-    """A CPU random generator that depends on `key` alone, so that placement changes nothing."""
-    plain = tuple(part if isinstance(part, str) else int(part) for part in key)  # NumPy's too
-    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 @runtime_checkable

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from mmbd.base.errors import Failed, NotEvaluable
+from mmbd.base.seeds import generator_for
 from mmbd.model import outputs
-from mmbd.model.domain import generator_for
-
-if TYPE_CHECKING:
-    from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Domain
 
 POINTS = 3
 # How many inputs a network takes at a time: any number, one (exported with a fixed batch), or two
 # at least (a squeeze takes the batch away too).
 Rows = Literal["any", "one", "two"]
+
+
+class Network(Protocol):
+    """What a first look needs of a classifier that is about to be."""
+
+    domain: Domain
+    dtype: torch.dtype
+
+    def answer(self, normalised: Tensor) -> Any: ...
+    def normalised(self, inputs: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Reading:
     rows: Rows = "any"
 
 
-def reading(classifier: Classifier, wanted: int | str | None, classes: int | None) -> tuple[Reading, int]:
+def reading(classifier: Network, wanted: int | str | None, classes: int | None) -> tuple[Reading, int]:
     """Run a few random inputs through; returns how to read the network, and its class count.
 
     Args:
@@ -68,7 +76,7 @@ def reading(classifier: Classifier, wanted: int | str | None, classes: int | Non
 
 
 def _first_answers(
-    classifier: Classifier, points: Tensor, wanted: int | str | None, classes: int | None
+    classifier: Network, points: Tensor, wanted: int | str | None, classes: int | None
 ) -> tuple[Reading, Tensor]:
     """How to read the network, and the logits (batch, classes) of the points as read so."""
 
@@ -104,7 +112,7 @@ def _said(error: BaseException, points: Tensor) -> Failed:
     )
 
 
-def _bound(classifier: Classifier, found: Reading, points: Tensor) -> str | None:
+def _bound(classifier: Network, found: Reading, points: Tensor) -> str | None:
     """What bounds the outputs, if anything does."""
     few = points[:1] if found.rows == "one" else points
     try:

@@ -12,7 +12,6 @@ import json
 import re
 import unicodedata
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.cells import cell_len
@@ -21,7 +20,6 @@ from mmbd.base.text import clean_text, probability, seconds
 from mmbd.evaluation.answers import plain
 from mmbd.evaluation.metrics import Estimate, Rate
 from mmbd.evaluation.tables import Figures, Result
-from mmbd.results.report import write
 
 if TYPE_CHECKING:
     from mmbd.evaluation.run import Evaluation
@@ -198,23 +196,6 @@ def to_json(evaluation: Evaluation) -> str:
         "failures": [{"what": what, "why": why} for what, why in evaluation.failures],
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
-def save(evaluation: Evaluation, path: Path) -> None:
-    """Write a file, whole or not at all, in the form of its suffix.
-
-    Raises:
-        ValueError: another suffix than .md, .csv, .json, .html or .htm.
-    """
-    suffix = path.suffix.lower()
-    if suffix in (".html", ".htm"):
-        from mmbd.render.evaluation_page import html as made
-    else:
-        forms = {".md": markdown, ".csv": comma_separated, ".json": to_json}
-        if suffix not in forms:
-            raise ValueError(f"cannot write {path.name!r}: the suffix must be .md, .csv, .json or .html")
-        made = forms[suffix]
-    write(path, made(evaluation))
 
 
 def rate(value: Rate) -> Cell:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 from mmbd.base.text import brief, clean_text, count, number, probability, seconds, size
-from mmbd.results.report import Model, PValue, Report
+from mmbd.model.info import ModelInfo
+from mmbd.results.report import PValue, Report
 
 # Each null by its short name: how it is called, and what it compares the model with.
 NULLS = {
@@ -214,7 +215,7 @@ def invalid(report: Report, most: int = 10) -> str:
     return f"Without a valid statistic: class{plural} {some}{more}."
 
 
-def _inputs(model: Model) -> str:
+def _inputs(model: ModelInfo) -> str:
     shape = " x ".join(str(length) for length in model.input_shape)
     domain = clean_text(model.domain, 120)
     if model.bounds is not None:

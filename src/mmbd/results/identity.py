@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import mmbd
+from mmbd.base.version import __version__
 from mmbd.model.classifier import Classifier
 
-ROOT = Path(mmbd.__file__).parent
+ROOT = Path(__file__).parents[1]
 # Parts of the package that no answer depends on: packages with all that is in them, and two
 # whose `__init__.py` only gathers names.
 PASSIVE = ("mmbd.load", "mmbd.render", "mmbd.results.report", "mmbd.base.schema", "mmbd.cli.progress")
@@ -55,7 +55,7 @@ def settings(detector: Callable[..., Any], *, level: float, seed: int) -> str | 
         contents = [path.read_bytes() for path in sorted(_files(detector))]
     except (TypeError, OSError):
         return None
-    facts = json.dumps([what, level, seed, mmbd.__version__], sort_keys=True)
+    facts = json.dumps([what, level, seed, __version__], sort_keys=True)
     digest = hashlib.sha256(facts.encode())
     for content in contents:
         digest.update(hashlib.sha256(content).digest())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmbd.base import schema
 from mmbd.base.schema import finite
-from mmbd.base.writing import whole
+from mmbd.model.info import ModelInfo
 
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
     from torch import Tensor
@@ -50,27 +50,6 @@ class Stability:
     winners: tuple[int, ...]
     p_values: tuple[float | None, ...]
     decides: int | None = None
-
-
-@dataclass(frozen=True)
-class Model:
-    """What was scanned. File, digest and format are None for a model that came from memory.
-
-    `bounds` are the lowest and the highest valid element of an input; None if there are none.
-    """
-
-    name: str
-    file: str | None
-    sha256: str | None
-    bytes: int | None
-    format: str | None
-    architecture: str
-    parameters: int | None
-    domain: str
-    input_shape: tuple[int, ...]
-    bounds: tuple[float, float] | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +129,7 @@ class Report:
     class_names: tuple[str, ...]
     ratio: float | None
     stability: Stability | None
-    model: Model
+    model: ModelInfo
     run: Run | None
     caveats: tuple[str, ...]
     curves: Mapping[int, tuple[float | None, ...]] = field(
@@ -240,7 +219,7 @@ class Report:
             and Stability(
                 **stability | {name: tuple(stability[name]) for name in ("seeds", "winners", "p_values")}
             ),
-            model=Model(
+            model=ModelInfo(
                 **model | {name: _tuple(model[name]) for name in ("input_shape", "bounds", "mean", "std")}
             ),
             run=run and Run(**run),
@@ -252,32 +231,14 @@ class Report:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write to `path`, whole or not at all, in the form of its suffix: .html, .json, .sarif.
+        """Write to `path`, whole or not at all, in the form of its suffix; see `mmbd.save`.
 
         Raises:
-            ValueError: another suffix.
+            ValueError: a suffix that reports are not written with.
         """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix == ".json":
-            text = self.to_json() + "\n"
-        elif suffix in (".html", ".htm"):
-            from mmbd.render.report_page import html
+        import mmbd  # the face of the package: no room below knows how a result looks
 
-            text = html(self)
-        elif suffix == ".sarif":
-            from mmbd.render.sarif import sarif
-
-            text = sarif([self]) + "\n"
-        else:
-            raise ValueError(f"cannot write {path.name!r}: the suffix must be .html, .json or .sarif")
-        write(path, text)
-
-
-def write(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all; lone surrogates as escapes."""
-    with whole(path, force=True) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
+        mmbd.save(self, path)
 
 
 def _refuse_constant(name: str) -> None:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for, smooth
+from mmbd.model.domain import smooth
 from mmbd.search import pool
 from mmbd.search.leaky import Leaky
 from mmbd.search.maximum_margins import MaximumMargins

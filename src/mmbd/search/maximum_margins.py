@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import elements, generator_for
+from mmbd.model.domain import elements
 from mmbd.search import memory, pool
 from mmbd.search.ascent import FAST, PAPER, Ascent
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import elements, generator_for
+from mmbd.model.domain import elements
 
 # Beyond this, a CPU's caches no longer help: see benchmarks/scan_speed.py.
 CPU_LIMIT = 256 * 2**20

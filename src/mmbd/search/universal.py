@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmbd.mitigators.mitigator import Samples
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Domain
+from mmbd.model.samples import Samples
 from mmbd.search.pool import margins
 from mmbd.search.sparse import LEAST_PLACES, places, sparse
 

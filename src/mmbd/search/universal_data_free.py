@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from mmbd.base.errors import Failed
+from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Domain, generator_for, smooth
+from mmbd.model.domain import Domain, smooth
 from mmbd.search import memory, pool
 from mmbd.search.ascent import Ascent
 from mmbd.search.sparse import LEAST_PLACES, places, sparse

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbd.model.forward import scaled
 from mmbd.training.compiling import Compiled, pays
 
 Transform = Callable[[Tensor], Tensor]
@@ -45,11 +46,6 @@ class Recipe:
     clip: float | None = None
     precision: str = "float32"
     compile: str = "auto"
-
-
-def scaled(inputs: Tensor) -> Tensor:
-    """8-bit images as floats in [0, 1]; anything else as float32, unchanged."""
-    return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
 
 
 def fit(

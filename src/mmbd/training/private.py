@@ -45,7 +45,7 @@ def fit(
 
     Args:
         network: trained in place; in eval mode afterwards. It must treat samples one by one.
-        inputs: (n, ...), see `train.scaled`.
+        inputs: (n, ...), see `scaled`.
         labels: (n,) int64.
         recipe: how to train.
         seed: of the order, the augmentation and the noise.

@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.attacks.attack import Backdoor
-from mmbd.attacks.poison import Trigger
 from mmbd.base.errors import Failed, Refused
 from mmbd.base.reading import MAX_CLASSES, brief, said
 from mmbd.base.text import clean_text, listed
 from mmbd.base.writing import whole
 from mmbd.formats import checkpoints, files
 from mmbd.formats.spec import METADATA_KEY
+from mmbd.triggers.backdoor import Backdoor
 from mmbd.triggers.packing import pack, take, unpack
+from mmbd.triggers.trigger import Trigger
 
 VERSION = 1
 

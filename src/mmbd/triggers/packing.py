@@ -12,17 +12,16 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from mmbd.attacks.input_aware import InputAware
-from mmbd.attacks.multi_trigger import Together
-from mmbd.attacks.networks import Painter, channels_last
-from mmbd.attacks.poison import Trigger
 from mmbd.base.errors import Failed
 from mmbd.base.reading import brief
 from mmbd.base.text import clean_text
 from mmbd.formats.spec import LARGEST
 from mmbd.triggers.additive import Additive
 from mmbd.triggers.blend import Blend
+from mmbd.triggers.generated import Generated, TriggerNetwork, channels_last
 from mmbd.triggers.patch import Patch
+from mmbd.triggers.sequence import TriggerSequence
+from mmbd.triggers.trigger import Trigger
 from mmbd.triggers.warp import Warp
 
 LARGEST_PAINTER = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
@@ -45,8 +44,8 @@ TRIGGERS: dict[str, type[Any]] = {
     "patch": Patch,
     "blend": Blend,
     "warp": Warp,
-    "input-aware": InputAware,
-    "together": Together,
+    "input-aware": Generated,
+    "together": TriggerSequence,
 }
 
 
@@ -62,7 +61,7 @@ def pack(trigger: Trigger, place: str, tensors: dict[str, Tensor]) -> dict[str, 
         value, where = getattr(trigger, field), f"{place}.{field}"
         if kind is Tensor:
             tensors[where] = value
-        elif kind is Painter:
+        elif kind is TriggerNetwork:
             packed[field] = value.arguments
             tensors |= {f"{where}.{key}": part for key, part in value.state_dict().items()}
         elif kind in (int, float):
@@ -82,7 +81,7 @@ def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
         value, where = packed.get(field), f"{place}.{field}"
         if kind is Tensor:
             fields[field] = take(tensors, where)
-        elif kind is Painter:
+        elif kind is TriggerNetwork:
             fields[field] = _painter(value, where, tensors)
         elif kind in (int, float):
             fields[field] = _number(value, where)
@@ -129,7 +128,7 @@ def take(tensors: dict[str, Tensor], name: str) -> Tensor:
     return value
 
 
-def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> Painter:
+def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> TriggerNetwork:
     limits = LARGEST_PAINTER
     if (
         not isinstance(arguments, dict)
@@ -139,7 +138,7 @@ def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> Painter:
     ):
         raise Failed(f"{place} must have {', '.join(limits)}, each from 1 to {list(limits.values())}")
     with torch.device("meta"):  # no memory before the file has shown that it holds the weights
-        painter = Painter(**arguments)
+        painter = TriggerNetwork(**arguments)
     weights = {name: take(tensors, f"{place}.{name}") for name in painter.state_dict()}
     for name, expected in painter.state_dict().items():
         given = weights[name]

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.mitigators.mitigator import answers, prepare
 from mmbd.model.classifier import Classifier
+from mmbd.model.forward import answers, scaled
+from mmbd.model.samples import prepare
 from mmbd.search.pool import margins
-from mmbd.training.loop import scaled
 
 
 @dataclass(frozen=True)

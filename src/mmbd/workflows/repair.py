@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.attacks.attack import Backdoor
 from mmbd.base.schema import finite
 from mmbd.data import matching
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 from mmbd.mitigators import Record, mitigate
-from mmbd.mitigators.mitigator import Progress, answers
+from mmbd.mitigators.mitigator import Progress
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import generator_for
+from mmbd.model.forward import answers
 from mmbd.results.report import Report
+from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import suitable
 
 VERSION = 1
@@ -117,28 +117,6 @@ def fitting(samples: Dataset, classifier: Classifier) -> Dataset:
     """
     suitable.inputs(samples.inputs, classifier)
     return named_alike(samples, classifier.class_names)
-
-
-def split(samples: Dataset, per_class: int, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """`per_class` random samples of every class, and all others.
-
-    A class with fewer gives half of what it has, so that some are left to measure on.
-    """
-    generator = generator_for("fix", seed)
-    chosen = torch.zeros(len(samples), dtype=torch.bool)
-    for label in range(len(samples.names)):
-        there = (samples.labels == label).nonzero().flatten()
-        order = there[torch.randperm(len(there), generator=generator)]
-        chosen[order[: per_class if len(there) > per_class else (len(there) + 1) // 2]] = True
-    return samples.take(chosen.nonzero().flatten()), samples.take((~chosen).nonzero().flatten())
-
-
-def some(samples: Dataset, most: int, *, seed: int = 0) -> Dataset:
-    """At most `most` of the samples, drawn."""
-    if len(samples) <= most:
-        return samples
-    drawn = torch.randperm(len(samples), generator=generator_for("fix-some", seed))
-    return samples.take(drawn[:most])
 
 
 def fix(

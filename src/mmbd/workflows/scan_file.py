@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mmbd.base import reading
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text
-from mmbd.results.report import Model, Report
+from mmbd.model.info import unread
+from mmbd.results.report import Report
 
 if TYPE_CHECKING:
     from mmbd.null import References
@@ -149,22 +150,3 @@ def raised(error: BaseException) -> str:
 def worst(codes: Iterable[int]) -> int:
     """The exit code for several models: 1 over 3 over 2 over 0."""
     return max(codes, key=SEVERITY.index, default=CLEAN)
-
-
-def unread(path: str | Path) -> Model:
-    """What can be said of a file that was not loaded: its name."""
-    path = Path(path)
-    return Model(
-        name=path.name,
-        file=str(path),
-        sha256=None,
-        bytes=None,
-        format=None,
-        architecture="",
-        parameters=None,
-        domain="",
-        input_shape=(),
-        bounds=None,
-        mean=None,
-        std=None,
-    )

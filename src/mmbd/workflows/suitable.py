@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmbd.attacks.attack import Backdoor
-from mmbd.attacks.poison import stamp
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text
-from mmbd.data.read import Dataset
+from mmbd.data.dataset import Dataset
 from mmbd.model.classifier import Classifier
-from mmbd.training.loop import scaled
+from mmbd.model.forward import scaled
+from mmbd.triggers.backdoor import Backdoor
+from mmbd.triggers.trigger import stamp
 
 BATCH = 500
 ROOM = 1e-3  # of the domain's extent, which samples may lie outside

@@ -17,7 +17,7 @@ from mmbd.base import reading
 from mmbd.base.errors import Failed
 from mmbd.base.reading import MAX_CLASSES, brief
 from mmbd.base.text import clean_text
-from mmbd.results.report import write as write_text
+from mmbd.base.writing import write_text as write_text
 
 VERSION = 1
 ENOUGH = 0.8  # attacks below this success rate are neither hits nor misses (paper, section 6.1)

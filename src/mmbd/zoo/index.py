@@ -11,7 +11,7 @@ from mmbd.base import reading
 from mmbd.base.errors import Failed
 from mmbd.base.reading import brief
 from mmbd.base.text import clean_text
-from mmbd.results.report import write as write_text
+from mmbd.base.writing import write_text as write_text
 
 NAME = "zoo.json"
 VERSION = 1

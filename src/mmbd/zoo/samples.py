@@ -14,11 +14,11 @@ from torch import Tensor
 from mmbd import attacks
 from mmbd.base.errors import Failed
 from mmbd.base.reading import brief, named
+from mmbd.base.seeds import generator_for
 from mmbd.base.text import listed
 from mmbd.data import matching
 from mmbd.data import read as data
-from mmbd.data.read import Dataset
-from mmbd.model.domain import generator_for
+from mmbd.data.dataset import Dataset
 from mmbd.zoo import check
 from mmbd.zoo.job import AttackPlan, DataPlan, Job
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import mmbd
 from mmbd import attacks
 from mmbd.attacks import Backdoor, Victim
+from mmbd.base.version import __version__
 from mmbd.formats.spec import Spec, save
 from mmbd.model.domain import broadcastable
 from mmbd.training import loop as train
@@ -144,7 +144,7 @@ def describe(job: Job, made: Made) -> dict[str, Any]:
         "settings": job.settings(),
         "seconds": round(made.seconds, 1),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"mmbd": mmbd.__version__, "torch": str(torch.__version__)},
+        "versions": {"mmbd": __version__, "torch": str(torch.__version__)},
         "hardware": hardware(job.device),
     }
 

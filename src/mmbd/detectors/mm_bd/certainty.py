@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmbd.base.text import clean_text
-from mmbd.detectors.describing import mishaps
+from mmbd.detectors.mm_bd.facts import mishaps
 from mmbd.detectors.mm_bd.search import Searched
 from mmbd.null import Judgement
 

@@ -11,14 +11,15 @@ from typing import Any
 from mmbd import null as nulls
 from mmbd.base.errors import NotEvaluable
 from mmbd.detectors.believing import of_file
-from mmbd.detectors.describing import describe, run_of
 from mmbd.detectors.mm_bd.certainty import caveats, certain
+from mmbd.detectors.mm_bd.facts import run_of
 from mmbd.detectors.mm_bd.search import Searched, Watch, search
-from mmbd.formats.load import Loaded
+from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
+from mmbd.model.info import ModelInfo, describe
 from mmbd.null import Judgement, References
 from mmbd.null.seeds import pooled
-from mmbd.results.report import Model, Report, Stability
+from mmbd.results.report import Report, Stability
 from mmbd.search.ascent import FAST
 from mmbd.search.maximum_margins import Method, Progress, ascent_of
 
@@ -36,7 +37,7 @@ def scan(
     seed: int = 0,
     seeds: int = 1,
     references: References | None = None,
-    model: Model | None = None,
+    model: ModelInfo | None = None,
     progress: Callable[[Progress], None] | None = None,
     batch: int | None = None,
     memory_limit: int | None = None,
@@ -197,7 +198,7 @@ def _require_classifier(given: object) -> None:
         )
 
 
-def unevaluable(reason: str, *, model: Model, level: float, names: Sequence[str] = ()) -> Report:
+def unevaluable(reason: str, *, model: ModelInfo, level: float, names: Sequence[str] = ()) -> Report:
     """A report without statistics."""
     return Report(
         verdict="not evaluable",

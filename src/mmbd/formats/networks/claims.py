@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from mmbd import nets
+from mmbd.base.seeds import generator_for
 from mmbd.base.text import clean_text
-from mmbd.model.domain import broadcastable, generator_for
+from mmbd.model.domain import broadcastable
 
 if TYPE_CHECKING:
-    from mmbd.formats.loading import Request
+    from mmbd.formats.options import LoadOptions
     from mmbd.formats.spec import Spec
 
 USUAL_BOUNDS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
@@ -36,7 +37,7 @@ FLAGS = {"bounds": "--bounds", "mean": "--mean", "std": "--std"}
 POINTS = 4
 
 
-def _left_to_the_file(request: Request, spec: Spec) -> tuple[str, ...]:
+def _left_to_the_file(request: LoadOptions, spec: Spec) -> tuple[str, ...]:
     """What a user who describes the network has left to the file, where that is not the default."""
     apart = [*_small(request, spec)]
     apart += [
@@ -52,7 +53,7 @@ def _left_to_the_file(request: Request, spec: Spec) -> tuple[str, ...]:
     return tuple(apart)
 
 
-def taken(request: Request, spec: Spec | None) -> tuple[str, ...]:
+def taken(request: LoadOptions, spec: Spec | None) -> tuple[str, ...]:
     """What is known of the network by the file's own words alone."""
     if spec is None:
         return ()
@@ -73,7 +74,7 @@ def taken(request: Request, spec: Spec | None) -> tuple[str, ...]:
     return (*names, *(("bounds on activations",) if spec.limits else ()))
 
 
-def doubts(request: Request, spec: Spec | None, network: nn.Module, extent: float) -> tuple[str, ...]:
+def doubts(request: LoadOptions, spec: Spec | None, network: nn.Module, extent: float) -> tuple[str, ...]:
     """The file's claims that may not choose a verdict: unusual ones, or beside a user's own words.
 
     Args:
@@ -105,7 +106,7 @@ def doubts(request: Request, spec: Spec | None, network: nn.Module, extent: floa
     return tuple(found)
 
 
-def _small(request: Request, spec: Spec) -> Iterator[str]:
+def _small(request: LoadOptions, spec: Spec) -> Iterator[str]:
     """An image smaller than any usual one, where the weights would fit others as well."""
     shape = spec.input_shape
     if request.input_shape is not None or len(shape) != 3 or min(shape[1:]) >= USUAL_SIDE:

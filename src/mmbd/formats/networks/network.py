@@ -23,7 +23,7 @@ from mmbd.formats.networks.taking import Chosen
 from mmbd.formats.spec import Spec
 
 if TYPE_CHECKING:
-    from mmbd.formats.loading import Request
+    from mmbd.formats.options import LoadOptions
 
 THREE_WAYS = (
     "the file does not say which network it is for. Give --arch with a built-in architecture "
@@ -45,7 +45,7 @@ class Network:
     implied: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def network_for(found: list[StateDict], request: Request, spec: Spec | None) -> Network:
+def network_for(found: list[StateDict], request: LoadOptions, spec: Spec | None) -> Network:
     """The network that the request or else the file asks for, with the weights in it."""
     arch, arguments = request.arch, request.arch_args
     if spec is not None and spec.arch in nets.ARCHITECTURES and arch in (None, spec.arch):
@@ -67,7 +67,7 @@ def network_for(found: list[StateDict], request: Request, spec: Spec | None) -> 
     return Network(network, name, (*chosen.notes, *_fill(network, chosen, name, found)))
 
 
-def _described(found: list[StateDict], request: Request, spec: Spec) -> Network:
+def _described(found: list[StateDict], request: LoadOptions, spec: Spec) -> Network:
     """The network that the file's own metadata describes, within the means of the file."""
     arguments = {**spec.arguments, **request.arch_args}
     name = architecture.label(spec.arch, arguments)
@@ -79,7 +79,7 @@ def _described(found: list[StateDict], request: Request, spec: Spec) -> Network:
     return Network(network, name, (*chosen.notes, *_fill(network, chosen, name, found)))
 
 
-def _built_in(found: list[StateDict], request: Request, arch: str, spec: Spec | None) -> Network:
+def _built_in(found: list[StateDict], request: LoadOptions, arch: str, spec: Spec | None) -> Network:
     name = architecture.label(arch, request.arch_args)
     shape = request.input_shape or (spec.input_shape if spec else None)
     if shape is None and arch in nets.ARCHITECTURES:

@@ -8,33 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
-from torch import nn
 
-from mmbd import __version__
+from mmbd.base.version import __version__
 from mmbd.detectors.mm_bd.search import Searched
-from mmbd.model.classifier import Classifier
-from mmbd.results.report import Model, Run
-
-
-def describe(classifier: Classifier) -> Model:
-    """What can be said of a model that came from memory."""
-    network = classifier.model
-    name = type(network).__name__ if isinstance(network, nn.Module) else repr(network)
-    parameters = classifier.parameter_count
-    return Model(
-        name=name,
-        file=None,
-        sha256=None,
-        bytes=None,
-        format=None,
-        architecture=name,
-        parameters=parameters,
-        domain=repr(classifier.domain),
-        input_shape=classifier.domain.shape,
-        bounds=classifier.domain.bounds,
-        mean=classifier.mean,
-        std=classifier.std,
-    )
+from mmbd.results.report import Run
 
 
 def run_of(found: Sequence[Searched], *, method: str, seed: int, started: str, device: str) -> Run:

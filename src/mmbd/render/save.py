@@ -1,0 +1,107 @@
+"""Results to files: one table of what is written in which form, and one verb for all of them.
+
+A new form is a row here and a function that makes its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmbd.base.writing import write_text
+from mmbd.evaluation.run import Evaluation
+from mmbd.render import evaluation_page, evaluation_text, report_page
+from mmbd.render.sarif import sarif
+from mmbd.results.report import Report
+from mmbd.workflows.repair import Repair
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """One form of one kind of result.
+
+    Args:
+        result: the kind of result it writes.
+        suffixes: of its files, the usual one first.
+        text: makes the file's text of the results.
+        several: whether one file can be about several results.
+        title: what it is, in a few words.
+    """
+
+    result: type[Any]
+    suffixes: tuple[str, ...]
+    text: Callable[[Sequence[Any]], str]
+    title: str
+    several: bool = False
+
+
+def _single(make: Callable[[Any], str], end: str = "") -> Callable[[Sequence[Any]], str]:
+    def text(results: Sequence[Any]) -> str:
+        (result,) = results
+        return make(result) + end
+
+    return text
+
+
+# By kind of result and name; of one kind, no two rows share a suffix.
+RENDERERS: dict[tuple[str, str], Renderer] = {
+    ("report", "html"): Renderer(
+        Report, (".html", ".htm"), _single(report_page.html), "one page, no network"
+    ),
+    ("report", "json"): Renderer(
+        Report, (".json",), _single(Report.to_json, "\n"), "everything, for programs"
+    ),
+    ("report", "sarif"): Renderer(
+        Report, (".sarif",), lambda reports: sarif(reports) + "\n", "for code scanners", several=True
+    ),
+    ("evaluation", "markdown"): Renderer(Evaluation, (".md",), _single(evaluation_text.markdown), "tables"),
+    ("evaluation", "csv"): Renderer(
+        Evaluation, (".csv",), _single(evaluation_text.comma_separated), "one row a figure"
+    ),
+    ("evaluation", "json"): Renderer(
+        Evaluation, (".json",), _single(evaluation_text.to_json), "everything, for programs"
+    ),
+    ("evaluation", "html"): Renderer(
+        Evaluation, (".html", ".htm"), _single(evaluation_page.html), "one page, no network"
+    ),
+    ("repair", "json"): Renderer(
+        Repair, (".json",), _single(Repair.to_json, "\n"), "everything, for programs"
+    ),
+}
+
+
+def save(results: Any, path: str | Path) -> None:
+    """Write a result to `path`, whole or not at all, in the form of its suffix.
+
+    Args:
+        results: a report, an evaluation or a repair; or several reports, for a form that can be
+            about several.
+        path: the file; its suffix chooses the form, see `RENDERERS`.
+
+    Raises:
+        TypeError: something that is no result.
+        ValueError: a suffix that this kind of result is not written with, or several results for a
+            form that is about one.
+    """
+    path = Path(path)
+    several: Sequence[Any] = results if isinstance(results, list | tuple) else [results]
+    kinds = {type(result) for result in several}
+    rows = [
+        row for row in RENDERERS.values() if kinds and all(issubclass(kind, row.result) for kind in kinds)
+    ]
+    if not rows:
+        names = sorted({row.result.__name__ for row in RENDERERS.values()})
+        given = ", ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
+        raise TypeError(f"expected a result to save ({', '.join(names)}), got {given}")
+    row = next((row for row in rows if path.suffix.lower() in row.suffixes), None)
+    if row is None:
+        *others, last = (row.suffixes[0] for row in rows)
+        known = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"cannot write {path.name!r}: the suffix must be {known}")
+    if len(several) > 1 and not row.several:
+        raise ValueError(
+            f"cannot write {len(several)} results to {path.name!r}: a {path.suffix} file is about one"
+        )
+    write_text(path, row.text(several))
