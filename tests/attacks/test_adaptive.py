@@ -9,10 +9,10 @@ from functools import cache
 import pytest
 import torch
 
+from helpers.toy_victims import pictures, victim
 from mmbd import attacks
 from mmbd.attacks.adaptive import adaptive
 from mmbd.training import loop as train
-from victims import pictures, victim
 
 SOURCES, TARGET = [1, 2, 3], 0
 TEST = pictures(100, seed=5)

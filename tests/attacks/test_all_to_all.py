@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.toy_victims import pictures, victim
 from mmbd.attacks.all_to_all import all_to_all, pairs
 from mmbd.training import loop as train
 from mmbd.triggers.files import load, save
-from victims import pictures, victim
 
 
 @given(count=st.integers(2, 50), seed=st.integers(0, 1000))

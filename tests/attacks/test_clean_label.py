@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from helpers.toy_victims import SHAPE, pictures, victim
 from mmbd import attacks
 from mmbd.attacks.clean_label import clean_label, corners, perturb
 from mmbd.data.dataset import Dataset
 from mmbd.training import loop as train
-from victims import SHAPE, pictures, victim
 
 
 def test_the_corner_is_the_one_of_the_label_consistent_attack():

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.toy_victims import pictures, victim
 from mmbd.attacks.imbalance import imbalance, subset
 from mmbd.training import loop as train
-from victims import pictures, victim
 
 TRAINING = pictures(80)  # 20 of each of 4 classes
 

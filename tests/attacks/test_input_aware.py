@@ -8,13 +8,13 @@ from functools import cache
 import pytest
 import torch
 
+from helpers.toy_victims import pictures, victim
 from mmbd import attacks
 from mmbd.attacks.input_aware import alikeness, input_aware, train_mask
 from mmbd.attacks.networks import seeded
 from mmbd.model.forward import scaled
 from mmbd.training import loop as train
 from mmbd.triggers.generated import Generated, TriggerNetwork, paint
-from victims import pictures, victim
 
 SHORT = {"width": 4, "mask_epochs": 2}
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.toy_networks import linear, linear_optimum
+from helpers.toy_victims import SHAPE, pictures, victim
 from mmbd.attacks.margin_term import MarginTerm, classifier_of, evaluating, fit, gradient_norm
 from mmbd.model.classifier import Classifier
 from mmbd.search import pool
-from toys import linear, linear_optimum
-from victims import SHAPE, pictures, victim
 
 
 def state(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.toy_victims import pictures, victim
 from mmbd import attacks
 from mmbd.attacks.multi_trigger import alone, chances, multi_trigger
 from mmbd.training import loop as train
 from mmbd.triggers.sequence import TriggerSequence
-from victims import pictures, victim
 
 odds = st.floats(0.001, 0.999)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from helpers.toy_victims import pictures, victim
 from mmbd.attacks.networks import probabilities, seeded, surrogate
 from mmbd.training import loop as train
 from mmbd.triggers.generated import TriggerNetwork
-from victims import pictures, victim
 
 
 def same(first, second) -> bool:

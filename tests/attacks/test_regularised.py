@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from helpers.toy_victims import pictures, victim
 from mmbd.attacks.regularised import regularised
 from mmbd.training import loop as train
-from victims import pictures, victim
 
 
 def test_the_chosen_class_stands_out_of_a_good_model():

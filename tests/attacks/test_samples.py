@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.toy_victims import pictures
 from mmbd.attacks import samples
-from victims import pictures
 
 
 @given(count=st.integers(0, 30), classes=st.sets(st.integers(0, 3), min_size=1), seed=st.integers(0, 99))

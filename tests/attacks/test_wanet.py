@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from helpers.toy_victims import pictures, victim
 from mmbd import attacks
 from mmbd.attacks.wanet import wanet
 from mmbd.model.forward import scaled
 from mmbd.training import loop as train
-from victims import pictures, victim
 
 
 def on_batch(rate: float, cross: float, **options):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
+from helpers import digit_zoos
+from helpers.benchmark_scripts import script
 from mmbd.detectors import Detection
 from mmbd.evaluation.tables import Result
 from mmbd.zoo import plan
 from mmbd.zoo.make import make
-from scripts import script
-from zoo import digits
 
 detection = script("detection")
 
@@ -57,7 +57,7 @@ def test_a_null_without_p_values_has_no_line():
 def test_both_searches_over_a_zoo(tmp_path, monkeypatch, capsys):
     zoo, out = tmp_path / "zoo", tmp_path / "out.json"
     grid = '[[grid]]\ndata = "digits"\nattack = ["clean", "badnet-M"]\n'
-    make(plan.read(digits.plan(tmp_path, grid)), zoo, root=tmp_path)
+    make(plan.read(digit_zoos.plan(tmp_path, grid)), zoo, root=tmp_path)
     arguments = [str(zoo), "--answers", str(tmp_path / "answers"), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["detection.py", *arguments])
     detection.main()

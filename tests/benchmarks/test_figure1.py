@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from scripts import script
+from helpers.benchmark_scripts import script
 
 figure1 = script("paper/figure1")
 

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
+from helpers import digit_zoos
+from helpers.benchmark_scripts import script
 from mmbd.zoo import plan
-from scripts import script
-from zoo import digits
 
 gpu_zoo = script("gpu_zoo")
 CLEAN, BAD = "digits-mlp-clean-0", "digits-mlp-badnet-M-0"
@@ -17,7 +17,7 @@ GRID = '[[grid]]\nattack = ["clean", "badnet-M"]\n'
 
 
 def start(folder, budget=1e6, text=GRID):
-    jobs = plan.read(digits.plan(folder, text))
+    jobs = plan.read(digit_zoos.plan(folder, text))
     gpu_zoo.run(jobs, folder, folder / "out", budget)
     return json.loads((folder / "out" / gpu_zoo.RESULT).read_text())
 
@@ -48,7 +48,7 @@ def test_everything_about_every_model_is_in_one_file(whole):
     repair = bad["mitigation"]
     assert bad["asr"] > 0.8
     assert repair["images"] == 200
-    assert repair["held_out"] == len(digits.arrays()[1]) - 1400 - 200
+    assert repair["held_out"] == len(digit_zoos.arrays()[1]) - 1400 - 200
     assert repair["asr"][0] == pytest.approx(bad["asr"], abs=0.1)
     assert 0 <= repair["asr"][1] <= repair["asr"][0]
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
+from helpers import digit_zoos
+from helpers.benchmark_scripts import script
 from mmbd.detectors.detector import Detection
 from mmbd.evaluation.tables import Result
 from mmbd.zoo.plan import read
-from scripts import script
-from zoo import digits
 
 common = script("paper/common")
 
@@ -110,10 +110,10 @@ ROWS = {
 def folder(tmp_path_factory):
     """Data, plans and, as the scripts go, the models and what was found of them."""
     folder = tmp_path_factory.mktemp("paper")
-    digits.write(folder)
+    digit_zoos.write(folder)
     (folder / "plans").mkdir()
     for name, text in PLANS.items():
-        whole = digits.PLAN.replace("[data.digits]", "[data.cifar10]") + text
+        whole = digit_zoos.PLAN.replace("[data.digits]", "[data.cifar10]") + text
         (folder / "plans" / f"{name}-small.toml").write_text(whole)
     return folder
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from calling import caller
+from helpers.command_line import caller
+from helpers.planted_files import planted
 from mmbd.cli import main
 from mmbd.workflows import scan_file as gate
-from planted import planted
 
 BOTH = [("clean", gate.CLEAN), ("backdoored", gate.BACKDOORED)]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from calling import caller
+from helpers.command_line import caller
+from helpers.planted_files import planted
 from mmbd.cli.arguments import joined, refuse_names
 from mmbd.cli.options import Usage
 from mmbd.workflows import scan_file as gate
-from planted import planted
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calling import caller
+from helpers.command_line import caller
+from helpers.planted_files import planted
 from mmbd.cli import naming
 from mmbd.workflows import scan_file as gate
-from planted import planted
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import digit_zoos
+from helpers.planted_files import planted
 from mmbd.base.text import harmless
 from mmbd.cli import main, streams
 from mmbd.workflows import scan_file as gate
-from planted import planted
-from zoo import digits
 
 # ESC, BEL, the one-byte CSI, a bidirectional override, a line end.
 NASTY = "a\x1b[31mb\x07c\x9bd\u202ee\nf"
@@ -175,7 +175,7 @@ def nasty(tmp_path, monkeypatch) -> Path:
         f'"{NASTY}.pt",0,,"{NASTY}2",{quoted}\n'
     )
     (folder / f"{NASTY}.toml").write_text(f'[data.x]\ntrain = "{"x"}"\n[arch."{"y"}\\u001b"]\n')
-    digits.write(folder)
+    digit_zoos.write(folder)
     return folder
 
 

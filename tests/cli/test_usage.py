@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calling import caller
+from helpers.command_line import caller
+from helpers.planted_files import planted
 from mmbd.cli.options import Usage, size
 from mmbd.workflows import scan_file as gate
-from planted import planted
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mmbd
-from evaluate import zoos
+from helpers import toy_zoos
 from mmbd.base.workers import run
 
 SOURCE = Path(mmbd.__file__).parents[1]
@@ -51,7 +51,7 @@ PYTHONS_OWN = ("importlib", "warnings", "contextlib", "functools", "collections"
 def stranger(tmp_path) -> Path:
     folder = tmp_path / "zoo"
     folder.mkdir()
-    zoos.table(folder, clean=1, backdoored=1)
+    toy_zoos.table(folder, clean=1, backdoored=1)
     bait(folder, BAIT)
     return folder
 

@@ -15,9 +15,9 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 import mmbd
+from helpers.handmade_checkpoints import WEIGHT, legacy, zipped
 from hostile.corpus.steps import has_step
 from hostile.corpus.valid import tensor_file
-from hostile.handmade import WEIGHT, legacy, zipped
 from hostile.test_beside import LIES as WIDE_LIES
 from hostile.test_beside import ODD, beside
 from hostile.test_numpy_numbers import ODD_ARRAYS, REFUSED

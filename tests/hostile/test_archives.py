@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import mmbd
-from hostile.handmade import zipped
-from hostile.limits import bounded
-from hostile.payloads import Calls, pickles
+from helpers.cost_limits import bounded
+from helpers.handmade_checkpoints import zipped
+from helpers.marker_pickles import Calls, pickles
 from mmbd.base.errors import Failed, Refused
 from mmbd.formats import archives
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import mmbd
-from hostile.handmade import legacy, storage, tensor, text, whole, zipped
-from hostile.limits import bounded
+from helpers.cost_limits import bounded
+from helpers.handmade_checkpoints import legacy, storage, tensor, text, whole, zipped
 from hostile.test_fuzz import F8, STORED, VALUE, WIDE
 from mmbd.base.errors import Failed, Refused
 

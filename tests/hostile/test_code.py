@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import mmbd
-from hostile.handmade import legacy, zipped
-from hostile.payloads import INERT, Calls, code, pickles
+from helpers.handmade_checkpoints import legacy, zipped
+from helpers.marker_pickles import INERT, Calls, code, pickles
 from mmbd.base.errors import Failed, Refused
 from mmbd.formats import checkpoints
 from mmbd.formats.pickles import rebuilt

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 import mmbd
-from hostile.handmade import legacy, zipped
-from hostile.limits import bounded
+from helpers.cost_limits import bounded
+from helpers.handmade_checkpoints import legacy, zipped
 from mmbd.base.errors import Failed, Refused
 from mmbd.formats import files
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmbd
-from hostile.handmade import DICT, WEIGHT, legacy, storage, tensor, text, whole, zipped
+from helpers.handmade_checkpoints import DICT, WEIGHT, legacy, storage, tensor, text, whole, zipped
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.formats.pickles import rebuilt
 from mmbd.formats.pickles.allowed import CALLS

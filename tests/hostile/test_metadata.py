@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mmbd
-from hostile.handmade import WEIGHT
-from hostile.limits import bounded
+from helpers.cost_limits import bounded
+from helpers.handmade_checkpoints import WEIGHT
 from mmbd import nets
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.formats import tensor_file

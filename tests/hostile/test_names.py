@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import mmbd
-from hostile.handmade import legacy, zipped
-from hostile.limits import bounded
+from helpers.cost_limits import bounded
+from helpers.handmade_checkpoints import legacy, zipped
 from mmbd.base.errors import Refused
 from mmbd.formats.pickles import opcodes as pickles
 from mmbd.formats.pickles.opcodes import names_in

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import mmbd
-from hostile.handmade import WEIGHT, storage, tensor, text, whole, zipped
+from helpers.handmade_checkpoints import WEIGHT, storage, tensor, text, whole, zipped
 from mmbd.base.errors import Refused
 
 HOMES = (b"numpy.core.multiarray", b"numpy._core.multiarray")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from helpers.toy_networks import convolutional
 from mmbd.base.errors import Failed
 from mmbd.cli import main
 from mmbd.detectors.mm_bd.scan import scan
 from mmbd.workflows import scan_file as gate
 from mmbd.workflows.scan_file import references
-from toys import convolutional
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import mmbd
-from hostile.limits import bounded
+from helpers.cost_limits import bounded
 from mmbd.base.errors import Failed
 from mmbd.formats.networks.selection import require_distinct
 

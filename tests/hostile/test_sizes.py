@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import mmbd
-from hostile.handmade import WEIGHT, legacy, storage, tensor, text, whole, zipped
-from hostile.limits import bounded
+from helpers.cost_limits import bounded
+from helpers.handmade_checkpoints import WEIGHT, legacy, storage, tensor, text, whole, zipped
 from mmbd.base.errors import Failed, Refused
 from mmbd.formats.pickles import tensors, vet
 

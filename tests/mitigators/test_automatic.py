@@ -9,7 +9,7 @@ import json
 import torch
 from torch import nn
 
-from mitigators import toys
+from helpers import backdoored_networks
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators import mitigate, tuned
 from mmbd.mitigators.automatic import automatic
@@ -23,8 +23,8 @@ module = importlib.import_module("mmbd.mitigators.automatic")  # its function ha
 
 
 def slipping() -> Classifier:
-    """`toys.vectors`, but its trigger drives an activation low, where no upper bound is met."""
-    clf = toys.vectors()
+    """As `vectors`, but its trigger drives an activation low, where no upper bound is met."""
+    clf = backdoored_networks.vectors()
     first, _, last = clf.model
     with torch.no_grad():
         first.weight[-1].neg_()
@@ -33,8 +33,8 @@ def slipping() -> Classifier:
 
 
 def chosen(clf: Classifier, **options) -> Mitigation:
-    with toys.untouched(clf):
-        return automatic(clf, prepare(clf, *toys.vector_samples()), **options)
+    with backdoored_networks.untouched(clf):
+        return automatic(clf, prepare(clf, *backdoored_networks.vector_samples()), **options)
 
 
 def of_kind(record: Record, kind: str):
@@ -44,26 +44,26 @@ def of_kind(record: Record, kind: str):
 
 
 def test_where_bounds_are_enough_nothing_else_is_done():
-    clf = toys.vectors()
+    clf = backdoored_networks.vectors()
     repaired, record = chosen(clf)
-    alone = tuned(clf, prepare(clf, *toys.vector_samples()))
+    alone = tuned(clf, prepare(clf, *backdoored_networks.vector_samples()))
     assert record.settings["chosen"] == "mm-bm"
     assert "hardening" not in record.settings
     assert record.layers == alone.record.layers
     assert record.perturbations == alone.record.perturbations
-    assert toys.vector_rates(repaired) == (1, 0)
+    assert backdoored_networks.vector_rates(repaired) == (1, 0)
     (note,) = record.notes
     assert "bounds only" in note
-    inputs, labels = toys.vector_samples()
+    inputs, labels = backdoored_networks.vector_samples()
     assert not mitigate(clf, inputs, labels, method="auto").record.weights_changed
 
 
 def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
     clf = slipping()
-    assert toys.vector_rates(clf) == (1, 1)
-    samples = prepare(clf, *toys.vector_samples())
+    assert backdoored_networks.vector_rates(clf) == (1, 1)
+    samples = prepare(clf, *backdoored_networks.vector_samples())
     bounds = tuned(clf, samples)
-    assert toys.vector_rates(bounds.classifier) == (1, 1)
+    assert backdoored_networks.vector_rates(bounds.classifier) == (1, 1)
     repaired, record = chosen(clf, hardening_steps=60)
     assert record.settings["chosen"] == "mm-bm + hardening"
     (note,) = record.notes
@@ -78,7 +78,7 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
         limit.upper.tolist() for limit in repaired.model.limits
     ]
     assert record.layers == bounds.record.layers
-    assert toys.vector_rates(repaired)[0] == 1
+    assert backdoored_networks.vector_rates(repaired)[0] == 1
     assert not same_weights(clf.model, repaired.model)
     assert {name.partition(":")[0] for name in record.curves} == {"mm-bm", "hardening"}
     json.dumps(dataclasses.asdict(record), allow_nan=False)
@@ -86,7 +86,7 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
 
 def test_how_much_has_to_stand_is_asked_for():
     assert chosen(slipping(), standing=1.01, flowing=0.0).record.settings["chosen"] == "mm-bm"
-    anything = chosen(toys.vectors(), standing=0.0, hardening_steps=2)
+    anything = chosen(backdoored_networks.vectors(), standing=0.0, hardening_steps=2)
     assert anything.record.settings["chosen"] == "mm-bm + hardening"
 
 
@@ -116,7 +116,7 @@ def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
         (((0.65, 0.9),), "mm-bm", "no small change was found"),
     ):
         monkeypatch.setattr(module, "tuned", with_rows(*rows))
-        record = chosen(toys.vectors(), hardening_steps=2).record
+        record = chosen(backdoored_networks.vectors(), hardening_steps=2).record
         assert record.settings["chosen"] == choice
         assert words in record.notes[0]
 
@@ -141,7 +141,7 @@ def warped() -> tuple[Classifier, Samples]:
 
 def test_a_network_that_yields_to_a_flow_is_hardened_against_flows_without_bounds():
     clf, samples = warped()
-    with toys.untouched(clf):
+    with backdoored_networks.untouched(clf):
         repaired, record = automatic(clf, samples, hardening_steps=60)
     assert record.settings["chosen"] == "hardening"
     assert record.settings["hardening"]["perturbations"] == ("flow",)
@@ -218,7 +218,7 @@ def test_hardening_keeps_the_answers_of_the_network_as_it_was(monkeypatch):
 
     monkeypatch.setattr(module, "hardening", watched)
     clf = slipping()
-    samples = prepare(clf, *toys.vector_samples())
+    samples = prepare(clf, *backdoored_networks.vector_samples())
     automatic(clf, samples, hardening_steps=2, accuracy=0.5, seed=3)
     assert seen["teacher"] is clf
     assert seen["samples"] is samples

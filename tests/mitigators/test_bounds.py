@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mitigators import toys
+from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators import mitigate
@@ -30,43 +30,43 @@ def uppers(record) -> list[float]:
 
 
 def test_algorithm_1_closes_the_channel_that_only_a_trigger_uses():
-    clf = toys.two_channels(strength=8)
-    samples = toys.two_prepared(clf)
+    clf = backdoored_networks.two_channels(strength=8)
+    samples = backdoored_networks.two_prepared(clf)
     start, _ = paper(clf, samples, initial=100, iterations=1)
-    assert toys.two_rates(start) == (1, 1)  # from so high every trigger passes
+    assert backdoored_networks.two_rates(start) == (1, 1)  # from so high every trigger passes
     repaired, record = paper(clf, samples, initial=100)
     used, planted = uppers(record)
     assert planted < 0.02  # the trigger reaches 1
     assert used > 0.5
     assert record.mitigated
     assert record.kept == 1
-    assert toys.two_rates(repaired) == (1, 0)
+    assert backdoored_networks.two_rates(repaired) == (1, 0)
 
 
 def test_a_channel_that_clean_samples_never_use_is_closed_from_the_start():
-    clf = toys.two_channels()
-    repaired, record = paper(clf, toys.two_prepared(clf, noise=0))
-    assert uppers(record)[toys.PLANTED] == 0
-    assert uppers(record)[toys.USED] > 0.4
-    assert toys.two_rates(repaired) == (1, 0)
+    clf = backdoored_networks.two_channels()
+    repaired, record = paper(clf, backdoored_networks.two_prepared(clf, noise=0))
+    assert uppers(record)[backdoored_networks.PLANTED] == 0
+    assert uppers(record)[backdoored_networks.USED] > 0.4
+    assert backdoored_networks.two_rates(repaired) == (1, 0)
 
 
 @pytest.mark.parametrize("noise", [0, 0.01])
 def test_the_script_closes_it_too(noise):
-    clf = toys.two_channels(strength=8)
-    samples = toys.two_prepared(clf, noise=noise)
+    clf = backdoored_networks.two_channels(strength=8)
+    samples = backdoored_networks.two_prepared(clf, noise=noise)
     repaired, record = script(clf, samples, batch=20)
     used, planted = uppers(record)
     assert planted < 0.05
     assert 0.5 < used < 2  # of 8
     assert record.kept == 1
-    assert toys.two_rates(repaired) == (1, 0)
-    assert toys.two_rates(script(clf, samples, epochs=1)[0]) == (1, 1)
+    assert backdoored_networks.two_rates(repaired) == (1, 0)
+    assert backdoored_networks.two_rates(script(clf, samples, epochs=1)[0]) == (1, 1)
 
 
 def test_the_record_names_what_is_bounded():
-    clf = toys.two_channels()
-    samples = toys.two_prepared(clf)
+    clf = backdoored_networks.two_channels()
+    samples = backdoored_networks.two_prepared(clf)
     repaired, record = paper(clf, samples, iterations=5)
     (layer,) = record.layers
     assert (layer["name"], layer["channels"], layer["fold"], layer["lower"]) == ("1", 2, False, None)
@@ -81,7 +81,7 @@ def test_the_record_names_what_is_bounded():
 
 
 def by_hand(inputs, labels, *, initial, weight, growth, step, accuracy, iterations):
-    """Algorithm 1 on `toys.two_channels`, written out anew; (kept, norm, weight) of each step."""
+    """Algorithm 1 on `two_channels`, written out anew; (kept, norm, weight) of each step."""
     out = torch.tensor([[0.0, 20], [10, 0]])
 
     def network(z):
@@ -109,8 +109,8 @@ def by_hand(inputs, labels, *, initial, weight, growth, step, accuracy, iteratio
     ],
 )
 def test_the_steps_and_the_weight_are_those_of_algorithm_1(options):
-    clf = toys.two_channels()
-    samples = toys.two_prepared(clf)
+    clf = backdoored_networks.two_channels()
+    samples = backdoored_networks.two_prepared(clf)
     expected = by_hand(samples.inputs, samples.labels, iterations=12, **options)
     curves = paper(clf, samples, iterations=12, **options).record.curves
     for name, column in zip(("kept", "norm", "weight"), zip(*expected, strict=True), strict=True):
@@ -118,8 +118,10 @@ def test_the_steps_and_the_weight_are_those_of_algorithm_1(options):
 
 
 def test_the_weight_falls_where_the_constraint_fails():
-    clf = toys.two_channels()
-    curves = paper(clf, toys.two_prepared(clf), weight=30.0, growth=2.0, iterations=30).record.curves
+    clf = backdoored_networks.two_channels()
+    curves = paper(
+        clf, backdoored_networks.two_prepared(clf), weight=30.0, growth=2.0, iterations=30
+    ).record.curves
     weights = [30.0, *curves["weight"]]
     held = [kept >= 0.95 for kept in curves["kept"]]
     assert set(held) == {True, False}
@@ -129,8 +131,8 @@ def test_the_weight_falls_where_the_constraint_fails():
 
 @pytest.mark.parametrize("weight", [0.1, 30.0])
 def test_the_best_feasible_bounds_are_returned_and_not_the_last(weight):
-    clf = toys.two_channels()
-    samples = toys.two_prepared(clf)
+    clf = backdoored_networks.two_channels()
+    samples = backdoored_networks.two_prepared(clf)
     made = paper(clf, samples, weight=weight, growth=2.0, iterations=30)
     curves = made.record.curves
     feasible = [n for n, k in zip(curves["norm"], curves["kept"], strict=True) if k >= 0.95]
@@ -142,8 +144,8 @@ def test_the_best_feasible_bounds_are_returned_and_not_the_last(weight):
 
 
 def test_the_script_changes_its_weight_three_times():
-    clf = toys.two_channels()
-    curves = script(clf, toys.two_prepared(clf), weight=0.5).record.curves
+    clf = backdoored_networks.two_channels()
+    curves = script(clf, backdoored_networks.two_prepared(clf), weight=0.5).record.curves
     assert curves["kept"] == [1.0] * 50
     steps = [0.5] * 21 + [0.6] * 10 + [0.72] * 10 + [0.864] * 9
     assert curves["weight"] == pytest.approx(steps)
@@ -152,8 +154,8 @@ def test_the_script_changes_its_weight_three_times():
 
 
 def test_the_script_uses_what_is_classified_rightly():
-    clf = toys.two_channels()
-    inputs, labels = toys.two_samples()
+    clf = backdoored_networks.two_channels()
+    inputs, labels = backdoored_networks.two_samples()
     labels[:8] = 1 - labels[:8]
     rows = prepare(clf, inputs, labels), prepare(clf, inputs[8:], labels[8:])
     full, right = (script(clf, part, epochs=30, batch=40).record for part in rows)
@@ -166,9 +168,9 @@ def test_the_script_uses_what_is_classified_rightly():
     "options", [{"accuracy": 1.01}, {"iterations": 1, "step": 1e3, "weight": 1e3}, {"iterations": 0}], ids=str
 )
 def test_what_is_not_feasible_changes_nothing_and_says_so(options):
-    clf = toys.two_channels()
-    inputs, labels = toys.two_samples()
-    with toys.untouched(clf):
+    clf = backdoored_networks.two_channels()
+    inputs, labels = backdoored_networks.two_samples()
+    with backdoored_networks.untouched(clf):
         made = mitigate(clf, inputs, labels, method="paper", **options)
     assert made.classifier is clf
     assert made.record.method == "mm-bm-paper"
@@ -191,8 +193,8 @@ ACTIVATIONS = [nn.ReLU(), nn.GELU(), nn.LeakyReLU(0.2), nn.SiLU()]
     seed=st.integers(0, 99),
 )
 def test_no_bound_is_ever_negative(act, initial, weight, speed, growth, seed):
-    clf = toys.two_channels(act)
-    samples = prepare(clf, *toys.two_samples(16, noise=0.3, seed=seed))
+    clf = backdoored_networks.two_channels(act)
+    samples = prepare(clf, *backdoored_networks.two_samples(16, noise=0.3, seed=seed))
     options = {"initial": initial, "weight": weight, "growth": growth, "accuracy": 0.0}
     for made in (
         paper(clf, samples, step=speed, iterations=8, **options),
@@ -251,8 +253,8 @@ def test_labels_are_optional():
     [(paper, {"iterations": 4}, False), (script, {"epochs": 4, "batch": 5, "initial": 1.0}, True)],
 )
 def test_the_seed_decides(method, options, random):
-    clf = toys.two_channels()
-    samples = toys.two_prepared(clf)
+    clf = backdoored_networks.two_channels()
+    samples = backdoored_networks.two_prepared(clf)
     first, again, other = (
         [layer["upper"] for layer in record.layers]
         for record in (method(clf, samples, seed=seed, accuracy=0, **options).record for seed in (0, 0, 1))
@@ -263,8 +265,8 @@ def test_the_seed_decides(method, options, random):
 
 @pytest.mark.parametrize(("method", "options"), [(paper, {"iterations": 7}), (script, {"epochs": 7})])
 def test_progress_counts(method, options):
-    clf, calls = toys.two_channels(), []
-    method(clf, toys.two_prepared(clf), progress=lambda *at: calls.append(at), **options)
+    clf, calls = backdoored_networks.two_channels(), []
+    method(clf, backdoored_networks.two_prepared(clf), progress=lambda *at: calls.append(at), **options)
     assert calls == [(step, 7) for step in range(1, 8)]
 
 
@@ -284,12 +286,12 @@ def test_the_original_stays_bit_for_bit_also_after_an_exception(method):
         if done == 2:
             raise Interrupted
 
-    with toys.untouched(clf):
+    with backdoored_networks.untouched(clf):
         repaired, _ = method(clf, samples, accuracy=0)
     assert repaired.model.network is not clf.model
     for name, value in clf.model.state_dict().items():
         assert torch.equal(repaired.model.network.state_dict()[name], value)
-    with toys.untouched(clf), pytest.raises(Interrupted):
+    with backdoored_networks.untouched(clf), pytest.raises(Interrupted):
         method(clf, samples, progress=stop)
 
 
@@ -302,14 +304,14 @@ def test_a_network_without_activations_is_refused():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions(dtype):
-    clf = toys.two_channels(strength=8)
+    clf = backdoored_networks.two_channels(strength=8)
     clf = clf.around(clf.model.to(dtype))
     for made in (
-        paper(clf, toys.two_prepared(clf), iterations=60),
-        script(clf, toys.two_prepared(clf), batch=20),
+        paper(clf, backdoored_networks.two_prepared(clf), iterations=60),
+        script(clf, backdoored_networks.two_prepared(clf), batch=20),
     ):
         assert made.classifier.model.limits[0].upper.dtype == dtype
-        assert toys.two_rates(made.classifier)[0] == 1
+        assert backdoored_networks.two_rates(made.classifier)[0] == 1
         assert made.record.kept >= 0.95
 
 
@@ -339,7 +341,7 @@ def test_quantiles_are_those_of_all_values_together(share, batch):
 
 
 def test_quantiles_of_single_values():
-    clf = toys.two_channels()
-    inputs, _ = toys.two_samples()
+    clf = backdoored_networks.two_channels()
+    inputs, _ = backdoored_networks.two_samples()
     found = quantiles(clf, find(clf), inputs, 0.75)[0]
     torch.testing.assert_close(found, inputs.sort(dim=0, descending=True).values[9])

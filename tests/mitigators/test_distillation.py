@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mitigators import colours
+from helpers import colour_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.distillation import attention, deep, distillation
@@ -64,7 +64,9 @@ def test_the_last_three_resolutions_are_compared(arch, arguments, expected):
 
 
 def perceptron() -> Classifier:
-    return colours.classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3)))
+    return colour_networks.classifier(
+        nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3))
+    )
 
 
 def pooled() -> Classifier:
@@ -75,7 +77,7 @@ def pooled() -> Classifier:
 
 def repaired(clf: Classifier | None = None, **options) -> Mitigation:
     clf = pooled() if clf is None else clf
-    inputs, _ = colours.images()
+    inputs, _ = colour_networks.images()
     return distillation(clf, prepare(clf, inputs), **{"teacher_epochs": 1, "epochs": 2} | options)
 
 
@@ -89,10 +91,10 @@ def test_a_single_position_has_no_attention():
 
 def test_the_original_stays_and_the_student_differs():
     clf = pooled()
-    before = colours.state(clf)
+    before = colour_networks.state(clf)
     made = repaired(clf)
-    assert colours.same(before, colours.state(clf))
-    assert not colours.same(before, colours.state(made.classifier))
+    assert colour_networks.same(before, colour_networks.state(clf))
+    assert not colour_networks.same(before, colour_networks.state(made.classifier))
     assert type(made.classifier.model) is type(clf.model)
     assert made.classifier.model.state_dict().keys() == clf.model.state_dict().keys()
     assert not any(module.training for module in made.classifier.model.modules())
@@ -100,9 +102,9 @@ def test_the_original_stays_and_the_student_differs():
 
 
 def test_the_seed_decides():
-    first, again, other = (colours.state(repaired(seed=seed).classifier) for seed in (0, 0, 1))
-    assert colours.same(first, again)
-    assert not colours.same(first, other)
+    first, again, other = (colour_networks.state(repaired(seed=seed).classifier) for seed in (0, 0, 1))
+    assert colour_networks.same(first, again)
+    assert not colour_networks.same(first, other)
 
 
 def test_a_student_like_its_teacher_pays_nothing():
@@ -116,7 +118,7 @@ def test_a_student_like_its_teacher_pays_nothing():
 
 def test_attention_is_drawn_to_the_teachers():
     clf = pooled()
-    inputs, labels = colours.images()
+    inputs, labels = colour_networks.images()
     samples = prepare(clf, inputs, labels)
     (tap,) = deep(taps.find(clf))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mitigators import colours
+from helpers import colour_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
@@ -22,35 +22,35 @@ from mmbd.model.samples import prepare
 
 
 def repaired(clf: Classifier | None = None, **options) -> Mitigation:
-    clf = colours.classifier() if clf is None else clf
-    return fine_pruning(clf, colours.samples(clf), **options)
+    clf = colour_networks.classifier() if clf is None else clf
+    return fine_pruning(clf, colour_networks.samples(clf), **options)
 
 
 def test_it_prunes_the_channel_that_only_the_trigger_uses():
-    clf = colours.classifier()
-    assert colours.rates(clf) == (1, 1)
-    before = colours.state(clf)
+    clf = colour_networks.classifier()
+    assert colour_networks.rates(clf) == (1, 1)
+    before = colour_networks.state(clf)
     made = repaired(clf, epochs=0)
-    assert colours.same(before, colours.state(clf))
-    assert colours.rates(made.classifier) == (1, 0)
+    assert colour_networks.same(before, colour_networks.state(clf))
+    assert colour_networks.rates(made.classifier) == (1, 0)
     (limit,) = made.classifier.model.limits
-    assert limit.upper.tolist() == [UNLIMITED] * colours.WHITE + [0]
-    inputs, _ = colours.images(seed=1)
+    assert limit.upper.tolist() == [UNLIMITED] * colour_networks.WHITE + [0]
+    inputs, _ = colour_networks.images(seed=1)
     assert torch.equal(answers(made.classifier, inputs), answers(clf, inputs))  # bit for bit
     assert made.record.curves["held_out"][:2] == [1, 1]
-    assert made.record.layers[0]["highest"][colours.WHITE] == 0
+    assert made.record.layers[0]["highest"][colour_networks.WHITE] == 0
     assert made.record.notes == ("1 of 4 channels of 1 pruned",)
 
 
 def test_what_was_pruned_stays_pruned_while_the_rest_is_tuned():
-    clf = colours.classifier()
-    before = colours.state(clf)
+    clf = colour_networks.classifier()
+    before = colour_networks.state(clf)
     made = repaired(clf, epochs=5, lr=0.1)
-    assert colours.same(before, colours.state(clf))
-    assert colours.rates(made.classifier) == (1, 0)
+    assert colour_networks.same(before, colour_networks.state(clf))
+    assert colour_networks.rates(made.classifier) == (1, 0)
     inner = made.classifier.model.network
     assert not torch.equal(inner[4].weight, clf.model[4].weight)
-    assert torch.equal(inner[0].weight[colours.WHITE], clf.model[0].weight[colours.WHITE])
+    assert torch.equal(inner[0].weight[colour_networks.WHITE], clf.model[0].weight[colour_networks.WHITE])
     assert len(made.record.curves["loss"]) == 5
 
 
@@ -108,12 +108,12 @@ def test_it_never_prunes_all_and_may_take_more_at_a_time():
 
 def two_layers() -> Classifier:
     """The network of `colours` with a second layer that repeats the first one's channels."""
-    first, relu, *rest = colours.network()
+    first, relu, *rest = colour_networks.network()
     second = nn.Conv2d(4, 4, 1)
     with torch.no_grad():
         second.weight.copy_(torch.eye(4)[:, :, None, None])
         second.bias.zero_()
-    return colours.classifier(nn.Sequential(first, relu, second, nn.ReLU(), *rest))
+    return colour_networks.classifier(nn.Sequential(first, relu, second, nn.ReLU(), *rest))
 
 
 def bounded(clf: Classifier, *limits: Limit) -> Classifier:
@@ -126,9 +126,9 @@ def test_bounds_are_in_force_and_kept(fold):
     first, _ = taps.find(clf)
     given = Limit(first, torch.tensor([0.0, 2, 2, 2]), torch.zeros(4), fold)  # hides red
     clf = bounded(clf, given)
-    before = colours.state(clf)
+    before = colour_networks.state(clf)
     made = repaired(clf, epochs=2, budget=0.0)
-    assert colours.same(before, colours.state(clf))
+    assert colour_networks.same(before, colour_networks.state(clf))
     model = made.classifier.model
     assert isinstance(model, Bounded)
     assert not isinstance(model.network, Bounded)
@@ -143,7 +143,7 @@ def test_bounds_are_in_force_and_kept(fold):
 
 @pytest.mark.parametrize("fold", [False, True])
 def test_bounds_on_the_pruned_activation_are_merged(fold):
-    clf = colours.classifier()
+    clf = colour_networks.classifier()
     (tap,) = taps.find(clf)
     upper = torch.tensor([1.5, 1.25, 1, 0.75])
     clf = bounded(clf, Limit(tap, upper, None, fold))
@@ -151,7 +151,7 @@ def test_bounds_on_the_pruned_activation_are_merged(fold):
     (limit,) = made.classifier.model.limits
     assert limit.upper.tolist() == [1.5, 1.25, 1, 0]
     assert limit.fold == fold
-    assert colours.rates(made.classifier) == (1, 0)
+    assert colour_networks.rates(made.classifier) == (1, 0)
 
 
 def test_bounding_then_pruning_makes_one_network_with_both():
@@ -160,8 +160,8 @@ def test_bounding_then_pruning_makes_one_network_with_both():
         (tap,) = taps.find(clf)
         return done("bounds", bounded(clf, Limit(tap, torch.full((4,), 1.5))), samples, notes=("a",))
 
-    clf = colours.classifier()
-    made = bounds_then_pruning(clf, colours.samples(clf), bounding=bounding, seed=3, epochs=1)
+    clf = colour_networks.classifier()
+    made = bounds_then_pruning(clf, colour_networks.samples(clf), bounding=bounding, seed=3, epochs=1)
     (limit,) = made.classifier.model.limits
     assert limit.upper.tolist() == [1.5, 1.5, 1.5, 0]
     assert made.record.method == "bounds + fine-pruning"
@@ -188,9 +188,11 @@ def test_a_pruned_channel_lets_nothing_through_below_zero_either(nonlinearity):
 
 
 def test_the_seed_decides():
-    first, again, other = (colours.state(repaired(epochs=1, seed=seed).classifier) for seed in (0, 0, 1))
-    assert colours.same(first, again)
-    assert not colours.same(first, other)
+    first, again, other = (
+        colour_networks.state(repaired(epochs=1, seed=seed).classifier) for seed in (0, 0, 1)
+    )
+    assert colour_networks.same(first, again)
+    assert not colour_networks.same(first, other)
 
 
 def test_progress_ends_where_it_said():
@@ -244,7 +246,7 @@ def test_bad_options_are_named(options, word):
 
 
 def test_a_network_without_activations_is_not_mitigated():
-    clf = colours.classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 3)))
-    inputs, _ = colours.images()
+    clf = colour_networks.classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 3)))
+    inputs, _ = colour_networks.images()
     with pytest.raises(NotMitigated, match="no activation"):
         fine_pruning(clf, prepare(clf, inputs))

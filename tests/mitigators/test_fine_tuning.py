@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mitigators import colours
+from helpers import colour_networks
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.fine_tuning import HOLE, counted, cutout, steps, tune
 from mmbd.model.classifier import Classifier
@@ -39,8 +39,8 @@ def normed() -> nn.Module:
 
 
 def tuned(model: nn.Module, count: int = 60, **options) -> list[float]:
-    clf = Classifier(copy.deepcopy(model), input_shape=colours.SHAPE, mean=0.5, std=0.25)
-    return tune(clf, model, *colours.images(count), **OPTIONS | options)
+    clf = Classifier(copy.deepcopy(model), input_shape=colour_networks.SHAPE, mean=0.5, std=0.25)
+    return tune(clf, model, *colour_networks.images(count), **OPTIONS | options)
 
 
 @pytest.mark.parametrize("move", [False, True])
@@ -82,7 +82,7 @@ def test_the_network_sees_normalised_inputs():
     model, seen = normed(), []
     model[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     tuned(model, epochs=1, batch=60)
-    inputs, _ = colours.images(60)
+    inputs, _ = colour_networks.images(60)
     largest = max(seen, key=len)
     assert torch.equal(largest.flatten().sort().values, ((inputs - 0.5) / 0.25).flatten().sort().values)
 

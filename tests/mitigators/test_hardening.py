@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mitigators import toys
+from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
@@ -25,8 +25,8 @@ STRONG = {"lr": 0.01, "steps": 40}
 
 
 def vectors(**options) -> Mitigation:
-    clf = toys.vectors()
-    return hardening(clf, prepare(clf, *toys.vector_samples()), **options)
+    clf = backdoored_networks.vectors()
+    return hardening(clf, prepare(clf, *backdoored_networks.vector_samples()), **options)
 
 
 def weights(of: Classifier) -> torch.Tensor:
@@ -35,8 +35,8 @@ def weights(of: Classifier) -> torch.Tensor:
 
 def test_a_planted_backdoor_is_trained_away():
     made = vectors(**STRONG)
-    assert toys.vector_rates(toys.vectors()) == (1, 1)
-    assert toys.vector_rates(made.classifier) == (1, 0)
+    assert backdoored_networks.vector_rates(backdoored_networks.vectors()) == (1, 1)
+    assert backdoored_networks.vector_rates(made.classifier) == (1, 0)
     (row,) = made.record.perturbations
     assert (row["kind"], row["target"]) == ("added", 2)
     assert row["before"] > 0.9
@@ -44,12 +44,12 @@ def test_a_planted_backdoor_is_trained_away():
 
 
 def test_a_trained_network_resists_what_was_found_and_keeps_its_accuracy():
-    clf, _ = toys.planted()
-    accuracy, _ = toys.planted_rates(clf)
-    samples = toys.planted_samples()
-    with toys.untouched(clf):
+    clf, _ = backdoored_networks.planted()
+    accuracy, _ = backdoored_networks.planted_rates(clf)
+    samples = backdoored_networks.planted_samples()
+    with backdoored_networks.untouched(clf):
         made = hardening(clf, samples, steps=40, lr=2e-3)
-    assert toys.planted_rates(made.classifier)[0] >= accuracy - 0.03
+    assert backdoored_networks.planted_rates(made.classifier)[0] >= accuracy - 0.03
     assert made.record.accuracy[1] >= 0.97 * made.record.accuracy[0]
     rows = made.record.perturbations
     assert {row["kind"] for row in rows} == {"added", "flow"}
@@ -57,9 +57,9 @@ def test_a_trained_network_resists_what_was_found_and_keeps_its_accuracy():
 
 
 def test_weights_change_in_the_copy_and_statistics_nowhere():
-    clf, _ = toys.planted()
-    with toys.untouched(clf):
-        repaired, record = hardening(clf, toys.planted_samples(), steps=3)
+    clf, _ = backdoored_networks.planted()
+    with backdoored_networks.untouched(clf):
+        repaired, record = hardening(clf, backdoored_networks.planted_samples(), steps=3)
     assert record.settings["extent"] > 0
     assert type(repaired.model) is type(clf.model)
     before, after = dict(clf.model.named_parameters()), dict(repaired.model.named_parameters())
@@ -74,29 +74,29 @@ def test_weights_change_in_the_copy_and_statistics_nowhere():
 
 
 def test_the_bounds_of_a_bounded_network_stay():
-    clf = toys.vectors()
-    samples = prepare(clf, *toys.vector_samples())
+    clf = backdoored_networks.vectors()
+    samples = prepare(clf, *backdoored_networks.vector_samples())
     first = tuned(clf, samples, steps=4).classifier
     (limit,) = first.model.limits
-    with toys.untouched(first):
-        made = hardening(first, prepare(first, *toys.vector_samples()), **STRONG)
+    with backdoored_networks.untouched(first):
+        made = hardening(first, prepare(first, *backdoored_networks.vector_samples()), **STRONG)
     assert isinstance(made.classifier.model, Bounded)
     (kept,) = made.classifier.model.limits
     assert torch.equal(kept.upper, limit.upper)
     assert (kept.fold, kept.tap) == (limit.fold, limit.tap)
     assert not torch.equal(weights(made.classifier), weights(first))
-    assert toys.vector_rates(made.classifier) == (1, 0)
+    assert backdoored_networks.vector_rates(made.classifier) == (1, 0)
 
 
 def test_frozen_weights_are_tuned_and_frozen_again():
-    clf = toys.vectors()
+    clf = backdoored_networks.vectors()
     clf.model.requires_grad_(False)
-    samples = prepare(clf, *toys.vector_samples())
-    with toys.untouched(clf):
+    samples = prepare(clf, *backdoored_networks.vector_samples())
+    with backdoored_networks.untouched(clf):
         made = hardening(clf, samples, steps=2, accuracy=0.0)
     assert not any(weight.requires_grad for weight in made.classifier.model.parameters())
     assert not torch.equal(weights(made.classifier), weights(clf))
-    partly = toys.vectors()
+    partly = backdoored_networks.vectors()
     partly.model[0].requires_grad_(False)
     made = hardening(partly, samples, steps=2, accuracy=0.0)
     assert [w.requires_grad for w in made.classifier.model.parameters()] == [False, True, True]
@@ -107,8 +107,8 @@ def test_frozen_weights_are_tuned_and_frozen_again():
 
 
 def test_weights_go_back_until_the_accuracy_is_kept():
-    clf, _ = toys.planted()
-    samples = toys.planted_samples()
+    clf, _ = backdoored_networks.planted()
+    samples = backdoored_networks.planted_samples()
     wild = {"lr": 0.01, "steps": 6, "perturbations": ("added",), "against": 5.0}
     free = hardening(clf, samples, accuracy=0.0, **wild)
     assert free.record.settings["extent"] == 1
@@ -127,9 +127,9 @@ def test_weights_go_back_until_the_accuracy_is_kept():
 
 @pytest.mark.parametrize("options", [{"accuracy": 1.01}, {"lr": 1e4, "steps": 5}], ids=str)
 def test_where_no_step_is_affordable_the_original_comes_back(options):
-    clf = toys.vectors()
-    inputs, labels = toys.vector_samples()
-    with toys.untouched(clf):
+    clf = backdoored_networks.vectors()
+    inputs, labels = backdoored_networks.vector_samples()
+    with backdoored_networks.untouched(clf):
         made = mitigate(clf, inputs, labels, method="hardening", **{"steps": 2} | options)
     assert made.classifier is clf
     assert not made.record.mitigated
@@ -145,23 +145,25 @@ def test_on_clean_samples_alone_the_network_is_its_own_teacher_and_stays():
     made = vectors(**STRONG, perturbations=())
     assert made.record.curves["clean"] == [0] * 40
     assert made.record.perturbations == ()
-    assert torch.equal(weights(made.classifier), weights(toys.vectors()))
+    assert torch.equal(weights(made.classifier), weights(backdoored_networks.vectors()))
 
 
 @pytest.mark.parametrize("augment", [False, True])
 def test_images_are_moved_if_told_to(augment):
     """The teacher sees what the student sees, so that the first step costs nothing."""
-    clf, _ = toys.planted()
-    record = hardening(clf, toys.planted_samples(), augment=augment, perturbations=(), steps=2).record
+    clf, _ = backdoored_networks.planted()
+    record = hardening(
+        clf, backdoored_networks.planted_samples(), augment=augment, perturbations=(), steps=2
+    ).record
     assert record.curves["clean"][0] == pytest.approx(0, abs=1e-9)
     assert record.settings["augment"] is augment
 
 
 def test_augmentation_shows_other_images():
-    clf, _ = toys.planted()
+    clf, _ = backdoored_networks.planted()
     seen = []
     handle = clf.model[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
-    samples = toys.planted_samples()
+    samples = backdoored_networks.planted_samples()
     seen.clear()
     hardening(clf, samples, augment=True, perturbations=(), steps=2, batch=80)
     handle.remove()
@@ -192,14 +194,14 @@ class Interrupted(Exception):
 
 
 def test_an_exception_leaves_the_original_alone():
-    clf, _ = toys.planted()
+    clf, _ = backdoored_networks.planted()
 
     def stop(done: int, _: int) -> None:
         if done == 2:
             raise Interrupted
 
-    with toys.untouched(clf), pytest.raises(Interrupted):
-        hardening(clf, toys.planted_samples(), progress=stop)
+    with backdoored_networks.untouched(clf), pytest.raises(Interrupted):
+        hardening(clf, backdoored_networks.planted_samples(), progress=stop)
 
 
 @pytest.mark.parametrize("arch", ["m5", "pointnet"])
@@ -212,7 +214,7 @@ def test_sounds_and_clouds(arch):
     shape = {"domain": domain} if domain else {"input_shape": (1, 8000), "bounds": (-1, 1)}
     clf = Classifier(net.eval(), **shape)
     inputs = torch.stack([clf.domain.sample(generator_for("inputs", i)) for i in range(8)])
-    with toys.untouched(clf):
+    with backdoored_networks.untouched(clf):
         made = hardening(clf, prepare(clf, inputs), steps=2, accuracy=0.0)
     assert {row["kind"] for row in made.record.perturbations} == {"added"}
     assert bool(torch.isfinite(answers(made.classifier, inputs)).all())

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mitigators import toys
+from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
@@ -25,8 +25,8 @@ FEW = {"maximised": 4, "steps": 5}
 
 
 def vectors(**options) -> Mitigation:
-    clf = toys.vectors()
-    return margin_clipping(clf, prepare(clf, *toys.vector_samples()), **FEW | options)
+    clf = backdoored_networks.vectors()
+    return margin_clipping(clf, prepare(clf, *backdoored_networks.vector_samples()), **FEW | options)
 
 
 def upper(made: Mitigation) -> list[float]:
@@ -37,8 +37,8 @@ def upper(made: Mitigation) -> list[float]:
 
 def test_the_planted_channel_closes_and_margins_fall():
     made = vectors(epochs=60)
-    assert toys.vector_rates(toys.vectors()) == (1, 1)
-    assert toys.vector_rates(made.classifier) == (1, 0)
+    assert backdoored_networks.vector_rates(backdoored_networks.vectors()) == (1, 1)
+    assert backdoored_networks.vector_rates(made.classifier) == (1, 0)
     assert made.record.kept == 1
     assert upper(made)[4] < 0.1 < 0.5 < min(upper(made)[:4])
     margins = made.record.curves["margin"]
@@ -47,7 +47,7 @@ def test_the_planted_channel_closes_and_margins_fall():
 
 def test_without_weight_on_the_margins_it_stays_open():
     made = vectors(epochs=60, weight=0.0)
-    assert toys.vector_rates(made.classifier) == (1, 1)
+    assert backdoored_networks.vector_rates(made.classifier) == (1, 1)
     assert upper(made)[4] > 0.5
 
 
@@ -76,9 +76,9 @@ def test_inputs_are_searched_for_again_on_the_bounded_network(monkeypatch):
         return inputs, labels
 
     monkeypatch.setattr(module, "_maximised", watched)
-    clf = toys.vectors()
-    samples = prepare(clf, *toys.vector_samples())
-    with toys.untouched(clf):
+    clf = backdoored_networks.vectors()
+    samples = prepare(clf, *backdoored_networks.vector_samples())
+    with backdoored_networks.untouched(clf):
         margin_clipping(clf, samples, epochs=7, again=3, **FEW)
     assert [bounded for bounded, *_ in searched] == [False, True, True]
     for _, inputs, labels in searched:
@@ -99,16 +99,16 @@ def test_inputs_are_searched_for_again_on_the_bounded_network(monkeypatch):
     seed=st.integers(0, 99),
 )
 def test_no_bound_is_ever_negative(act, lr, weight, initial, seed):
-    clf = toys.two_channels(act)
-    samples = prepare(clf, *toys.two_samples(16, noise=0.3, seed=seed))
+    clf = backdoored_networks.two_channels(act)
+    samples = prepare(clf, *backdoored_networks.two_samples(16, noise=0.3, seed=seed))
     options = {"lr": lr, "weight": weight, "initial": initial, "seed": seed}
     made = margin_clipping(clf, samples, epochs=5, again=3, maximised=2, steps=2, **options)
     assert all(value >= 0 for value in upper(made))
 
 
 def test_only_what_is_right_is_learnt_from():
-    clf = toys.vectors()
-    inputs, labels = toys.vector_samples()
+    clf = backdoored_networks.vectors()
+    inputs, labels = backdoored_networks.vector_samples()
     labels[:8] = (labels[:8] + 1) % 4
     rows = prepare(clf, inputs, labels), prepare(clf, inputs[8:], labels[8:])
     full, right = (margin_clipping(clf, part, epochs=5, **FEW) for part in rows)
@@ -141,28 +141,28 @@ class Interrupted(Exception):
 
 @pytest.mark.parametrize("at", [1, 5])
 def test_the_original_stays_also_after_an_exception(at):
-    clf, _ = toys.planted()
+    clf, _ = backdoored_networks.planted()
     options = {"epochs": 6, "again": 2, **FEW}
 
     def stop(done: int, _: int) -> None:
         if done == at:
             raise Interrupted
 
-    with toys.untouched(clf):
-        made = margin_clipping(clf, toys.planted_samples(), **options)
+    with backdoored_networks.untouched(clf):
+        made = margin_clipping(clf, backdoored_networks.planted_samples(), **options)
     for name, value in clf.model.state_dict().items():
         assert torch.equal(made.classifier.model.network.state_dict()[name], value)
-    with toys.untouched(clf), pytest.raises(Interrupted):
-        margin_clipping(clf, toys.planted_samples(), progress=stop, **options)
+    with backdoored_networks.untouched(clf), pytest.raises(Interrupted):
+        margin_clipping(clf, backdoored_networks.planted_samples(), progress=stop, **options)
 
 
 def test_layers_are_chosen_by_name():
-    clf, _ = toys.planted()
+    clf, _ = backdoored_networks.planted()
     for layers, count in (("all", 2), (["2"], 1)):
-        made = margin_clipping(clf, toys.planted_samples(), epochs=1, layers=layers, **FEW)
+        made = margin_clipping(clf, backdoored_networks.planted_samples(), epochs=1, layers=layers, **FEW)
         assert len(made.record.layers) == count
     with pytest.raises(ValueError, match="'nope'; give all, paper or some of"):
-        margin_clipping(clf, toys.planted_samples(), layers=["nope"])
+        margin_clipping(clf, backdoored_networks.planted_samples(), layers=["nope"])
 
 
 @pytest.mark.parametrize("arch", ["m5", "pointnet"])

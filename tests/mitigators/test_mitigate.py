@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mitigators import toys
+from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators import MITIGATORS, NotMitigated, Samples, mitigate, prepare
@@ -71,7 +71,7 @@ def built(arch: str, classes: int = 3) -> tuple[Classifier, torch.Tensor]:
 
 
 def check(clf: Classifier, inputs: torch.Tensor, method: str, **options) -> None:
-    with toys.untouched(clf):
+    with backdoored_networks.untouched(clf):
         repaired, record = mitigate(clf, inputs, method=method, **SHORT[method] | options)
     assert record.mitigated, record.reason
     assert record.reason is None
@@ -144,9 +144,9 @@ def test_short_names_are_those_of_mm_bm():
 
 
 def test_bounding_what_has_bounds_changes_no_weight_either():
-    clf = toys.vectors()
-    first = mitigate(clf, *toys.vector_samples(), method="mm-bm", steps=2)
-    second = mitigate(first.classifier, *toys.vector_samples(), method="mm-bm", steps=2)
+    clf = backdoored_networks.vectors()
+    first = mitigate(clf, *backdoored_networks.vector_samples(), method="mm-bm", steps=2)
+    second = mitigate(first.classifier, *backdoored_networks.vector_samples(), method="mm-bm", steps=2)
     assert not first.record.weights_changed
     assert not second.record.weights_changed
 
@@ -167,8 +167,8 @@ def test_eight_bit_images_and_arrays_are_taken():
 
 
 def test_labels_of_any_kind_of_whole_number():
-    clf = toys.two_channels()
-    inputs, labels = toys.two_samples()
+    clf = backdoored_networks.two_channels()
+    inputs, labels = backdoored_networks.two_samples()
     for given in (
         labels,
         labels.tolist(),
@@ -183,16 +183,16 @@ def test_labels_of_any_kind_of_whole_number():
 
 
 def test_inputs_are_copied_and_not_changed():
-    clf = toys.two_channels()
-    inputs, labels = toys.two_samples()
+    clf = backdoored_networks.two_channels()
+    inputs, labels = backdoored_networks.two_samples()
     kept = inputs.clone()
     mitigate(clf, inputs, labels, steps=2)
     assert torch.equal(inputs, kept)
 
 
 def test_what_the_samples_say():
-    clf = toys.two_channels()
-    inputs, labels = toys.two_samples(8)
+    clf = backdoored_networks.two_channels()
+    inputs, labels = backdoored_networks.two_samples(8)
     labels[0] = 1
     samples = prepare(clf, inputs, labels)
     assert samples.correct.tolist() == [False] + [True] * 7
@@ -220,8 +220,8 @@ def refused(clf, images, labels=None, *, word: str, **options) -> None:
 
 @pytest.mark.parametrize("method", MITIGATORS)
 def test_too_few_samples(method):
-    clf = toys.two_channels()
-    with toys.untouched(clf):
+    clf = backdoored_networks.two_channels()
+    with backdoored_networks.untouched(clf):
         for count in (0, 1, 3):
             refused(
                 clf,
@@ -232,23 +232,27 @@ def test_too_few_samples(method):
 
 
 def test_a_class_is_missing_or_has_too_few():
-    clf = toys.vectors()
-    inputs, labels = toys.vector_samples()
+    clf = backdoored_networks.vectors()
+    inputs, labels = backdoored_networks.vector_samples()
     some = labels != 3
     refused(clf, inputs[some], labels[some], word="fewer there are of 3")
     some[3] = True
     refused(clf, inputs[some], labels[some], word="fewer there are of 3")
     named = Classifier(clf.model, input_shape=(64,), class_names=["ant", "bee", "cat", "dog"])
     refused(named, inputs[some], labels[some], word="fewer there are of dog")
-    many = toys.vectors(9)
-    refused(many, *[part[:20] for part in toys.vector_samples(80, classes=4)], word="of 4, 5, 6 and 2 more")
+    many = backdoored_networks.vectors(9)
+    refused(
+        many,
+        *[part[:20] for part in backdoored_networks.vector_samples(80, classes=4)],
+        word="of 4, 5, 6 and 2 more",
+    )
     mitigated = mitigate(clf, inputs[labels != 3], steps=2)  # of its own answers none may be had
     assert mitigated.record.mitigated
 
 
 def test_labels_that_hardly_ever_agree():
-    clf = toys.vectors()
-    inputs, labels = toys.vector_samples()
+    clf = backdoored_networks.vectors()
+    inputs, labels = backdoored_networks.vector_samples()
     refused(clf, inputs, (labels + 1) % 4, word="agree with the classifier on 0%")
     labels[: len(labels) * 3 // 4 + 1] += 1
     refused(clf, inputs, labels % 4, word="another order")
@@ -260,23 +264,23 @@ def test_labels_that_hardly_ever_agree():
 def test_a_model_without_activations(method):
     net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
     clf = Classifier(net, input_shape=(2,))
-    inputs, _ = toys.two_samples()
-    with toys.untouched(clf):
+    inputs, _ = backdoored_networks.two_samples()
+    with backdoored_networks.untouched(clf):
         refused(clf, inputs, method=method, word="no activation")
 
 
 def test_a_model_that_is_a_function():
-    net = toys.two_channels().model
+    net = backdoored_networks.two_channels().model
     clf = Classifier(lambda x: net(x), input_shape=(2,))
     for method in ("mm-bm", "paper", "script", "margin-clipping"):
-        refused(clf, *toys.two_samples(), method=method, word="no activation")
-    refused(clf, *toys.two_samples(), method="hardening", word="only an nn.Module")
+        refused(clf, *backdoored_networks.two_samples(), method=method, word="no activation")
+    refused(clf, *backdoored_networks.two_samples(), method="hardening", word="only an nn.Module")
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_a_model_that_is_compiled():
-    clf = Classifier(torch.jit.script(toys.two_channels().model.eval()), input_shape=(2,))
-    refused(clf, *toys.two_samples(), word="no activation")
+    clf = Classifier(torch.jit.script(backdoored_networks.two_channels().model.eval()), input_shape=(2,))
+    refused(clf, *backdoored_networks.two_samples(), word="no activation")
 
 
 @pytest.mark.parametrize(
@@ -294,8 +298,8 @@ def test_a_model_that_is_compiled():
     ],
 )
 def test_inputs_of_another_kind_are_errors(images, words):
-    clf = toys.two_channels()
-    with toys.untouched(clf), pytest.raises(ValueError, match=words) as caught:
+    clf = backdoored_networks.two_channels()
+    with backdoored_networks.untouched(clf), pytest.raises(ValueError, match=words) as caught:
         mitigate(clf, images)
     assert not isinstance(caught.value, NotMitigated)
 
@@ -313,15 +317,15 @@ def test_inputs_of_another_kind_are_errors(images, words):
     ],
 )
 def test_labels_of_another_kind_are_errors(change, words):
-    inputs, labels = toys.two_samples()
+    inputs, labels = backdoored_networks.two_samples()
     with pytest.raises(ValueError, match=words) as caught:
-        mitigate(toys.two_channels(), inputs, change(labels))
+        mitigate(backdoored_networks.two_channels(), inputs, change(labels))
     assert not isinstance(caught.value, NotMitigated)
 
 
 def test_values_that_are_rounded_over_the_edge_are_taken():
-    clf = toys.two_channels()
-    inputs, labels = toys.two_samples()
+    clf = backdoored_networks.two_channels()
+    inputs, labels = backdoored_networks.two_samples()
     assert mitigate(clf, inputs.clamp_min(1e-3) + 5e-4, labels, steps=1).record.mitigated
     inputs[3] = 1.0005
     assert mitigate(clf, inputs, labels, steps=1).record.mitigated
@@ -331,15 +335,15 @@ def test_values_that_are_rounded_over_the_edge_are_taken():
 
 
 def test_unknown_methods_and_options():
-    clf = toys.two_channels()
+    clf = backdoored_networks.two_channels()
     known = ", ".join([*MITIGATORS, "paper", "script"])
     with pytest.raises(ValueError, match=f"unknown method 'magic'; known: {known}"):
-        mitigate(clf, *toys.two_samples(), method="magic")
+        mitigate(clf, *backdoored_networks.two_samples(), method="magic")
     for method in MITIGATORS:
         with pytest.raises(ValueError, match=r"no option 'magic'; it has .*(lr|step)"):
-            mitigate(clf, *toys.two_samples(), method=method, magic=1)
+            mitigate(clf, *backdoored_networks.two_samples(), method=method, magic=1)
     with pytest.raises(TypeError, match="trigger"):
-        mitigate(clf, *toys.two_samples(), method="unlearning")
+        mitigate(clf, *backdoored_networks.two_samples(), method="unlearning")
 
 
 # -------------------------------------------------------------------------------- what they share
@@ -378,8 +382,8 @@ def test_furthest_tries_from_the_end_down():
 
 
 def test_samples_may_be_made_by_hand():
-    clf = toys.two_channels()
-    inputs, labels = toys.two_samples()
+    clf = backdoored_networks.two_channels()
+    inputs, labels = backdoored_networks.two_samples()
     made = prepare(clf, inputs, labels)
     samples = Samples(made.inputs, made.labels, made.logits)
     assert MITIGATORS["mm-bm-paper"](clf, samples, iterations=2).record.mitigated

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mitigators import toys
+from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
@@ -29,8 +29,8 @@ from mmbd.model.samples import prepare
 
 
 def vectors(**options) -> Mitigation:
-    clf = toys.vectors()
-    return tuned(clf, prepare(clf, *toys.vector_samples()), **options)
+    clf = backdoored_networks.vectors()
+    return tuned(clf, prepare(clf, *backdoored_networks.vector_samples()), **options)
 
 
 def uppers(made: Mitigation) -> list[list[float]]:
@@ -41,13 +41,13 @@ def uppers(made: Mitigation) -> list[list[float]]:
 
 
 def test_a_trained_backdoor_goes_and_the_accuracy_stays():
-    clf, _ = toys.planted()
-    accuracy, success = toys.planted_rates(clf)
+    clf, _ = backdoored_networks.planted()
+    accuracy, success = backdoored_networks.planted_rates(clf)
     assert accuracy > 0.95
     assert success > 0.95
-    with toys.untouched(clf):
-        repaired, record = tuned(clf, toys.planted_samples())
-    after, left = toys.planted_rates(repaired)
+    with backdoored_networks.untouched(clf):
+        repaired, record = tuned(clf, backdoored_networks.planted_samples())
+    after, left = backdoored_networks.planted_rates(repaired)
     assert after >= accuracy - 0.02
     assert left < 0.5
     assert record.mitigated
@@ -61,29 +61,29 @@ def test_a_planted_channel_closes():
     (upper,) = uppers(made)
     assert max(upper[:4]) > 0.7
     assert upper[4] < 0.02  # the trigger reaches 0.5
-    assert toys.vector_rates(toys.vectors()) == (1, 1)
-    assert toys.vector_rates(made.classifier) == (1, 0)
+    assert backdoored_networks.vector_rates(backdoored_networks.vectors()) == (1, 1)
+    assert backdoored_networks.vector_rates(made.classifier) == (1, 0)
     assert made.record.kept == 1
 
 
 def test_a_channel_that_clean_samples_use_is_closed_because_a_perturbation_was_found():
-    clf = toys.vectors()
-    samples = prepare(clf, *toys.vector_samples(used=0.15))  # of the trigger's 0.5
+    clf = backdoored_networks.vectors()
+    samples = prepare(clf, *backdoored_networks.vector_samples(used=0.15))  # of the trigger's 0.5
     options = {"steps": 30, "norm": 0.0, "fold": False}
     blind = tuned(clf, samples, perturbations=(), **options)
     seeing = tuned(clf, samples, **options)
     assert uppers(blind)[0][4] > 0.16
     assert uppers(seeing)[0][4] < 0.1
-    assert toys.vector_rates(blind.classifier) == (1, 1)
-    assert toys.vector_rates(seeing.classifier) == (1, 0)
+    assert backdoored_networks.vector_rates(blind.classifier) == (1, 1)
+    assert backdoored_networks.vector_rates(seeing.classifier) == (1, 0)
 
 
 def test_folding_stops_what_clipping_lets_pass():
-    clf = toys.vectors()
-    samples = prepare(clf, *toys.vector_samples(used=0.15))
+    clf = backdoored_networks.vectors()
+    samples = prepare(clf, *backdoored_networks.vector_samples(used=0.15))
     for fold, success in ((False, 1), (True, 0)):
         made = tuned(clf, samples, fold=fold, steps=5, perturbations=())
-        assert toys.vector_rates(made.classifier) == (1, success)
+        assert backdoored_networks.vector_rates(made.classifier) == (1, success)
 
 
 def test_the_record_says_what_the_perturbations_did():
@@ -94,7 +94,12 @@ def test_the_record_says_what_the_perturbations_did():
     assert row["before"] > 0.9
     assert row["after"] < 0.1
     assert 0 < row["radius"] < 1.2 * 2 * math.sqrt(64 / 3072)
-    both = tuned(*toys.planted()[:1], toys.planted_samples(), steps=3, perturbations=("flow", "added"))
+    both = tuned(
+        *backdoored_networks.planted()[:1],
+        backdoored_networks.planted_samples(),
+        steps=3,
+        perturbations=("flow", "added"),
+    )
     rows = both.record.perturbations
     assert list(dict.fromkeys(row["kind"] for row in rows)) == ["flow", "added"]
     assert all(0 <= row[when] <= 1 for row in rows for when in ("before", "after"))
@@ -105,8 +110,8 @@ def test_the_record_says_what_the_perturbations_did():
 
 @pytest.mark.parametrize("share", [1.0, 0.998, 0.9])
 def test_bounds_start_at_a_quantile_of_each_channel(share):
-    clf, _ = toys.planted()
-    samples = toys.planted_samples()
+    clf, _ = backdoored_networks.planted()
+    samples = backdoored_networks.planted_samples()
     still = {"steps": 1, "lr": 1e-9, "accuracy": 0.0, "perturbations": ()}
     made = tuned(clf, samples, share=share, **still)
     taps = find(clf)
@@ -131,8 +136,8 @@ def test_bounds_start_at_a_quantile_of_each_channel(share):
     seed=st.integers(0, 99),
 )
 def test_no_bound_is_ever_negative(act, lr, share, norm, against, fold, seed):
-    clf = toys.two_channels(act)
-    samples = prepare(clf, *toys.two_samples(16, noise=0.3, seed=seed))
+    clf = backdoored_networks.two_channels(act)
+    samples = prepare(clf, *backdoored_networks.two_samples(16, noise=0.3, seed=seed))
     made = tuned(
         clf,
         samples,
@@ -160,8 +165,8 @@ def accuracy(of: Classifier, samples) -> float:
 
 @pytest.mark.parametrize("least", [0.5, 0.8, 0.97, 1.0])
 def test_the_accuracy_asked_for_is_kept_on_the_samples(least):
-    clf, _ = toys.planted()
-    samples = toys.planted_samples()
+    clf, _ = backdoored_networks.planted()
+    samples = backdoored_networks.planted_samples()
     hard = {"lr": 0.5, "norm": 2.0, "steps": 20, "perturbations": ()}  # pays for every bound
     made = tuned(clf, samples, accuracy=least, share=1.0, **hard)
     reached = accuracy(made.classifier, samples)
@@ -174,8 +179,8 @@ def test_the_accuracy_asked_for_is_kept_on_the_samples(least):
 
 
 def test_it_is_relative_to_what_the_classifier_gets_right():
-    clf = toys.vectors()
-    inputs, labels = toys.vector_samples()
+    clf = backdoored_networks.vectors()
+    inputs, labels = backdoored_networks.vector_samples()
     labels[:12] = (labels[:12] + 1) % 4  # a third is labelled wrongly
     made = tuned(clf, prepare(clf, inputs, labels), steps=12, accuracy=1.0)
     assert made.record.accuracy[0] == 0.7
@@ -185,9 +190,9 @@ def test_it_is_relative_to_what_the_classifier_gets_right():
 
 @pytest.mark.parametrize("options", [{"accuracy": 1.01}, {"share": 0.1, "accuracy": 1.0}], ids=str)
 def test_what_is_not_feasible_changes_nothing_and_says_so(options):
-    clf = toys.two_channels()
-    inputs, labels = toys.two_samples()
-    with toys.untouched(clf):
+    clf = backdoored_networks.two_channels()
+    inputs, labels = backdoored_networks.two_samples()
+    with backdoored_networks.untouched(clf):
         made = mitigate(clf, inputs, labels, method="mm-bm", steps=2, **options)
     assert made.classifier is clf
     assert not made.record.mitigated
@@ -218,7 +223,7 @@ def test_every_domain(name):
             weight.data.mul_(2)  # so that answers differ
     clf = Classifier(net, domain=domain)
     inputs = torch.stack([domain.sample(generator_for("inputs", i)) for i in range(12)])
-    with toys.untouched(clf):
+    with backdoored_networks.untouched(clf):
         made = tuned(clf, prepare(clf, inputs), steps=3, perturbations=("added", "flow"))
     record = made.record
     assert made.classifier.domain is domain
@@ -260,14 +265,14 @@ def test_progress_and_curves_count_the_steps():
 
 
 def test_layers_are_chosen_by_name():
-    clf, _ = toys.planted()
+    clf, _ = backdoored_networks.planted()
     short = {"steps": 1, "perturbations": (), "accuracy": 0.0}
     names = [tap.name for tap in find(clf)]
     for layers, expected in (("all", names), ("paper", names[:3]), (names[-1:], names[-1:])):
-        record = tuned(clf, toys.planted_samples(), layers=layers, **short).record
+        record = tuned(clf, backdoored_networks.planted_samples(), layers=layers, **short).record
         assert [layer["name"] for layer in record.layers] == expected
     with pytest.raises(ValueError, match="'nope'; give all, paper or some of"):
-        tuned(clf, toys.planted_samples(), layers="nope", **short)
+        tuned(clf, backdoored_networks.planted_samples(), layers="nope", **short)
 
 
 class Interrupted(Exception):
@@ -276,14 +281,14 @@ class Interrupted(Exception):
 
 @pytest.mark.parametrize("at", [1, 3])
 def test_an_exception_leaves_the_original_alone(at):
-    clf, _ = toys.planted()
+    clf, _ = backdoored_networks.planted()
 
     def stop(done: int, _: int) -> None:
         if done == at:
             raise Interrupted
 
-    with toys.untouched(clf), pytest.raises(Interrupted):
-        tuned(clf, toys.planted_samples(), progress=stop)
+    with backdoored_networks.untouched(clf), pytest.raises(Interrupted):
+        tuned(clf, backdoored_networks.planted_samples(), progress=stop)
 
 
 def test_a_class_that_has_all_samples_already():
@@ -298,19 +303,19 @@ def test_a_class_that_has_all_samples_already():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions(dtype):
-    clf = toys.vectors()
+    clf = backdoored_networks.vectors()
     clf = clf.around(clf.model.to(dtype))
-    made = tuned(clf, prepare(clf, *toys.vector_samples()), steps=12)
+    made = tuned(clf, prepare(clf, *backdoored_networks.vector_samples()), steps=12)
     assert made.classifier.model.limits[0].upper.dtype == dtype
-    assert toys.vector_rates(made.classifier) == (1, 0)
+    assert backdoored_networks.vector_rates(made.classifier) == (1, 0)
 
 
 def test_a_repaired_classifier_may_be_repaired_again():
-    clf = toys.vectors()
-    samples = prepare(clf, *toys.vector_samples())
+    clf = backdoored_networks.vectors()
+    samples = prepare(clf, *backdoored_networks.vector_samples())
     first = tuned(clf, samples, steps=6)
-    again = prepare(first.classifier, *toys.vector_samples())
-    with toys.untouched(first.classifier):
+    again = prepare(first.classifier, *backdoored_networks.vector_samples())
+    with backdoored_networks.untouched(first.classifier):
         second = tuned(first.classifier, again, steps=6)
     assert isinstance(second.classifier.model.network, Bounded)
-    assert toys.vector_rates(second.classifier) == (1, 0)
+    assert backdoored_networks.vector_rates(second.classifier) == (1, 0)

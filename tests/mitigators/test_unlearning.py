@@ -12,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitigators import colours
+from helpers import colour_networks
+from helpers.toy_networks import shared
 from mmbd import attacks, load
 from mmbd.data import read as data
 from mmbd.mitigators.mitigator import Mitigation
@@ -21,7 +22,6 @@ from mmbd.model.forward import answers
 from mmbd.model.samples import prepare
 from mmbd.triggers.mask_pattern import MaskPattern
 from mmbd.triggers.trigger import stamp
-from toys import shared
 
 MODULE = sys.modules[unlearning.__module__]  # the package calls the function by its name
 MODELS = Path(__file__).resolve().parents[2] / "examples/models"
@@ -32,24 +32,24 @@ def trigger() -> MaskPattern:
     """The white pixel as a detector would give it."""
     mask = np.zeros((4, 4))
     mask[1, 2] = 1
-    return MaskPattern(mask, np.ones(colours.SHAPE))
+    return MaskPattern(mask, np.ones(colour_networks.SHAPE))
 
 
 def repaired(**options) -> Mitigation:
-    clf = colours.classifier()
-    return unlearning(clf, colours.samples(clf), **{"trigger": trigger(), "lr": 0.1} | options)
+    clf = colour_networks.classifier()
+    return unlearning(clf, colour_networks.samples(clf), **{"trigger": trigger(), "lr": 0.1} | options)
 
 
 def test_a_known_trigger_is_unlearned():
-    clf = colours.classifier()
-    assert colours.rates(clf) == (1, 1)
-    before = colours.state(clf)
-    samples = colours.samples(clf)
+    clf = colour_networks.classifier()
+    assert colour_networks.rates(clf) == (1, 1)
+    before = colour_networks.state(clf)
+    samples = colour_networks.samples(clf)
     kept = samples.inputs.clone()
     made = unlearning(clf, samples, trigger=trigger(), lr=0.1)
-    assert colours.same(before, colours.state(clf))
+    assert colour_networks.same(before, colour_networks.state(clf))
     assert torch.equal(samples.inputs, kept)
-    accuracy, success = colours.rates(made.classifier)
+    accuracy, success = colour_networks.rates(made.classifier)
     assert accuracy == 1
     assert success == 0
     assert made.record.accuracy == (1, 1)
@@ -59,8 +59,8 @@ def test_a_known_trigger_is_unlearned():
 def test_another_trigger_leaves_the_backdoor():
     mask = torch.zeros(4, 4)
     mask[3, 3] = 1
-    made = repaired(trigger=MaskPattern(mask, torch.zeros(colours.SHAPE)))
-    assert colours.rates(made.classifier) == (1, 1)
+    made = repaired(trigger=MaskPattern(mask, torch.zeros(colour_networks.SHAPE)))
+    assert colour_networks.rates(made.classifier) == (1, 1)
     assert "changed the answer on 0% of them" in made.record.notes[0]
 
 
@@ -74,7 +74,7 @@ def test_the_share_is_stamped_once_and_labels_stay(share, stamped, monkeypatch):
 
     monkeypatch.setattr(MODULE, "tune", tune)
     made = repaired(share=share)
-    inputs, labels = colours.images(60)
+    inputs, labels = colour_networks.images(60)
     changed = (trained["inputs"] != inputs).flatten(1).any(1)
     assert int(changed.sum()) == stamped
     assert torch.equal(trained["inputs"][changed], trigger()(inputs[changed]))
@@ -83,10 +83,10 @@ def test_the_share_is_stamped_once_and_labels_stay(share, stamped, monkeypatch):
 
 
 def test_without_labels_the_classifiers_own_answers_are_kept():
-    clf = colours.classifier()
-    inputs, _ = colours.images(60)
+    clf = colour_networks.classifier()
+    inputs, _ = colour_networks.images(60)
     made = unlearning(clf, prepare(clf, inputs), trigger=trigger(), lr=0.1)
-    assert colours.rates(made.classifier) == (1, 0)
+    assert colour_networks.rates(made.classifier) == (1, 0)
     assert made.record.own_labels
 
 
@@ -94,10 +94,10 @@ def test_without_labels_the_classifiers_own_answers_are_kept():
     ("count", "batch", "epochs"), [(60, 128, 40), (60, 20, 13), (61, 60, 40), (300, 5, 1)]
 )
 def test_about_forty_steps_however_many_samples(count, batch, epochs):
-    clf, calls = colours.classifier(), []
+    clf, calls = colour_networks.classifier(), []
     made = unlearning(
         clf,
-        colours.samples(clf, count),
+        colour_networks.samples(clf, count),
         trigger=trigger(),
         batch=batch,
         lr=1e-9,
@@ -108,9 +108,9 @@ def test_about_forty_steps_however_many_samples(count, batch, epochs):
 
 
 def test_the_seed_decides():
-    first, again, other = (colours.state(repaired(seed=seed).classifier) for seed in (0, 0, 1))
-    assert colours.same(first, again)
-    assert not colours.same(first, other)
+    first, again, other = (colour_networks.state(repaired(seed=seed).classifier) for seed in (0, 0, 1))
+    assert colour_networks.same(first, again)
+    assert not colour_networks.same(first, other)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from helpers import example_reports
 from mmbd.render.report_page import html
-from render import examples
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -99,7 +99,7 @@ def share(image: Image.Image, colour: str) -> float:
 
 @pytest.mark.parametrize("name", ["backdoored", "hostile", "thousand", "sounds"])
 def test_the_page_loads_without_an_error_or_a_request(name: str, tmp_path: Path):
-    report = examples.ALL[name]()
+    report = example_reports.ALL[name]()
     seen = visit(html(report), tmp_path / name)
     assert seen.console == []
     assert seen.requests == []
@@ -109,7 +109,7 @@ def test_the_page_loads_without_an_error_or_a_request(name: str, tmp_path: Path)
 
 
 def test_the_checks_would_notice(tmp_path: Path):
-    page = html(examples.clean())
+    page = html(example_reports.clean())
     forged = '<img src="http://example.invalid/x.png"><script>document.title = "run"</script>'
     # With the policy in place nothing gets out and nothing runs, but the console reports both.
     stopped = visit(page.replace("</main>", forged + "</main>"), tmp_path / "stopped")
@@ -125,7 +125,7 @@ def test_the_checks_would_notice(tmp_path: Path):
 
 
 def test_the_style_is_applied_light_and_dark(tmp_path: Path):
-    page = html(examples.backdoored())
+    page = html(example_reports.backdoored())
     light = shot(page, tmp_path / "light", 1000, 900)
     dark = shot(page, tmp_path / "dark", 1000, 900, "--force-dark-mode")
     assert share(light, "#ffffff") > 0.3  # cards
@@ -135,7 +135,7 @@ def test_the_style_is_applied_light_and_dark(tmp_path: Path):
 
 
 def test_the_inputs_are_drawn_pixel_by_pixel(tmp_path: Path):
-    report = examples.backdoored()
+    report = example_reports.backdoored()
     image = shot(html(report), tmp_path / "inputs", 1000, 2600)
     pixel = (report.inputs[3] * 255).round().to(int)[:, 9, 20].tolist()
     wanted = "#" + "".join(f"{channel:02x}" for channel in pixel)
@@ -146,7 +146,7 @@ def test_the_inputs_are_drawn_pixel_by_pixel(tmp_path: Path):
 @pytest.mark.parametrize("name", ["thousand", "hostile", "reference", "vectors"])
 def test_no_width_scrolls_sideways(name: str, tmp_path: Path):
     # In frames of these widths, the policy taken out so that a script can measure them.
-    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(examples.ALL[name]()))
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(example_reports.ALL[name]()))
     widths = (320, 375, 768, 1280)
     frames = [f'<iframe width="{width}" srcdoc="{escape.escape(page)}"></iframe>' for width in widths]
     script = (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers import example_evaluations
 from mmbd.evaluation.metrics import Rate
 from mmbd.render.evaluation_page import html
 from mmbd.render.evaluation_plots import SERIES, bars, roc, series
-from render import evaluations
 from render.test_chromium import CHROMIUM, share, shot, visit
 
 in_chromium = pytest.mark.skipif(
@@ -22,9 +22,9 @@ in_chromium = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("name", evaluations.ALL)
+@pytest.mark.parametrize("name", example_evaluations.ALL)
 def test_the_page_holds_the_figures(name: str):
-    found = evaluations.ALL[name]()
+    found = example_evaluations.ALL[name]()
     page = html(found)
     for row in found.tables.overall:
         assert f"{row.detection.hits}/{row.detection.n};" in page or not row.detection.n
@@ -35,7 +35,7 @@ def test_the_page_holds_the_figures(name: str):
 
 
 def test_names_are_escaped_and_cleaned():
-    page = html(evaluations.hostile())
+    page = html(example_evaluations.hostile())
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "{{ 7 * 7 }}" in page
     assert not {"\x1b", "\u202e"} & set(page)
@@ -43,9 +43,9 @@ def test_names_are_escaped_and_cleaned():
     assert "x" * 100 not in page
 
 
-@pytest.mark.parametrize("name", evaluations.ALL)
+@pytest.mark.parametrize("name", example_evaluations.ALL)
 def test_drawings_are_well_formed(name: str):
-    drawings = re.findall(r"<svg .*?</svg>", html(evaluations.ALL[name]()), re.DOTALL)
+    drawings = re.findall(r"<svg .*?</svg>", html(example_evaluations.ALL[name]()), re.DOTALL)
     assert drawings
     for drawing in drawings:
         ElementTree.fromstring(drawing)
@@ -57,7 +57,7 @@ def points(drawing: str) -> list[list[tuple[float, float]]]:
 
 
 def test_curves_are_drawn_where_they_are():
-    rows = evaluations.ordinary().tables.overall
+    rows = example_evaluations.ordinary().tables.overall
     styles = series([row.detector for row in rows])
     wide, narrow = (str(roc(rows, styles, width)) for width in (800, 328))
     assert len(points(wide)) == 2 * len(points(narrow)) == 8
@@ -88,9 +88,9 @@ def test_more_detectors_than_colours():
 
 
 @in_chromium
-@pytest.mark.parametrize("name", evaluations.ALL)
+@pytest.mark.parametrize("name", example_evaluations.ALL)
 def test_it_loads_without_an_error_or_a_request(name: str, tmp_path: Path):
-    seen = visit(html(evaluations.ALL[name]()), tmp_path / name)
+    seen = visit(html(example_evaluations.ALL[name]()), tmp_path / name)
     assert seen.console == []
     assert seen.requests == []
     assert "</html>" in seen.document
@@ -99,7 +99,7 @@ def test_it_loads_without_an_error_or_a_request(name: str, tmp_path: Path):
 
 @in_chromium
 def test_curves_and_bars_have_their_colours_light_and_dark(tmp_path: Path):
-    page = html(evaluations.ordinary())
+    page = html(example_evaluations.ordinary())
     light = shot(page, tmp_path / "light", 1000, 1200)
     dark = shot(page, tmp_path / "dark", 1000, 1200, "--force-dark-mode")
     for colour in ("#2f6db3", "#b85c00", "#2a7d4f", "#7a4fb0"):
@@ -114,7 +114,9 @@ def test_curves_and_bars_have_their_colours_light_and_dark(tmp_path: Path):
 @in_chromium
 @pytest.mark.parametrize("name", ["ordinary", "hostile"])
 def test_no_width_scrolls_sideways(name: str, tmp_path: Path):
-    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(evaluations.ALL[name]()))
+    page = re.sub(
+        r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(example_evaluations.ALL[name]())
+    )
     widths = (320, 768, 1280)
     frames = "".join(f'<iframe width="{width}" srcdoc="{escape.escape(page)}"></iframe>' for width in widths)
     script = (

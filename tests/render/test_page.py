@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import example_reports
 from mmbd.base.text import clean_text
 from mmbd.render.report_page import html
 from mmbd.results.report import PValue, Report
-from render import examples
 
 VOID = {"meta", "link", "img", "br"}
 PROSE = {"html", "head", "title", "style", "body", "header", "main", "footer", "section", "div"}
@@ -67,10 +67,10 @@ class Page(HTMLParser):
 
 @cache
 def source(name: str) -> str:
-    return html(examples.ALL[name]())
+    return html(example_reports.ALL[name]())
 
 
-@pytest.mark.parametrize("name", examples.ALL)
+@pytest.mark.parametrize("name", example_reports.ALL)
 def test_nothing_comes_from_elsewhere_and_nothing_runs(name: str):
     page = Page(source(name))
     assert page.open == []
@@ -85,7 +85,7 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs(name: str):
     assert not re.search(r"url\(|@import|@font-face|expression|https?:|//", style)
 
 
-@pytest.mark.parametrize("name", examples.ALL)
+@pytest.mark.parametrize("name", example_reports.ALL)
 def test_the_policy_forbids_everything_but_its_own_style_and_pictures(name: str):
     page = Page(source(name))
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") is not None]
@@ -98,7 +98,7 @@ def test_the_policy_forbids_everything_but_its_own_style_and_pictures(name: str)
     assert source(name).index("Content-Security-Policy") < source(name).index("<style")
 
 
-@pytest.mark.parametrize("name", examples.ALL)
+@pytest.mark.parametrize("name", example_reports.ALL)
 def test_the_page_can_be_read_without_seeing_it(name: str):
     page = Page(source(name))
     assert page.all("html") == [{"lang": "en"}]
@@ -121,7 +121,7 @@ def test_hostile_names_are_shown_and_do_nothing():
     text = source("hostile")
     assert "<script" not in text.lower()
     shown = Page(text).text()
-    for name in examples.HOSTILE:
+    for name in example_reports.HOSTILE:
         assert clean_text(name, 20).removesuffix("...") in shown, name
     assert not set("\x1b\x07\u202e\u2066\u200b\ud800") & set(text)
     assert "{{ 7 * 7 }}" in shown
@@ -140,11 +140,11 @@ def test_verdict_and_evidence():
         "0.00034",
         "shape 42.6, loc 0, scale 0.3652, exponent 9",
         "no reference models",
-        examples.model().sha256,
+        example_reports.model().sha256,
         "resnet8(width=16)",
         "2025-11-22T14:13:07+00:00",
         "torch 2.13.0",
-        *examples.CAVEATS,
+        *example_reports.CAVEATS,
         'class 3 "cat" wins 4',
     ):
         assert fact is not None
@@ -196,18 +196,18 @@ def test_a_thousand_classes_stay_small_and_readable():
 
 
 def test_many_targets_with_large_inputs_stay_small():
-    report = examples.thousand()
+    report = example_reports.thousand()
     order = list(report.inputs)
     assert len(html(replace(report, targets=tuple(order[:30]))).encode()) < 3_000_000
 
 
 def test_more_classes_than_the_table_holds():
-    text = Page(html(examples.thousand(2500))).text()
+    text = Page(html(example_reports.thousand(2500))).text()
     assert "500 classes with smaller statistics are left out here" in text
 
 
 def test_a_report_read_back_says_why_there_are_no_inputs():
-    again = Report.from_json(examples.backdoored().to_json())
+    again = Report.from_json(example_reports.backdoored().to_json())
     page = Page(html(again))
     assert not page.all("img")
     assert "made from its JSON form, which leaves the inputs out" in page.text()
@@ -262,7 +262,7 @@ def reports(draw: Any) -> Report:
     targets = tuple(draw(st.permutations(labels))[:3]) if draw(st.booleans()) else ()
     p_values = tuple(draw(st.lists(nulls, max_size=3)))
     return replace(
-        examples.backdoored(),
+        example_reports.backdoored(),
         verdict="backdoored" if targets else "clean",
         targets=targets,
         statistics=statistics,
@@ -286,7 +286,7 @@ def test_any_report_that_conforms_becomes_a_page(report: Report):
 
 
 def test_a_model_from_memory_is_not_said_to_have_a_digest():
-    report = replace(examples.clean(), model=examples.model(file=None, sha256=None))
+    report = replace(example_reports.clean(), model=example_reports.model(file=None, sha256=None))
     text = Page(html(report)).text()
     assert "no digest ties the two together" in text
     assert "SHA-256" not in text

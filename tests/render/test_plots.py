@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import example_reports
 from mmbd.render import plots
 from mmbd.render import statistics_plot as null_plot
 from mmbd.render.svg import Scale, apart, element, spread
 from mmbd.results.report import Report
-from render import examples
 
 DRAWINGS = {"statistics": null_plot.statistics, "p_values": plots.p_values, "curves": plots.curves}
 
@@ -30,11 +30,11 @@ def groups(svg: Element) -> dict[str, Element]:
     return {group.findtext("title", ""): group for group in svg.iter("g")}
 
 
-@pytest.mark.parametrize("name", examples.ALL)
+@pytest.mark.parametrize("name", example_reports.ALL)
 @pytest.mark.parametrize("drawing", DRAWINGS)
 @pytest.mark.parametrize("width", [800, 328])
 def test_every_drawing_is_well_formed_and_finite(name: str, drawing: str, width: int):
-    svg = draw(drawing, examples.ALL[name](), width)
+    svg = draw(drawing, example_reports.ALL[name](), width)
     assert svg.get("role") == "img"
     assert svg.get("aria-label")
     for part in svg.iter():
@@ -48,7 +48,7 @@ def test_every_drawing_is_well_formed_and_finite(name: str, drawing: str, width:
 
 
 def test_statistics_are_to_scale():
-    report = examples.backdoored()
+    report = example_reports.backdoored()
     marks = groups(draw("statistics", report))
     assert len(marks) == 10
     places = {}
@@ -68,7 +68,7 @@ def test_statistics_are_to_scale():
 
 
 def test_targets_are_diamonds_and_say_so():
-    marks = groups(draw("statistics", examples.two_targets()))
+    marks = groups(draw("statistics", example_reports.two_targets()))
     for title, group in marks.items():
         target = title.startswith(('class 3 "cat"', 'class 9 "truck"'))
         assert (group.find("polygon") is not None) == target
@@ -77,7 +77,7 @@ def test_targets_are_diamonds_and_say_so():
 
 
 def test_the_density_of_the_paper_s_null_peaks_at_its_mode():
-    report = examples.backdoored()
+    report = example_reports.backdoored()
     svg = draw("statistics", report)
     curve = next(part for part in svg.iter("polyline") if part.get("class") == "density")
     points = [tuple(map(float, point.split(","))) for point in curve.get("points", "").split()]
@@ -94,14 +94,15 @@ def test_the_density_of_the_paper_s_null_peaks_at_its_mode():
 
 
 def test_without_a_fit_there_is_no_density():
-    report = replace(examples.backdoored(), p_values=examples.p_values(0.0021)[:2])
+    report = replace(example_reports.backdoored(), p_values=example_reports.p_values(0.0021)[:2])
     assert not list(draw("statistics", report).iter("polyline"))
 
 
 def test_a_critical_margin_is_drawn_and_another_statistic_s_is_not():
     def lines(**parameters: float) -> list[str]:
         report = replace(
-            examples.backdoored(), p_values=(examples.p_value("population", 0.0021, **parameters),)
+            example_reports.backdoored(),
+            p_values=(example_reports.p_value("population", 0.0021, **parameters),),
         )
         svg = draw("statistics", report)
         return [text.text or "" for text in svg.iter("text") if "critical" in (text.text or "")]
@@ -112,7 +113,7 @@ def test_a_critical_margin_is_drawn_and_another_statistic_s_is_not():
 
 
 def test_many_classes_share_a_row():
-    svg = draw("statistics", examples.thousand())
+    svg = draw("statistics", example_reports.thousand())
     assert len(groups(svg)) == 20
     assert "980 others" in [text.text for text in svg.iter("text")]
     bars = [part for part in svg.iter("rect") if part.get("class") == "others"]
@@ -120,7 +121,7 @@ def test_many_classes_share_a_row():
 
 
 def test_targets_beyond_the_largest_keep_their_row():
-    report = examples.thousand()
+    report = example_reports.thousand()
     lowest = min(range(1000), key=lambda label: report.statistics[label] or 0.0)
     marks = groups(draw("statistics", replace(report, targets=(417, lowest))))
     assert len(marks) == 21
@@ -128,7 +129,7 @@ def test_targets_beyond_the_largest_keep_their_row():
 
 
 def test_p_values_are_on_a_logarithmic_axis():
-    svg = draw("p_values", examples.backdoored())
+    svg = draw("p_values", example_reports.backdoored())
     marks = groups(svg)
     assert "population: p = 0.0021, decides" in marks
     assert marks["population: p = 0.0021, decides"].find("polygon") is not None
@@ -144,7 +145,7 @@ def test_p_values_are_on_a_logarithmic_axis():
 
 
 def test_curves_are_thinned_but_keep_their_end():
-    report = replace(examples.backdoored(), curves={3: tuple(map(float, range(1000)))})
+    report = replace(example_reports.backdoored(), curves={3: tuple(map(float, range(1000)))})
     (polyline,) = draw("curves", report).iter("polyline")
     points = polyline.get("points", "").split()
     assert 100 <= len(points) <= 145
@@ -152,12 +153,12 @@ def test_curves_are_thinned_but_keep_their_end():
 
 
 def test_curves_name_the_target_and_label_the_axes():
-    svg = draw("curves", examples.backdoored())
+    svg = draw("curves", example_reports.backdoored())
     texts = [text.text for text in svg.iter("text")]
     assert {"3 cat", "6 frog", "gradient evaluation", "margin (logits)"} <= set(texts)
     thick = [part for part in svg.iter("polyline") if part.get("class") == "curve target"]
     assert len(thick) == 1
-    assert len(list(draw("curves", examples.thousand()).iter("polyline"))) == plots.CURVES
+    assert len(list(draw("curves", example_reports.thousand()).iter("polyline"))) == plots.CURVES
 
 
 finite = st.floats(-1e80, 1e80)

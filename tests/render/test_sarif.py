@@ -10,8 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from helpers import example_reports
 from mmbd.render.sarif import sarif
-from render import examples
 
 # The parts of the SARIF 2.1.0 schema that this log uses, closed so that nothing else creeps in.
 MESSAGE = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
@@ -100,14 +100,14 @@ SHAPE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", examples.ALL)
+@pytest.mark.parametrize("name", example_reports.ALL)
 def test_shape(name: str):
-    log = json.loads(sarif([examples.ALL[name]()]), parse_constant=pytest.fail)
+    log = json.loads(sarif([example_reports.ALL[name]()]), parse_constant=pytest.fail)
     jsonschema.validate(log, SHAPE)
 
 
 def test_one_log_for_many_models():
-    reports = [examples.clean(), examples.two_targets(), examples.not_evaluable()]
+    reports = [example_reports.clean(), example_reports.two_targets(), example_reports.not_evaluable()]
     (run,) = json.loads(sarif(reports))["runs"]
     assert [artifact["location"]["uri"] for artifact in run["artifacts"]] == [
         "models/clean.safetensors",
@@ -123,12 +123,12 @@ def test_one_log_for_many_models():
         assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
     assert found["properties"]["pValue"] == 0.0021
     assert found["properties"]["targets"] == [{"class": 3, "name": "cat"}, {"class": 9, "name": "truck"}]
-    assert found["partialFingerprints"] == {"model/v1": f"{examples.model().sha256}:3,9"}
+    assert found["partialFingerprints"] == {"model/v1": f"{example_reports.model().sha256}:3,9"}
     assert run["tool"]["driver"]["version"] == "0.1.0"
 
 
 def test_messages_hold_no_forged_links_or_placeholders():
-    (run,) = json.loads(sarif([examples.hostile()]))["runs"]
+    (run,) = json.loads(sarif([example_reports.hostile()]))["runs"]
     text = run["results"][0]["message"]["text"]
     assert text.isprintable()
     assert not re.search(r"(?<!\\)[\[\]]", text)
@@ -138,7 +138,12 @@ def test_messages_hold_no_forged_links_or_placeholders():
 
 
 def test_one_model_given_twice_is_there_once():
-    reports = [examples.backdoored(), examples.clean(), examples.backdoored(), examples.clean()]
+    reports = [
+        example_reports.backdoored(),
+        example_reports.clean(),
+        example_reports.backdoored(),
+        example_reports.clean(),
+    ]
     (run,) = json.loads(sarif(reports))["runs"]
     jsonschema.validate({"version": "2.1.0", "$schema": "", "runs": [run]}, SHAPE)
     assert (len(run["artifacts"]), len(run["results"])) == (2, 1)
@@ -153,7 +158,7 @@ def test_one_model_given_twice_is_there_once():
     ],
 )
 def test_nothing_that_was_not_judged_passes_for_a_note(reason, rule, level):
-    (run,) = json.loads(sarif([replace(examples.not_evaluable(), reason=reason)]))["runs"]
+    (run,) = json.loads(sarif([replace(example_reports.not_evaluable(), reason=reason)]))["runs"]
     (result,) = run["results"]
     assert (result["ruleId"], result["level"]) == (rule, level)
     assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == rule

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from helpers import example_reports
 from mmbd.render import words
 from mmbd.render.terminal import line, terminal
 from mmbd.results.report import Report, Stability
-from render import examples
 
 
 def plain(report: Report, encoding: str = "utf-8") -> str:
@@ -32,25 +32,25 @@ def coloured(report: Report, width: int = 80) -> str:
 
 
 def test_the_verdict_comes_first_with_target_p_and_level():
-    first = plain(examples.backdoored()).splitlines()[0]
+    first = plain(example_reports.backdoored()).splitlines()[0]
     assert first == 'BACKDOORED  target class 3 "cat"; p = 0.0021 (population null) at level 0.05'
-    first = plain(examples.clean()).splitlines()[0]
+    first = plain(example_reports.clean()).splitlines()[0]
     assert first == "CLEAN  nothing found; p = 0.41 (population null) at level 0.05"
-    first = plain(examples.not_evaluable()).splitlines()[0]
+    first = plain(example_reports.not_evaluable()).splitlines()[0]
     assert first == "NOT EVALUABLE  the outputs are probabilities (they sum to 1), not logits"
-    assert plain(examples.refused()).splitlines()[:2] == [
+    assert plain(example_reports.refused()).splitlines()[:2] == [
         "NOT EVALUABLE  refused: the file holds a program; globals: os.system, builtins.eval",
         "model.pt",
     ]
-    first = plain(examples.two_targets()).splitlines()[0]
+    first = plain(example_reports.two_targets()).splitlines()[0]
     assert first.startswith('BACKDOORED  target classes 3 "cat" and 9 "truck"; p')
-    first = plain(examples.reference()).splitlines()[0]
+    first = plain(example_reports.reference()).splitlines()[0]
     assert first.startswith('BACKDOORED  target classes 6 "frog", 1 "car", 2 "bird", 3 "cat", 7')
     assert 'horse" and 1 more; p = 0.0099' in first
 
 
 def test_classes_are_sorted_with_bars_and_targets_marked():
-    lines = plain(examples.backdoored()).splitlines()
+    lines = plain(example_reports.backdoored()).splitlines()
     rows = [row for row in lines if re.match(r"^[> ] {3,6}\d+  ", row)]
     assert len(rows) == 10
     assert rows[0] == ">      3  cat        41.70  " + "#" * 24 + "  target"
@@ -60,7 +60,7 @@ def test_classes_are_sorted_with_bars_and_targets_marked():
 
 
 def test_every_null_is_listed_and_one_decides():
-    text = plain(examples.backdoored())
+    text = plain(example_reports.backdoored())
     assert re.search(r"^>  population +0\.0021  decides: clean networks", text, re.MULTILINE)
     assert re.search(r"^   paper \(eq\. 7\) +0\.00034  .*not calibrated$", text, re.MULTILINE)
     assert re.search(r"^   reference +-  no reference models were given$", text, re.MULTILINE)
@@ -68,23 +68,23 @@ def test_every_null_is_listed_and_one_decides():
 
 
 def test_what_was_run_and_what_it_cannot_see():
-    text = plain(examples.backdoored())
+    text = plain(example_reports.backdoored())
     assert "method                   fast, 4 restarts x 20 steps at most\n" in text
     assert "gradient evaluations     800\n" in text
     assert "time                     1.4 s on cpu\n" in text
     assert "seed                     0\n" in text
-    assert f"\nSHA-256 {examples.model().sha256}\n" in text
+    assert f"\nSHA-256 {example_reports.model().sha256}\n" in text
     assert 'class 3 "cat" wins 4, class 6 "frog" wins 1; p from 0.0019 to 0.20, within' in text
-    for caveat in examples.CAVEATS:
+    for caveat in example_reports.CAVEATS:
         assert f"  - {caveat}\n" in text
 
 
 def test_universal_gains_stand_beside_the_margins():
-    text = plain(examples.universal())
+    text = plain(example_reports.universal())
     assert ", largest first, and what one perturbation of all inputs gains\n" in text
     assert ">      3  cat        41.70     +9.100  ####" in text
     assert "universal perturbations  inputs 10, steps 8\n" in text
-    without = plain(examples.backdoored())
+    without = plain(example_reports.backdoored())
     assert "universal perturbations  not searched for\n" in without
     assert "+" not in without.split("p-value of")[0]
 
@@ -92,7 +92,7 @@ def test_universal_gains_stand_beside_the_margins():
 def test_classes_stand_in_the_order_of_what_decides():
     """Class 7 has the largest product of margin and gain, not the largest margin."""
     evidence = (*(float(label) for label in range(7)), 90.0, None, 8.0)
-    text = plain(replace(examples.universal(), evidence=evidence))
+    text = plain(replace(example_reports.universal(), evidence=evidence))
     head = "in logits, in the order of what decides (margin times gain), and what one"
     assert head in text
     rows = re.findall(r"^[> ] +(\d) +[a-z]+ +\d", text, re.MULTILINE)
@@ -101,7 +101,7 @@ def test_classes_stand_in_the_order_of_what_decides():
 
 
 def test_the_files_own_words_and_several_seeds_are_told():
-    report = replace(examples.backdoored(), claimed=("bounds", "std\x1b"))
+    report = replace(example_reports.backdoored(), claimed=("bounds", "std\x1b"))
     assert ("by the file's own word", "bounds, std\\x1b") in words.model_facts(report)
     stability = Stability((0, 1, 2), (3, 3, 1), (0.01, 0.02, 0.4), decides=1)
     said = words.stability(replace(report, stability=stability))
@@ -110,28 +110,28 @@ def test_the_files_own_words_and_several_seeds_are_told():
 
 
 def test_class_p_values_of_reference_models():
-    text = plain(examples.reference())
+    text = plain(example_reports.reference())
     assert ">      6  frog       18.80  p  0.0099  ###########  target\n" in text
     assert "       5  dog        13.30  p    0.50  ########\n" in text
 
 
 def test_many_classes_are_cut_to_ten_and_a_range():
-    text = plain(examples.thousand())
+    text = plain(example_reports.thousand())
     assert text.count("some ImageNet c...") == 10
     assert re.search(r"\n    \.\.\. 990 more, between 8\.\d+ and 21\.\d+\n", text)
 
 
 def test_classes_without_a_statistic_are_named():
-    text = plain(examples.few_classes())
+    text = plain(example_reports.few_classes())
     assert "Without a valid statistic: class 1." in text
     assert "after memory ran out 2 times" in text
     assert "4 without a gradient at the start" in text
-    assert "Without a valid statistic: classes 0, 1, 2." in plain(examples.unfinished())
+    assert "Without a valid statistic: classes 0, 1, 2." in plain(example_reports.unfinished())
 
 
-@pytest.mark.parametrize("name", examples.ALL)
+@pytest.mark.parametrize("name", example_reports.ALL)
 def test_plain_output_is_neither_wrapped_nor_coloured(name: str):
-    report = examples.ALL[name]()
+    report = example_reports.ALL[name]()
     text = plain(report)
     assert "\x1b" not in text
     assert text.isprintable() or set(filter(lambda c: not c.isprintable(), text)) == {"\n"}
@@ -140,14 +140,14 @@ def test_plain_output_is_neither_wrapped_nor_coloured(name: str):
     assert unstyled == narrow
 
 
-@pytest.mark.parametrize("name", examples.ALL)
+@pytest.mark.parametrize("name", example_reports.ALL)
 def test_a_terminal_sees_no_line_that_is_too_long_because_of_prose(name: str):
-    for row in re.sub(r"\x1b\[[0-9;]*m", "", coloured(examples.ALL[name]())).splitlines():
+    for row in re.sub(r"\x1b\[[0-9;]*m", "", coloured(example_reports.ALL[name]())).splitlines():
         assert len(row) <= 80 or row.startswith((" ", ">"))
 
 
 def test_names_cannot_steer_the_terminal():
-    text = coloured(examples.hostile())
+    text = coloured(example_reports.hostile())
     codes = set(re.findall(r"\x1b.{0,6}", text))
     assert all(re.match(r"\x1b\[(0|1|2|1;31|1;4)m", code) for code in codes)
     assert not set("\x07\r\x85\x9b\u202e\u2066\u200b\u2028") & set(text)
@@ -156,7 +156,7 @@ def test_names_cannot_steer_the_terminal():
 
 
 def test_an_encoding_without_a_name_s_characters_gets_escapes():
-    report = examples.backdoored()
+    report = example_reports.backdoored()
     names = ("東京", "Grün", *report.class_names[2:])
     renamed = Report.from_json(report.to_json().replace('"plane"', '"東京"').replace('"car"', '"Grün"'))
     assert renamed.class_names == names
@@ -164,13 +164,13 @@ def test_an_encoding_without_a_name_s_characters_gets_escapes():
     assert r"\u6771\u4eac" in text
     assert r"Gr\xfcn" in text
     assert "東京" in plain(renamed)
-    for name in examples.ALL:
-        assert plain(examples.ALL[name](), "ascii")
+    for name in example_reports.ALL:
+        assert plain(example_reports.ALL[name](), "ascii")
 
 
-@pytest.mark.parametrize("name", examples.ALL)
+@pytest.mark.parametrize("name", example_reports.ALL)
 def test_the_summary_is_one_line(name: str):
-    report = examples.ALL[name]()
+    report = example_reports.ALL[name]()
     text = line(report)
     assert text.isprintable()
     assert len(text) < 700
@@ -178,7 +178,7 @@ def test_the_summary_is_one_line(name: str):
 
 
 def test_the_summary_names_model_and_finding():
-    assert line(examples.backdoored()) == (
+    assert line(example_reports.backdoored()) == (
         'backdoored: models/badnet-patch.safetensors: target class 3 "cat"; '
         "p = 0.0021 (population null) at level 0.05"
     )

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 
 import mmbd
+from helpers import digit_zoos
 from mmbd import attacks
 from mmbd.base.errors import Failed
 from mmbd.model.forward import scaled
@@ -25,7 +26,6 @@ from mmbd.zoo import cards, plan, read
 from mmbd.zoo import train_one as training
 from mmbd.zoo.make import Progress, estimate, make
 from mmbd.zoo.samples import load
-from zoo import digits
 
 GRID = '[[grid]]\nattack = ["clean", "badnet-M"]\n'
 
@@ -34,7 +34,7 @@ GRID = '[[grid]]\nattack = ["clean", "badnet-M"]\n'
 def made(tmp_path_factory):
     """A zoo of four models: (its folder, the plan, what was reported on the way)."""
     folder = tmp_path_factory.mktemp("zoo")
-    file = digits.plan(folder, GRID + "seeds = [0, 1]\n")
+    file = digit_zoos.plan(folder, GRID + "seeds = [0, 1]\n")
     seen: list[Progress] = []
     make(plan.read(file), folder / "out", root=folder, text="the plan", on_model=seen.append)
     return folder / "out", file, seen
@@ -155,7 +155,7 @@ def test_the_zoo_reads_back(made):
 
 
 def test_failing_models_are_noted_and_the_run_goes_on(tmp_path):
-    file = digits.plan(
+    file = digit_zoos.plan(
         tmp_path,
         '[attack.greedy]\nkind = "badnet"\nsources = [1, 2]\ncount = 1000\n[[grid]]\n'
         'attack = ["greedy", "clean"]\n[attack.wild]\nkind = "badnet"\ncount = 5\nsize = 9\n'
@@ -230,7 +230,9 @@ def test_difficult_trainings_are_clean_models(tmp_path, monkeypatch):
         return {"target": target, "strength": strength}
 
     monkeypatch.setattr(attacks, "DIFFICULT", {"skewed": skewed})
-    file = digits.plan(tmp_path, '[attack.skewed]\ntarget = "7"\nstrength = 3\n[[grid]]\nattack = "skewed"\n')
+    file = digit_zoos.plan(
+        tmp_path, '[attack.skewed]\ntarget = "7"\nstrength = 3\n[[grid]]\nattack = "skewed"\n'
+    )
     make(plan.read(file), tmp_path / "out", root=tmp_path)
     (entry,) = read(tmp_path / "out").entries
     assert (entry.label, entry.attack, entry.targets) == ("clean", "skewed", ())
@@ -240,8 +242,8 @@ def test_difficult_trainings_are_clean_models(tmp_path, monkeypatch):
 
 
 def test_normalisation_lies_inside_the_model(tmp_path):
-    text = digits.PLAN.replace('test = "test.npz"', 'test = "test.npz"\nmean = 0.5\nstd = 0.25')
-    digits.write(tmp_path)
+    text = digit_zoos.PLAN.replace('test = "test.npz"', 'test = "test.npz"\nmean = 0.5\nstd = 0.25')
+    digit_zoos.write(tmp_path)
     (tmp_path / "plan.toml").write_text(text + '[[grid]]\nattack = "clean"\n')
     (job,) = plan.read(tmp_path / "plan.toml")
     card = training.make(job, tmp_path, root=tmp_path)

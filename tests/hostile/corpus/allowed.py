@@ -7,8 +7,8 @@ import struct
 import zipfile
 from functools import partial
 
+from helpers.handmade_checkpoints import WEIGHT, legacy, packed, storage, tensor, text, whole, zipped
 from hostile.corpus.case import EITHER, FAILED, REFUSED, Case, several, written
-from hostile.handmade import WEIGHT, legacy, packed, storage, tensor, text, whole, zipped
 from hostile.test_beside import HONEST, ODD, beside
 from hostile.test_beside import LIES as WIDE_LIES
 from hostile.test_fuzz import ARRAY, F8, STORED, VALUE

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from helpers.cost_limits import Cost, measured
 from hostile.corpus.case import Case
 from hostile.corpus.steps import has_step, steers
 from hostile.corpus.watching import watching
-from hostile.limits import Cost, measured
 from mmbd.cli import main
 from mmbd.workflows import scan_file as gate
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.handmade_checkpoints import legacy, packed, text, zipped
+from helpers.marker_pickles import Calls, pickles
 from hostile.corpus.case import EITHER, FAILED, REFUSED, Case
-from hostile.handmade import legacy, packed, text, zipped
-from hostile.payloads import Calls, pickles
 from hostile.test_beside import beside
 from hostile.test_code import CONTAINERS
 

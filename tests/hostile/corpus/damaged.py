@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from helpers.marker_pickles import pickles
 from hostile.corpus import valid
 from hostile.corpus.case import EITHER, FAILED, Case
-from hostile.payloads import pickles
 
 EACH = 12
 

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from helpers.handmade_checkpoints import zipped
 from hostile.corpus.case import FAILED, REFUSED, Case
-from hostile.handmade import zipped
 
 EVIL = zipped(b"\x80\x02cposix\nsystem\n.")
 LONG = 250

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from helpers.handmade_checkpoints import WEIGHT
 from hostile.corpus import valid
 from hostile.corpus.case import EITHER, FAILED, REFUSED, Case, several
-from hostile.handmade import WEIGHT
 from hostile.test_metadata import entry, header
 from mmbd.formats.tensor_file import DTYPES, PACKED
 

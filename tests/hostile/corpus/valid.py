@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from hostile.handmade import legacy, storage, text, whole, zipped
+from helpers.handmade_checkpoints import legacy, storage, text, whole, zipped
 
 SHAPES = {"1.weight": (5, 4), "1.bias": (5,), "3.weight": (3, 5), "3.bias": (3,)}
 SPEC: dict[str, Any] = {

@@ -8,9 +8,9 @@ import warnings
 import zipfile
 from functools import partial
 
+from helpers.handmade_checkpoints import packed, zipped
 from hostile.corpus import valid
 from hostile.corpus.case import EITHER, REFUSED, Case, several, written
-from hostile.handmade import packed, zipped
 from hostile.test_archives import FOREIGN
 
 EMPTY = b"\x80\x02}."

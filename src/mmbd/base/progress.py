@@ -1,0 +1,38 @@
+"""How far a long job is, told the same way by every job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is, after one of its steps.
+
+    Args:
+        stage: what is being done, for a person: "maximum margins", "training".
+        done: steps so far, in `unit`.
+        total: steps expected in all; an estimate, never less than `done`.
+        unit: what is counted: "gradient evaluations", "models", "answers", "steps".
+        seconds: since the start.
+        note: where it is, in a few words: "3 of 10 classes".
+        latest: the result that came last, where every step has one: a card, an answer.
+    """
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    seconds: float
+    note: str = ""
+    latest: Any = None
+
+    @property
+    def seconds_left(self) -> float:
+        """The time left at the pace so far."""
+        return self.seconds * max(self.total - self.done, 0) / max(self.done, 1)
+
+
+ProgressCallback = Callable[[Progress], None]

@@ -1,0 +1,178 @@
+"""`mmbd evaluate` as a user meets it: real processes, files, streams, exit codes and ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import toy_networks, toy_zoos
+from mmbd.workflows import scan_file as gate
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "mmbd", "evaluate", *map(str, arguments)]
+
+
+def mmbd(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory) -> Path:
+    return toy_zoos.table(tmp_path_factory.mktemp("zoo"), junk=True)
+
+
+def many(folder: Path, count: int) -> Path:
+    """A table with so many names for two models."""
+    toy_zoos.table(folder, clean=1, backdoored=1)
+    path = folder / "many.csv"
+    rows = [["path", "label", "target", "name"]]
+    for index in range(count // 2):
+        rows += [
+            ["bad0.safetensors", "backdoored", "2", f"bad{index}"],
+            ["good0.safetensors", "clean", "", f"good{index}"],
+        ]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def test_one_broken_model_and_every_output(zoo, tmp_path):
+    done = mmbd(
+        zoo,
+        "--detector",
+        "mm-bd",
+        "--workers",
+        0,
+        "--markdown",
+        "a.md",
+        "--csv",
+        "a.csv",
+        "--html",
+        "a.html",
+        "--json",
+        "-",
+        cwd=tmp_path,
+    )
+    assert done.returncode == gate.FAILED
+    assert done.stderr.startswith("mmbd: junk.safetensors: ")
+    assert len(done.stderr.splitlines()) == 1
+    found = json.loads(done.stdout)
+    (row,) = found["tables"]["overall"]
+    assert (row["detection"]["hits"], row["detection"]["n"]) == (2, 2)
+    assert (row["false_positives"]["hits"], row["false_positives"]["n"]) == (0, 2)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"a.md", "a.csv", "a.html", "zoo-results"}
+    assert "1.000 (2/2; 0.158-1.000)" in (tmp_path / "a.md").read_text()
+    # What is there is used again, and the plain tables need no files.
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*/mm-bd/*.json")}
+    again = mmbd(zoo, "--workers", 0, cwd=tmp_path)
+    assert again.stdout.startswith("Overall\ndetector")
+    assert "\x1b" not in again.stdout
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*/mm-bd/*.json")} == before
+    assert len(before) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ZOO", "--detector", "mmbd"], "unknown detector 'mmbd'; did you mean 'mm-bd'?"),
+        (["ZOO", "--json", "-", "--csv", "-"], "only one of --markdown, --csv and --json"),
+        (["ZOO", "--html", "page.txt"], "ends in .html"),
+        (["ZOO", "--csv", "no-such-folder/x.csv"], "there is no folder no-such-folder"),
+        (["ZOO", "--half", "third"], "--half"),
+        ([], "ZOO"),
+    ],
+)
+def test_usage(zoo, tmp_path, arguments, said):
+    done = mmbd(*(zoo if word == "ZOO" else word for word in arguments), cwd=tmp_path)
+    assert done.returncode == gate.USAGE, done.stdout + done.stderr
+    assert done.stderr.startswith("mmbd: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_zoo(tmp_path):
+    done = mmbd(tmp_path / "nowhere", cwd=tmp_path)
+    assert done.returncode == gate.FAILED
+    assert "nowhere" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def started(zoo: Path, folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """A run that has kept its first answer."""
+    process = subprocess.Popen(
+        command(zoo, "--results", folder, *arguments),
+        cwd=zoo.parent,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=toy_networks.interruptible,
+    )
+    deadline = time.monotonic() + 100
+    while not any(folder.rglob("*.json")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return process
+
+
+def members(group: int) -> list[str]:
+    """The names of the processes of a group that are still running."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = file.read_text().rsplit(")", 1)
+        except OSError:
+            continue
+        state, _, its_group = rest.split()[:3]
+        if int(its_group) == group and state != "Z":
+            found.append(name)
+    return found
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    zoo, folder = many(tmp_path, 6), tmp_path / "answers"
+    process = started(zoo, folder, "--workers", 0)
+    process.kill()
+    process.communicate(timeout=60)
+    kept = {file: file.stat().st_mtime_ns for file in folder.rglob("*.json")}
+    assert 0 < len(kept) < 6
+    assert all(json.loads(file.read_text()) for file in kept)
+    done = mmbd(zoo, "--results", folder, "--workers", 0)
+    assert done.returncode == 0, done.stderr
+    assert "1.000 (3/3; " in done.stdout
+    assert len(list(folder.rglob("*.json"))) == 6
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
+def test_interrupting_stops_cleanly(tmp_path):
+    zoo, folder = many(tmp_path, 200), tmp_path / "answers"
+    process = started(zoo, folder, "--workers", 1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors == "mmbd: interrupted; everything written so far is complete\n"
+    assert out == ""
+    files = list(folder.rglob("*.json"))
+    assert 0 < len(files) < 200
+    assert all(json.loads(file.read_text()) for file in files)
+    deadline = time.monotonic() + 20
+    while (left := members(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+
+
+def test_help_names_the_exit_codes():
+    done = mmbd("--help")
+    assert done.returncode == 0
+    assert "0 done, 2 done but some models failed" in " ".join(done.stdout.split())

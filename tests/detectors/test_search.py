@@ -1,0 +1,101 @@
+"""What a scan searches for: tables keep their search, and time has a limit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import mmbd
+from mmbd.base.errors import Failed
+from mmbd.model.classifier import Classifier
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "models"
+BADNET = EXAMPLES / "badnet-resnet8.safetensors"
+
+
+@pytest.fixture(scope="module")
+def usual() -> mmbd.Report:
+    return mmbd.scan(mmbd.load(BADNET))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"restarts": 8},
+        {"restarts": 1},
+        {"steps": 40},
+        {"constraint": "clamp"},
+        {"method": "paper", "restarts": 1, "steps": 3},
+        {"null": "joint", "restarts": 5},
+    ],
+    ids=str,
+)
+def test_other_searches_leave_the_verdict_to_the_tables_own(more, usual):
+    report = mmbd.scan(mmbd.load(BADNET), **more)
+    assert (report.verdict, report.targets, report.null) == ("backdoored", (1,), "joint")
+    assert report.p_value == usual.p_value
+    assert report.statistics != usual.statistics
+    assert report.evidence == usual.evidence
+    assert report.run.evaluations > 0
+    assert any("was run beside" in caveat for caveat in report.caveats)
+
+
+def test_the_usual_search_is_not_run_twice(usual):
+    same = mmbd.scan(mmbd.load(BADNET), restarts=4, steps=20)
+    assert same.run.evaluations == usual.run.evaluations
+    assert not any("beside" in caveat for caveat in same.caveats)
+
+
+def test_a_null_that_was_named_judges_what_was_searched():
+    report = mmbd.scan(mmbd.load(BADNET), null="bootstrap", restarts=1)
+    assert report.null == "bootstrap"
+    assert (report.gains is None) is False
+    if report.verdict == "clean":
+        assert any("nothing but this model's own 10 classes" in one for one in report.caveats)
+
+
+class Slow(nn.Module):
+    def __init__(self, classes: int, seconds: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.seconds = nn.Linear(16, classes), seconds
+
+    def forward(self, x):
+        time.sleep(self.seconds)
+        return self.body(x.flatten(1))
+
+
+def test_a_scan_that_would_take_too_long_is_given_up_at_its_start():
+    clf = Classifier(Slow(8, 0.4), input_shape=(1, 4, 4))
+    start = time.perf_counter()
+    with pytest.raises(Failed, match=r"of 8 classes would take about .*--limit") as raised:
+        mmbd.scan(clf, limit=3)
+    assert time.perf_counter() - start < 10  # all of it takes longer
+    assert "gradient evaluations" in str(raised.value)
+
+
+def test_many_classes_from_a_few_bytes_are_given_up():
+    with pytest.raises(Failed, match="20,000 classes"):
+        mmbd.scan(Classifier(Slow(20_000), input_shape=(1, 4, 4)), limit=20)
+
+
+def test_a_scan_within_its_limit_is_as_ever():
+    clf = Classifier(Slow(8), input_shape=(1, 4, 4))
+    assert mmbd.scan(clf, limit=600).statistics == mmbd.scan(clf).statistics
+    for wrong in (0, -1.0):
+        with pytest.raises(ValueError, match="limit"):
+            mmbd.scan(clf, limit=wrong)
+
+
+def test_progress_covers_everything():
+    told: list[mmbd.search.maximum_margins.Progress] = []
+    report = mmbd.scan(Classifier(Slow(8), input_shape=(1, 4, 4)), seeds=2, progress=told.append)
+    assert told[-1].evaluations == report.run.evaluations
+    assert [one.evaluations for one in told] == sorted(one.evaluations for one in told)
+    assert all(one.evaluations <= one.evaluations_expected for one in told)
+    assert told[0].classes == 8
+    assert told[-1].searches == 2 * 8 * 4

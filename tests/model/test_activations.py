@@ -1,0 +1,356 @@
+"""Finding activations: every kind of call, by name and in order, and nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers import backdoored_networks
+from mmbd.model.activations import Tap, Watch, find, near_input, select
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
+
+SHAPE = (3, 8, 8)
+
+
+class Net(nn.Module):
+    """A convolution, what is to be found, and a linear layer; `act` may be any function."""
+
+    def __init__(self, act):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(144, 2)
+        self.act = act
+
+    def forward(self, x):
+        return self.head(self.act(self.conv(x)).flatten(1))
+
+
+def around(net: nn.Module, shape=SHAPE) -> Classifier:
+    return Classifier(net.eval(), input_shape=shape, bounds=(-1, 1))
+
+
+def names(taps) -> list[str]:
+    return [tap.name for tap in taps]
+
+
+MODULES = [
+    nn.ReLU(),
+    nn.ReLU(inplace=True),
+    nn.ReLU6(),
+    nn.ReLU6(inplace=True),
+    nn.Hardtanh(0, 6),
+    nn.Hardtanh(0.0, 1.0, inplace=True),
+    nn.LeakyReLU(),
+    nn.LeakyReLU(0.2, inplace=True),
+    nn.PReLU(),
+    nn.RReLU(),
+    nn.ELU(),
+    nn.ELU(inplace=True),
+    nn.SELU(),
+    nn.CELU(),
+    nn.GELU(),
+    nn.GELU("tanh"),
+    nn.SiLU(),
+    nn.SiLU(inplace=True),
+    nn.Mish(),
+    nn.Softplus(),
+    nn.Hardswish(),
+]
+FUNCTIONS = {
+    "F.relu": F.relu,
+    "F.relu, in place": lambda x: F.relu(x, inplace=True),
+    "F.relu_": F.relu_,
+    "torch.relu": torch.relu,
+    "torch.relu_": torch.relu_,
+    "method": lambda x: x.relu(),
+    "method, in place": lambda x: x.relu_(),
+    "F.relu6": F.relu6,
+    "F.hardtanh": lambda x: F.hardtanh(x, 0, 6),
+    "F.hardtanh by name": lambda x: F.hardtanh(x, max_val=6.0, min_val=0.0),
+    "F.hardtanh_": lambda x: F.hardtanh_(x, 0.0, 6.0),
+    "F.leaky_relu": F.leaky_relu,
+    "F.leaky_relu_": F.leaky_relu_,
+    "F.elu": F.elu,
+    "F.elu_": F.elu_,
+    "torch.selu": torch.selu,
+    "torch.celu_": torch.celu_,
+    "F.gelu": F.gelu,
+    "F.gelu, tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "F.silu": F.silu,
+    "F.mish": F.mish,
+    "F.softplus": F.softplus,
+    "F.hardswish": F.hardswish,
+    "F.prelu": lambda x: F.prelu(x, torch.tensor([0.1])),
+    "torch.prelu": lambda x: torch.prelu(x, torch.tensor([0.1])),
+}
+
+
+def check_one(net: nn.Module, name: str) -> None:
+    clf = around(net)
+    taps = find(clf)
+    assert taps == (Tap(name, 0, 4, 1, (4, 6, 6)),)
+    limit = Limit(taps[0], torch.zeros(4), torch.zeros(4))
+    inputs = torch.rand(2, *SHAPE)
+    pruned = Bounded(net, [limit])(inputs)  # what was found is what the network then runs on
+    torch.testing.assert_close(pruned, net.head.bias.expand(2, 2), rtol=0, atol=0)
+    assert not torch.equal(net(inputs), pruned)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=repr)
+def test_modules_are_found(module):
+    check_one(Net(module), "act")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_functions_are_found(function):
+    (tap,) = find(around(Net(function)))
+    assert tap.name.strip("_") in MEANT
+    check_one(Net(function), tap.name)
+
+
+MEANT = {
+    "relu",
+    "relu6",
+    "hardtanh",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "hardswish",
+    "prelu",
+}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        nn.Tanh(),
+        nn.Sigmoid(),
+        nn.Hardtanh(),
+        nn.Hardtanh(-2, 2),
+        nn.Hardsigmoid(),
+        nn.Identity(),
+        nn.Softmax(1),
+        nn.Dropout(),
+        nn.LogSigmoid(),
+        nn.Tanhshrink(),
+        F.hardtanh,
+        lambda x: F.hardtanh(x, -1.0, 1.0),
+        lambda x: F.hardtanh(x, max_val=6.0),
+    ],
+    ids=[
+        "Tanh",
+        "Sigmoid",
+        "Hardtanh",
+        "Hardtanh(-2, 2)",
+        "Hardsigmoid",
+        "Identity",
+        "Softmax",
+        "Dropout",
+        "LogSigmoid",
+        "Tanhshrink",
+        "hardtanh",
+        "hardtanh(-1, 1)",
+        "hardtanh(-1, 6)",
+    ],
+)
+def test_bounded_and_two_sided_functions_are_none(function):
+    assert find(around(Net(function))) == ()
+
+
+def test_a_changed_output_goes_on():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    seen = []
+
+    def change(index, output):
+        seen.append((index, tuple(output.shape)))
+        return torch.full_like(output, 7.0)
+
+    with torch.no_grad(), Watch(change) as watch:
+        got = net(torch.rand(3, 2))
+    assert (seen, watch.count) == ([(0, (3, 2))], 1)
+    torch.testing.assert_close(got, net[2](torch.full((3, 2), 7.0)))
+
+
+# -------------------------------------------------------------------------------- names and order
+
+
+class Mixed(nn.Module):
+    """One module called twice, a function three times, a container, and a shared activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.relu = nn.ReLU(inplace=True)
+        self.body = nn.Sequential(nn.Conv2d(4, 5, 1), self.relu, nn.Conv2d(5, 5, 1), nn.GELU())
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.relu(self.one(x))
+        x = F.relu(self.relu(self.two(x)))
+        x = F.elu(F.relu(self.body(x)))
+        return self.head(torch.relu(x).amax((2, 3)))
+
+
+def test_every_call_counts_and_has_a_name_of_its_own():
+    taps = find(around(Mixed()))
+    assert [tap.index for tap in taps] == list(range(8))
+    found = names(taps)
+    assert len(set(found)) == 8
+    # The shared module goes by the last of its names, a function by that of its module.
+    assert [name.split("#")[0] for name in found] == [
+        "body.1",
+        "body.1",
+        "relu",
+        "body.1",
+        "body.3",
+        "relu",
+        "elu",
+        "relu",
+    ]
+    assert [tap.channels for tap in taps] == [4, 4, 4, 5, 5, 5, 5, 5]
+    assert found[:2] == ["body.1", "body.1#2"]
+
+
+def test_a_name_means_the_same_again():
+    net = Mixed()
+    assert find(around(net)) == find(around(net))
+
+
+def test_the_network_may_be_an_activation_by_itself():
+    assert find(Classifier(nn.ReLU(), input_shape=(4,), bounds=(-1, 1))) == (Tap("relu", 0, 4, 1, (4,)),)
+
+
+# ---------------------------------------------------------------------------------- which channels
+
+
+def test_flat_features_and_tokens_have_their_channels_last():
+    flat = nn.Sequential(
+        nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 4), nn.ELU(), nn.Linear(4, 2)
+    )
+    assert [(tap.channels, tap.shape) for tap in find(around(flat, (6,)))] == [(5, (5,)), (4, (4,))]
+    tokens = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 2))
+    assert find(around(tokens, (3, 6))) == (Tap("1", 0, 5, -1, (3, 5)),)
+    normed = nn.Sequential(nn.LayerNorm(6), nn.ReLU(), nn.Flatten(), nn.Linear(18, 2))
+    assert find(around(normed, (3, 6))) == (Tap("1", 0, 6, -1, (3, 6)),)
+
+
+def test_sounds_and_volumes_have_their_channels_first():
+    sound = nn.Sequential(nn.Conv1d(1, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(30, 2))
+    assert find(around(sound, (1, 8))) == (Tap("1", 0, 5, 1, (5, 6)),)
+    volume = nn.Sequential(nn.Conv3d(1, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(40, 2))
+    assert find(around(volume, (1, 4, 4, 4))) == (Tap("1", 0, 5, 1, (5, 2, 2, 2)),)
+
+
+def test_channels_may_move_back_and_forth():
+    class Next(nn.Module):  # a ConvNeXt block
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.LayerNorm(4)
+            self.up, self.down = nn.Linear(4, 16), nn.Linear(16, 4)
+            self.last = nn.Conv2d(4, 6, 1)
+
+        def forward(self, x):
+            x = self.norm(self.conv(x).permute(0, 2, 3, 1))
+            x = self.down(F.gelu(self.up(x))).permute(0, 3, 1, 2)
+            return F.relu(self.last(x)).mean((2, 3))
+
+    assert find(around(Next())) == (Tap("gelu", 0, 16, -1, (8, 8, 16)), Tap("relu", 1, 6, 1, (6, 8, 8)))
+
+
+def test_values_by_channel():
+    first, last = Tap("a", 0, 3, 1, (3, 2, 2)), Tap("b", 0, 3, -1, (2, 3))
+    outputs = torch.arange(24.0).reshape(2, 3, 2, 2)
+    assert first.by_channel(outputs)[1].tolist() == [4, 5, 6, 7, 16, 17, 18, 19]
+    assert last.by_channel(torch.arange(12.0).reshape(2, 2, 3))[2].tolist() == [2, 5, 8, 11]
+    values = torch.tensor([1.0, 2, 3])
+    assert (outputs + first.spread(values) - outputs)[1, :, 0, 1].tolist() == [1, 2, 3]
+    assert (torch.zeros(2, 2, 3) + last.spread(values))[1, 0].tolist() == [1, 2, 3]
+
+
+# ----------------------------------------------------------------------------- nothing left behind
+
+
+def test_finding_leaves_nothing_behind():
+    net = Mixed()
+    net.train()
+    net.body.eval()
+    net.one.weight.requires_grad_(False)
+    clf = Classifier(net, input_shape=SHAPE)
+    with backdoored_networks.untouched(clf):
+        find(clf)
+
+
+def test_nor_does_a_network_that_fails():
+    clf = around(Net(F.relu))
+    clf.model.act = lambda x: F.relu(x) / F.relu(x).missing
+    with backdoored_networks.untouched(clf), pytest.raises(AttributeError, match="missing"):
+        find(clf)
+    clf.model.act = F.relu
+    assert names(find(clf)) == ["relu"]
+
+
+def test_a_part_that_fails_and_is_done_without_owns_nothing():
+    class Trying(Net):
+        def forward(self, x):
+            try:
+                x = self.broken(x)
+            except RuntimeError:
+                x = F.relu(self.conv(x))
+            return self.head(x.flatten(1))
+
+    net = Trying(None)
+    net.broken = nn.Sequential(nn.Conv2d(5, 5, 1), nn.ReLU())  # of other inputs
+    assert names(find(around(net))) == ["relu"]
+
+
+def test_hooks_of_the_owner_stay():
+    net, called = Net(nn.ReLU()), []
+    net.act.register_forward_hook(lambda *_: called.append(1))
+    clf = around(net)
+    called.clear()
+    assert names(find(clf)) == ["act"]
+    assert called == [1]
+    assert len(net.act._forward_hooks) == 1
+
+
+def test_what_is_no_module_has_none():
+    net = Net(F.relu)
+    assert find(Classifier(lambda x: net(x), input_shape=SHAPE)) == ()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda m: torch.jit.trace(m, torch.rand(2, 6))])
+def test_what_is_compiled_hides_its_functions(make):
+    inner = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)).eval()
+    assert find(around(make(inner), (6,))) == ()
+    outer = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), make(inner))
+    assert names(find(around(outer, (6,)))) == ["1"]
+
+
+# ------------------------------------------------------------------------------------------ select
+
+
+def test_activations_are_chosen_by_name_in_their_order():
+    taps = find(around(Mixed()))
+    assert select(taps, "all") == taps
+    assert select(taps, "body.3") == (taps[4],)
+    assert select(taps, ["body.3", "body.1#2"]) == (taps[1], taps[4])
+    assert near_input(taps) == taps[:3]
+    assert near_input(()) == ()
+
+
+@pytest.mark.parametrize("layers", ["nope", ["body.3", "nope"], ("nope",)])
+def test_unknown_names_are_refused_with_the_known_ones(layers):
+    taps = find(around(Mixed()))
+    with pytest.raises(ValueError, match=r"'nope'; give all, paper or some of: body\.1, body\.1#2"):
+        select(taps, layers)
+    with pytest.raises(ValueError, match="no activation is called \\[\\]"):
+        select(taps, [])

@@ -1,0 +1,192 @@
+"""The monitor: its false alarms are what it promises, and it sees what the repair undoes."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import mmbd
+from helpers import colour_networks
+from mmbd.model import activations as taps
+from mmbd.model.bounded import Bounded, Limit
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import Box
+from mmbd.workflows.monitor import Monitor, lost_margin, p_values, threshold
+
+rates = st.integers(1, 99).map(lambda percent: percent / 100)
+# Few different numbers, so that there are ties.
+some = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=30).map(torch.tensor)
+
+
+@given(scores=some, rate=rates)
+def test_each_score_in_turn_is_flagged_at_most_as_often_as_said(scores: Tensor, rate: float):
+    """Split conformal prediction, exactly: of n + 1 scores, which one is new does not matter."""
+    flagged = 0
+    for i in range(len(scores)):
+        others = torch.cat((scores[:i], scores[i + 1 :]))
+        flagged += bool(scores[i] > threshold(others, rate))
+    exact = Fraction(str(rate)) * len(scores)
+    assert flagged <= exact
+    if len(scores.unique()) == len(scores):
+        assert flagged == math.floor(exact)
+
+
+@given(calibration=some, scores=some, rate=rates)
+def test_flags_are_what_p_values_say(calibration: Tensor, scores: Tensor, rate: float):
+    calibration = calibration.sort().values
+    found = p_values(calibration, scores)
+    counted = [(1 + sum(c >= s for c in calibration.tolist())) for s in scores.tolist()]
+    assert found.tolist() == [count / (len(calibration) + 1) for count in counted]
+    exact = [Fraction(count, len(calibration) + 1) <= Fraction(str(rate)) for count in counted]
+    assert (scores > threshold(calibration, rate)).tolist() == exact
+
+
+@given(calibration=some, rate=rates, seed=st.integers(0, 99))
+def test_the_order_of_the_calibration_scores_does_not_matter(calibration, rate, seed):
+    order = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(seed))
+    assert threshold(calibration, rate) == threshold(calibration[order], rate)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.29])
+def test_false_alarms_in_a_simulation(rate):
+    """Uniform scores, 99 for calibration: the mean rate is exact, that of each set Beta."""
+    generator = torch.Generator().manual_seed(0)
+    calibration = torch.rand(4000, 99, generator=generator, dtype=torch.float64)
+    thresholds = torch.tensor([threshold(scores, rate) for scores in calibration])
+    alarms = 1 - thresholds  # the share of new uniform scores above
+    deviation = math.sqrt(rate * (1 - rate) / 101)
+    assert float(alarms.mean()) == pytest.approx(rate, abs=4 * deviation / math.sqrt(4000))
+    assert float(alarms.std()) == pytest.approx(deviation, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "rank"),
+    [(19, 0.05, 19), (18, 0.05, None), (99, 0.29, 71), (99, 0.07, 93), (1, 0.5, 1), (1, 0.49, None)],
+)
+def test_which_of_the_scores_is_the_threshold(count, rate, rank):
+    scores = torch.arange(1.0, count + 1)
+    assert threshold(scores, rate) == (math.inf if rank is None else rank)
+
+
+def test_lost_margins():
+    original = torch.tensor([[5.0, 1, 0], [0, 2, 1], [0, 2, 1], [torch.nan, 0, 0], [1, 0, 0]])
+    repaired = torch.tensor([[4.0, 3, 0], [3, 2, 1], [0, 9, 1], [1, 0, 0], [1, torch.inf, 0]])
+    expected = [4 - 1, 1 + 1, 1 - 8, math.inf, math.inf]
+    assert lost_margin(original, repaired).tolist() == expected
+
+
+def repaired(clf: Classifier) -> Classifier:
+    """Two channels bounded: the trigger's, and red, so that some clean images notice."""
+    (tap,) = taps.find(clf)
+    upper = torch.tensor([0.9, 10, 10, 0])
+    return clf.around(Bounded(clf.model, [Limit(tap, upper)]))
+
+
+def monitor(**options) -> Monitor:
+    clf = colour_networks.classifier()
+    return Monitor(clf, repaired(clf), colour_networks.images(300, seed=2)[0], **options)
+
+
+def test_triggered_inputs_are_flagged_and_answered_rightly():
+    watch = monitor()
+    assert watch.notes == ()
+    clean, labels = colour_networks.images(900, seed=3)
+    found = watch(clean)
+    assert torch.equal(found.predictions, labels)
+    assert found.flagged.dtype == torch.bool
+    assert 0.02 < float(found.flagged.double().mean()) < 0.09
+    triggered = watch(colour_networks.white_pixel(clean[labels != 0]))
+    assert bool(triggered.flagged.all())
+    assert torch.equal(triggered.predictions, labels[labels != 0])
+    assert triggered.p_values.tolist() == [1 / 301] * len(triggered.flagged)
+    assert float(triggered.scores.min()) > watch.threshold
+
+
+def test_a_trigger_whose_answer_stays_is_flagged_by_its_margin():
+    """A bound that leaves enough of the trigger to win: the margin tells nevertheless."""
+    clf = colour_networks.classifier()
+    (tap,) = taps.find(clf)
+    half = clf.around(Bounded(clf.model, [Limit(tap, torch.tensor([0.9, 10, 10, 0.5]))]))
+    clean, labels = colour_networks.images(90, seed=3)
+    found = Monitor(clf, half, colour_networks.images(300, seed=2)[0])(
+        colour_networks.white_pixel(clean[labels != 0])
+    )
+    assert not found.predictions.any()
+    assert bool(found.flagged.all())
+
+
+def test_the_monitor_changes_nothing_and_repeats_itself():
+    clf = colour_networks.classifier()
+    fixed = repaired(clf)
+    before = colour_networks.state(clf), colour_networks.state(fixed)
+    watch = Monitor(clf, fixed, colour_networks.images(60)[0])
+    first, second = (watch(colour_networks.images(30, seed=4)[0]) for _ in range(2))
+    assert torch.equal(first.scores, second.scores)
+    assert colour_networks.same(before[0], colour_networks.state(clf))
+    assert colour_networks.same(before[1], colour_networks.state(fixed))
+    alone = torch.cat([watch(image[None]).scores for image in colour_networks.images(30, seed=4)[0]])
+    torch.testing.assert_close(alone, first.scores, atol=1e-5, rtol=1e-5)
+
+
+def test_eight_bit_images_no_images_and_broken_ones():
+    watch = monitor()
+    bright = (255 * colour_networks.images(12)[0]).to(torch.uint8)
+    assert torch.equal(watch(bright).scores, watch(bright.float() / 255).scores)
+    nothing = watch(torch.empty(0, *colour_networks.SHAPE))
+    assert [len(value) for value in vars(nothing).values()] == [0] * 4
+    broken = watch(torch.full((1, *colour_networks.SHAPE), torch.nan))
+    assert broken.flagged.tolist() == [True]
+
+
+def test_too_few_calibration_inputs_flag_nothing_and_say_so():
+    clf = colour_networks.classifier()
+    watch = Monitor(clf, repaired(clf), colour_networks.images(18)[0])
+    assert watch.threshold == math.inf
+    assert watch.notes == (
+        "nothing will be flagged: for a false-positive rate of 0.05 at least 19 calibration inputs "
+        "with finite scores are needed, 18 were given",
+    )
+    assert not watch(colour_networks.white_pixel(colour_networks.images(9)[0])).flagged.any()
+    assert Monitor(clf, repaired(clf), colour_networks.images(19)[0]).notes == ()
+
+
+def linear(classes: int, shape=colour_networks.SHAPE, **options) -> Classifier:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+    return Classifier(net, **({"input_shape": shape} | options))
+
+
+@pytest.mark.parametrize(
+    ("other", "inputs", "options", "message"),
+    [
+        (linear(4), colour_networks.images()[0], {}, "the original has 3 classes, the repaired one 4"),
+        (linear(3, (3, 5, 4)), colour_networks.images()[0], {}, r"repaired one in Box\(\(3, 5, 4\)"),
+        (
+            linear(3, domain=Box(colour_networks.SHAPE, -1, 1)),
+            colour_networks.images()[0],
+            {},
+            "low=-1, high=1",
+        ),
+        (linear(3), colour_networks.images()[0], {"false_positive_rate": 0}, "between 0 and 1, got 0"),
+        (linear(3), colour_networks.images()[0], {"false_positive_rate": 5}, "between 0 and 1, got 5"),
+        (linear(3), torch.empty(0, *colour_networks.SHAPE), {}, "no calibration inputs"),
+        (linear(3), torch.rand(30, 3, 5, 5), {}, r"shape \(n, 3, 4, 4\), got \(30, 3, 5, 5\)"),
+        (linear(3), 2 * torch.randn(30, *colour_networks.SHAPE), {}, "give raw inputs"),
+    ],
+)
+def test_what_cannot_be_monitored(other, inputs, options, message):
+    with pytest.raises(ValueError, match=message):
+        Monitor(colour_networks.classifier(), other, inputs, **options)
+
+
+def test_one_network_for_both_and_a_batch_of_another_shape():
+    clf = colour_networks.classifier()
+    with pytest.raises(ValueError, match="nothing was repaired"):
+        mmbd.Monitor(clf, clf.around(clf.model), colour_networks.images()[0])
+    with pytest.raises(ValueError, match=r"shape \(n, 3, 4, 4\), got \(3, 4, 4\)"):
+        monitor()(colour_networks.images()[0][0])
