@@ -7,18 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
-    pass
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-from torch import nn
-
-from mmbd.model.classifier import Classifier
+    from mmbd.model.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -63,6 +52,8 @@ def unread(path: str | Path) -> ModelInfo:
 
 def describe(classifier: Classifier) -> ModelInfo:
     """What can be said of a model that came from memory."""
+    from torch import nn
+
     network = classifier.model
     name = type(network).__name__ if isinstance(network, nn.Module) else repr(network)
     parameters = classifier.parameter_count
