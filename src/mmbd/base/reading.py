@@ -30,6 +30,17 @@ KINDS = {
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
+def _finite_number(word: str) -> float:
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(f"{word[:20]} is no finite number")
+    return value
+
+
+# For `json.loads`: a ValueError for NaN, infinity and numbers too large for a float.
+FINITE: dict[str, Any] = {"parse_constant": _finite_number, "parse_float": _finite_number}
+
+
 @contextmanager
 def opened(path: str | Path, most: int | None = None) -> Generator[BinaryIO]:
     """A regular file, open for reading from its start.
@@ -100,9 +111,8 @@ def json_value(path: str | Path, most: int = MOST_TEXT, *, finite: bool = False)
             or is nested too deeply.
     """
     content = text(path, most, encoding="utf-8-sig")
-    options: dict[str, Any] = {"parse_constant": _number, "parse_float": _number} if finite else {}
     try:
-        return json.loads(content, object_pairs_hook=_once, **options)
+        return json.loads(content, object_pairs_hook=_once, **(FINITE if finite else {}))
     except RecursionError:
         raise Failed(f"{named(path)}: the JSON is nested too deeply") from None
     except ValueError as error:  # also numbers of thousands of digits
@@ -147,10 +157,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         raise ValueError("one key occurs twice in an object")
     return made
-
-
-def _number(word: str) -> float:
-    value = float(word)
-    if not math.isfinite(value):
-        raise ValueError(f"{word[:20]} is no finite number")
-    return value

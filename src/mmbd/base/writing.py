@@ -17,11 +17,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
-
-if TYPE_CHECKING:  # reading and rendering a report needs no torch
-    pass
-
+from typing import BinaryIO
 
 LONGEST = 255  # bytes of a file's name
 # What this process is writing: a dead one may have had the same number.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmbd.base import schema
-from mmbd.base.schema import finite
+from mmbd.base.jsonable import jsonable
 from mmbd.model.info import ModelInfo
 
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
@@ -183,7 +183,7 @@ class Report:
             for name, value in values.items()
         }
         plain["p_values"] = [asdict(entry) for entry in self.p_values]
-        return json.dumps(finite(plain), indent=2)
+        return json.dumps(jsonable(plain), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -201,7 +201,7 @@ class Report:
             raise ValueError(
                 f"a report of schema {version!r:.60}; this release reads schema {SCHEMA_VERSION}"
             )
-        schema.check(raw, schema.report_schema(), schema.report_schema())
+        schema.check(raw, schema.report_schema())
         model, stability, run = raw["model"], raw["stability"], raw["run"]
         return cls(
             verdict=raw["verdict"],

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import torch
-
-from mmbd.base.version import __version__
+from mmbd.base.environment import versions
 from mmbd.detectors.mm_bd.search import Searched
 from mmbd.results.report import Run
 
@@ -34,7 +31,7 @@ def run_of(found: Sequence[Searched], *, method: str, seed: int, started: str, d
         dead=int(first.dead.sum()),
         device=device,
         started=started,
-        versions={"mmbd": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        versions=versions(),
         universal=asdict(searched[0].search) if searched else None,
     )
 
