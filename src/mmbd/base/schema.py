@@ -6,12 +6,9 @@ Stricter than the standard in two points: 1.0 is not an integer, and numbers fit
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 TYPES: dict[str, Callable[[Any], bool]] = {
@@ -29,12 +26,6 @@ LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "exclusiveMinimum": ("more than", lambda value, limit: value > limit),
     "exclusiveMaximum": ("less than", lambda value, limit: value < limit),
 }
-
-
-@cache
-def report_schema() -> dict[str, Any]:
-    """The schema of `Report.to_json()`."""
-    return json.loads(files("mmbd.results").joinpath("report.schema.json").read_text(encoding="utf-8"))
 
 
 def check(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -201,7 +203,7 @@ class Report:
             raise ValueError(
                 f"a report of schema {version!r:.60}; this release reads schema {SCHEMA_VERSION}"
             )
-        schema.check(raw, schema.report_schema())
+        schema.check(raw, report_schema())
         model, stability, run = raw["model"], raw["stability"], raw["run"]
         return cls(
             verdict=raw["verdict"],
@@ -239,6 +241,12 @@ class Report:
         import mmbd  # the face of the package: no room below knows how a result looks
 
         mmbd.save(self, path)
+
+
+@cache
+def report_schema() -> dict[str, Any]:
+    """The schema of `Report.to_json()`."""
+    return json.loads(files("mmbd.results").joinpath("report.schema.json").read_text(encoding="utf-8"))
 
 
 def _refuse_constant(name: str) -> None:
