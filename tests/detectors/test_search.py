@@ -74,7 +74,7 @@ def test_a_scan_that_would_take_too_long_is_given_up_at_its_start():
     clf = Classifier(Slow(8, 0.4), input_shape=(1, 4, 4))
     with pytest.raises(Failed, match=r"of 8 classes would take about .*--limit") as raised:
         mmbd.scan(clf, limit=3)
-    assert clf.model.calls < 25, clf.model.calls  # all of it takes hundreds
+    assert clf.model.calls < 25, clf.model.calls  # all of it takes about a hundred
     assert "gradient evaluations" in str(raised.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,20 @@ def test_the_top_of_the_package_holds_rooms_and_its_face_only():
     assert {path for path in top if (SOURCE / path).is_file()} == FACE
     assert top - FACE == set(ROOMS)
     assert len(ROOMS) <= MOST_ROOMS
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md"])
+def test_the_map_shows_the_rooms_from_the_ground_up(file):
+    blocks = (SOURCE.parents[1] / file).read_text(encoding="utf-8").split("```")
+    (shown,) = (block.splitlines()[1:] for block in blocks if block.startswith("\nbase "))
+    assert [line.split()[0] for line in shown] == list(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_says_in_one_line_what_it_is(name):
+    text = ast.get_docstring(ast.parse((SOURCE / name / "__init__.py").read_text(encoding="utf-8")))
+    assert text is not None
+    assert text.splitlines()[0].endswith(".")
 
 
 def test_a_room_knows_only_the_rooms_below_it():
