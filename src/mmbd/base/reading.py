@@ -112,7 +112,7 @@ def json_value(path: str | Path, most: int = MOST_TEXT, *, finite: bool = False)
     """
     content = text(path, most, encoding="utf-8-sig")
     try:
-        return json.loads(content, object_pairs_hook=_once, **(FINITE if finite else {}))
+        return json.loads(content, object_pairs_hook=_unique_keys, **(FINITE if finite else {}))
     except RecursionError:
         raise Failed(f"{named(path)}: the JSON is nested too deeply") from None
     except ValueError as error:  # also numbers of thousands of digits
@@ -152,7 +152,7 @@ def _require_regular(path: Path, mode: int) -> None:
         raise Failed(f"{named(path)}: expected a regular file, found {kind(mode)}; it was not opened")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         raise ValueError("one key occurs twice in an object")
