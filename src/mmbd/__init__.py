@@ -61,14 +61,14 @@ if TYPE_CHECKING:
     from mmbd.base.errors import NotExported as NotExported
     from mmbd.base.errors import NotMitigated as NotMitigated
     from mmbd.base.errors import Refused as Refused
-    from mmbd.detectors.mm_bd.scan import scan as scan
+    from mmbd.detectors.scan import scan as scan
     from mmbd.evaluation.evaluate import evaluate as evaluate
     from mmbd.formats.load import load as load
     from mmbd.mitigators import mitigate as mitigate
     from mmbd.model.classifier import Classifier as Classifier
     from mmbd.model.domain import Box as Box
     from mmbd.model.points import Points as Points
-    from mmbd.null.reference import References as References
+    from mmbd.null.references import References as References
     from mmbd.render.save import save as save
     from mmbd.results.report import Report as Report
     from mmbd.workflows.monitor import Monitor as Monitor
@@ -84,7 +84,7 @@ _HOMES = {
     "NotExported": "mmbd.base.errors",
     "NotMitigated": "mmbd.base.errors",
     "Points": "mmbd.model.points",
-    "References": "mmbd.null.reference",
+    "References": "mmbd.null.references",
     "Refused": "mmbd.base.errors",
     "Report": "mmbd.results.report",
     "evaluate": "mmbd.evaluation.evaluate",
@@ -92,7 +92,7 @@ _HOMES = {
     "load": "mmbd.formats.load",
     "mitigate": "mmbd.mitigators",
     "save": "mmbd.render.save",
-    "scan": "mmbd.detectors.mm_bd.scan",
+    "scan": "mmbd.detectors.scan",
 }
 _ROOMS = (
     *("attacks", "base", "cli", "data", "detectors", "evaluation", "formats", "mitigators", "model", "nets"),

@@ -1,18 +1,18 @@
-"""Detectors, one file each: they say whether and where a classifier is backdoored."""
+"""Detectors, a file and a row each: they say whether and where a classifier is backdoored."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
-from mmbd.detectors.detector import Detection, Detector
-from mmbd.detectors.margins import margins
+from mmbd.detectors.detector import About, Detector
+from mmbd.detectors.mm_bd.mm_bd import MM_BD
 
 DETECTORS: dict[str, Detector] = {
-    "mm-bd": margins,
-    "mm-bd-population": partial(margins, universal=False),
-    "mm-bd-bootstrap": partial(margins, null="bootstrap"),
-    "mm-bd-paper": partial(margins, method="paper", null="paper"),
-    "mm-bd-authors": partial(margins, method="paper", null="authors", constraint="clamp"),
+    "mm-bd": MM_BD,
+    "mm-bd-population": replace(MM_BD, options={"universal": False}),
+    "mm-bd-bootstrap": replace(MM_BD, options={"null": "bootstrap"}),
+    "mm-bd-paper": replace(MM_BD, options={"method": "paper", "null": "paper"}),
+    "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
 }
 
-__all__ = ["DETECTORS", "Detection", "Detector", "margins"]
+__all__ = ["DETECTORS", "About", "Detector"]

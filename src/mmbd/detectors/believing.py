@@ -42,8 +42,8 @@ def of_file(loaded: Loaded, again: Callable[[Classifier], Report]) -> Report:
             f"{'; '.join(loaded.doubts)}. Give what is right, or take the file at its word with "
             "--as-claimed (as_claimed=True)"
         )
-        report = replace(report, verdict="not evaluable", reason=reason)
-    return replace(report, caveats=(*caveats, *report.caveats), claimed=loaded.claimed)
+        report = report.revised(verdict="not evaluable", reason=reason, score=None)
+    return replace(report.revised(caveats=(*caveats, *report.caveats)), claimed=loaded.claimed)
 
 
 def _bare(bare: Classifier, again: Callable[[Classifier], Report], report: Report) -> Report | None:

@@ -1,41 +1,80 @@
-"""What every detector is: it looks at a classifier and says whether and where it is backdoored."""
+"""What every detector is: a function that judges one classifier, and a row that says what it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal
 
-from mmbd.model.classifier import Classifier
+from mmbd.base.choose import unknown
+from mmbd.results.finding import Finding
+
+Need = Literal["samples", "labels", "references", "shadow models"]
+
+# function(classifier, samples, *, level, seed, progress, **options) -> Finding. `samples` are the
+# `mmbd.model.samples.Samples` that the user gave, or None; every random choice follows from `seed`;
+# `progress` is called with a `mmbd.base.progress.Progress` of this one run. It raises NotEvaluable
+# where it can say nothing of the classifier, and ValueError for options that make no sense.
+Function = Callable[..., Finding]
 
 
 @dataclass(frozen=True)
-class Detection:
-    """A detector's answer about one model; JSON-ready.
+class About:
+    """What reports say about a detector in words; whole sentences, but for the first three.
 
     Args:
-        flagged: whether the model is called backdoored; None where there is no answer.
-        targets: the classes named as targets, the most suspicious first; may be filled in although
-            the model is not flagged.
-        score: the higher, the more suspicious; what ROC curves are drawn from. None: no answer.
-        p_value: where the detector has one.
-        statistics: one number a class, where the detector has them; None where one is not valid.
-        reason: why there is no answer.
-        seconds: what it took.
-        details: anything else worth keeping.
+        title: its name and its idea in one line.
+        source: where it was published.
+        rule: what a flagged model is, for code scanners.
+        backdoored: what it means that a model was flagged.
+        clean: what it means that nothing was found.
+        columns: what the numbers by class are.
+        artifacts: how the pictures are headed, and what they are.
+        traces: how the traces are headed, and what they are.
+        tests: each test by name: how it is called, and what it compares a model with.
+        advice: further steps after the verdict: by verdict, sentences.
     """
 
-    flagged: bool | None
-    targets: tuple[int, ...] = ()
-    score: float | None = None
-    p_value: float | None = None
-    statistics: tuple[float | None, ...] = ()
-    reason: str | None = None
-    seconds: float = 0.0
-    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    title: str
+    source: str = ""
+    rule: str = "The classifier behaves as backdoored ones do."
+    backdoored: str = ""
+    clean: str = ""
+    columns: str = ""
+    artifacts: tuple[str, str] = ("What was found", "")
+    traces: tuple[str, str] = ("How the searches went", "")
+    tests: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    advice: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
-class Detector(Protocol):
-    """Tests one classifier; the random choices follow from `seed`."""
+@dataclass(frozen=True)
+class Detector:
+    """A row of `DETECTORS`.
 
-    def __call__(self, classifier: Classifier, *, level: float, seed: int) -> Detection: ...
+    Args:
+        find: see `Function`.
+        version: raised when its findings change; part of what stored results are known by.
+        about: the words of its reports.
+        needs: what it cannot do without.
+        kinds: of inputs that it judges, see `Domain.kind`.
+        options: preset options of `find`; those of the user come on top.
+    """
+
+    find: Function
+    version: int
+    about: About
+    needs: frozenset[Need] = frozenset()
+    kinds: frozenset[str] = frozenset({"image"})
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def check_options(self, given: Mapping[str, Any]) -> None:
+        """ValueError for an option that the function does not take."""
+        parameters = inspect.signature(self.find).parameters
+        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return  # it checks them itself
+        frame = ("classifier", "samples", "level", "seed", "progress")
+        known = [name for name in parameters if name not in frame]
+        for name in given:
+            if name not in known:
+                raise ValueError(unknown("option", name, known))

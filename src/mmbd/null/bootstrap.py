@@ -17,11 +17,12 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbd.results.report import PValue
+from mmbd.null.null import Null, margins_of
+from mmbd.null.settings import MIN_CLASSES
+from mmbd.results.finding import Test
 
 Array = NDArray[np.float64]
 
-MIN_CLASSES = 5
 SHAPES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0)
 # A statistic this far below the median, in upper quartile ranges, tells of a stuck search.
 STUCK = 4.0
@@ -38,7 +39,7 @@ def gap_ratio(logarithms: Array) -> Array:
         return (ordered[:, 0] - ordered[:, 1]) / spacing
 
 
-def bootstrap(statistics: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> PValue:
+def bootstrap(statistics: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> Test:
     """The share of simulated models with a gap ratio at least as large as this model's.
 
     Args:
@@ -52,32 +53,29 @@ def bootstrap(statistics: Sequence[float], *, draws: int = 10_000, seed: int = 0
     """
     count = len(statistics)
     if count < MIN_CLASSES:
-        return _none(f"{count} classes; a null needs at least {MIN_CLASSES}")
+        return Test("bootstrap", reason=f"{count} classes; a null needs at least {MIN_CLASSES}")
     values = np.sort(np.asarray(statistics, dtype=np.float64))[::-1]
     if not np.isfinite(values).all():
-        return _none("some statistics are not finite")
+        return Test("bootstrap", reason="some statistics are not finite")
     half = max(3, math.ceil(count / 2))
     if values[half - 1] <= 0:
-        return _none("half of the statistics are not positive: the searches got stuck")
+        return Test("bootstrap", reason="half of the statistics are not positive: the searches got stuck")
     # The lower half enters only through the skewness, where a stuck search must not count much.
     logarithms = np.log(np.maximum(values, values[half - 1] * 1e-3))
     observed = float(gap_ratio(logarithms[None])[0])
     if math.isnan(observed) or math.isinf(observed):
-        return _none("the statistics of the upper half are equal")
+        return Test("bootstrap", reason="the statistics of the upper half are equal")
     draws = min(draws, max(2000, MOST_NUMBERS // count))
     shape = _shape(logarithms)
     null = gap_ratio(_simulate(shape, draws, count, np.random.default_rng(seed)))
     p = (1 + int((null >= observed).sum())) / (draws + 1)
-    return PValue(
+    return Test(
         "bootstrap",
-        value=p,
+        statistic=observed,
+        p_value=p,
         log10=math.log10(p),
-        parameters={"statistic": observed, "shape": 0.0 if math.isinf(shape) else shape},
+        parameters={"shape": 0.0 if math.isinf(shape) else shape},
     )
-
-
-def _none(reason: str) -> PValue:
-    return PValue("bootstrap", value=None, log10=None, reason=reason)
 
 
 def _shape(logarithms: Array) -> float:
@@ -112,3 +110,12 @@ def _simulate(shape: float, draws: int, count: int, generator: np.random.Generat
     # log Gamma(a) = log Gamma(a + 1) + log(U) / a does not underflow for a small shape.
     gamma = generator.standard_gamma(shape + 1, (draws, count))
     return np.log(gamma) - generator.standard_exponential((draws, count)) / shape
+
+
+BOOTSTRAP = Null(
+    title="bootstrap",
+    basis="simulated statistics without an outlier",
+    values=margins_of,
+    test=lambda values, _: bootstrap(values),
+    by_default=True,
+)

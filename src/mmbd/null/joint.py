@@ -10,29 +10,48 @@ holds on kinds of networks that are not in it is in `benchmarks/study/population
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
+from mmbd.null.null import ONLY_IMAGES, Evidence, Null
 from mmbd.null.population import Population, population, shipped
-from mmbd.results.report import PValue
+from mmbd.null.settings import joint_key
+from mmbd.results.finding import Test
 
 
-def evidence(statistics: Mapping[int, float], gains: Mapping[int, float]) -> dict[int, float]:
+def times(statistics: Mapping[int, float], gains: Mapping[int, float]) -> dict[int, float]:
     """Maximum margin times universal gain of every class with both, by class."""
     return {label: value * gains[label] for label, value in statistics.items() if label in gains}
 
 
-def made_by(margins_by: str, gains_by: str) -> str:
-    """What evidence was made by: the settings of both searches."""
-    return json.dumps([margins_by, gains_by])
-
-
-def joint(values: Sequence[float], made_by: str, table: Population | None = None) -> PValue:
+def joint(values: Sequence[float], settings_key: str, table: Population | None = None) -> Test:
     """How rarely a clean network's evidence has a top gap like this one's.
 
     Args:
         values: the evidence of every class, at least five.
-        made_by: see the function of that name; another population's do not compare.
+        settings_key: of both searches (`null.joint_key`); another population's do not compare.
         table: instead of the shipped one.
     """
-    return population(values, made_by, table or shipped("joint"), null="joint")
+    return population(values, settings_key, table or shipped("joint"), null="joint")
+
+
+def _values(evidence: Evidence) -> Mapping[int, float] | str:
+    if evidence.kind != "image":
+        return ONLY_IMAGES
+    if evidence.gains is None:
+        return evidence.without_gains
+    return times(evidence.tabled.by_class, evidence.gains.by_class)
+
+
+def _test(values: Sequence[float], evidence: Evidence) -> Test:
+    assert evidence.gains is not None
+    return joint(values, joint_key(evidence.tabled.settings_key, evidence.gains.settings_key))
+
+
+JOINT = Null(
+    title="joint",
+    basis="clean networks of many kinds, by margin and universal gain together",
+    values=_values,
+    test=_test,
+    by_default=True,
+    column="margin times gain",
+)

@@ -13,20 +13,21 @@ import math
 import warnings
 from collections.abc import Sequence
 
-from mmbd.results.report import PValue
+from mmbd.null.null import Null, margins_of
+from mmbd.results.finding import Test
 
 
-def paper(statistics: Sequence[float]) -> PValue:
+def paper(statistics: Sequence[float]) -> Test:
     """Eq. 7 as printed: location 0, exponent K - 1."""
     return order_statistic(statistics, null="paper", exponent=len(statistics) - 1, free_location=False)
 
 
-def authors(statistics: Sequence[float]) -> PValue:
+def authors(statistics: Sequence[float]) -> Test:
     """As the authors' script computes it: free location, exponent K."""
     return order_statistic(statistics, null="authors", exponent=len(statistics), free_location=True)
 
 
-def order_statistic(statistics: Sequence[float], *, null: str, exponent: int, free_location: bool) -> PValue:
+def order_statistic(statistics: Sequence[float], *, null: str, exponent: int, free_location: bool) -> Test:
     """1 - H0(r_max)^exponent with H0 a Gamma fitted by maximum likelihood to the others.
 
     Args:
@@ -40,37 +41,33 @@ def order_statistic(statistics: Sequence[float], *, null: str, exponent: int, fr
         `scale`; or the reason why there is none. Never NaN.
     """
     if len(statistics) < 3:
-        return _none(null, f"{len(statistics)} classes leave too few statistics for a Gamma fit")
+        return Test(null, reason=f"{len(statistics)} classes leave too few statistics for a Gamma fit")
     if not all(math.isfinite(value) for value in statistics):
-        return _none(null, "some statistics are not finite")
+        return Test(null, reason="some statistics are not finite")
     from scipy import stats
 
     *others, largest = sorted(statistics)
     if others[0] == others[-1]:
-        return _none(null, "all other statistics are equal")
+        return Test(null, reason="all other statistics are equal")
     if not free_location and others[0] <= 0:
-        return _none(null, "a statistic is not positive, and a Gamma at location 0 has no density")
+        return Test(null, reason="a statistic is not positive, and a Gamma at location 0 has no density")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the search passes odd parameters
             fixed = {} if free_location else {"floc": 0}
             shape, loc, scale = (float(value) for value in stats.gamma.fit(others, **fixed))
     except (stats.FitError, ValueError, RuntimeError) as error:
-        return _none(null, f"the Gamma fit failed: {error}")
+        return Test(null, reason=f"the Gamma fit failed: {error}")
     log_tail = _log_tail(shape, (largest - loc) / scale)
     if not math.isfinite(shape * scale) or math.isnan(log_tail):
-        return _none(null, "the Gamma fit did not converge")
+        return Test(null, reason="the Gamma fit did not converge")
     log_p = _log_of_largest(log_tail, exponent)
-    return PValue(
+    return Test(
         null,
-        value=math.exp(log_p),
+        p_value=math.exp(log_p),
         log10=log_p / math.log(10),
         parameters={"shape": shape, "loc": loc, "scale": scale, "exponent": float(exponent)},
     )
-
-
-def _none(null: str, reason: str) -> PValue:
-    return PValue(null, value=None, log10=None, reason=reason)
 
 
 def _log_of_largest(log_tail: float, count: int) -> float:
@@ -99,3 +96,17 @@ def _log_tail(shape: float, x: float) -> float:
             break
         total += term
     return (shape - 1) * math.log(x) - x + math.log(total) - math.lgamma(shape)
+
+
+PAPER = Null(
+    title="paper (eq. 7)",
+    basis="a Gamma fitted to the other classes; not calibrated",
+    values=margins_of,
+    test=lambda values, _: paper(values),
+)
+AUTHORS = Null(
+    title="authors' variant",
+    basis="the same with free location, as scripted; not calibrated",
+    values=margins_of,
+    test=lambda values, _: authors(values),
+)

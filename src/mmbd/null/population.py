@@ -16,13 +16,15 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from mmbd.results.report import PValue
+from mmbd.null.null import ONLY_IMAGES, Evidence, Null
+from mmbd.null.settings import comparable
+from mmbd.results.finding import Test
 
 # Below this many classes, the third largest statistic is too low in the order to compare with.
 MASKING_CLASSES = 8
@@ -37,14 +39,14 @@ STEEPEST = 0.5
 class Population:
     """Top gaps of clean networks, in units of what is usual for their number of classes.
 
-    The usual gap at K classes is `scale` * K ** -`power`; `gaps` are sorted; `made_by` are the
-    method and settings behind them (`Run.made_by`).
+    The usual gap at K classes is `scale` * K ** -`power`; `gaps` are sorted; `settings_key` is of
+    the search behind them (`null.margins_key`).
     """
 
     scale: float
     power: float
     gaps: tuple[float, ...]
-    made_by: str
+    settings_key: str
 
     def usual(self, classes: int) -> float:
         """The typical top gap of a clean network with so many classes."""
@@ -82,7 +84,7 @@ def _log_ratio(upper: float, lower: float) -> float:
     return math.log(upper / lower) if lower > 0 else math.inf
 
 
-def fit(models: Iterable[Sequence[float]], made_by: str) -> Population:
+def fit(models: Iterable[Sequence[float]], settings_key: str) -> Population:
     """A population from the statistics of clean networks, one sequence a network.
 
     The usual gap is fitted by maximum likelihood as if gaps were exponential.
@@ -103,24 +105,28 @@ def fit(models: Iterable[Sequence[float]], made_by: str) -> Population:
     power = float(found.x)
     usual = scale(power)
     gaps = sorted(gap / (usual * classes**-power) for classes, gap in pairs)
-    return Population(usual, power, tuple(gaps), made_by)
+    return Population(usual, power, tuple(gaps), settings_key)
 
 
 @cache
 def shipped(null: str = "population") -> Population:
     """The table that comes with the package for this null."""
     raw = json.loads(files("mmbd.null").joinpath(f"{null}.json").read_text(encoding="utf-8"))
-    return Population(raw["scale"], raw["power"], tuple(raw["gaps"]), raw["made_by"])
+    return Population(raw["scale"], raw["power"], tuple(raw["gaps"]), comparable(raw["made_by"]))
 
 
 def population(
-    statistics: Sequence[float], made_by: str, table: Population | None = None, *, null: str = "population"
-) -> PValue:
+    statistics: Sequence[float],
+    settings_key: str,
+    table: Population | None = None,
+    *,
+    null: str = "population",
+) -> Test:
     """How rarely a clean network shows a top gap like this one's.
 
     Args:
         statistics: one finite maximum margin a class, at least five.
-        made_by: the method and settings behind them; another population's do not compare.
+        settings_key: of the search behind them; another population's do not compare.
         table: instead of the shipped one.
         null: the name that the answer goes by.
 
@@ -129,18 +135,19 @@ def population(
         many `outliers` lie above it; or the reason why there is none.
     """
     table = table or shipped()
-    if made_by != table.made_by:
-        return _none(null, "the population was measured with other settings than this scan's")
+    if settings_key != table.settings_key:
+        return Test(null, reason="the population was measured with other settings than this scan's")
     if stuck(statistics):
-        return _none(null, STUCK)
+        return Test(null, reason=STUCK)
     gap, outliers = top_gap(statistics)
     usual = table.usual(len(statistics))
     p = table.tail(gap / usual)
-    return PValue(
+    return Test(
         null,
-        value=p,
+        statistic=gap,
+        p_value=p,
         log10=math.log10(p),
-        parameters={"statistic": gap, "usual": usual, "outliers": float(outliers)},
+        parameters={"usual": usual, "outliers": float(outliers)},
     )
 
 
@@ -150,5 +157,14 @@ def stuck(statistics: Sequence[float]) -> bool:
     return bool(ordered) and ordered[len(ordered) // 2] <= 0
 
 
-def _none(null: str, reason: str) -> PValue:
-    return PValue(null, value=None, log10=None, reason=reason)
+def _values(evidence: Evidence) -> Mapping[int, float] | str:
+    return evidence.tabled.by_class if evidence.kind == "image" else ONLY_IMAGES
+
+
+POPULATION = Null(
+    title="population",
+    basis="clean networks of many kinds",
+    values=_values,
+    test=lambda values, evidence: population(values, evidence.tabled.settings_key),
+    by_default=True,
+)

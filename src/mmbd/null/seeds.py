@@ -3,7 +3,7 @@
 The p-values of one model under different seeds depend on each other in ways nobody knows. The k-th
 smallest of m, times m / k, is a p-value whatever they have in common (Rueger 1978). With k the
 smallest majority, a model is called backdoored where most seeds say so, and a little more clearly
-than one alone has to; two seeds have to agree.
+than one alone has to; two seeds have to agree. Tests by a threshold vote: the majority decides.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mmbd.null import Judgement
-
-RULE = "the majority's largest p-value, times the number of seeds over that of the majority"
+from mmbd.results.finding import Finding
 
 
 def majority(count: int) -> int:
@@ -23,44 +21,55 @@ def majority(count: int) -> int:
     return count // 2 + 1
 
 
-def pooled(judgements: Sequence[Judgement], level: float) -> tuple[int, Judgement]:
-    """The place of the seed that decides, and its judgement with the p-value of all of them.
+def pooled(findings: Sequence[Finding], level: float) -> tuple[int, Finding]:
+    """The place of the seed that decides, and its finding with the p-value of all of them.
 
     A seed that could not be judged counts as a p-value of 1; unless the others suffice for
     "backdoored", the model is then not evaluable.
 
     Args:
-        judgements: of the same model by the same null, one a seed.
+        findings: of one detector on the same model, one a seed.
         level: reject at p <= level.
     """
-    if len(judgements) == 1:
-        return 0, judgements[0]
-    count, rank = len(judgements), majority(len(judgements))
-    values = [1.0 if one.p_value is None else one.p_value for one in judgements]
+    if len(findings) == 1:
+        return 0, findings[0]
+    count, rank = len(findings), majority(len(findings))
+    values = [_suspicion(finding) for finding in findings]
     place = sorted(range(count), key=lambda seed: (values[seed], seed))[rank - 1]
-    decisive, factor = judgements[place], count / rank
-    unjudged = next((one for one in judgements if one.verdict == "not evaluable"), None)
-    together = min(1.0, values[place] * factor)
-    if together <= level and decisive.targets:
-        votes = Counter(label for one in judgements for label in one.targets)
+    decisive, factor = findings[place], count / rank
+    by_p_value = decisive.test is not None and decisive.test.p_value is not None
+    together = min(1.0, values[place] * factor) if by_p_value else values[place]
+    unjudged = next((one for one in findings if one.verdict == "not evaluable"), None)
+    if together <= level and decisive.verdict == "backdoored":
+        votes = Counter(label for one in findings for label in one.targets)
         named = tuple(label for label in decisive.targets if votes[label] >= rank)
-        return place, _with(decisive, together, factor, targets=named or decisive.targets)
+        return place, _with(decisive, together, factor, targets=named or decisive.targets, flagged=True)
     if unjudged is not None:
-        return judgements.index(unjudged), unjudged
-    return place, _with(decisive, together, factor, targets=())
+        return findings.index(unjudged), unjudged
+    return place, _with(decisive, together, factor, targets=(), flagged=False)
 
 
-def _with(one: Judgement, value: float, factor: float, *, targets: tuple[int, ...]) -> Judgement:
-    answers = tuple(
+def _suspicion(finding: Finding) -> float:
+    """The p-value that decides; for a test by threshold 0 where it was exceeded, else 1."""
+    if finding.test is not None and finding.test.p_value is not None:
+        return finding.test.p_value
+    return 0.0 if finding.verdict == "backdoored" else 1.0
+
+
+def _with(one: Finding, value: float, factor: float, *, targets: tuple[int, ...], flagged: bool) -> Finding:
+    tests = tuple(
         replace(
-            answer,
-            value=value,
-            log10=min(0.0, (answer.log10 or 0.0) + math.log10(factor)),
-            parameters={**answer.parameters, "seeds_factor": factor},
+            test,
+            p_value=value,
+            log10=min(0.0, (test.log10 or 0.0) + math.log10(factor)),
+            parameters={**test.parameters, "seeds_factor": factor},
         )
-        if answer.null == one.null
-        else answer
-        for answer in one.p_values
+        if test.name == one.decided_by and test.p_value is not None
+        else test
+        for test in one.tests
     )
-    verdict = "backdoored" if targets else "clean"
-    return replace(one, verdict=verdict, reason=None, targets=targets, p_value=value, p_values=answers)
+    made = replace(
+        one, verdict="backdoored" if flagged else "clean", reason=None, targets=targets, tests=tests
+    )
+    log10 = None if made.test is None else made.test.log10
+    return made if log10 is None else replace(made, score=-log10)

@@ -1,91 +1,56 @@
-"""What a scan found, as frozen data with a versioned JSON form. Renderers only read it."""
+"""A report: what was judged, by which detector, what it found and how it was run.
+
+Frozen data with a versioned JSON form, by `report.schema.json`. Renderers only read it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from mmbd.base import schema
+from mmbd.base import reading, schema
 from mmbd.base.jsonable import jsonable
 from mmbd.model.info import ModelInfo
+from mmbd.results import artifacts
+from mmbd.results.finding import Artifact, Column, Finding, Matrix, Test, Verdict
+from mmbd.results.report_2 import as_schema_3
 
-if TYPE_CHECKING:  # reading and rendering a report needs no torch
-    from torch import Tensor
-
-SCHEMA_VERSION = 2
-
-Verdict = Literal["clean", "backdoored", "not evaluable"]
-
-
-@dataclass(frozen=True)
-class PValue:
-    """One null model's answer about the largest statistic.
-
-    `value` and `log10` are None where this null does not apply; `reason` then says why.
-    `parameters` are what was fitted or compared, for plots and reviews: `shape`, `loc` and `scale`
-    of a Gamma fitted to the other classes' statistics, and the `exponent` of its p-value;
-    `statistic`, the test statistic, and `critical`, what it had to exceed at this level. Without
-    a `statistic`, `critical` is a margin in logits.
-    """
-
-    null: str
-    value: float | None
-    log10: float | None
-    reason: str | None = None
-    parameters: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
-
-
-@dataclass(frozen=True)
-class Stability:
-    """The scan repeated with other seeds: which class won each time, and the p-values.
-
-    The report's own p-value is of all seeds together (`null.seeds`); its statistics are those of
-    the seed that `decides`.
-    """
-
-    seeds: tuple[int, ...]
-    winners: tuple[int, ...]
-    p_values: tuple[float | None, ...]
-    decides: int | None = None
+SCHEMA_VERSION = 3
+MOST_BYTES = 64 << 20  # of a report
 
 
 @dataclass(frozen=True)
 class Run:
-    """How it was scanned: everything needed to repeat it, and what it took.
+    """Where and when a detector ran, and what it took; its settings are part of its finding."""
 
-    `settings` are of the search for maximum margins, `universal` of the one for universal
-    perturbations, None where there was none; `evaluations` and `seconds` are of both.
+    seed: int
+    started: str
+    seconds: float
+    device: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Stability:
+    """The detector repeated with other seeds: which class came first each time, and the p-values.
+
+    The report's own p-value is of all seeds together (`null.seeds`); its numbers are those of
+    the seed that `decides`. A winner is None where that seed ranked no class.
     """
 
-    method: str
-    settings: Mapping[str, Any]
-    seed: int
-    evaluations: int
-    seconds: float
-    batch: int
-    retreats: int
-    converged: int
-    searches: int
-    dead: int
-    device: str
-    started: str
-    versions: Mapping[str, str]
-    universal: Mapping[str, Any] | None = None
+    seeds: tuple[int, ...]
+    winners: tuple[int | None, ...]
+    p_values: tuple[float | None, ...]
+    decides: int | None = None
 
-    @property
-    def made_by(self) -> str:
-        """Method and settings as one comparable text: statistics compare only where it agrees."""
-        return made_by(self.method, self.settings)
-
-
-def made_by(method: str, settings: Mapping[str, Any]) -> str:
-    """Method and settings of a search for margins as one comparable text."""
-    return json.dumps([method, dict(settings)], sort_keys=True)
+    def __post_init__(self) -> None:
+        if not len(self.seeds) == len(self.winners) == len(self.p_values):
+            raise ValueError("stability needs one winner and one p-value a seed")
 
 
 @dataclass(frozen=True)
@@ -93,144 +58,143 @@ class Report:
     """The outcome of a scan.
 
     Attributes:
-        verdict: "backdoored", "clean" (nothing found at this level) or "not evaluable".
-        reason: why it is not evaluable; None otherwise.
-        targets: the target classes found, the most conspicuous first.
-        p_value: of the null that decides, None if there is none.
+        detector: its name in `mmbd.detectors.DETECTORS`.
+        version: the version that the detector declares.
         level: the false-positive rate asked for.
-        null: the name of the null that decides, an entry of `p_values`.
-        p_values: every null's answer.
-        statistics: the maximum margin of every class, in logits; None where it is not valid.
-        class_p_values: per class, with reference models only (conformal); None otherwise.
-        class_names: one a class; untrusted text.
-        ratio: the largest statistic over the second largest; None unless both are positive.
+        class_names: one a class; untrusted text. Empty where the model could not be read.
+        finding: what the detector says; the properties below are its most used parts.
+        model: what was scanned.
+        run: where and when; None if nothing was run.
         stability: with several seeds.
-        model, run: what was scanned, and how.
-        caveats: what this scan cannot see, and what went less than smoothly, in sentences.
-        curves: the margins along the best search of some classes, the largest statistics first.
-        gains: what one perturbation of all inputs, faint or sparse, gains for every class, in
-            logits (`universal.UniversalGains.gains`); None where it was not searched for.
-        evidence: the numbers of the classes that the deciding null compared, where they are others
-            than `statistics`: margin times gain for the joint null; None otherwise.
         claimed: what is known of the model by its file's own words alone, such as "bounds".
-        inputs: the maximising inputs by class; in memory only, not part of the JSON form.
 
     Raises:
         ValueError: parts that contradict each other, such as a target that is no class.
     """
 
-    verdict: Verdict
-    reason: str | None
-    targets: tuple[int, ...]
-    p_value: float | None
+    detector: str
+    version: int
     level: float
-    null: str | None
-    p_values: tuple[PValue, ...]
-    statistics: tuple[float | None, ...]
-    class_p_values: tuple[float | None, ...] | None
     class_names: tuple[str, ...]
-    ratio: float | None
-    stability: Stability | None
+    finding: Finding
     model: ModelInfo
-    run: Run | None
-    caveats: tuple[str, ...]
-    curves: Mapping[int, tuple[float | None, ...]] = field(
-        default_factory=dict[int, tuple[float | None, ...]]
-    )
-    gains: tuple[float | None, ...] | None = None
-    evidence: tuple[float | None, ...] | None = None
+    run: Run | None = None
+    stability: Stability | None = None
     claimed: tuple[str, ...] = ()
-    inputs: Mapping[int, Tensor] = field(default_factory=dict[int, "Tensor"], compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        classes = len(self.statistics)
-        labels = {"targets": self.targets, "curves": self.curves, "inputs": self.inputs}
-        if self.stability is not None:
-            labels["winners"] = self.stability.winners
-            if not len(self.stability.seeds) == len(labels["winners"]) == len(self.stability.p_values):
-                raise ValueError("stability needs one winner and one p-value a seed")
-        for name, values in labels.items():
-            if any(not 0 <= label < classes for label in values):
-                raise ValueError(f"{name} {list(values)[:9]} are not all among {classes} classes")
-        if len(self.class_names) != classes:
-            raise ValueError(f"{len(self.class_names)} class names for {classes} statistics")
-        if self.class_p_values is not None and len(self.class_p_values) != classes:
-            raise ValueError(f"{len(self.class_p_values)} class p-values for {classes} statistics")
-        for name, values in (("gains", self.gains), ("evidence", self.evidence)):
-            if values is not None and len(values) != classes:
-                raise ValueError(f"{len(values)} {name} for {classes} statistics")
-        if (self.verdict == "backdoored") != bool(self.targets):
-            raise ValueError(f"the verdict is {self.verdict!r} with targets {self.targets}")
-        if (self.verdict == "not evaluable") != (self.reason is not None):
-            raise ValueError(f"the verdict is {self.verdict!r} with the reason {self.reason!r}")
-        if self.null is not None and self.null not in {entry.null for entry in self.p_values}:
-            raise ValueError(f"the null {self.null!r} decides but has no entry in p_values")
+        self.finding.check(len(self.class_names))
+        winners = () if self.stability is None else self.stability.winners
+        if any(label is not None and not 0 <= label < len(self.class_names) for label in winners):
+            raise ValueError(f"winners {list(winners)[:9]} are not all among {len(self.class_names)} classes")
 
     @property
-    def deciding(self) -> tuple[float | None, ...]:
-        """The numbers of all classes that decide, the largest the most conspicuous."""
-        return self.statistics if self.evidence is None else self.evidence
+    def verdict(self) -> Verdict:
+        """What was found: "clean" (nothing at this level), "backdoored" or "not evaluable"."""
+        return self.finding.verdict
+
+    @property
+    def reason(self) -> str | None:
+        """Why the model is not evaluable; None otherwise."""
+        return self.finding.reason
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The target classes found, the most suspicious first."""
+        return self.finding.targets
+
+    @property
+    def p_value(self) -> float | None:
+        """The p-value of the test that decides; None if that has none."""
+        return None if self.finding.test is None else self.finding.test.p_value
+
+    @property
+    def statistics(self) -> tuple[float | None, ...]:
+        """The detector's statistic of every class: its first column; empty without one."""
+        return self.finding.columns[0].values if self.finding.columns else ()
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What this scan cannot see, and what went less than smoothly, in sentences."""
+        return self.finding.caveats
 
     @property
     def exit_code(self) -> int:
         """0 clean, 1 backdoored, 3 not evaluable."""
         return {"clean": 0, "backdoored": 1, "not evaluable": 3}[self.verdict]
 
-    def to_json(self) -> str:
-        """The report as JSON, by the schema in `mmbd/report.schema.json`; never NaN."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        del values["inputs"]
-        plain: dict[str, Any] = {"schema": SCHEMA_VERSION} | {
-            name: asdict(value) if hasattr(value, "__dataclass_fields__") else value
-            for name, value in values.items()
-        }
-        plain["p_values"] = [asdict(entry) for entry in self.p_values]
-        return json.dumps(jsonable(plain), indent=2)
+    def revised(self, **changes: Any) -> Report:
+        """This report with other parts of its finding: `report.revised(caveats=...)`."""
+        return replace(self, finding=replace(self.finding, **changes))
+
+    def to_json(self, beside: Mapping[str, Any] | None = None) -> str:
+        """The report as JSON, by the schema in `mmbd/results/report.schema.json`; never NaN.
+
+        Args:
+            beside: where the artifacts lie, as `artifacts.write` says it; the JSON alone has none.
+        """
+        plain: dict[str, Any] = {"schema": SCHEMA_VERSION}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            plain[item.name] = asdict(value) if hasattr(value, "__dataclass_fields__") else value
+        found = plain["finding"]
+        del found["artifacts"]
+        return json.dumps(jsonable(plain | {"artifacts": beside}), indent=2)
 
     @classmethod
-    def from_json(cls, text: str) -> Report:
-        """Read a report back; its `inputs` are empty.
+    def from_json(cls, text: str, seen: Sequence[Artifact] = ()) -> Report:
+        """Read a report back, of schema 2 too. Its artifacts are those `seen`: `Report.load` finds them.
 
         Raises:
             ValueError: not JSON, another schema version, or not as the schema has it; says where.
         """
-        try:
-            raw = json.loads(text, parse_constant=_refuse_constant)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"not JSON: {error}") from error
-        version = raw.get("schema") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ValueError(
-                f"a report of schema {version!r:.60}; this release reads schema {SCHEMA_VERSION}"
-            )
-        schema.check(raw, report_schema())
+        raw = _checked(text)
+        found = raw["finding"]
+        finding = Finding(
+            verdict=found["verdict"],
+            targets=tuple(found["targets"]),
+            ranking=tuple(found["ranking"]),
+            ranked_by=found["ranked_by"],
+            score=found["score"],
+            decided_by=found["decided_by"],
+            tests=tuple(Test(**test) for test in found["tests"]),
+            columns=tuple(Column(**column | _tuples(column, "values")) for column in found["columns"]),
+            matrices=tuple(
+                Matrix(**matrix | {"values": tuple(map(tuple, matrix["values"]))})
+                for matrix in found["matrices"]
+            ),
+            artifacts=tuple(seen),
+            traces={int(label): tuple(trace) for label, trace in found["traces"].items()},
+            caveats=tuple(found["caveats"]),
+            settings=found["settings"],
+            facts=found["facts"],
+            reason=found["reason"],
+        )
         model, stability, run = raw["model"], raw["stability"], raw["run"]
         return cls(
-            verdict=raw["verdict"],
-            reason=raw["reason"],
-            targets=tuple(raw["targets"]),
-            p_value=raw["p_value"],
+            detector=raw["detector"],
+            version=raw["version"],
             level=raw["level"],
-            null=raw["null"],
-            p_values=tuple(PValue(**entry) for entry in raw["p_values"]),
-            statistics=tuple(raw["statistics"]),
-            class_p_values=_tuple(raw["class_p_values"]),
             class_names=tuple(raw["class_names"]),
-            ratio=raw["ratio"],
-            stability=stability
-            and Stability(
-                **stability | {name: tuple(stability[name]) for name in ("seeds", "winners", "p_values")}
-            ),
-            model=ModelInfo(
-                **model | {name: _tuple(model[name]) for name in ("input_shape", "bounds", "mean", "std")}
-            ),
+            finding=finding,
+            model=ModelInfo(**model | _tuples(model, "input_shape", "bounds", "mean", "std")),
             run=run and Run(**run),
-            caveats=tuple(raw["caveats"]),
-            curves={int(label): tuple(curve) for label, curve in raw["curves"].items()},
-            gains=_tuple(raw["gains"]),
-            evidence=_tuple(raw.get("evidence")),
-            claimed=tuple(raw.get("claimed", ())),
+            stability=stability
+            and Stability(**stability | _tuples(stability, "seeds", "winners", "p_values")),
+            claimed=tuple(raw["claimed"]),
         )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """Read a report from a JSON file, with the artifacts that lie beside it.
+
+        Raises:
+            FileNotFoundError, Failed: the file, or what it says of the artifacts, cannot be read.
+            ValueError: as `from_json`; `Failed` is one too.
+        """
+        text = reading.text(path, MOST_BYTES)
+        said = _checked(text)["artifacts"]
+        return cls.from_json(text, () if said is None else artifacts.read(Path(path), said))
 
     def save(self, path: str | Path) -> None:
         """Write to `path`, whole or not at all, in the form of its suffix; see `mmbd.save`.
@@ -244,14 +208,31 @@ class Report:
 
 
 @cache
-def report_schema() -> dict[str, Any]:
-    """The schema of `Report.to_json()`."""
-    return json.loads(files("mmbd.results").joinpath("report.schema.json").read_text(encoding="utf-8"))
+def report_schema(version: int = SCHEMA_VERSION) -> dict[str, Any]:
+    """The JSON schema of reports of this version: 3, or 2."""
+    name = "report.schema.json" if version == SCHEMA_VERSION else f"report_{version}.schema.json"
+    return json.loads(files("mmbd.results").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _checked(text: str) -> dict[str, Any]:
+    """The JSON of a report as schema 3 has it, whichever of the known versions it is."""
+    try:
+        raw = json.loads(text, parse_constant=_refuse_constant)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    version = raw.get("schema") if isinstance(raw, dict) else None
+    if type(version) is not int or version not in (2, SCHEMA_VERSION):
+        raise ValueError(
+            f"a report of schema {version!r:.60}; this release reads schema 2 and {SCHEMA_VERSION}"
+        )
+    wanted = report_schema(version)
+    schema.check(raw, wanted)
+    return as_schema_3(raw) if version == 2 else raw
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"not JSON: {name}")
 
 
-def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
-    return None if values is None else tuple(values)
+def _tuples(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: None if values[name] is None else tuple(values[name]) for name in names}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmbd.base.progress import Progress
 from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import elements
@@ -21,28 +22,6 @@ from mmbd.search.ascent import FAST, PAPER, Ascent
 Method = Literal["fast", "paper"]
 METHODS: dict[str, Ascent] = {"fast": FAST, "paper": PAPER}
 KEPT_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an estimation is: searches and classes done, gradient evaluations, seconds.
-
-    `evaluations_expected` is what all searches may spend at the most.
-    """
-
-    searches_done: int
-    searches: int
-    classes_done: int
-    classes: int
-    evaluations: int
-    evaluations_expected: int
-    seconds: float
-
-    @property
-    def seconds_left(self) -> float:
-        """The time left if no further search ends early."""
-        left = max(self.evaluations_expected - self.evaluations, 0)
-        return self.seconds * left / max(self.evaluations, 1)
 
 
 @dataclass(frozen=True)
@@ -217,13 +196,12 @@ class _Record:
         if self.progress is not None:
             self.progress(
                 Progress(
-                    searches_done=self.done,
-                    searches=len(self.left) * self.ascent.restarts,
-                    classes_done=sum(left == 0 for left in self.left.values()),
-                    classes=len(self.left),
-                    evaluations=evaluations,
-                    evaluations_expected=self.expected,
+                    stage="maximum margins",
+                    done=evaluations,
+                    total=max(self.expected, evaluations),
+                    unit="gradient evaluations",
                     seconds=time.perf_counter() - self.start,
+                    note=f"{sum(left == 0 for left in self.left.values())} of {len(self.left)} classes",
                 )
             )
 

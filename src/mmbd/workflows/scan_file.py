@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmbd.base import reading
 from mmbd.base.errors import Failed, NotEvaluable, Refused
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.text import clean_text
-from mmbd.model.info import unread
-from mmbd.results.report import Report
+from mmbd.model.info import ModelInfo, unread
+from mmbd.results.report import MOST_BYTES, Report
 
 if TYPE_CHECKING:
+    from mmbd.detectors.scan import ScanOptions
+    from mmbd.model.classifier import Classifier
     from mmbd.null import References
 
 CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
-MOST_REPORT = 64 << 20  # bytes
 # With several models the worst wins.
 SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
 
@@ -32,49 +34,56 @@ class Outcome:
     code: int
 
 
-def scan_file(path: str | Path, *, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Outcome:
+def scan_file(
+    path: str | Path,
+    loading: Mapping[str, Any],
+    scanning: ScanOptions,
+    *,
+    samples: Callable[[Classifier], Any] | None = None,
+    progress: ProgressCallback | None = None,
+) -> Outcome:
     """Load and scan one file. Whatever is raised on the way becomes a report of a failure.
 
     Args:
         path: the model file or folder.
-        loading: keyword arguments of `load.load`.
-        scanning: keyword arguments of `scanning.scan`, which the caller has checked: a network may
-            raise ValueError too, so that here nobody could tell.
+        loading: what the file does not say.
+        scanning: the detector and its settings, which the caller has checked: a network may raise
+            ValueError too, so that here nobody could tell.
+        samples: gives clean samples for the classifier, for detectors that need them.
+        progress: called after every step.
     """
-    from mmbd.detectors.mm_bd.scan import scan, unevaluable
+    from mmbd.detectors.scan import scan_by, unevaluable
     from mmbd.formats.load import load
 
-    level = float(scanning.get("level", 0.05))
+    def failed(reason: str, info: ModelInfo, code: int = FAILED) -> Outcome:
+        return Outcome(unevaluable(reason, how=scanning, info=info), code)
+
     try:
         loaded = load(path, **loading)
-    except (Refused, NotEvaluable, Failed) as error:
+    except (NotEvaluable, Failed) as error:
         start = "failed: " if isinstance(error, Failed) else ""
-        start = "refused: " if isinstance(error, Refused) else start
-        report = unevaluable(f"{start}{error}", model=unread(path), level=level)
-        return Outcome(report, FAILED if isinstance(error, Failed) else REFUSED)
+        return failed(f"{start}{error}", unread(path), FAILED if start else REFUSED)
+    except Refused as error:
+        return failed(f"refused: {error}", unread(path), REFUSED)
     except (Exception, SystemExit) as error:
-        reason = f"failed: {clean_text(str(path), 400)}: {raised(error)}"
-        return Outcome(unevaluable(reason, model=unread(path), level=level), FAILED)
+        return failed(f"failed: {clean_text(str(path), 400)}: {raised(error)}", unread(path))
     try:
-        report = scan(loaded, **scanning)
+        clean = None if samples is None else samples(loaded.classifier)
+        report = scan_by(loaded, scanning, samples=clean, progress=progress)
     except Failed as error:
-        report = unevaluable(f"failed: {error}", model=loaded.model, level=level)
-        return Outcome(report, FAILED)
+        return failed(f"failed: {error}", loaded.model)
     except (Exception, SystemExit) as error:
         # Raised by the network itself, which is somebody else's code: it may even call sys.exit.
-        reason = f"failed: the model raised {raised(error)}"
-        return Outcome(unevaluable(reason, model=loaded.model, level=level), FAILED)
+        return failed(f"failed: the model raised {raised(error)}", loaded.model)
     return Outcome(report, report.exit_code)
 
 
-def references(
-    paths: Sequence[Path], *, loading: Mapping[str, Any], scanning: Mapping[str, Any]
-) -> References:
+def references(paths: Sequence[Path], loading: Mapping[str, Any], scanning: ScanOptions) -> References:
     """Statistics of clean models of the same domain, from models or from reports on them.
 
     Args:
         paths: JSON reports, model files, or folders of either. In a folder, JSON that is no
-            report (a model's card) and files of other kinds are passed over.
+            report (a model's card), artifacts of reports and files of other kinds are passed over.
         loading: as for the models under test.
         scanning: as for the models under test, so that the statistics compare.
 
@@ -83,11 +92,13 @@ def references(
             (also in a folder: with one reference less the p-value would be another), or settings
             differ.
     """
-    from mmbd.null.reference import References
+    from mmbd.null.references import References
+    from mmbd.results.artifacts import SUFFIX
 
     reports: list[tuple[Path, Report]] = []
-    wanted = {key: value for key, value in scanning.items() if key not in ("null", "seeds")}
-    wanted["universal"] = False  # references are compared by their margins
+    # References are compared by their margins, and each is scanned once.
+    options = {name: value for name, value in scanning.options.items() if name != "null"}
+    wanted = replace(scanning, seeds=1, options=options | {"universal": False})
     for path in paths:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in inside:
@@ -95,7 +106,7 @@ def references(
                 report = _reference(file, named=file is path)
                 if report is not None:
                     reports.append((file, report))
-            elif file is path or file.suffix in MODEL_SUFFIXES:
+            elif file is path or (file.suffix in MODEL_SUFFIXES and not file.name.endswith(SUFFIX)):
                 reports.append((file, _scanned(file, loading, wanted)))
     if not reports:
         raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")
@@ -106,7 +117,7 @@ def _reference(file: Path, *, named: bool) -> Report | None:
     """The report in a JSON file; None for other JSON in a folder, where nobody named it."""
     where = reading.named(file)
     try:
-        text = reading.text(file, MOST_REPORT)
+        text = reading.text(file, MOST_BYTES)
         if not named and not _claims_to_be_a_report(text):
             return None
         return Report.from_json(text)
@@ -126,12 +137,12 @@ def _claims_to_be_a_report(text: str) -> bool:
     return isinstance(found, dict) and "schema" in found and "verdict" in found
 
 
-def _scanned(file: Path, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Report:
-    from mmbd.detectors.mm_bd.scan import scan
+def _scanned(file: Path, loading: Mapping[str, Any], scanning: ScanOptions) -> Report:
+    from mmbd.detectors.scan import scan_by
     from mmbd.formats.load import load
 
     try:
-        return scan(load(file, **loading), **scanning)
+        return scan_by(load(file, **loading), scanning)
     except (Refused, NotEvaluable, Failed) as error:
         raise Failed(f"reference {file}: {error}") from error
     except (Exception, SystemExit) as error:

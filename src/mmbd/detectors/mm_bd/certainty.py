@@ -1,4 +1,4 @@
-"""Whether a judgement may stand, and what to bear in mind about it."""
+"""Whether a decision may stand, and what to bear in mind about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from mmbd.base.text import clean_text
 from mmbd.detectors.mm_bd.facts import mishaps
 from mmbd.detectors.mm_bd.search import Searched
-from mmbd.null import Judgement
+from mmbd.null.decide import Decision
 
 # Nulls that compare a model with nothing but itself.
 ALONE = ("bootstrap", "paper", "authors")
@@ -26,11 +26,11 @@ NO_IMAGES = (
 )
 
 
-def certain(judged: Judgement, found: Sequence[Searched], names: Sequence[str]) -> Judgement:
-    """The judgement, or none where what was searched does not bear it out."""
-    reason = next((one.no_verdict for one in found if one.no_verdict is not None), None)
+def certain(judged: Decision, found: Searched, names: Sequence[str]) -> Decision:
+    """The decision, or none where what was searched does not bear it out."""
+    reason = found.no_verdict
     if reason is None and judged.verdict == "clean":
-        left = sorted({label for one in found for label in one.unsearched})
+        left = sorted(found.unsearched)
         if left:
             reason = (
                 f"{len(left)} of {len(names)} classes could not be searched "
@@ -39,7 +39,7 @@ def certain(judged: Judgement, found: Sequence[Searched], names: Sequence[str]) 
             )
         elif unjudged := _unjudged(judged, found, len(names)):
             reason = (
-                f"the {judged.null} null had no number of {len(unjudged)} of {len(names)} classes "
+                f"the {judged.decided_by} null had no number of {len(unjudged)} of {len(names)} classes "
                 f"({_listed(unjudged, names)}), so nothing is known of them. Try another --null "
                 "or --seed"
             )
@@ -48,10 +48,10 @@ def certain(judged: Judgement, found: Sequence[Searched], names: Sequence[str]) 
     return replace(judged, verdict="not evaluable", reason=reason, targets=())
 
 
-def _unjudged(judged: Judgement, found: Sequence[Searched], classes: int) -> list[int]:
+def _unjudged(judged: Decision, found: Searched, classes: int) -> list[int]:
     """Classes that the null which decides was not told of, though inputs move them."""
-    still = {label for one in found for label in one.reached.fixed}
-    return [label for label in range(classes) if label not in judged.evidence.keys() | still]
+    still = set(found.reached.fixed)
+    return [label for label in range(classes) if label not in judged.values.keys() | still]
 
 
 def _listed(labels: Sequence[int], names: Sequence[str]) -> str:
@@ -64,18 +64,18 @@ def _named(label: int, names: Sequence[str]) -> str:
     return str(label) if names[label] == str(label) else f"{label} {clean_text(names[label])!r}"
 
 
-def caveats(shown: Searched, judged: Judgement, *, images: bool) -> tuple[str, ...]:
-    references = judged.null == "reference"
+def caveats(shown: Searched, judged: Decision, *, images: bool) -> tuple[str, ...]:
+    references = judged.decided_by == "reference"
     own = () if images or references else (NO_IMAGES,)
     return (*mishaps(shown), *_weakness(judged), *BLIND_SPOTS[references:], *own)
 
 
-def _weakness(judged: Judgement) -> tuple[str, ...]:
+def _weakness(judged: Decision) -> tuple[str, ...]:
     """How little a null sees that knows this model alone, where it says "clean"."""
-    if judged.verdict != "clean" or judged.null not in ALONE:
+    if judged.verdict != "clean" or judged.decided_by not in ALONE:
         return ()
     return (
-        f"The {judged.null} null knows nothing but this model's own "
-        f"{len(judged.evidence)} classes: with ten, only a target many times above the others "
+        f"The {judged.decided_by} null knows nothing but this model's own "
+        f"{len(judged.values)} classes: with ten, only a target many times above the others "
         "is found by it. That nothing was found says little.",
     )

@@ -1,39 +1,37 @@
-"""What was scanned, what was run and what went less than smoothly: the facts of a report."""
+"""What was run, what it came to and what went less than smoothly: the facts of a finding."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
-from mmbd.base.environment import versions
 from mmbd.detectors.mm_bd.search import Searched
-from mmbd.results.report import Run
 
 
-def run_of(found: Sequence[Searched], *, method: str, seed: int, started: str, device: str) -> Run:
+def settings_of(found: Searched, method: str) -> dict[str, Any]:
     """How the searches for margins, and for universal perturbations, were run."""
-    first = found[0].margins
-    searched = [one.universal for one in found if one.universal is not None]
-    margins = [one.margins for one in found]
-    margins += [one.beside.margins for one in found if one.beside is not None]
-    everything = [*margins, *searched]
-    return Run(
-        method=method,
-        settings=asdict(first.ascent),
-        seed=seed,
-        evaluations=sum(part.evaluations for part in everything),
-        seconds=sum(part.seconds for part in everything),
-        batch=first.batch,
-        retreats=sum(part.retreats for part in everything),
-        converged=int(first.converged.sum()),
-        searches=first.margins.numel(),
-        dead=int(first.dead.sum()),
-        device=device,
-        started=started,
-        versions=versions(),
-        universal=asdict(searched[0].search) if searched else None,
-    )
+    return {
+        "method": method,
+        "maximum_margins": asdict(found.margins.ascent),
+        "universal_perturbations": asdict(found.universal.search) if found.universal is not None else None,
+    }
+
+
+def facts_of(found: Searched) -> dict[str, Any]:
+    """What the searches came to; evaluations and retries are of all of them."""
+    margins = found.margins
+    parts = [margins] if found.default is None else [margins, found.default.margins]
+    everything = parts if found.universal is None else [*parts, found.universal]
+    return {
+        "searches": margins.margins.numel(),
+        "converged": int(margins.converged.sum()),
+        "zero_gradient": int(margins.dead.sum()),
+        "evaluations": sum(part.evaluations for part in everything),
+        "batch": margins.batch,
+        "oom_retries": sum(part.retreats for part in everything),
+    }
 
 
 def mishaps(searched: Searched) -> list[str]:
@@ -58,7 +56,7 @@ def mishaps(searched: Searched) -> list[str]:
             f"{len(harder)} classes were not reached from the usual starts, and were searched from "
             f"bright, dark and smooth ones ({_some(harder)})."
         )
-    if searched.beside is not None:
+    if searched.default is not None:
         sentences.append(
             "The tables of clean networks are of the default search, which was run beside the one "
             "asked for: the joint and the population null judge that one."

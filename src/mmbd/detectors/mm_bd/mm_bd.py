@@ -1,0 +1,172 @@
+"""MM-BD: estimate maximum margins, compare them with a null (paper, sections 5.1 and 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mmbd.base.choose import unknown
+from mmbd.base.progress import Progress
+from mmbd.detectors.detector import Detector
+from mmbd.detectors.mm_bd import facts
+from mmbd.detectors.mm_bd.about import ABOUT
+from mmbd.detectors.mm_bd.certainty import caveats, certain
+from mmbd.detectors.mm_bd.search import Meter, Searched, search
+from mmbd.model.classifier import Classifier
+from mmbd.model.kinds import kind_of
+from mmbd.model.samples import Samples
+from mmbd.null import NULLS, Evidence, References
+from mmbd.null.decide import Decision, decide
+from mmbd.results.finding import Artifact, Column, Finding
+from mmbd.search.ascent import FAST
+from mmbd.search.maximum_margins import Method, ascent_of
+
+# Of so many classes, the most suspicious ones, the searches and their results are kept.
+TRACES_KEPT = ARTIFACTS_KEPT = 24
+HARD = "a class was reached from unusual starts alone, which universal perturbations do not have"
+
+
+def mm_bd(
+    classifier: Classifier,
+    samples: Samples | None = None,
+    *,
+    level: float = 0.05,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+    method: Method = "fast",
+    universal: bool | None = None,
+    null: str | None = None,
+    references: References | None = None,
+    batch: int | None = None,
+    memory_limit: int | None = None,
+    **settings: Any,
+) -> Finding:
+    """Maximise every class's margin by gradient ascent, and compare the largest with a null.
+
+    Args:
+        classifier: the model under inspection.
+        samples: not needed, and not used.
+        level: the false-positive rate asked for, in (0, 1).
+        seed: of the random starts; everything follows from it.
+        progress: called after every step.
+        method: "fast", or "paper" for the procedure of the paper (about 100 times slower).
+        universal: whether to search for universal perturbations as well, which the joint null
+            needs; by default with the fast method only, and for images. It takes about as long
+            again.
+        null: which p-value decides, a name in `mmbd.null.NULLS`. By default "reference" where
+            references are given and numerous enough for the level, else "joint"; without
+            universal perturbations "population", and "bootstrap" for inputs that are no images.
+            Tables compare the default search: with other settings it is run as well, so that more
+            search never makes a verdict weaker.
+        references: statistics of clean models of the same domain.
+        batch: the most searches at a time.
+        memory_limit: bytes for activations.
+        **settings: fields of `Ascent` to override, such as restarts=8.
+
+    Raises:
+        ValueError: arguments that make no sense, or that contradict each other.
+        NotEvaluable: the network's answers cannot be compared.
+    """
+    if null is not None and null not in NULLS:
+        raise ValueError(unknown("null", null, NULLS))
+    if null == "reference" and references is None:
+        raise ValueError("null='reference' needs reference models")
+    ascent = ascent_of(method, settings)
+    images = kind_of(classifier.domain) == "image"
+    # What the shipped tables know is searched for too, unless the user names what decides.
+    tables = (None, "joint", "population") if method == "fast" else (None,)
+    default_too = images and ascent != FAST and null in tables
+    universal = images and (method == "fast" or default_too) if universal is None else universal
+    if null == "joint" and images and not universal:
+        raise ValueError("null='joint' needs universal=True")
+    meter = Meter(classifier, progress, ascent, universal=universal, default_too=default_too)
+    found = search(
+        classifier,
+        seed=seed,
+        method=method,
+        settings=settings,
+        universal=universal,
+        default_too=default_too,
+        meter=meter,
+        batch=batch,
+        memory_limit=memory_limit,
+    )
+    judged = _judged(found, level, null, references, classifier)
+    decision = certain(judged, found, classifier.class_names)
+    return _finding(classifier, found, decision, facts.settings_of(found, method))
+
+
+def _judged(
+    found: Searched, level: float, null: str | None, references: References | None, classifier: Classifier
+) -> Decision:
+    """What the nulls say of one seed.
+
+    Classes that were reached from unusual starts alone have no gain to speak of: margins judge all
+    classes, and the joint null those that have one, so that neither hides behind the other.
+    """
+    evidence = partial(
+        Evidence,
+        margins=found.measured,
+        default=found.default_measured,
+        level=level,
+        names=classifier.class_names,
+        kind=kind_of(classifier.domain),
+        references=references,
+    )
+    if not found.reached.statistics:
+        return decide(evidence(gains=found.gains), null)
+    alone = decide(evidence(gains=None, without_gains=HARD), null)
+    rest = decide(evidence(gains=found.comparable_gains), null)
+    return rest if rest.targets and not alone.targets else alone
+
+
+def _finding(
+    classifier: Classifier, found: Searched, decision: Decision, settings: dict[str, Any]
+) -> Finding:
+    statistics, classes = found.statistics, classifier.classes
+
+    def column(name: str, values: dict[int, float], unit: str = "", suspicious: Any = "high") -> Column:
+        return Column(name, tuple(values.get(label) for label in range(classes)), unit, suspicious)
+
+    columns = [column("maximum margin", statistics, "logits")]
+    if found.gains is not None:
+        columns.append(column("universal-perturbation gain", dict(found.gains.by_class), "logits"))
+    ranked_by = None
+    if decision.values != statistics:
+        ranked_by = NULLS[decision.decided_by].column
+        columns.append(column(ranked_by, dict(decision.values)))
+    if decision.class_p_values is not None:
+        columns.append(column("p-value", dict(decision.class_p_values), suspicious="low"))
+    by_margin = sorted(found.margins.curves, key=lambda label: -statistics.get(label, float("-inf")))
+    ranking = _ranking(statistics, dict(decision.values))
+    seen = [label for label in ranking if label in found.margins.inputs][:ARTIFACTS_KEPT]
+    log10 = None if decision.verdict == "not evaluable" else decision.test.log10
+    return Finding(
+        verdict=decision.verdict,
+        reason=decision.reason,
+        targets=decision.targets,
+        ranking=ranking,
+        ranked_by=ranked_by,
+        score=None if log10 is None else -log10,
+        decided_by=decision.decided_by,
+        tests=decision.tests,
+        columns=tuple(columns),
+        artifacts=tuple(Artifact("maximising input", label, found.margins.inputs[label]) for label in seen),
+        traces={label: found.margins.curves[label] for label in by_margin[:TRACES_KEPT]},
+        caveats=caveats(found, decision, images=kind_of(classifier.domain) == "image"),
+        settings=settings,
+        facts=facts.facts_of(found),
+    )
+
+
+def _ranking(statistics: dict[int, float], values: dict[int, float]) -> tuple[int, ...]:
+    """The classes with a valid margin, by what decides, the largest first; ties go by number.
+
+    Those that have a margin, but not what decides, come last.
+    """
+    order = [(label not in values, -values.get(label, value), label) for label, value in statistics.items()]
+    return tuple(label for _, _, label in sorted(order))
+
+
+MM_BD = Detector(find=mm_bd, version=1, about=ABOUT, kinds=frozenset({"image", "sound", "vector", "points"}))

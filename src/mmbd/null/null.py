@@ -1,0 +1,102 @@
+"""What every null is: numbers of a model in, and how often a clean model's would be as extreme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mmbd.null.references import Comparison, References
+from mmbd.null.settings import MIN_CLASSES
+from mmbd.results.finding import Test
+
+if TYPE_CHECKING:
+    from mmbd.null.references import Comparison, References
+
+# Of 21 clean networks for raw sounds, the tables of image classifiers flagged 8 and 13.
+ONLY_IMAGES = (
+    "it compares with clean classifiers of images, and these inputs are none. Reference models of "
+    "the same domain can take its place"
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number for every class that has a valid one, and the settings it was measured with.
+
+    `settings_key` is of `margins_key`, `gains_key` or `joint_key`: numbers compare where it agrees.
+    """
+
+    by_class: Mapping[int, float]
+    settings_key: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that nulls may compare of one model under one seed.
+
+    Args:
+        margins: the maximum margins.
+        level: the false-positive rate asked for.
+        gains: what universal perturbations gain; None where they were not searched for.
+        without_gains: why there are no gains.
+        default: the margins of the default search, which shipped tables compare, where `margins`
+            are of another one.
+        names: of all classes of the model, in their order, to compare with the references'.
+        kind: of the model's inputs, see `Domain.kind`.
+        references: of clean models; None without.
+    """
+
+    margins: Measured
+    level: float
+    gains: Measured | None = None
+    without_gains: str = "universal perturbations were not searched for"
+    default: Measured | None = None
+    names: Sequence[str] | None = None
+    kind: str = "image"
+    references: References | None = None
+
+    @property
+    def tabled(self) -> Measured:
+        """The margins that shipped tables compare."""
+        return self.default or self.margins
+
+    @cached_property
+    def compared(self) -> tuple[Comparison, str] | None:
+        """The margins beside those of the references, and the settings behind them."""
+        if self.references is None:
+            return None
+        alike = self.tabled if self.references.settings_key == self.tabled.settings_key else self.margins
+        return self.references.compare(alike.by_class, self.names), alike.settings_key
+
+
+@dataclass(frozen=True)
+class Null:
+    """A row of `NULLS`.
+
+    Args:
+        title: how it is called in print.
+        basis: what it compares a model with.
+        values: the numbers by class that it compares; a sentence on why it does not apply to such
+            evidence; None where it is not worth a word.
+        test: its answer for such numbers.
+        by_default: whether it may decide without having been chosen.
+        targets: the target classes, where they are found otherwise than by stepping down.
+        column: how its numbers are called where they are others than the margins.
+        fewest: how many classes with a number it needs.
+    """
+
+    title: str
+    basis: str
+    values: Callable[[Evidence], Mapping[int, float] | str | None]
+    test: Callable[[Sequence[float], Evidence], Test]
+    by_default: bool = False
+    targets: Callable[[Evidence], tuple[int, ...]] | None = None
+    column: str = "maximum margin of the default search"
+    fewest: int = MIN_CLASSES
+
+
+def margins_of(evidence: Evidence) -> Mapping[int, float]:
+    """The maximum margins, for nulls that compare a model with itself."""
+    return evidence.margins.by_class

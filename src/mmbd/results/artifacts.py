@@ -1,0 +1,90 @@
+"""The tensors of a report in a safetensors file beside its JSON, so that it can be drawn again.
+
+The JSON names the file and its digest: pictures of another report, or changed ones, are not shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmbd.base import reading
+from mmbd.base.errors import Failed
+from mmbd.base.text import clean_text
+from mmbd.base.writing import whole
+from mmbd.results.finding import Artifact
+
+SUFFIX = ".artifacts.safetensors"
+MOST_BYTES = 1 << 30
+
+
+def write(report: Path, artifacts: Sequence[Artifact]) -> dict[str, Any] | None:
+    """Write the artifacts of the report that will be at `report`; what its JSON says of them.
+
+    The file is NAME.artifacts.safetensors for NAME.json. None, and no file, without artifacts.
+    """
+    if not artifacts:
+        return None
+    from safetensors.torch import save
+
+    names = [f"artifact.{number}" for number in range(len(artifacts))]
+    data = save(
+        {
+            name: artifact.tensor.detach().cpu().clone().contiguous()
+            for name, artifact in zip(names, artifacts, strict=True)
+        }
+    )
+    place = report.with_name(report.stem + SUFFIX)
+    with whole(place, force=True) as file:
+        file.write(data)
+    return {
+        "file": place.name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "entries": [
+            {"name": name, "kind": artifact.kind, "label": artifact.label}
+            for name, artifact in zip(names, artifacts, strict=True)
+        ],
+    }
+
+
+def read(report: Path, said: Mapping[str, Any]) -> list[Artifact]:
+    """The artifacts beside the report at `report`; none where their file is gone.
+
+    Args:
+        report: where the report's JSON lies.
+        said: what that says of them.
+
+    Raises:
+        Failed: no name of a file beside it, another file than the report was written with, or no
+            finite numbers.
+    """
+    name = said["file"]
+    if name != Path(name).name or not name.endswith(SUFFIX):
+        raise Failed(f"{reading.named(report)}: {clean_text(name)!r} is no name of a file beside it")
+    place = report.with_name(name)
+    return _read(place, said) if place.exists() else []
+
+
+def _read(place: Path, said: Mapping[str, Any]) -> list[Artifact]:
+    from mmbd.formats import tensor_file
+
+    with reading.opened(place, MOST_BYTES) as file:
+        data = bytearray(file.read(MOST_BYTES))
+    if hashlib.sha256(data).hexdigest() != said["sha256"]:
+        raise Failed(
+            f"{reading.named(place)}: not the file that the report was written with: "
+            "remove it to read the report without its pictures"
+        )
+    try:
+        tensors = tensor_file.tensors(data, tensor_file.read_header(data, len(data)))
+        found = [Artifact(entry["kind"], entry["label"], tensors[entry["name"]]) for entry in said["entries"]]
+    except KeyError as error:
+        raise Failed(f"{reading.named(place)}: there is no tensor {clean_text(error)}") from error
+    except Failed as error:
+        raise Failed(f"{reading.named(place)}: {error}") from error
+    for artifact in found:
+        if not artifact.tensor.dtype.is_floating_point or not bool(artifact.tensor.isfinite().all()):
+            raise Failed(f"{reading.named(place)}: a {clean_text(artifact.kind)} holds no finite numbers")
+    return found
