@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +266,23 @@ def test_the_networks_gradients_do_not_reach_the_files_tensors(tmp_path: Path) -
     assert isinstance(loaded.classifier.model, nn.Module)
     assert all(parameter.grad_fn is None for parameter in loaded.classifier.model.parameters())
     assert not loaded.classifier.model.training
+
+
+def test_the_name_stays_callable_whatever_was_imported_first(saved: Path) -> None:
+    """`mmbd.load` is a function to its users and a package to the import system."""
+    program = (
+        "import sys, mmbd.formats.spec, mmbd\n"
+        f"for _ in range(2): assert mmbd.load({str(saved)!r}).classifier.classes == 4\n"
+        f"from mmbd.formats.load import load; load({str(saved)!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_metadata_without_ours_is_no_description(tmp_path: Path) -> None:

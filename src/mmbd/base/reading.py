@@ -30,17 +30,6 @@ KINDS = {
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _finite_number(word: str) -> float:
-    value = float(word)
-    if not math.isfinite(value):
-        raise ValueError(f"{word[:20]} is no finite number")
-    return value
-
-
-# For `json.loads`: a ValueError for NaN, infinity and numbers too large for a float.
-FINITE: dict[str, Any] = {"parse_constant": _finite_number, "parse_float": _finite_number}
-
-
 @contextmanager
 def opened(path: str | Path, most: int | None = None) -> Generator[BinaryIO]:
     """A regular file, open for reading from its start.
@@ -111,8 +100,11 @@ def json_value(path: str | Path, most: int = MOST_TEXT, *, finite: bool = False)
             or is nested too deeply.
     """
     content = text(path, most, encoding="utf-8-sig")
+    options: dict[str, Any] = (
+        dict.fromkeys(("parse_constant", "parse_float"), finite_number) if finite else {}
+    )
     try:
-        return json.loads(content, object_pairs_hook=_unique_keys, **(FINITE if finite else {}))
+        return json.loads(content, object_pairs_hook=_once, **options)
     except RecursionError:
         raise Failed(f"{named(path)}: the JSON is nested too deeply") from None
     except ValueError as error:  # also numbers of thousands of digits
@@ -152,8 +144,16 @@ def _require_regular(path: Path, mode: int) -> None:
         raise Failed(f"{named(path)}: expected a regular file, found {kind(mode)}; it was not opened")
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         raise ValueError("one key occurs twice in an object")
     return made
+
+
+def finite_number(word: str) -> float:
+    """A number of JSON as a float; ValueError for NaN, infinity, and what is too large for a float."""
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(f"{word[:20]} is no finite number")
+    return value

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmbd.base.errors import Failed, Refused
-from mmbd.base.reading import FINITE, MAX_CLASSES, brief, said
+from mmbd.base.reading import MAX_CLASSES, brief, finite_number, said
 from mmbd.base.text import clean_text, listed
 from mmbd.base.writing import whole
 from mmbd.formats import checkpoints, files
@@ -83,7 +83,9 @@ def load(path: str | Path) -> Backdoor:
 
 def _entry(text: str | None) -> dict[str, Any]:
     try:
-        entry = json.loads("null" if text is None else text, **FINITE)
+        entry = json.loads(
+            "null" if text is None else text, parse_constant=finite_number, parse_float=finite_number
+        )
     except (ValueError, RecursionError) as error:
         words = "nested too deeply" if isinstance(error, RecursionError) else said(error)
         raise Failed(f"the mmbd metadata is not JSON: {clean_text(words)}") from None
