@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from helpers.rooms import ROOMS, SOURCE
 TESTS = Path(__file__).parents[1]
 MOST_LINES = 300
 NO_ROOMS = {"benchmarks", "helpers", "hostile", "house"}
+GUARD = 600  # seconds
+GUARDS = re.compile(r"(?:\btimeout=|monotonic\(\) \+ )(\d+)|perf_counter\(|time\.time\(")
 FILES = sorted([*SOURCE.rglob("*.py"), *TESTS.rglob("*.py")])
 
 
@@ -46,3 +49,15 @@ def test_every_test_file_is_collected():
         and not path.is_relative_to(TESTS / "helpers")
     ]
     assert not strays
+
+
+def test_time_in_tests_only_guards_against_hanging():
+    """Minutes, on whatever machine; how much work something is, is counted."""
+    found = [
+        f"{path.relative_to(TESTS)}: {match[0]}"
+        for path in FILES
+        if path.is_relative_to(TESTS) and path != Path(__file__)
+        for match in GUARDS.finditer(path.read_text(encoding="utf-8"))
+        if match[1] is None or float(match[1]) < GUARD
+    ]
+    assert not found, f"less than {GUARD} s, or a measure of time: {found}"
