@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mmbd.base.errors import Failed
 from mmbd.model.classifier import Classifier
 from mmbd.search.ascent import Ascent
 from mmbd.search.batch import Finished, Slots, rivals
-from mmbd.search.memory import ran_out
+from mmbd.search.memory import BatchSize
 
 __all__ = ["Finished", "Tally", "margins", "run"]
 
@@ -62,32 +62,32 @@ def run(
         NotEvaluable: a margin is NaN or infinite, or no gradient reaches the input.
         Failed: memory runs out with a single search.
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
+    size = BatchSize(batch, "search")
     queue = deque(searches)
     slots: Slots | None = None
-    evaluations = retreats = 0
+    evaluations = 0
+
+    def step() -> NDArray[np.bool_]:
+        nonlocal slots
+        slots = _fill(classifier, slots, queue, ascent, start, size.size)
+        return slots.advance(classifier, ascent)
+
+    def begin_again() -> int | None:
+        """Nobody knows how far the step came, so all searches under way return to the queue."""
+        nonlocal slots
+        if slots is None:
+            return None
+        count = len(slots)
+        queue.extendleft(reversed(list(slots.searches())))
+        slots = None
+        return count
+
     while queue or slots is not None:
-        try:
-            slots = _fill(classifier, slots, queue, ascent, start, batch)
-            done = slots.advance(classifier, ascent)
-        except (MemoryError, RuntimeError) as error:
-            if not ran_out(error):
-                raise
-            if batch == 1:
-                raise Failed("not enough memory for a single search") from error
-            batch, retreats = max(1, (batch if slots is None else len(slots)) // 2), retreats + 1
-            if slots is not None:  # nobody knows how far the step came: all begin again
-                queue.extendleft(reversed(list(slots.searches())))
-                slots = None
-            continue
-        evaluations += len(slots)
-        if done.any():
-            for row in np.flatnonzero(done).tolist():
-                finished(slots.result(row, ascent))
-            slots = None if done.all() else slots.without(done)
+        done = size.run(step, begin_again)
+        evaluations += len(done)
+        slots = _report(slots, done, ascent, finished)
         progress(evaluations)
-    return Tally(evaluations, batch, retreats)
+    return Tally(evaluations, size.size, size.oom_retries)
 
 
 def _fill(
@@ -107,3 +107,14 @@ def _fill(
         for _ in fresh:
             queue.popleft()
     return slots
+
+
+def _report(
+    slots: Slots | None, done: NDArray[np.bool_], ascent: Ascent, finished: Callable[[Finished], None]
+) -> Slots | None:
+    """Hand over the results of the searches that are done; returns the others, None without any."""
+    if slots is None or not done.any():
+        return slots
+    for row in np.flatnonzero(done).tolist():
+        finished(slots.result(row, ascent))
+    return None if done.all() else slots.without(done)
