@@ -121,7 +121,7 @@ def test_a_process_without_mmbd(name, tmp_path):
 def test_layers_keep_their_names():
     clf = bounded("resnet8")
     names = set(export.plain(clf).state_dict())
-    assert {f"network.{key}" for key in clf.model.state_dict()} | {"mean", "std"} == names
+    assert {f"network.{key}" for key in clf.model.state_dict()} | {"normalise.mean", "normalise.std"} == names
 
 
 def test_a_plain_network_without_bounds():
@@ -134,7 +134,7 @@ def test_normalisation_may_stay_outside():
     clf = Classifier(model.eval(), input_shape=shape, mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.3))
     assert_same(export.plain(clf), clf)
     bare = export.plain(clf, normalise=False)
-    assert "mean" not in bare.state_dict()
+    assert "normalise.mean" not in bare.state_dict()
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (clf.mean, clf.std))
     assert_same(lambda x: bare((x - mean) / std), clf)
 

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mmbd import attacks
 from mmbd.attacks import Backdoor, Victim
 from mmbd.base.version import __version__
 from mmbd.formats.spec import Spec, save
-from mmbd.model.domain import broadcastable
+from mmbd.model.normalised import Normalisation
 from mmbd.training import loop as train
 from mmbd.zoo import cards
 from mmbd.zoo.job import CLEAN, Job
@@ -97,8 +96,8 @@ def fit(job: Job, root: Path, on_epoch: Callable[[int, float], None] | None = No
     )
     torch.manual_seed(job.draw)
     network = spec.network().to(job.device)
-    normalise, trainer = _normaliser(job, samples), _trainer(job, on_epoch)
-    victim = Victim(network, samples.training, job.recipe, job.draw, normalise, trainer)
+    normalise = Normalisation(job.data.mean, job.data.std, samples.shape).to(job.device)
+    victim = Victim(network, samples.training, job.recipe, job.draw, normalise, _trainer(job, on_epoch))
     start = time.perf_counter()
     backdoor, notes = None, {}
     options = dict(job.attack.options)
@@ -176,19 +175,6 @@ def _trainer(job: Job, on_epoch: Callable[[int, float], None] | None) -> Callabl
     from mmbd.training import private
 
     return partial(private.fit, **watched, **job.arch.private)
-
-
-def _normaliser(job: Job, samples: Samples) -> train.Transform:
-    """(x - mean) / std on whatever device x is, by the data's part of the plan."""
-    mean = broadcastable(job.data.mean or 0.0, samples.shape, "mean").to(job.device)
-    std = broadcastable(job.data.std or 1.0, samples.shape, "std").to(job.device)
-    if job.data.mean is None and job.data.std is None:
-        return lambda x: x
-
-    def normalise(x: Tensor) -> Tensor:
-        return (x - mean.to(x.device)) / std.to(x.device)
-
-    return normalise
 
 
 def _train_accuracy(made: Made) -> float:

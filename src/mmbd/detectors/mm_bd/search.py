@@ -17,8 +17,8 @@ import torch
 
 from mmbd.base.errors import Failed, NotEvaluable
 from mmbd.base.text import seconds as spelled
-from mmbd.model import outputs
 from mmbd.model.classifier import Classifier
+from mmbd.model.logits import seem_bounded
 from mmbd.null import Gains, Margins
 from mmbd.results.report import made_by
 from mmbd.search import harder
@@ -108,7 +108,7 @@ class Searched:
         if self.recheck.drowned is not None:
             return self.recheck.drowned
         looked_at = self.recheck
-        stop = outputs.stops(looked_at.logits, looked_at.labels) if len(looked_at.logits) else None
+        stop = seem_bounded(looked_at.logits, looked_at.labels) if len(looked_at.logits) else None
         if stop is None:
             return None
         return (
