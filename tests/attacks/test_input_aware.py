@@ -154,7 +154,7 @@ def attacked():
 def test_it_works():
     made, backdoor = attacked()
     test = pictures(200, seed=1)
-    answers = train.predict(made.network, test.inputs, normalise=made.normalise)
+    answers = made.predict(test.inputs)
     assert train.accuracy(answers, test.labels) > 0.9
     assert backdoor.success(made.predict, test) > 0.8
     assert len(backdoor.poisoned) == 0

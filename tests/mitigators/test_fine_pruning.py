@@ -17,7 +17,7 @@ from mmbd.mitigators.mitigator import Mitigation, done, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import prepare
 
 
@@ -36,7 +36,7 @@ def test_it_prunes_the_channel_that_only_the_trigger_uses():
     (limit,) = made.classifier.model.limits
     assert limit.upper.tolist() == [UNLIMITED] * colour_networks.WHITE + [0]
     inputs, _ = colour_networks.images(seed=1)
-    assert torch.equal(answers(made.classifier, inputs), answers(clf, inputs))  # bit for bit
+    assert torch.equal(logits_of(made.classifier, inputs), logits_of(clf, inputs))  # bit for bit
     assert made.record.curves["held_out"][:2] == [1, 1]
     assert made.record.layers[0]["highest"][colour_networks.WHITE] == 0
     assert made.record.notes == ("1 of 4 channels of 1 pruned",)

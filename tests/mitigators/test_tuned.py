@@ -23,7 +23,7 @@ from mmbd.model.activations import find
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.points import Points
 from mmbd.model.samples import prepare
 
@@ -160,7 +160,7 @@ def test_no_bound_is_ever_negative(act, lr, share, norm, against, fold, seed):
 
 
 def accuracy(of: Classifier, samples) -> float:
-    return samples.accuracy(answers(of, samples.inputs))
+    return samples.accuracy(logits_of(of, samples.inputs))
 
 
 @pytest.mark.parametrize("least", [0.5, 0.8, 0.97, 1.0])
@@ -233,7 +233,7 @@ def test_every_domain(name):
     assert {row["kind"] for row in record.perturbations} == (
         {"added", "flow"} if name == "grey image" else {"added"}
     )
-    assert bool(torch.isfinite(answers(made.classifier, inputs)).all())
+    assert bool(torch.isfinite(logits_of(made.classifier, inputs)).all())
     json.dumps(dataclasses.asdict(record), allow_nan=False)
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbd.model.forward import device_of
 from mmbd.training import loop as train
 from mmbd.triggers.insertion import unit_sphere
 
@@ -118,7 +119,7 @@ def _look(
     network: nn.Module, normalise: train.Transform, clouds: Tensor, centre: Tensor, target: int, weight: float
 ) -> tuple[Place, Tensor]:
     """What a point there does, and the gradient of the loss by its place."""
-    device = train.device_of(network)
+    device = device_of(network)
     clouds = clouds.to(device)
     moved = centre.to(device, copy=True).requires_grad_()
     # The last point makes room: any network then sees as many points as it knows.

@@ -26,7 +26,7 @@ from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 
 UNLIMITED = torch.finfo(torch.float32).max
@@ -96,7 +96,7 @@ def fine_pruning(
         return Bounded(network, _pruning(limits, tap, ranked[:count], signed))
 
     def right(model: nn.Module) -> int:
-        logits = answers(classifier.around(model), samples.inputs[aside])
+        logits = logits_of(classifier.around(model), samples.inputs[aside])
         return int((logits.argmax(1) == samples.labels[aside]).sum())
 
     at_a_time = max(1, round(stride * tap.channels))

@@ -1,9 +1,9 @@
-"""One seeded training loop, and the two figures every trained model is judged by."""
+"""One seeded training loop, and the accuracy of what it trained."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd.model.forward import scaled
+from mmbd.model.forward import device_of, scaled
 from mmbd.training.compiling import Compiled, pays
 
 Transform = Callable[[Tensor], Tensor]
@@ -139,12 +139,6 @@ def fit(
     network.eval()
 
 
-def device_of(network: nn.Module) -> torch.device:
-    """Where the network's weights are; the CPU for one without weights."""
-    weight = next(network.parameters(), None)
-    return torch.device("cpu") if weight is None else weight.device
-
-
 def _order(count: int, weights: Tensor | None, generator: torch.Generator) -> Tensor:
     if weights is None:
         return torch.randperm(count, generator=generator)
@@ -222,27 +216,6 @@ def there(drawn: Tensor, device: torch.device) -> Tensor:
     return drawn.pin_memory().to(device, non_blocking=True)
 
 
-@torch.no_grad()
-def predict(
-    network: nn.Module, inputs: Tensor, *, normalise: Transform = lambda x: x, batch: int = 500
-) -> Tensor:
-    """The predicted class of each input, (n,) int64 on the CPU; `network` must be in eval mode."""
-    device = device_of(network)
-    parts = [network(normalise(scaled(part.to(device)))).argmax(1).cpu() for part in inputs.split(batch)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
-
-
 def accuracy(predictions: Tensor, labels: Tensor) -> float:
     """The share of `predictions` equal to `labels` (ACC)."""
     return float((predictions == labels).double().mean())
-
-
-def attack_success_rate(predictions: Tensor, labels: Tensor, *, sources: Sequence[int], target: int) -> float:
-    """The share of triggered samples of the source classes that go to `target` (ASR).
-
-    Samples of the target class itself never count (paper, section 6.1).
-    """
-    counted = torch.isin(labels, torch.tensor(sorted(set(sources) - {target})))
-    if not counted.any():
-        raise ValueError(f"no samples of the source classes {list(sources)} to attack")
-    return float((predictions[counted] == target).double().mean())

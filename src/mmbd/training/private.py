@@ -23,6 +23,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mmbd import nets
 from mmbd.base.extras import require
+from mmbd.model.forward import device_of
 from mmbd.training import loop as train
 
 BATCH_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
@@ -68,7 +69,7 @@ def fit(
         raise ValueError("the recipe's clip has no place here: bound clips each sample's gradient")
     refuse_batch_norm(network)
     size = min(recipe.batch, len(labels))
-    noises = torch.Generator(train.device_of(network)).manual_seed(seed)
+    noises = torch.Generator(device_of(network)).manual_seed(seed)
     with _private(network, size, noise, bound, noises) as (wrapped, clear):
 
         def after() -> None:

@@ -31,7 +31,7 @@ def save(path: str | Path, backdoor: Backdoor) -> None:
     """Write triggers, sources, targets, poisoned indices and protocol, whole or not at all.
 
     Raises:
-        TypeError: a trigger of a class that is not in `packing.TRIGGERS`, or a protocol that is
+        TypeError: a trigger of a class that is not in `TRIGGERS`, or a protocol that is
             not JSON.
     """
     from safetensors.torch import save as to_bytes

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd.training import loop as train
+from mmbd.model.forward import device_of
 
 
 class TriggerNetwork(nn.Module):
@@ -96,7 +96,7 @@ class Generated:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        device = train.device_of(self.pattern)
+        device = device_of(self.pattern)
         parts = [
             paint(batch, self.pattern(batch), self.mask(batch)).to(images.device)
             for batch in (part.to(device) for part in images.split(250))

@@ -1,8 +1,7 @@
 """A trigger as JSON and named tensors, and back again; nothing that is read can run.
 
-A trigger's class is named by a word in `TRIGGERS`, and its fields are read as the types that the
-class declares. A new trigger is one row there, if its fields are tensors, numbers, painters or
-other triggers.
+A trigger's class is named by its word in `TRIGGERS`, and its fields are read as the types that the
+class declares; the class checks what they hold.
 """
 
 from __future__ import annotations
@@ -16,13 +15,9 @@ from mmbd.base.errors import Failed
 from mmbd.base.reading import brief
 from mmbd.base.text import clean_text
 from mmbd.formats.spec import LARGEST
-from mmbd.triggers.additive import Additive
-from mmbd.triggers.blend import Blend
-from mmbd.triggers.generated import Generated, TriggerNetwork, channels_last
-from mmbd.triggers.patch import Patch
-from mmbd.triggers.sequence import TriggerSequence
+from mmbd.triggers import TRIGGERS
+from mmbd.triggers.generated import TriggerNetwork, channels_last
 from mmbd.triggers.trigger import Trigger
-from mmbd.triggers.warp import Warp
 
 LARGEST_PAINTER = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
 
@@ -39,25 +34,16 @@ KINDS = (
     torch.int64,
 )
 
-TRIGGERS: dict[str, type[Any]] = {
-    "additive": Additive,
-    "patch": Patch,
-    "blend": Blend,
-    "warp": Warp,
-    "input-aware": Generated,
-    "together": TriggerSequence,
-}
-
 
 def pack(trigger: Trigger, place: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """The JSON of a trigger; its tensors are added to `tensors`."""
-    name = next((name for name, kind in TRIGGERS.items() if type(trigger) is kind), None)
+    name = next((name for name, kind in TRIGGERS.items() if type(trigger) is kind.form), None)
     if name is None:
         raise TypeError(
             f"cannot save a trigger of class {type(trigger).__name__}; known: {', '.join(TRIGGERS)}"
         )
     packed: dict[str, Any] = {"type": name}
-    for field, kind in get_type_hints(TRIGGERS[name]).items():
+    for field, kind in get_type_hints(TRIGGERS[name].form).items():
         value, where = getattr(trigger, field), f"{place}.{field}"
         if kind is Tensor:
             tensors[where] = value
@@ -77,7 +63,7 @@ def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
     if not isinstance(name, str) or name not in TRIGGERS:
         raise Failed(f"unknown trigger {brief(name)}; known: {', '.join(TRIGGERS)}")
     fields: dict[str, Any] = {}
-    for field, kind in get_type_hints(TRIGGERS[name]).items():
+    for field, kind in get_type_hints(TRIGGERS[name].form).items():
         value, where = packed.get(field), f"{place}.{field}"
         if kind is Tensor:
             fields[field] = take(tensors, where)
@@ -92,28 +78,16 @@ def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
             fields[field] = tuple(
                 unpack(part, f"{where}.{index}", tensors) for index, part in enumerate(parts)
             )
-    return _checked(TRIGGERS[name], fields, place)
+    try:
+        return TRIGGERS[name].form(**fields)
+    except Exception as error:  # whatever tensors the file holds
+        raise Failed(f"{place}: {error}") from None
 
 
 def _number(value: Any, where: str) -> int | float:
     if type(value) not in (int, float) or not abs(value) < LARGEST:
         raise Failed(f"{where} must be a number, got {brief(value)}")
     return value
-
-
-def _checked(kind: type[Any], fields: dict[str, Any], place: str) -> Trigger:
-    try:
-        trigger = kind(**fields)
-    except Exception as error:  # whatever tensors the file holds
-        raise Failed(f"{place}: {error}") from None
-    match trigger:
-        case Patch(pattern, mask) | Blend(pattern, mask) if pattern.shape != mask.shape:
-            sizes = f"{tuple(pattern.shape)} and {tuple(mask.shape)}"
-            raise Failed(f"{place}: pattern and mask must have one shape, got {sizes}")
-        case Warp(grid) if grid.ndim != 4 or grid.shape[0] != 1 or grid.shape[3] != 2:
-            raise Failed(f"{place}: expected a grid (1, height, width, 2), got {tuple(grid.shape)}")
-        case _:
-            return trigger
 
 
 def take(tensors: dict[str, Tensor], name: str) -> Tensor:

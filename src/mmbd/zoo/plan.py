@@ -179,7 +179,7 @@ def _arch(
 def _attack(raw: Mapping[str, Any], name: str, preset: Preset | None) -> tuple[AttackPlan, Mapping[str, Any]]:
     """An attack with the preset's options for its kind, and its own part of the recipe."""
     tables, where = check.table(raw, "attack", "the plan"), f"[attack.{name}]"
-    kinds = [CLEAN, *attacks.ATTACKS, *attacks.DIFFICULT]
+    kinds = [CLEAN, *attacks.ATTACKS, *attacks.HARD_CLEAN]
     table = dict(check.table(tables, name, "[attack]"))
     stem, _, letter = name.rpartition("-")
     implied = {"kind": stem, "sources": letter} if letter in ("S", "M") else {"kind": name}

@@ -103,10 +103,10 @@ def fit(job: Job, root: Path, on_epoch: Callable[[int, float], None] | None = No
     options = dict(job.attack.options)
     if job.attack.kind == CLEAN:
         victim.fit()
-    elif job.attack.kind in attacks.DIFFICULT:
+    elif job.attack.kind in attacks.HARD_CLEAN:
         if job.attack.target is not None:
             options["target"] = choose(job, samples)[1]
-        notes = attacks.DIFFICULT[job.attack.kind](victim, **options)
+        notes = attacks.HARD_CLEAN[job.attack.kind](victim, **options)
     else:
         sources, target = choose(job, samples)
         attack = attacks.ATTACKS[job.attack.kind]
@@ -117,7 +117,7 @@ def fit(job: Job, root: Path, on_epoch: Callable[[int, float], None] | None = No
 def describe(job: Job, made: Made) -> dict[str, Any]:
     """The card: what the model is, how good it is, and everything needed to make it again."""
     victim, backdoor, test = made.victim, made.backdoor, made.samples.test
-    predictions = train.predict(victim.network, test.inputs, normalise=victim.normalise)
+    predictions = victim.predict(test.inputs)
     asr = None if backdoor is None else backdoor.success(victim.predict, test)
     targets = {} if backdoor is None else backdoor.targets
     return {
@@ -185,5 +185,5 @@ def _train_accuracy(made: Made) -> float:
         poisoned = made.backdoor.poisoned
         kept[poisoned[poisoned < len(training)]] = False
     chosen = training.take(kept.nonzero().flatten()[:FITTED])
-    answers = train.predict(made.victim.network, chosen.inputs, normalise=made.victim.normalise)
+    answers = made.victim.predict(chosen.inputs)
     return train.accuracy(answers, chosen.labels)
