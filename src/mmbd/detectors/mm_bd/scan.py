@@ -16,6 +16,7 @@ from mmbd.detectors.mm_bd.facts import run_of
 from mmbd.detectors.mm_bd.search import Searched, Watch, search
 from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
+from mmbd.model.domain import kind_of
 from mmbd.model.info import ModelInfo, describe
 from mmbd.null import Judgement, References
 from mmbd.null.seeds import pooled
@@ -110,7 +111,7 @@ def scan(
     if null == "reference" and references is None:
         raise ValueError("null='reference' needs reference models")
     ascent = ascent_of(method, settings)
-    images = len(classifier.domain.shape) == 3
+    images = kind_of(classifier.domain) == "image"
     # What the shipped tables know is searched for too, unless the user names what decides.
     tables = (None, "joint", "population") if method == "fast" else (None,)
     beside = images and ascent != FAST and null in tables
