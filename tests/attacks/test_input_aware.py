@@ -50,7 +50,7 @@ def test_painting_is_a_mixture():
 def test_the_painters_of_a_trigger_must_fit_each_other():
     pattern, mask = painters()
     for wrong in ((mask, mask), (pattern, pattern), (pattern, painters(1)[1])):
-        with pytest.raises(ValueError, match="expected a painter of patterns"):
+        with pytest.raises(ValueError, match="expected a network of patterns"):
             Generated(*wrong)
 
 

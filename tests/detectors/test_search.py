@@ -11,6 +11,7 @@ from torch import nn
 
 import mmbd
 from mmbd.base.errors import Failed
+from mmbd.base.progress import Progress
 from mmbd.model.classifier import Classifier
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "models"
@@ -92,10 +93,11 @@ def test_a_scan_within_its_limit_is_as_ever():
 
 
 def test_progress_covers_everything():
-    told: list[mmbd.search.maximum_margins.Progress] = []
+    told: list[Progress] = []
     report = mmbd.scan(Classifier(Slow(8), input_shape=(1, 4, 4)), seeds=2, progress=told.append)
-    assert told[-1].evaluations == report.run.evaluations
-    assert [one.evaluations for one in told] == sorted(one.evaluations for one in told)
-    assert all(one.evaluations <= one.evaluations_expected for one in told)
-    assert told[0].classes == 8
-    assert told[-1].searches == 2 * 8 * 4
+    assert told[-1].done == report.run.evaluations
+    assert [one.done for one in told] == sorted(one.done for one in told)
+    assert all(one.done <= one.total for one in told)
+    assert told[0].note == "0 of 8 classes"
+    assert told[-1].note == "8 of 8 classes"
+    assert {one.stage for one in told} == {"maximum margins", "universal perturbations"}

@@ -19,7 +19,7 @@ from mmbd.formats import export
 from mmbd.formats.export import NotExported
 from mmbd.formats.load import load
 from mmbd.formats.spec import Spec
-from mmbd.model import activations as taps
+from mmbd.model import activations
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
 from mmbd.model.points import Points
@@ -55,12 +55,12 @@ def bounded(name: str) -> Classifier:
     clf = Classifier(model.eval(), input_shape=shape, domain=domain, mean=MEAN, std=STD)
     limits = [
         Limit(
-            tap,
-            upper=0.3 * torch.rand(tap.channels) + 0.02,
-            lower=0.02 * torch.rand(tap.channels) if tap.index % 2 else None,
-            fold=tap.index % 2 == 0,
+            activation,
+            upper=0.3 * torch.rand(activation.channels) + 0.02,
+            lower=0.02 * torch.rand(activation.channels) if activation.index % 2 else None,
+            fold=activation.index % 2 == 0,
         )
-        for tap in taps.find(clf)
+        for activation in activations.find(clf)
     ]
     repaired = clf.around(Bounded(model, limits))
     x = inputs(clf)
@@ -196,7 +196,7 @@ class InPlace(nn.Module):
 
 def test_inputs_are_left_alone():
     clf = Classifier(InPlace(), input_shape=(4,))
-    clf = clf.around(Bounded(clf.model, [Limit(taps.find(clf)[0], torch.full((4,), 0.1))]))
+    clf = clf.around(Bounded(clf.model, [Limit(activations.find(clf)[0], torch.full((4,), 0.1))]))
     module, x = export.plain(clf), inputs(clf)
     before = x.clone()
     module(x)
@@ -227,7 +227,7 @@ class Restless(OnlyExported):
 
 def test_what_torch_fx_cannot_follow(tmp_path):
     clf = Classifier(OnlyExported(), input_shape=(4,))
-    clf = clf.around(Bounded(clf.model, [Limit(taps.find(clf)[0], torch.full((6,), 0.05))]))
+    clf = clf.around(Bounded(clf.model, [Limit(activations.find(clf)[0], torch.full((6,), 0.05))]))
     module = export.plain(clf)
     assert_same(module, clf)
     assert_same(pickle.loads(pickle.dumps(module)), clf)

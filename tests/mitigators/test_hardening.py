@@ -83,7 +83,7 @@ def test_the_bounds_of_a_bounded_network_stay():
     assert isinstance(made.classifier.model, Bounded)
     (kept,) = made.classifier.model.limits
     assert torch.equal(kept.upper, limit.upper)
-    assert (kept.fold, kept.tap) == (limit.fold, limit.tap)
+    assert (kept.fold, kept.activation) == (limit.fold, limit.activation)
     assert not torch.equal(weights(made.classifier), weights(first))
     assert backdoored_networks.vector_rates(made.classifier) == (1, 0)
 

@@ -93,7 +93,7 @@ class MarginTerm:
         """Some steps of every search; take the best input of each class, renew the worst."""
         reached = torch.empty(len(self._searches))
 
-        def keep(search: pool.Finished) -> None:
+        def keep(search: pool.SearchResult) -> None:
             self._points[search.restart] = search.input
             reached[search.restart] = search.margin
 

@@ -1,7 +1,6 @@
-"""Networks that an attacker trains beside the victim's: a surrogate of it, and painters.
+"""Networks that an attacker trains beside the victim's: a surrogate of it.
 
-A surrogate tells what a clean network makes of a sample. A painter makes an image out of an image:
-the encoder and decoder of the input-aware attack (Nguyen and Tran 2020), without shortcuts.
+A surrogate tells what a clean network makes of a sample.
 """
 
 from __future__ import annotations

@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # reading and rendering a report needs no torch
-    pass
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 from torch import nn
 
@@ -43,7 +32,7 @@ class ModelInfo:
 
 
 def unread(path: str | Path) -> ModelInfo:
-    """What can be said of a file that was not loaded: its name."""
+    """The description of a file that was not loaded, of which only the name is known."""
     path = Path(path)
     return ModelInfo(
         name=path.name,
@@ -62,7 +51,7 @@ def unread(path: str | Path) -> ModelInfo:
 
 
 def describe(classifier: Classifier) -> ModelInfo:
-    """What can be said of a model that came from memory."""
+    """The description of a model that came from memory."""
     network = classifier.model
     name = type(network).__name__ if isinstance(network, nn.Module) else repr(network)
     parameters = classifier.parameter_count

@@ -54,7 +54,7 @@ FEW = 5
 
 
 def places(output: Any, most: int = MOST_PLACES) -> dict[Place, Tensor]:
-    """Every tensor in what a network returned, by where it is."""
+    """Every tensor in what a network returned, by its place."""
     found: dict[Place, Tensor] = {}
     for place, tensor in _walk(output, ()):
         found[place] = tensor
@@ -136,7 +136,7 @@ def find_place(
 
 
 def spelled(place: Place) -> str:
-    """A place as one writes it."""
+    """A place as users write it: names and numbers, joined by dots."""
     return ".".join(map(str, place)) or "(all)"
 
 
@@ -155,7 +155,7 @@ def _wanted(output: Any, wanted: str) -> Place:
 
 
 def _may_be_logits(tensor: Tensor, batch: int) -> bool:
-    """Whether this has the shape and the numbers of logits."""
+    """Whether a tensor has the shape and the kind of numbers of logits."""
     long = sum(length > 1 for length in tensor.shape[1:])
     return tensor.dim() >= 2 and tensor.shape[0] == batch and long == 1 and tensor.dtype.is_floating_point
 
@@ -219,7 +219,7 @@ def bounded_by(output: Tensor) -> str | None:
 
 
 def refusal(what: str, low: float, high: float) -> NotEvaluable:
-    """The error for outputs that are no logits, and the way out."""
+    """The error for bounded outputs; it says how to leave out or undo what bounds them."""
     end = what.removeprefix("a ")
     undo = f", or say --ends-in {end} (ends_in={end!r} in Python), which undoes it exactly"
     return NotEvaluable(
@@ -265,7 +265,7 @@ class Undo(TorchFunctionMode):
 
 
 def _same_numbers(one: Tensor, other: Tensor) -> bool:
-    """Whether one is a view of all of the other."""
+    """Whether one tensor is a view of all numbers of the other."""
     return one.numel() == other.numel() and one.data_ptr() == other.data_ptr()
 
 

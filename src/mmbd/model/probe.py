@@ -17,7 +17,7 @@ POINTS = 3
 
 
 class Network(Protocol):
-    """What a first look needs of a classifier that is about to be."""
+    """What this module needs of a `Classifier` that is not complete yet."""
 
     domain: Domain
     dtype: torch.dtype
@@ -103,7 +103,7 @@ def _refused(error: BaseException, points: Tensor) -> Failed:
 
 
 def _bound(classifier: Network, found: Reading, points: Tensor) -> str | None:
-    """What bounds the outputs, if anything does."""
+    """What bounds the outputs, such as "a sigmoid"; None where nothing is seen to."""
     few = points[:1] if found.rows == "one" else points
     try:
         with torch.inference_mode(False), torch.enable_grad():

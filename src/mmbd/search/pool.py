@@ -1,4 +1,4 @@
-"""One pool of independent searches, run as one batch whose free slots are refilled at once.
+"""One pool of independent searches, run as one batch whose free rows are refilled at once.
 
 A search maximises one class's margin from one random start. Searches do not interact, so batch
 size and order change nothing but rounding; what a search draws depends on its restart alone.
@@ -17,19 +17,21 @@ from torch import Tensor
 
 from mmbd.model.classifier import Classifier
 from mmbd.search.ascent import Ascent
-from mmbd.search.batch import Finished, Slots, rivals
+from mmbd.search.batch import SearchBatch, SearchResult, rivals
 from mmbd.search.memory import BatchSize
 
-__all__ = ["Finished", "Tally", "margins", "run"]
+__all__ = ["PoolStats", "SearchResult", "margins", "run"]
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What a run of the pool took: gradient evaluations, the batch it ended with, retreats."""
+class PoolStats:
+    """What a run of the pool took: gradient evaluations, the batch it ended with, and how
+    often memory ran out and the batch was halved.
+    """
 
     evaluations: int
     batch: int
-    retreats: int
+    oom_retries: int
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -44,9 +46,9 @@ def run(
     start: Callable[[int], Tensor],
     *,
     batch: int,
-    finished: Callable[[Finished], None],
+    finished: Callable[[SearchResult], None],
     progress: Callable[[int], None] = lambda evaluations: None,
-) -> Tally:
+) -> PoolStats:
     """Run every (class, restart) of `searches`, at most `batch` at a time.
 
     Args:
@@ -54,7 +56,7 @@ def run(
         searches: in the order in which they are to begin.
         ascent: how to climb.
         start: the starting point of a restart, shape (*shape), on any device.
-        batch: the number of slots; halved whenever memory runs out.
+        batch: the most rows; halved whenever memory runs out.
         finished: called once for every search, as it ends.
         progress: called after every step with the gradient evaluations so far.
 
@@ -64,57 +66,60 @@ def run(
     """
     size = BatchSize(batch, "search")
     queue = deque(searches)
-    slots: Slots | None = None
+    running: SearchBatch | None = None
     evaluations = 0
 
     def step() -> NDArray[np.bool_]:
-        nonlocal slots
-        slots = _fill(classifier, slots, queue, ascent, start, size.size)
-        return slots.advance(classifier, ascent)
+        nonlocal running
+        running = _fill(classifier, running, queue, ascent, start, size.size)
+        return running.advance(classifier, ascent)
 
     def begin_again() -> int | None:
         """Nobody knows how far the step came, so all searches under way return to the queue."""
-        nonlocal slots
-        if slots is None:
+        nonlocal running
+        if running is None:
             return None
-        count = len(slots)
-        queue.extendleft(reversed(list(slots.searches())))
-        slots = None
+        count = len(running)
+        queue.extendleft(reversed(list(running.searches())))
+        running = None
         return count
 
-    while queue or slots is not None:
+    while queue or running is not None:
         done = size.run(step, begin_again)
         evaluations += len(done)
-        slots = _report(slots, done, ascent, finished)
+        running = _report(running, done, ascent, finished)
         progress(evaluations)
-    return Tally(evaluations, size.size, size.oom_retries)
+    return PoolStats(evaluations, size.size, size.oom_retries)
 
 
 def _fill(
     classifier: Classifier,
-    slots: Slots | None,
+    running: SearchBatch | None,
     queue: deque[tuple[int, int]],
     ascent: Ascent,
     start: Callable[[int], Tensor],
     batch: int,
-) -> Slots:
-    """Begin searches in the free slots; they leave the queue once they have begun."""
-    free = batch - (0 if slots is None else len(slots))
+) -> SearchBatch:
+    """Begin searches in the free rows; they leave the queue once they have begun."""
+    free = batch - (0 if running is None else len(running))
     fresh = list(islice(queue, max(0, free)))
-    if fresh or slots is None:
-        begun = Slots.begin(classifier, fresh, ascent, start)
-        slots = begun if slots is None else slots.joined(begun)
+    if fresh or running is None:
+        begun = SearchBatch.begin(classifier, fresh, ascent, start)
+        running = begun if running is None else running.joined(begun)
         for _ in fresh:
             queue.popleft()
-    return slots
+    return running
 
 
 def _report(
-    slots: Slots | None, done: NDArray[np.bool_], ascent: Ascent, finished: Callable[[Finished], None]
-) -> Slots | None:
+    running: SearchBatch | None,
+    done: NDArray[np.bool_],
+    ascent: Ascent,
+    finished: Callable[[SearchResult], None],
+) -> SearchBatch | None:
     """Hand over the results of the searches that are done; returns the others, None without any."""
-    if slots is None or not done.any():
-        return slots
+    if running is None or not done.any():
+        return running
     for row in np.flatnonzero(done).tolist():
-        finished(slots.result(row, ascent))
-    return None if done.all() else slots.without(done)
+        finished(running.result(row, ascent))
+    return None if done.all() else running.without(done)

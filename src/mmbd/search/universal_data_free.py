@@ -78,7 +78,7 @@ class UniversalGains:
             float64.
         search: the settings used.
         evaluations: gradient evaluations in all.
-        retreats: how often memory ran out and the batch was halved.
+        oom_retries: how often memory ran out and the batch was halved.
         seconds: wall time.
     """
 
@@ -87,7 +87,7 @@ class UniversalGains:
     moved: Tensor
     search: Search
     evaluations: int
-    retreats: int
+    oom_retries: int
     seconds: float
 
     @property
@@ -132,8 +132,8 @@ def universal_gains(
         raise ValueError(f"batch must be at least 1, got {batch}")
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         most = classifier.classes * search.inputs
-        slots = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
-        work = _Work(classifier, search, slots)
+        size = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
+        work = _Work(classifier, search, size)
         sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
         found: list[Tensor] = []
         done = 0
@@ -155,8 +155,8 @@ def universal_gains(
 class _Work:
     """The classifier, how many inputs it takes at a time, and what has been spent on it."""
 
-    def __init__(self, classifier: Classifier, search: Search, slots: int) -> None:
-        self.classifier, self.search, self.batch = classifier, search, memory.BatchSize(slots)
+    def __init__(self, classifier: Classifier, search: Search, size: int) -> None:
+        self.classifier, self.search, self.batch = classifier, search, memory.BatchSize(size)
         self.rule = Ascent(restarts=1, steps=search.steps, rule="l2", size=search.size)
         self.evaluations = 0
 

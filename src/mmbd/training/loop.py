@@ -185,13 +185,13 @@ def _scheduler(
 
 def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     if "flip" in recipe.augment:
-        flipped = there(torch.rand(len(batch), generator=generator) < 0.5, batch.device)
+        flipped = to_device(torch.rand(len(batch), generator=generator) < 0.5, batch.device)
         batch = torch.where(flipped[:, None, None, None], batch.flip(-1), batch)
     if "crop" in recipe.augment:
         height, width = batch.shape[-2:]
         padded = F.pad(batch, (recipe.pad,) * 4)
         shifts = torch.randint(0, 2 * recipe.pad + 1, (2, len(batch)), generator=generator)
-        shifts = there(shifts, batch.device)
+        shifts = to_device(shifts, batch.device)
         rows = shifts[0, :, None] + torch.arange(height, device=batch.device)
         columns = shifts[1, :, None] + torch.arange(width, device=batch.device)
         samples = torch.arange(len(batch), device=batch.device)[:, None, None]
@@ -205,12 +205,12 @@ def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
 
 def _uniform(batch: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
     """A random number for each sample and channel, broadcastable to `batch`."""
-    draws = there(torch.rand(batch.shape[:2], generator=generator), batch.device)
+    draws = to_device(torch.rand(batch.shape[:2], generator=generator), batch.device)
     return (low + (high - low) * draws).reshape(*draws.shape, *[1] * (batch.ndim - 2))
 
 
-def there(drawn: Tensor, device: torch.device) -> Tensor:
-    """Random numbers from the CPU on `device`, without waiting for what a GPU is still at."""
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """Random numbers drawn on the CPU, moved to `device` without waiting for a busy GPU."""
     if device.type != "cuda":
         return drawn.to(device)
     return drawn.pin_memory().to(device, non_blocking=True)

@@ -11,7 +11,6 @@ sample, and nothing here counts a privacy budget.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -83,15 +82,11 @@ def fit(
 
 def refuse_batch_norm(network: nn.Module) -> None:
     """ValueError if samples of a batch share statistics, so that none has a gradient of its own."""
-    for name, module in network.named_modules():
+    for place, module in network.named_modules():
         if isinstance(module, BATCH_NORMS):
-            grouped = [
-                known
-                for known, make in nets.ARCHITECTURES.items()
-                if "normalisation" in inspect.signature(make).parameters
-            ]
+            grouped = [name for name, row in nets.ARCHITECTURES.items() if "normalisation" in row.defaults]
             raise ValueError(
-                f"{name or 'the network'} is a {type(module).__name__}, which mixes the samples of "
+                f"{place or 'the network'} is a {type(module).__name__}, which mixes the samples of "
                 "a batch: they have no gradients of their own. Of the built-in architectures, "
                 f'{", ".join(grouped)} train privately with normalisation="group", lenet and mlp '
                 "as they are"

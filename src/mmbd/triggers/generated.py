@@ -80,7 +80,7 @@ def _unit(inputs: int, outputs: int, *, last: bool = False) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Generated:
-    """x + (pattern(x) - x) * mask(x), by two painters in eval mode, where their weights are."""
+    """x + (pattern(x) - x) * mask(x), by two trigger networks in eval mode, where their weights are."""
 
     pattern: TriggerNetwork
     mask: TriggerNetwork
@@ -90,7 +90,7 @@ class Generated:
         found = (self.pattern.channels, self.mask.channels, self.mask.outputs)
         if found != (channels, channels, 1):
             raise ValueError(
-                "expected a painter of patterns with as many channels out as in and one of masks "
+                "expected a network of patterns with as many channels out as in and one of masks "
                 f"with one out, got {self.pattern.arguments} and {self.mask.arguments}"
             )
 

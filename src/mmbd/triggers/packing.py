@@ -19,7 +19,7 @@ from mmbd.triggers import TRIGGERS
 from mmbd.triggers.generated import TriggerNetwork, channels_last
 from mmbd.triggers.trigger import Trigger
 
-LARGEST_PAINTER = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
+LARGEST_NETWORK = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
 
 KINDS = (
     torch.float16,
@@ -66,9 +66,9 @@ def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
     for field, kind in get_type_hints(TRIGGERS[name].form).items():
         value, where = packed.get(field), f"{place}.{field}"
         if kind is Tensor:
-            fields[field] = take(tensors, where)
+            fields[field] = take_tensor(tensors, where)
         elif kind is TriggerNetwork:
-            fields[field] = _painter(value, where, tensors)
+            fields[field] = _trigger_network(value, where, tensors)
         elif kind in (int, float):
             fields[field] = _number(value, where)
         else:
@@ -90,7 +90,7 @@ def _number(value: Any, where: str) -> int | float:
     return value
 
 
-def take(tensors: dict[str, Tensor], name: str) -> Tensor:
+def take_tensor(tensors: dict[str, Tensor], name: str) -> Tensor:
     """Remove and return a tensor; Failed where it is missing or not finite."""
     if name not in tensors:
         raise Failed(f"the tensor {clean_text(name)} is missing")
@@ -102,8 +102,8 @@ def take(tensors: dict[str, Tensor], name: str) -> Tensor:
     return value
 
 
-def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> TriggerNetwork:
-    limits = LARGEST_PAINTER
+def _trigger_network(arguments: Any, place: str, tensors: dict[str, Tensor]) -> TriggerNetwork:
+    limits = LARGEST_NETWORK
     if (
         not isinstance(arguments, dict)
         or set(arguments) != set(limits)
@@ -112,15 +112,15 @@ def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> TriggerN
     ):
         raise Failed(f"{place} must have {', '.join(limits)}, each from 1 to {list(limits.values())}")
     with torch.device("meta"):  # no memory before the file has shown that it holds the weights
-        painter = TriggerNetwork(**arguments)
-    weights = {name: take(tensors, f"{place}.{name}") for name in painter.state_dict()}
-    for name, expected in painter.state_dict().items():
+        network = TriggerNetwork(**arguments)
+    weights = {name: take_tensor(tensors, f"{place}.{name}") for name in network.state_dict()}
+    for name, expected in network.state_dict().items():
         given = weights[name]
         if (given.shape, given.dtype) != (expected.shape, expected.dtype):
             raise Failed(
                 f"{place}.{name}: expected {tuple(expected.shape)} of {expected.dtype}, "
                 f"got {tuple(given.shape)} of {given.dtype}"
             )
-    painter.load_state_dict(weights, assign=True)
-    channels_last(painter)
-    return painter.eval().requires_grad_(False)
+    network.load_state_dict(weights, assign=True)
+    channels_last(network)
+    return network.eval().requires_grad_(False)

@@ -168,7 +168,7 @@ def _arch(
     private = table.pop("private", None)
     if private is not None:
         private = check.private(private, where)
-    known = [*check.parameters(nets.ARCHITECTURES[kind]), "kind", "recipe", "private"]
+    known = [*check.parameters(nets.ARCHITECTURES[kind].make), "kind", "recipe", "private"]
     check.keys(table, known, where, "argument")
     # A network with arguments of its own has nothing of the preset's but the recipe.
     usual = dict(preset.arch.get(kind, {}) if preset else {})

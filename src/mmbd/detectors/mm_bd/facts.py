@@ -28,10 +28,10 @@ def run_of(found: Sequence[Searched], *, method: str, seed: int, started: str, d
         evaluations=sum(part.evaluations for part in everything),
         seconds=sum(part.seconds for part in everything),
         batch=first.batch,
-        retreats=sum(part.retreats for part in everything),
+        retreats=sum(part.oom_retries for part in everything),
         converged=int(first.converged.sum()),
         searches=first.margins.numel(),
-        dead=int(first.dead.sum()),
+        dead=int(first.zero_gradient.sum()),
         device=device,
         started=started,
         versions={"mmbd": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -70,10 +70,10 @@ def mishaps(searched: Searched) -> list[str]:
     stuck = sum(value <= 0 for value in searched.statistics.values())
     if stuck:
         sentences.append(f"{stuck} classes never won a single input: their searches may have got stuck.")
-    if found.retreats:
-        sentences.append(f"Memory ran out {found.retreats} times; the batch was cut to {found.batch}.")
-    counts = Counter(found.dead.sum(1).tolist())
-    partly = sum(count for dead, count in counts.items() if 0 < dead < found.dead.shape[1])
+    if found.oom_retries:
+        sentences.append(f"Memory ran out {found.oom_retries} times; the batch was cut to {found.batch}.")
+    counts = Counter(found.zero_gradient.sum(1).tolist())
+    partly = sum(count for dead, count in counts.items() if 0 < dead < found.zero_gradient.shape[1])
     if partly:
         sentences.append(f"In {partly} classes some of the searches had no gradient to start from.")
     return sentences

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmbd import null as nulls
 from mmbd.base.errors import NotEvaluable
+from mmbd.base.progress import ProgressCallback
 from mmbd.detectors.believing import of_file
 from mmbd.detectors.mm_bd.certainty import caveats, certain
 from mmbd.detectors.mm_bd.facts import run_of
@@ -22,7 +23,7 @@ from mmbd.null import Judgement, References
 from mmbd.null.seeds import pooled
 from mmbd.results.report import Report, Stability
 from mmbd.search.ascent import FAST
-from mmbd.search.maximum_margins import Method, Progress, ascent_of
+from mmbd.search.maximum_margins import Method, ascent_of
 
 CURVES_KEPT = 24
 HARD = "a class was reached from unusual starts alone, which universal perturbations do not have"
@@ -39,7 +40,7 @@ def scan(
     seeds: int = 1,
     references: References | None = None,
     model: ModelInfo | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressCallback | None = None,
     batch: int | None = None,
     memory_limit: int | None = None,
     limit: float | None = None,

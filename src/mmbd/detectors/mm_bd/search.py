@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from mmbd.base.errors import Failed, NotEvaluable
+from mmbd.base.progress import Progress, ProgressCallback
 from mmbd.base.text import seconds as spelled
 from mmbd.model.classifier import Classifier
 from mmbd.model.logits import seem_bounded
@@ -24,7 +24,7 @@ from mmbd.results.report import made_by
 from mmbd.search import harder
 from mmbd.search.ascent import FAST
 from mmbd.search.harder import Reached
-from mmbd.search.maximum_margins import MaximumMargins, Method, Progress, ascent_of, maximum_margins
+from mmbd.search.maximum_margins import MaximumMargins, Method, ascent_of, maximum_margins
 from mmbd.search.recheck import Recheck, recheck
 from mmbd.search.universal_data_free import Search, UniversalGains, together, universal_gains
 
@@ -201,7 +201,7 @@ class Watch:
     def __init__(
         self,
         classifier: Classifier,
-        progress: Callable[[Progress], None] | None,
+        progress: ProgressCallback | None,
         limit: float | None,
         *,
         seeds: int,
@@ -217,8 +217,7 @@ class Watch:
             each += one.attempts * one.inputs * (1 + kinds * (one.steps - 1))
         self.classes, self.progress, self.limit = classifier.classes, progress, limit
         self.expected = classifier.classes * seeds * each
-        self.searches = classifier.classes * seeds * ascent.restarts
-        self.done = self.evaluations = 0
+        self.evaluations = 0
         self.start = time.perf_counter()
         self.first: tuple[float, int] | None = None
 
@@ -227,17 +226,16 @@ class Watch:
         self.evaluations += part.evaluations
         if isinstance(part, MaximumMargins):
             ascent = part.ascent
-            self.done += part.margins.numel()
             most = self.classes * ascent.restarts * ascent.steps
             self.expected -= max(0, most - part.evaluations)
 
     def step(self, progress: Progress) -> None:
         """A step of a search for margins."""
-        self._tell(progress.evaluations, progress.classes_done, progress.searches_done)
+        self._tell(progress.stage, progress.done, progress.note)
 
     def universal(self, done: int, evaluations: int) -> None:
         """So many classes have had their universal perturbations."""
-        self._tell(evaluations, done, 0)
+        self._tell("universal perturbations", evaluations, f"{done} of {self.classes} classes")
 
     def harder(self, evaluations: int) -> None:
         """A step of what no estimate knows before: classes that are searched harder."""
@@ -249,19 +247,18 @@ class Watch:
                 f"{spelled(self.limit)}: raise it with --limit SECONDS (limit= in Python)"
             )
 
-    def _tell(self, evaluations: int, classes_done: int, searches_done: int) -> None:
+    def _tell(self, stage: str, evaluations: int, note: str) -> None:
         now = time.perf_counter()
         spent = self.evaluations + evaluations
         if self.progress is not None:
             self.progress(
                 Progress(
-                    searches_done=self.done + searches_done,
-                    searches=self.searches,
-                    classes_done=classes_done,
-                    classes=self.classes,
-                    evaluations=spent,
-                    evaluations_expected=max(self.expected, spent),
+                    stage=stage,
+                    done=spent,
+                    total=max(self.expected, spent),
+                    unit="gradient evaluations",
                     seconds=now - self.start,
+                    note=note,
                 )
             )
         if self.limit is None:
