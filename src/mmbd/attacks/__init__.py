@@ -7,6 +7,7 @@ the same shape and range. An attack trains a victim's network and returns its `B
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from mmbd.attacks.adaptive import adaptive
 from mmbd.attacks.all_to_all import all_to_all
@@ -20,6 +21,7 @@ from mmbd.attacks.points import points
 from mmbd.attacks.poison import poison
 from mmbd.attacks.regularised import regularised
 from mmbd.attacks.wanet import wanet
+from mmbd.triggers import Make
 from mmbd.triggers.additive import Additive, chessboard, one_pixel
 from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.blend import Blend, blend
@@ -28,29 +30,18 @@ from mmbd.triggers.sound import sound
 from mmbd.triggers.trigger import Trigger, stamp
 from mmbd.triggers.warp import Warp, warp
 
+
+def _classic(trigger: Make, title: str, **options: Any) -> Attack:
+    return Attack(partial(classic, trigger=trigger, **options), title, poisons_first=True)
+
+
 ATTACKS: dict[str, Attack] = {
-    "badnet": Attack(
-        partial(classic, trigger=badnet),
-        "a small square of noise replaces pixels of some training images (Gu et al. 2017)",
-        poisons_first=True,
-    ),
-    "unicolor": Attack(
-        partial(classic, trigger=unicolor), "a small square of one colour", poisons_first=True
-    ),
-    "chessboard": Attack(
-        partial(classic, trigger=chessboard),
-        "a faint chessboard is added to the whole image (Xiang et al. 2020)",
-        poisons_first=True,
-    ),
-    "1-pixel": Attack(
-        partial(classic, trigger=one_pixel), "one pixel is brightened (Tran et al. 2018)", poisons_first=True
-    ),
-    "blend": Attack(
-        partial(classic, trigger=blend), "a noise patch is mixed in (Chen et al. 2017)", poisons_first=True
-    ),
-    "warp": Attack(
-        partial(classic, trigger=warp), "the image is bent by a smooth field, as in WaNet", poisons_first=True
-    ),
+    "badnet": _classic(badnet, "a small square of noise overwrites pixels (Gu et al. 2017)"),
+    "unicolor": _classic(unicolor, "a small square of one colour overwrites pixels"),
+    "chessboard": _classic(chessboard, "a faint chessboard is added to the image (Xiang et al. 2020)"),
+    "1-pixel": _classic(one_pixel, "one pixel is brightened (Tran et al. 2018)"),
+    "blend": _classic(blend, "a noise patch is mixed in (Chen et al. 2017)"),
+    "warp": _classic(warp, "the image is bent by a smooth field, as in WaNet"),
     "clean-label": Attack(
         clean_label, "perturbed images of the target class, labels unchanged (Turner et al. 2019)"
     ),
@@ -65,9 +56,7 @@ ATTACKS: dict[str, Attack] = {
     "adaptive": Attack(
         partial(adaptive, trigger=badnet), "fine-tuned against MM-BD after the attack (paper, section 6.6)"
     ),
-    "sound": Attack(
-        partial(classic, trigger=sound, rate=0.1), "a burst of noise in a sound", poisons_first=True
-    ),
+    "sound": _classic(sound, "a burst of noise in a sound", rate=0.1),
     "points": Attack(points, "a small sphere is put into a point cloud (PCBA, Xiang et al. 2021)"),
 }
 
