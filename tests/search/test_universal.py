@@ -16,7 +16,8 @@ from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box
 from mmbd.model.points import Points
 from mmbd.model.samples import Samples, prepare
-from mmbd.search.universal import Pursuit, Universal, find, kinds, suspects
+from mmbd.search.perturbations import Perturbations, possible_kinds
+from mmbd.search.universal import AdaptivePerturbations, easiest_classes, find
 
 IMAGES = Box((2, 8, 12), [0.0, -3.0], [1.0, 5.0])  # a range a channel, and not square
 
@@ -31,7 +32,7 @@ def valid(domain, count: int = 20) -> torch.Tensor:
 
 def universal(domain, values: torch.Tensor, *, kind: str = "added", radius: float = 1.0):
     classes = len(values)
-    return Universal(kind, domain, torch.arange(classes), values, radius, torch.zeros(classes))
+    return Perturbations(kind, domain, torch.arange(classes), values, radius, torch.zeros(classes))
 
 
 def around(domain, classes: int = 3, seed: int = 0) -> tuple[Classifier, Samples]:
@@ -127,7 +128,7 @@ def test_gradients_reach_every_perturbation(kind):
 # ------------------------------------------------------------------------------------ how they grow
 
 
-def norms(these: Universal) -> torch.Tensor:
+def norms(these: Perturbations) -> torch.Tensor:
     unit = these.domain.extent if these.kind == "added" else torch.ones(())
     return (these.values / unit).flatten(1).norm(dim=1)
 
@@ -140,7 +141,7 @@ def norms(these: Universal) -> torch.Tensor:
     step=st.floats(0.05, 5),
 )
 def test_no_perturbation_leaves_its_radius(domain, kind, seed, step):
-    if kind not in kinds(domain):
+    if kind not in possible_kinds(domain):
         return
     clf, samples = around(domain)
     these = found(clf, samples, kind, seed=seed, steps=6, step=step)
@@ -180,7 +181,7 @@ def test_the_planted_target_is_found_before_the_others():
         assert int(these.success.argmax()) == target
         assert float(these.success.max()) >= 0.8
         assert these.radius < 0.2  # it gave way before the radius reached its limit of 0.29
-        assert suspects(these).targets.tolist() == [target]
+        assert easiest_classes(these).targets.tolist() == [target]
         rates = these.rates(clf, samples)
         assert float(rates[target]) > 0.9
         assert float(rates.sum() - rates[target]) == 0
@@ -195,7 +196,7 @@ def test_without_a_backdoor_the_radius_grows_to_its_limit():
     these = found(clf, prepare(clf, *backdoored_networks.vector_samples()), steps=60)
     assert these.radius == pytest.approx(2 * math.sqrt(64 / 3072))
     assert float(these.success.max()) == 0
-    assert suspects(these).targets.tolist() == [0, 1, 2, 3]
+    assert easiest_classes(these).targets.tolist() == [0, 1, 2, 3]
 
 
 def test_a_warped_backdoor_gives_way_to_a_flow():
@@ -262,10 +263,10 @@ def test_a_class_that_has_all_samples_already_has_a_rate_of_zero():
 # ----------------------------------------------------------------------------------------- the rest
 
 
-def test_suspects_are_what_comes_close_to_the_easiest():
+def test_the_easiest_classes_are_what_comes_close_to_the_easiest():
     these = universal(Box((2,)), torch.arange(8.0).reshape(4, 2), radius=0.5)
     these = type(these)(**vars(these) | {"success": torch.tensor([0.4, 0.9, 0.1, 0.45])})
-    close = suspects(these)
+    close = easiest_classes(these)
     assert close.targets.tolist() == [1, 3]
     assert close.values.tolist() == [[2, 3], [6, 7]]
     assert close.success.tolist() == pytest.approx([0.9, 0.45])
@@ -285,26 +286,26 @@ def test_suspects_are_what_comes_close_to_the_easiest():
     ids=str,
 )
 def test_only_images_flow(domain, expected):
-    assert kinds(domain) == expected
+    assert possible_kinds(domain) == expected
 
 
-def test_a_pursuit_follows_the_network():
+def test_perturbations_adapt_to_the_network():
     clf = backdoored_networks.vectors()
     samples = prepare(clf, *backdoored_networks.vector_samples())
     with clf.frozen():
-        pursuit = Pursuit(clf, samples, ("added", "flow"), generator_for("test"))
-        (first,) = pursuit.first  # vectors do not flow
+        adaptive = AdaptivePerturbations(clf, samples, ("added", "flow"), generator_for("test"))
+        (first,) = adaptive.found  # vectors do not flow
         assert first.targets.tolist() == [2]
-        (moved,) = pursuit.perturbed(clf, samples.inputs[:3])  # fewer than there are classes
+        (moved,) = adaptive.perturbed(clf, samples.inputs[:3])  # fewer than there are classes
         assert moved.shape == (3, 64)
         assert not moved.requires_grad
-        assert not torch.equal(pursuit.now[0].values, first.values)
-        assert torch.equal(pursuit.first[0].values, first.values)
-        (row,) = pursuit.outcome(clf, lambda x: 0 * clf(x), samples)
+        assert not torch.equal(adaptive.adapted[0].values, first.values)
+        assert torch.equal(adaptive.found[0].values, first.values)
+        (row,) = adaptive.outcome(clf, lambda x: 0 * clf(x), samples)
     assert row["kind"] == "added"
     assert row["target"] == 2
     assert row["radius"] == first.radius
     assert row["before"] == pytest.approx(float(first.rates(clf, samples)))
     assert row["before"] > 0.9
     assert row["after"] == 0
-    assert Pursuit(clf, samples, (), generator_for("test")).perturbed(clf, samples.inputs) == []
+    assert AdaptivePerturbations(clf, samples, (), generator_for("test")).perturbed(clf, samples.inputs) == []

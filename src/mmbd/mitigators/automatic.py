@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.hardening import hardening
@@ -26,8 +28,8 @@ from mmbd.mitigators.mitigator import Mitigation, Progress
 from mmbd.mitigators.tuned import tuned
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
-from mmbd.search import universal
-from mmbd.search.universal import Universal
+from mmbd.search.perturbations import KINDS, Perturbations, possible_kinds
+from mmbd.search.universal import find, record_rows
 
 # The share of samples that a perturbation which still works takes to its class. Where hardening
 # undid what bounds had left (of a chessboard), an added one still took 91 %; where bounds had
@@ -153,11 +155,11 @@ def automatic(
 
 
 def still_working(
-    rows: Rows, *, standing: float = STANDING, flowing: float = FLOWING, worked: float = WORKED
+    given: Rows, *, standing: float = STANDING, flowing: float = FLOWING, worked: float = WORKED
 ) -> Rows:
     """The rows of a record whose perturbations tell that they still work; see `automatic`."""
-    most = _easiest([row for row in rows if row["kind"] == "added"], worked)
-    flows = [row for row in rows if row["kind"] == "flow" and row["after"] >= flowing]
+    most = _easiest([row for row in given if row["kind"] == "added"], worked)
+    flows = [row for row in given if row["kind"] == "flow" and row["after"] >= flowing]
     return [*flows, *([most] if most is not None and most["after"] >= standing else [])]
 
 
@@ -167,27 +169,24 @@ def _easiest(added: Rows, worked: float) -> Mapping[str, Any] | None:
     return most if most is not None and most["before"] >= worked else None
 
 
-def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Universal | None:
+def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Perturbations | None:
     """The flow to the class that yields most to one; none but for images."""
-    if "flow" not in universal.kinds(classifier.domain):
+    if "flow" not in possible_kinds(classifier.domain):
         return None
     with classifier.frozen():
-        found = universal.find(classifier, samples, "flow", generator=generator_for("auto", seed))
+        found = find(classifier, samples, "flow", generator=generator_for("auto", seed))
     return found.only(found.success.argmax().reshape(1))
 
 
-def _rows(found: Universal | None, samples: Samples, *networks: Classifier) -> Rows:
+def _rows(found: Perturbations | None, samples: Samples, *networks: Classifier) -> Rows:
     """What a perturbation achieves on a network, or before and after, as rows of a record."""
     if found is None:
         return ()
-    rates: list[list[float]] = []
+    rates: list[Tensor] = []
     for network in networks:
         with network.frozen():
-            rates.append(found.rates(network, samples).tolist())
-    return tuple(
-        {"kind": found.kind, "target": target, "radius": found.radius, "before": was, "after": now}
-        for target, was, now in zip(found.targets.tolist(), rates[0], rates[-1], strict=True)
-    )
+            rates.append(found.rates(network, samples))
+    return record_rows(found, rates[0], rates[-1])
 
 
 def _why(most: Mapping[str, Any] | None, *, hardened: bool) -> str:
@@ -201,7 +200,7 @@ def _why(most: Mapping[str, Any] | None, *, hardened: bool) -> str:
 
 def _words(row: Mapping[str, Any], *, still: bool = False) -> str:
     """What a perturbation achieves after the repair, and before if that was more."""
-    what = f"a small {'change' if row['kind'] == 'added' else 'warp'}"
+    what = f"a small {KINDS[row['kind']].noun}"
     if not still and row["before"] > row["after"]:
         what += f" that took {row['before']:.0%}"
     takes = "still takes" if still else "takes"

@@ -32,7 +32,7 @@ from mmbd.mitigators.mitigator import (
 )
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
-from mmbd.search.universal import Pursuit
+from mmbd.search.universal import AdaptivePerturbations
 
 SHIFT = 2 / 32  # of an image's side
 
@@ -71,7 +71,7 @@ def hardening(
         against: the weight of the loss on perturbed samples.
         against_flows: the same for flows. They cost little accuracy and are far from any one
             trigger, so that they have to be stopped well for a warp to be stopped at all.
-        perturbations: the kinds to train against, of `universal.kinds`.
+        perturbations: the kinds to train against, names in `perturbations.KINDS`.
         augment: mirror and shift images at random.
         teacher: whose answers on clean samples the weights are to keep; by default those of
             `classifier` as it is given. `samples` hold its answers.
@@ -88,8 +88,8 @@ def hardening(
     image = augment and len(classifier.domain.shape) == 3
     teacher = classifier if teacher is None else teacher
     with classifier.frozen(), teacher.frozen():
-        pursuit = Pursuit(classifier, samples, perturbations, generator)
-        weighed = [against_flows if row.kind == "flow" else against for row in pursuit.first]
+        adaptive = AdaptivePerturbations(classifier, samples, perturbations, generator)
+        weighed = [against_flows if row.kind == "flow" else against for row in adaptive.found]
         with trainable(network) as weights:
             original = [weight.detach().clone() for weight in weights]
             optimizer = torch.optim.Adam(weights, lr=lr)
@@ -101,7 +101,7 @@ def hardening(
                 with torch.no_grad():
                     wanted = teacher(inputs)
                 with repaired.frozen():
-                    parts = [inputs, *pursuit.perturbed(repaired, inputs)]
+                    parts = [inputs, *adaptive.perturbed(repaired, inputs)]
                 clean, *fooled = (
                     disagreement(part, wanted)
                     for part in repaired(torch.cat(parts).contiguous()).split(len(inputs))
@@ -126,7 +126,7 @@ def hardening(
             if not extent:
                 raise NotMitigated("no weights but the original ones kept the accuracy asked for")
             reached(extent)
-            outcome = pursuit.outcome(teacher, repaired, samples)
+            outcome = adaptive.outcome(teacher, repaired, samples)
     settings = {
         "accuracy": accuracy,
         "lr": lr,

@@ -21,7 +21,7 @@ from mmbd.mitigators.mitigator import Mitigation, Progress, Record, batches, dis
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
-from mmbd.search import universal
+from mmbd.search.universal import AdaptivePerturbations
 
 # Where the accuracy is too low all bounds rise by 10 % at a time, to 20 times what was tuned.
 RISE, LOWEST, STEP = 0.5, -5.0, 0.2
@@ -63,7 +63,7 @@ def tuned(
         batch: samples a step.
         against: the weight of the disagreement on perturbed samples.
         norm: the weight of the bounds' norm.
-        perturbations: the kinds to tune against, of `universal.kinds`.
+        perturbations: the kinds to tune against, names in `perturbations.KINDS`.
         seed: of the order of the samples and the starts of the perturbations.
         progress: called after every step.
 
@@ -94,12 +94,12 @@ def tuned(
             return classifier(inputs)
 
     with classifier.frozen():
-        pursuit = universal.Pursuit(classifier, samples, perturbations, generator)
+        adaptive = AdaptivePerturbations(classifier, samples, perturbations, generator)
         for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
             inputs, wanted = samples.inputs[indices], samples.logits[indices]
             values = bounds()
             fixed = {index: z.detach() for index, z in values.items()}
-            parts = [inputs, *pursuit.perturbed(partial(bounded, values=fixed), inputs)]
+            parts = [inputs, *adaptive.perturbed(partial(bounded, values=fixed), inputs)]
             clean, *fooled = (
                 disagreement(part, wanted) for part in bounded(torch.cat(parts), values).split(len(inputs))
             )
@@ -120,7 +120,7 @@ def tuned(
                 step=STEP,
             )
             final = bounds(extent)
-            outcome = pursuit.outcome(classifier, partial(bounded, values=final), samples)
+            outcome = adaptive.outcome(classifier, partial(bounded, values=final), samples)
     settings = {
         "layers": layers,
         "accuracy": accuracy,
