@@ -11,7 +11,7 @@ from torch import nn
 
 from helpers import backdoored_networks
 from mmbd.base.errors import NotMitigated
-from mmbd.mitigators import mitigate, tuned
+from mmbd.mitigators import mitigate, mm_bm
 from mmbd.mitigators.automatic import automatic
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.mitigator import Mitigation, Record
@@ -46,7 +46,7 @@ def of_kind(record: Record, kind: str):
 def test_where_bounds_are_enough_nothing_else_is_done():
     clf = backdoored_networks.vectors()
     repaired, record = chosen(clf)
-    alone = tuned(clf, prepare(clf, *backdoored_networks.vector_samples()))
+    alone = mm_bm(clf, prepare(clf, *backdoored_networks.vector_samples()))
     assert record.settings["chosen"] == "mm-bm"
     assert "hardening" not in record.settings
     assert record.layers == alone.record.layers
@@ -62,7 +62,7 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
     clf = slipping()
     assert backdoored_networks.vector_rates(clf) == (1, 1)
     samples = prepare(clf, *backdoored_networks.vector_samples())
-    bounds = tuned(clf, samples)
+    bounds = mm_bm(clf, samples)
     assert backdoored_networks.vector_rates(bounds.classifier) == (1, 1)
     repaired, record = chosen(clf, hardening_steps=60)
     assert record.settings["chosen"] == "mm-bm + hardening"
@@ -101,7 +101,7 @@ def test_what_never_worked_is_no_reason(monkeypatch):
 def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
     def with_rows(*rows: tuple[float, float]):
         def told(*given, **options) -> Mitigation:
-            made = tuned(*given, **options)
+            made = mm_bm(*given, **options)
             found = tuple(
                 {"kind": "added", "target": label, "radius": 1.0, "before": before, "after": after}
                 for label, (before, after) in enumerate(rows)
@@ -115,7 +115,7 @@ def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
         (((0.95, 0.7), (0.74, 0.95)), "mm-bm + hardening", "still takes 70%"),
         (((0.65, 0.9),), "mm-bm", "no small change was found"),
     ):
-        monkeypatch.setattr(module, "tuned", with_rows(*rows))
+        monkeypatch.setattr(module, "mm_bm", with_rows(*rows))
         record = chosen(backdoored_networks.vectors(), hardening_steps=2).record
         assert record.settings["chosen"] == choice
         assert words in record.notes[0]

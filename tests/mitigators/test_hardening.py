@@ -13,7 +13,7 @@ from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators import hardening, mitigate, tuned
+from mmbd.mitigators import hardening, mitigate, mm_bm
 from mmbd.mitigators.mitigator import Mitigation
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
@@ -76,7 +76,7 @@ def test_weights_change_in_the_copy_and_statistics_nowhere():
 def test_the_bounds_of_a_bounded_network_stay():
     clf = backdoored_networks.vectors()
     samples = prepare(clf, *backdoored_networks.vector_samples())
-    first = tuned(clf, samples, steps=4).classifier
+    first = mm_bm(clf, samples, steps=4).classifier
     (limit,) = first.model.limits
     with backdoored_networks.untouched(first):
         made = hardening(first, prepare(first, *backdoored_networks.vector_samples()), **STRONG)

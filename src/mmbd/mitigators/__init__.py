@@ -14,14 +14,14 @@ from typing import Any
 from mmbd.base.errors import NotMitigated
 from mmbd.formats.loaded import Loaded
 from mmbd.mitigators.automatic import automatic
-from mmbd.mitigators.bounds import paper, script
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.distillation import distillation
 from mmbd.mitigators.fine_pruning import fine_pruning
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.margin_clipping import margin_clipping
 from mmbd.mitigators.mitigator import Mitigation, Mitigator, Progress, Record
-from mmbd.mitigators.tuned import tuned
+from mmbd.mitigators.mm_bm import mm_bm
+from mmbd.mitigators.mm_bm_published import paper, script
 from mmbd.mitigators.unlearning import unlearning
 from mmbd.model.bounded import same_weights
 from mmbd.model.classifier import Classifier
@@ -29,13 +29,13 @@ from mmbd.model.samples import Samples, prepare
 
 MITIGATORS: dict[str, Any] = {
     "auto": automatic,
-    "mm-bm": tuned,
+    "mm-bm": mm_bm,
     "mm-bm-paper": paper,
     "mm-bm-script": script,
     "margin-clipping": margin_clipping,
     "hardening": hardening,
     "fine-pruning": fine_pruning,
-    "mm-bm-fine-pruning": partial(bounds_then_pruning, bounding=tuned),
+    "mm-bm-fine-pruning": partial(bounds_then_pruning, bounding=mm_bm),
     "distillation": distillation,
     "unlearning": unlearning,
 }

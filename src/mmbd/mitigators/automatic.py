@@ -23,9 +23,9 @@ from torch import Tensor
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.hardening import hardening
-from mmbd.mitigators.learner import Layers
+from mmbd.mitigators.learned_bounds import Layers
 from mmbd.mitigators.mitigator import Mitigation, Progress
-from mmbd.mitigators.tuned import tuned
+from mmbd.mitigators.mm_bm import mm_bm
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.search.perturbations import KINDS, Perturbations, possible_kinds
@@ -59,7 +59,7 @@ def automatic(
     """Bound the activations; harden the network instead if it yields to a warp, or on top.
 
     Where a flow works on the network, that is hardened against flows and has no bounds. Else it
-    gets the bounds of `tuned`; where the added perturbation that had worked best still works, the
+    gets the bounds of `mm_bm`; where the added perturbation that had worked best still works, the
     bounded network is hardened against such ones, towards the answers of the unrepaired one. The
     record's notes say what was chosen and why, its settings `chosen` ("mm-bm", "mm-bm + hardening"
     or "hardening") and those of each part. Its perturbations are those of the parts, and a flow
@@ -68,7 +68,7 @@ def automatic(
     Args:
         classifier: what to repair.
         samples: clean ones, 20 a class or more.
-        layers: which activations get bounds, see `tuned`.
+        layers: which activations get bounds, see `mm_bm`.
         accuracy: the share of the accuracy on the samples to keep, of both parts.
         steps: of the bounds.
         standing: the share of other classes' samples, 0 to 1, that this perturbation has to take
@@ -80,7 +80,7 @@ def automatic(
         progress: called by the bounds and by the hardening, each with its own number of steps.
 
     Raises:
-        NotMitigated: as `tuned` does. Where hardening cannot keep the accuracy, the bounds are what
+        NotMitigated: as `mm_bm` does. Where hardening cannot keep the accuracy, the bounds are what
             is returned, and a note says so. Where bounds left no accuracy to spend on hardening,
             the unrepaired network is hardened.
     """
@@ -130,7 +130,7 @@ def automatic(
             return whole([hardened], hardened.record.perturbations)
         except NotMitigated as error:
             notes.append(f"{_words(row)}, but hardening against it did not do: {error}")
-    bounded = tuned(classifier, samples, layers=layers, steps=steps, **common)
+    bounded = mm_bm(classifier, samples, layers=layers, steps=steps, **common)
     added = [row for row in bounded.record.perturbations if row["kind"] == "added"]
     adapted = easiest_flow(bounded.classifier, samples, seed)
     flows = _rows(adapted, samples, classifier, bounded.classifier)

@@ -29,7 +29,7 @@ def bounds_then_pruning(
     Args:
         classifier: what to repair.
         samples: clean samples for both; the paper takes 500 a class for Fine-Pruning.
-        bounding: the mitigator that learns the bounds, such as `bounds.paper`.
+        bounding: the mitigator that learns the bounds, such as `mm_bm_published.paper`.
         seed: of both.
         progress: called by the one and then by the other, each with its own number of steps.
         pruning: options of `fine_pruning`.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators import learner
+from mmbd.mitigators import learned_bounds
 from mmbd.mitigators.fine_tuning import counted, steps, tune
 from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
 from mmbd.model import activations as taps
@@ -130,13 +130,13 @@ def fine_pruning(
         on_step=counted(progress, rounds + to_tune, rounds),
     )
     held = [limit.tap for limit in repaired.limits]
-    highest = learner.quantiles(plain, held, samples.inputs, 1.0)
+    highest = learned_bounds.quantiles(plain, held, samples.inputs, 1.0)
     return done(
         "fine-pruning",
         classifier.around(repaired),
         samples,
         settings={"budget": budget, "held_out": held_out, "stride": stride, "layer": tap.name, **settings},
-        layers=tuple(learner.layer(limit, highest[limit.tap.index]) for limit in repaired.limits),
+        layers=tuple(learned_bounds.layer(limit, highest[limit.tap.index]) for limit in repaired.limits),
         curves={"held_out": [score / len(aside) for score in scores], "loss": losses},
         notes=(f"{kept} of {tap.channels} channels of {tap.name} pruned",),
         seconds=time.perf_counter() - started,

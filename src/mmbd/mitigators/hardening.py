@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.learner import Curves
+from mmbd.mitigators.learned_bounds import Curves
 from mmbd.mitigators.mitigator import (
     Mitigation,
     Progress,

@@ -13,8 +13,8 @@ from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators import mitigate
-from mmbd.mitigators.bounds import paper, script
-from mmbd.mitigators.learner import activations, quantiles
+from mmbd.mitigators.learned_bounds import activations, quantiles
+from mmbd.mitigators.mm_bm_published import paper, script
 from mmbd.model.activations import find
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier

@@ -15,7 +15,7 @@ import torch
 
 from mmbd.base.errors import NotMitigated
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.learner import Curves, Layers, Learner
+from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds
 from mmbd.mitigators.mitigator import Mitigation, Progress, Record
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -59,24 +59,24 @@ def paper(
         NotMitigated: no activations, or the constraint never held.
     """
     started = time.perf_counter()
-    learner = Learner.on(classifier, samples, layers, initial)
-    rates = {index: step * z.mean().item() for index, z in learner.bounds.items()}
+    learned = LearnedBounds.on(classifier, samples, layers, initial)
+    rates = {index: step * z.mean().item() for index, z in learned.bounds.items()}
     best, lowest, curves, first_weight = None, float("inf"), Curves(), weight
     with classifier.frozen():
-        logits = learner.logits()
+        logits = learned.logits()
         for iteration in range(iterations):
-            norm = learner.norm()
+            norm = learned.norm()
             loss = (logits - samples.logits).square().mean() + weight * norm
-            gradients = torch.autograd.grad(loss, list(learner.bounds.values()))
+            gradients = torch.autograd.grad(loss, list(learned.bounds.values()))
             with torch.no_grad():
-                for (index, z), gradient in zip(learner.bounds.items(), gradients, strict=True):
+                for (index, z), gradient in zip(learned.bounds.items(), gradients, strict=True):
                     z.sub_(rates[index] * gradient).clamp_(min=0)
-            logits = learner.logits()
-            kept, norm = samples.kept(logits.detach()), learner.norm().item()
+            logits = learned.logits()
+            kept, norm = samples.kept(logits.detach()), learned.norm().item()
             if kept >= accuracy:
                 weight *= growth
                 if norm < lowest:
-                    best, lowest = learner.snapshot(), norm
+                    best, lowest = learned.snapshot(), norm
             else:
                 weight /= growth
             curves.add(kept=kept, norm=norm, weight=weight)
@@ -96,7 +96,7 @@ def paper(
         "iterations": iterations,
     }
     record = Record("mm-bm-paper", True, settings=settings, curves=curves.lists)
-    return learner.finish(best, record, started)
+    return learned.finish(best, record, started)
 
 
 def script(
@@ -139,21 +139,21 @@ def script(
         NotMitigated: no activations.
     """
     started = time.perf_counter()
-    learner = Learner.on(classifier, samples, layers, None, initial)
+    learned = LearnedBounds.on(classifier, samples, layers, None, initial)
     chosen = samples.correct.nonzero().flatten()
-    optimizer = torch.optim.Adam(learner.bounds.values(), lr=lr)
+    optimizer = torch.optim.Adam(learned.bounds.values(), lr=lr)
     generator, curves, first_weight = generator_for("mm-bm-script", seed), Curves(), weight
     with classifier.frozen():
         for epoch in range(epochs):
             right = 0
             for order in torch.randperm(len(chosen), generator=generator).split(batch):
                 indices = chosen[order.to(chosen.device)]
-                logits = learner.logits(indices)
-                loss = (logits - samples.logits[indices]).square().mean() + weight * learner.norm()
-                learner.descend(optimizer, loss)
+                logits = learned.logits(indices)
+                loss = (logits - samples.logits[indices]).square().mean() + weight * learned.norm()
+                learned.descend(optimizer, loss)
                 right += int((logits.argmax(1) == samples.labels[indices]).sum())
             kept = right / len(chosen)
-            curves.add(kept=kept, norm=learner.norm().item(), weight=weight)
+            curves.add(kept=kept, norm=learned.norm().item(), weight=weight)
             if epoch in (20, 30, 40):
                 weight = weight * growth if kept >= accuracy else weight / growth
             if progress is not None:
@@ -169,4 +169,4 @@ def script(
         "accuracy": accuracy,
     }
     record = Record("mm-bm-script", True, settings=settings, curves=curves.lists)
-    return learner.finish(learner.snapshot(), record, started)
+    return learned.finish(learned.snapshot(), record, started)

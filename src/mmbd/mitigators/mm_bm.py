@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.learner import Curves, Layers, Learner, activations, quantiles
+from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds, activations, quantiles
 from mmbd.mitigators.mitigator import Mitigation, Progress, Record, batches, disagreement, furthest
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
@@ -27,7 +27,7 @@ from mmbd.search.universal import AdaptivePerturbations
 RISE, LOWEST, STEP = 0.5, -5.0, 0.2
 
 
-def tuned(
+def mm_bm(
     classifier: Classifier,
     samples: Samples,
     *,
@@ -87,10 +87,10 @@ def tuned(
         rise = RISE * (1 - extent)
         return {index: first[index] * torch.exp(rise - s) for index, s in lowered.items()}
 
-    learner = Learner(classifier, samples, chosen, highest, {}, fold)
+    learned = LearnedBounds(classifier, samples, chosen, highest, {}, fold)
 
     def bounded(inputs: Tensor, values: dict[int, Tensor]) -> Tensor:
-        with limiting(learner.limits(values)):
+        with limiting(learned.limits(values)):
             return classifier(inputs)
 
     with classifier.frozen():
@@ -135,4 +135,4 @@ def tuned(
         "extent": extent,
     }
     record = Record("mm-bm", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome))
-    return learner.finish({i: z.detach() for i, z in final.items()}, record, started)
+    return learned.finish({i: z.detach() for i, z in final.items()}, record, started)
