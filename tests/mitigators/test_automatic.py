@@ -85,15 +85,15 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
 
 
 def test_how_much_has_to_stand_is_asked_for():
-    assert chosen(slipping(), standing=1.01, flowing=0.0).record.settings["chosen"] == "mm-bm"
-    anything = chosen(backdoored_networks.vectors(), standing=0.0, hardening_steps=2)
+    assert chosen(slipping(), added_still_works=1.01, flow_works=0.0).record.settings["chosen"] == "mm-bm"
+    anything = chosen(backdoored_networks.vectors(), added_still_works=0.0, hardening_steps=2)
     assert anything.record.settings["chosen"] == "mm-bm + hardening"
 
 
 def test_what_never_worked_is_no_reason(monkeypatch):
     """Large changes take some samples of any network to some class."""
     clf = slipping()
-    nothing = chosen(clf, worked=1.01)
+    nothing = chosen(clf, added_worked=1.01)
     assert nothing.record.settings["chosen"] == "mm-bm"
     assert "no small change was found" in nothing.record.notes[0]
 
@@ -157,14 +157,14 @@ def test_a_network_that_yields_to_a_flow_is_hardened_against_flows_without_bound
 
 def test_a_flow_that_does_not_work_is_told_of_beside_the_bounds():
     clf, samples = warped()
-    record = automatic(clf, samples, standing=1.01, flowing=1.01).record
+    record = automatic(clf, samples, added_still_works=1.01, flow_works=1.01).record
     assert record.settings["chosen"] == "mm-bm"
     assert [row["kind"] for row in record.perturbations] == ["added", "sparse", "flow"]
     flow = of_kind(record, "flow")
     assert flow["target"] == 1
     assert flow["before"] > 0.8
     assert flow["after"] > 0.8  # the ReLU's bound keeps the column's mean where it was
-    hardened = automatic(clf, samples, flowing=1.01, hardening_steps=2).record
+    hardened = automatic(clf, samples, flow_works=1.01, hardening_steps=2).record
     assert hardened.settings["chosen"] == "mm-bm + hardening"
     assert hardened.settings["hardening"]["perturbations"] == ("added",)
     assert [row["kind"] for row in hardened.perturbations] == ["sparse", "flow", "added"]
@@ -200,7 +200,7 @@ def test_where_hardening_does_not_do_the_bounds_are_what_comes_back(monkeypatch)
     assert same_weights(clf.model, repaired.model)
     assert record.notes[1].endswith("the bounds are all there is: no weights kept the accuracy")
     clf, samples = warped()
-    record = automatic(clf, samples, standing=1.01).record
+    record = automatic(clf, samples, added_still_works=1.01).record
     assert record.settings["chosen"] == "mm-bm"
     assert record.notes[0].startswith("a small warp takes ")
     assert record.notes[0].endswith("did not do: no weights kept the accuracy")

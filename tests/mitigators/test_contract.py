@@ -26,7 +26,13 @@ from mmbd.model.points import Points
 DARK = lambda inputs: inputs.clone().index_fill_(-1, torch.tensor([0, 1]), 0)  # noqa: E731
 # Few steps, and no demands on accuracy that untrained networks could fail.
 SHORT = {
-    "auto": {"steps": 2, "hardening_steps": 2, "accuracy": 0.0, "standing": 0.0, "worked": 0.0},
+    "auto": {
+        "steps": 2,
+        "hardening_steps": 2,
+        "accuracy": 0.0,
+        "added_still_works": 0.0,
+        "added_worked": 0.0,
+    },
     "mm-bm": {"steps": 2, "accuracy": 0.0},
     "mm-bm-paper": {"iterations": 2, "accuracy": 0.0},
     "mm-bm-script": {"epochs": 2},

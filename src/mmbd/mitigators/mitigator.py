@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
+from mmbd.mitigators.still_working import judged
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import answers
 from mmbd.model.samples import Samples
@@ -28,7 +29,7 @@ Progress = Callable[[int, int], None]  # steps done, steps expected
 
 @dataclass(frozen=True)
 class Record:
-    """What was done to a classifier; JSON-ready but for nothing.
+    """What was done to a classifier; `dataclasses.asdict` makes it ready for JSON.
 
     Args:
         method: the mitigator's name.
@@ -44,8 +45,9 @@ class Record:
             (what the samples reached), a number a channel each.
         curves: a number for every step, by name.
         perturbations: the universal perturbations the repair was tuned against, where it was: kind,
-            target, radius, and the share of other classes' samples that each takes to its target
-            `before`, and, once it has adapted to the repair, `after`.
+            target, radius, the share of other classes' samples that each takes to its target
+            `before`, and, once it has adapted to the repair, `after`; `still_works` says whether
+            that is so much that a backdoor may be left, see `still_working`.
         seconds: what it took.
         notes: anything worth knowing.
     """
@@ -145,11 +147,12 @@ def done(
     method: str, repaired: Classifier, samples: Samples, record: Record | None = None, **fields: Any
 ) -> Mitigation:
     """The result of a mitigator, with what the repaired classifier says of the samples."""
-    logits = answers(repaired, samples.inputs)
+    logits, record = answers(repaired, samples.inputs), record or Record(method, True)
     return Mitigation(
         repaired,
         replace(
-            record or Record(method, True),
+            record,
+            perturbations=judged(record.perturbations),
             samples=len(samples.labels),
             own_labels=samples.own,
             accuracy=(samples.accuracy(samples.logits), samples.accuracy(logits)),
