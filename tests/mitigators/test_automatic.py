@@ -228,5 +228,5 @@ def test_hardening_keeps_the_answers_of_the_network_as_it_was(monkeypatch):
 
 def test_progress_counts_the_bounds_and_then_the_hardening():
     calls: list[tuple[int, int]] = []
-    chosen(slipping(), steps=3, hardening_steps=2, progress=lambda *at: calls.append(at))
+    chosen(slipping(), steps=3, hardening_steps=2, progress=lambda at: calls.append((at.done, at.total)))
     assert calls == [(1, 3), (2, 3), (3, 3), (1, 2), (2, 2)]

@@ -15,6 +15,7 @@ from torch import nn
 from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import Progress
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators import mitigate, mm_bm
 from mmbd.mitigators.learned_bounds import quantiles
@@ -252,7 +253,7 @@ def test_the_seed_decides():
 
 def test_progress_and_curves_count_the_steps():
     calls = []
-    record = vectors(steps=5, progress=lambda *at: calls.append(at)).record
+    record = vectors(steps=5, progress=lambda at: calls.append((at.done, at.total))).record
     assert calls == [(step, 5) for step in range(1, 6)]
     assert {name: len(curve) for name, curve in record.curves.items()} == {
         "clean": 5,
@@ -283,8 +284,8 @@ class Interrupted(Exception):
 def test_an_exception_leaves_the_original_alone(at):
     clf, _ = backdoored_networks.planted()
 
-    def stop(done: int, _: int) -> None:
-        if done == at:
+    def stop(progress: Progress) -> None:
+        if progress.done == at:
             raise Interrupted
 
     with backdoored_networks.untouched(clf), pytest.raises(Interrupted):

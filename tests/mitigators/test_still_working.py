@@ -17,10 +17,9 @@ def row(kind: str, before: float, after: float) -> dict[str, object]:
         ([row("added", 0.95, 0.71)], [True]),
         ([row("added", 0.95, 0.69)], [False]),
         ([row("added", 0.69, 0.9)], [False]),  # it never worked, so it says nothing of a backdoor
-        ([row("added", 0.95, 0.6), row("added", 0.74, 0.95)], [False, False]),  # only the easiest class counts
+        ([row("added", 0.95, 0.6), row("added", 0.74, 0.95)], [False, False]),  # of the easiest class
         ([row("sparse", 1.0, 1.0)], [False]),  # clean networks yield to these too
         ([row("flow", 0.2, 0.31), row("flow", 0.9, 0.29), row("added", 0.9, 0.9)], [True, False, True]),
-        ([row("added", 0.9, 0.9)] * 2, [True, True]),
         ([], []),
     ],
 )

@@ -20,10 +20,11 @@ from typing import Any
 from torch import Tensor
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.learned_bounds import Layers
-from mmbd.mitigators.mitigator import Mitigation, Progress
+from mmbd.mitigators.mitigator import Mitigation, settings_of
 from mmbd.mitigators.mm_bm import mm_bm
 from mmbd.mitigators.still_working import (
     ADDED_STILL_WORKS,
@@ -54,7 +55,7 @@ def automatic(
     added_worked: float = ADDED_WORKED,
     hardening_steps: int = 150,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Bound the activations, or harden the weights, or both, as universal perturbations say.
 
@@ -87,16 +88,10 @@ def automatic(
             is returned, and a note says so. Where bounds left no accuracy to spend on hardening,
             the unrepaired network is hardened.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
     limits = {"added_still_works": added_still_works, "flow_works": flow_works, "added_worked": added_worked}
     common: dict[str, Any] = {"accuracy": accuracy, "seed": seed, "progress": progress}
-    settings = {
-        "layers": layers,
-        "accuracy": accuracy,
-        "steps": steps,
-        **limits,
-        "hardening_steps": hardening_steps,
-    }
 
     def harden(start: Classifier, kind: str) -> Mitigation:
         return hardening(

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from mmbd.base.progress import ProgressCallback
 from mmbd.mitigators.fine_pruning import fine_pruning
-from mmbd.mitigators.mitigator import Mitigation, Mitigator, Progress
+from mmbd.mitigators.mitigator import Mitigation, Mitigator
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 
@@ -21,7 +22,7 @@ def bounds_then_pruning(
     *,
     bounding: Mitigator,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     **pruning: Any,
 ) -> Mitigation:
     """Bound the classifier's activations, then prune and fine-tune what is bounded.

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
-from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
+from mmbd.base.progress import ProgressCallback
+from mmbd.mitigators.fine_tuning import steps, tune
+from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
 from mmbd.model.classifier import Classifier
@@ -42,7 +43,7 @@ def distillation(
     augment: tuple[str, ...] = (),
     move_statistics: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Fine-tune a teacher, and a student towards the teacher's attention.
 
@@ -95,7 +96,7 @@ def distillation(
         epochs=teacher_epochs,
         **common,
         seed=seed,
-        on_step=counted(progress, expected),
+        on_step=counted(progress, "distillation: teacher", expected),
     )
     student = duplicate(classifier)
     pair = _Pair(student, teacher, chosen)
@@ -108,7 +109,7 @@ def distillation(
         **common,
         seed=seed + 1,  # in the teacher's order it would only take the teacher's way
         penalty=lambda _: pair.distance(weights),
-        on_step=counted(progress, expected, taught),
+        on_step=counted(progress, "distillation: student", expected, done=taught),
     )
     return done(
         "distillation",

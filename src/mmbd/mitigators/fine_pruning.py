@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators import learned_bounds
-from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
+from mmbd.mitigators.fine_tuning import steps, tune
+from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
 from mmbd.model.bounded import Bounded, Limit
@@ -47,7 +48,7 @@ def fine_pruning(
     augment: tuple[str, ...] = (),
     move_statistics: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Prune the last convolution's channels, the least active first, and fine-tune.
 
@@ -111,7 +112,7 @@ def fine_pruning(
         "seed": seed,
     }
     to_tune = steps(len(used), epochs, batch)
-    step = counted(progress, len(stops) + to_tune)
+    step = counted(progress, "fine-pruning", len(stops) + to_tune)
     scores, kept = [right(pruned(0))], 0
     for count in stops:
         scores.append(right(pruned(count)))
@@ -127,7 +128,7 @@ def fine_pruning(
         samples.inputs[used],
         samples.labels[used],
         **settings,
-        on_step=counted(progress, rounds + to_tune, rounds),
+        on_step=counted(progress, "fine-pruning", rounds + to_tune, done=rounds),
     )
     held = [limit.tap for limit in repaired.limits]
     highest = learned_bounds.quantiles(plain, held, samples.inputs, 1.0)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
-from mmbd.mitigators.mitigator import Progress, trainable
+from mmbd.mitigators.mitigator import trainable
 from mmbd.model.classifier import Classifier
 from mmbd.training.loop import Recipe, fit
 
@@ -139,15 +139,3 @@ def steps(count: int, epochs: int, batch: int) -> int:
     """How many steps `tune` takes on `count` samples; a last batch of one is left out."""
     whole, rest = divmod(count, batch)
     return epochs * (whole + (rest > 1 or count == 1))
-
-
-def counted(progress: Progress | None, expected: int, done: int = 0) -> Callable[[], None]:
-    """Each call tells `progress` of one more step, after those already `done`."""
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, expected)
-
-    return step

@@ -17,17 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.learned_bounds import Curves
 from mmbd.mitigators.mitigator import (
     Mitigation,
-    Progress,
     Record,
     batches,
+    counted,
     disagreement,
     done,
     duplicate,
     furthest,
+    settings_of,
     trainable,
 )
 from mmbd.model.classifier import Classifier
@@ -51,7 +53,7 @@ def hardening(
     augment: bool = True,
     teacher: Classifier | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Fine-tune all weights against universal perturbations, with the network as its own teacher.
 
@@ -81,12 +83,14 @@ def hardening(
     Raises:
         NotMitigated: the model is not an `nn.Module`, or no other weights kept the accuracy.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
     network = duplicate(classifier)
     repaired = classifier.around(network)
     generator, curves = generator_for("hardening", seed), Curves()
     image = augment and len(classifier.domain.shape) == 3
     teacher = classifier if teacher is None else teacher
+    tell = counted(progress, "hardening", steps)
     with classifier.frozen(), teacher.frozen():
         adaptive = AdaptivePerturbations(classifier, samples, perturbations, generator)
         weighed = [against_flows if row.kind == "flow" else against for row in adaptive.found]
@@ -94,7 +98,7 @@ def hardening(
             original = [weight.detach().clone() for weight in weights]
             optimizer = torch.optim.Adam(weights, lr=lr)
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-            for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
+            for indices in batches(len(samples.labels), batch, steps, generator):
                 inputs = samples.inputs[indices]
                 if image:
                     inputs = _moved(inputs, generator)
@@ -112,8 +116,7 @@ def hardening(
                 optimizer.step()
                 scheduler.step()
                 curves.add(clean=clean, fooled=missed)
-                if progress is not None:
-                    progress(step + 1, steps)
+                tell()
         tuned = [weight.detach().clone() for weight in weights]
 
         def reached(extent: float) -> float:
@@ -127,18 +130,13 @@ def hardening(
                 raise NotMitigated("no weights but the original ones kept the accuracy asked for")
             reached(extent)
             outcome = adaptive.outcome(teacher, repaired, samples)
-    settings = {
-        "accuracy": accuracy,
-        "lr": lr,
-        "steps": steps,
-        "batch": batch,
-        "against": against,
-        "against_flows": against_flows,
-        "perturbations": perturbations,
-        "augment": augment,
-        "extent": extent,
-    }
-    record = Record("hardening", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome))
+    record = Record(
+        "hardening",
+        True,
+        settings=settings | {"extent": extent},
+        curves=curves.lists,
+        perturbations=tuple(outcome),
+    )
     return done("hardening", repaired, samples, record, seconds=time.perf_counter() - started)
 
 

@@ -9,6 +9,7 @@ do its work it raises NotMitigated; `mitigate` turns that into the unchanged cla
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,12 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import Progress, ProgressCallback
 from mmbd.mitigators.still_working import judged
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import answers
 from mmbd.model.samples import Samples
 
-Progress = Callable[[int, int], None]  # steps done, steps expected
+# The arguments of mitigators that are no options of their methods.
+NO_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning", "teacher"}
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,48 @@ class Mitigator(Protocol):
     """Repairs a copy of one classifier; the random choices follow from `seed`."""
 
     def __call__(
-        self, classifier: Classifier, samples: Samples, *, seed: int = 0, progress: Progress | None = None
+        self,
+        classifier: Classifier,
+        samples: Samples,
+        *,
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
     ) -> Mitigation: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table of mitigators.
+
+    Args:
+        function: a `Mitigator` with options of its own.
+        title: what it does, in one line.
+        needs: the options without a default: what it needs besides a classifier and samples.
+    """
+
+    function: Callable[..., Mitigation]
+    title: str
+    needs: tuple[str, ...] = ()
+
+
+def settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a method, from its `locals()` before it assigns anything."""
+    return {name: value for name, value in arguments.items() if name not in NO_OPTIONS}
+
+
+def counted(
+    progress: ProgressCallback | None, stage: str, total: int, *, done: int = 0, unit: str = "steps"
+) -> Callable[[], None]:
+    """A function that tells `progress` of one more step at each call, after those already `done`."""
+    started = time.perf_counter()
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(Progress(stage, done, max(done, total), unit, time.perf_counter() - started))
+
+    return step
 
 
 def duplicate(classifier: Classifier) -> nn.Module:

@@ -15,9 +15,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds, activations, quantiles
-from mmbd.mitigators.mitigator import Mitigation, Progress, Record, batches, disagreement, furthest
+from mmbd.mitigators.mitigator import (
+    Mitigation,
+    Record,
+    batches,
+    counted,
+    disagreement,
+    furthest,
+    settings_of,
+)
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -42,7 +51,7 @@ def mm_bm(
     norm: float = 0.02,
     perturbations: tuple[str, ...] = ("added", "sparse"),
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Bounds that keep clean answers and undo universal perturbations.
 
@@ -70,6 +79,7 @@ def mm_bm(
     Raises:
         NotMitigated: no activations that could be bounded, or no bounds kept the accuracy.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
     chosen = activations(classifier, layers)
     generator = generator_for("mm-bm", seed)
@@ -93,9 +103,10 @@ def mm_bm(
         with limiting(learned.limits(values)):
             return classifier(inputs)
 
+    tell = counted(progress, "mm-bm", steps)
     with classifier.frozen():
         adaptive = AdaptivePerturbations(classifier, samples, perturbations, generator)
-        for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
+        for indices in batches(len(samples.labels), batch, steps, generator):
             inputs, wanted = samples.inputs[indices], samples.logits[indices]
             values = bounds()
             fixed = {index: z.detach() for index, z in values.items()}
@@ -110,8 +121,7 @@ def mm_bm(
             optimizer.step()
             scheduler.step()
             curves.add(clean=clean, fooled=missed, height=height)
-            if progress is not None:
-                progress(step + 1, steps)
+            tell()
         with torch.no_grad():
             extent = furthest(
                 lambda extent: samples.accuracy(bounded(samples.inputs, bounds(extent))),
@@ -121,18 +131,11 @@ def mm_bm(
             )
             final = bounds(extent)
             outcome = adaptive.outcome(classifier, partial(bounded, values=final), samples)
-    settings = {
-        "layers": layers,
-        "accuracy": accuracy,
-        "fold": fold,
-        "share": share,
-        "lr": lr,
-        "steps": steps,
-        "batch": batch,
-        "against": against,
-        "norm": norm,
-        "perturbations": perturbations,
-        "extent": extent,
-    }
-    record = Record("mm-bm", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome))
+    record = Record(
+        "mm-bm",
+        True,
+        settings=settings | {"extent": extent},
+        curves=curves.lists,
+        perturbations=tuple(outcome),
+    )
     return learned.finish({i: z.detach() for i, z in final.items()}, record, started)

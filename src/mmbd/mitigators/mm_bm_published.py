@@ -14,9 +14,10 @@ import time
 import torch
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds
-from mmbd.mitigators.mitigator import Mitigation, Progress, Record
+from mmbd.mitigators.mitigator import Mitigation, Record, counted, settings_of
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 
@@ -33,7 +34,7 @@ def paper(
     step: float = 0.1,
     iterations: int = 200,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Algorithm 1: gradient descent on eq. (11), its weight tuned to the accuracy constraint.
 
@@ -58,13 +59,15 @@ def paper(
     Raises:
         NotMitigated: no activations, or the constraint never held.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
     learned = LearnedBounds.on(classifier, samples, layers, initial)
     rates = {index: step * z.mean().item() for index, z in learned.bounds.items()}
-    best, lowest, curves, first_weight = None, float("inf"), Curves(), weight
+    best, lowest, curves = None, float("inf"), Curves()
+    tell = counted(progress, "mm-bm-paper", iterations, unit="iterations")
     with classifier.frozen():
         logits = learned.logits()
-        for iteration in range(iterations):
+        for _ in range(iterations):
             norm = learned.norm()
             loss = (logits - samples.logits).square().mean() + weight * norm
             gradients = torch.autograd.grad(loss, list(learned.bounds.values()))
@@ -80,21 +83,11 @@ def paper(
             else:
                 weight /= growth
             curves.add(kept=kept, norm=norm, weight=weight)
-            if progress is not None:
-                progress(iteration + 1, iterations)
+            tell()
     if best is None:
         raise NotMitigated(
             f"no bounds kept {accuracy:.0%} of the right answers: ask for less, or give more samples"
         )
-    settings = {
-        "layers": layers,
-        "accuracy": accuracy,
-        "initial": initial,
-        "weight": first_weight,
-        "growth": growth,
-        "step": step,
-        "iterations": iterations,
-    }
     record = Record("mm-bm-paper", True, settings=settings, curves=curves.lists)
     return learned.finish(best, record, started)
 
@@ -112,7 +105,7 @@ def script(
     batch: int = 200,
     accuracy: float = 0.95,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """What the authors' program does, which differs from Algorithm 1 in nearly everything.
 
@@ -138,11 +131,13 @@ def script(
     Raises:
         NotMitigated: no activations.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
     learned = LearnedBounds.on(classifier, samples, layers, None, initial)
     chosen = samples.correct.nonzero().flatten()
     optimizer = torch.optim.Adam(learned.bounds.values(), lr=lr)
-    generator, curves, first_weight = generator_for("mm-bm-script", seed), Curves(), weight
+    generator, curves = generator_for("mm-bm-script", seed), Curves()
+    tell = counted(progress, "mm-bm-script", epochs, unit="epochs")
     with classifier.frozen():
         for epoch in range(epochs):
             right = 0
@@ -156,17 +151,6 @@ def script(
             curves.add(kept=kept, norm=learned.norm().item(), weight=weight)
             if epoch in (20, 30, 40):
                 weight = weight * growth if kept >= accuracy else weight / growth
-            if progress is not None:
-                progress(epoch + 1, epochs)
-    settings = {
-        "layers": layers,
-        "initial": initial,
-        "weight": first_weight,
-        "growth": growth,
-        "lr": lr,
-        "epochs": epochs,
-        "batch": batch,
-        "accuracy": accuracy,
-    }
+            tell()
     record = Record("mm-bm-script", True, settings=settings, curves=curves.lists)
     return learned.finish(learned.snapshot(), record, started)

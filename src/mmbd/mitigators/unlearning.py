@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
+from mmbd.mitigators.fine_tuning import steps, tune
+from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import answers
 from mmbd.model.samples import Samples
@@ -37,7 +38,7 @@ def unlearning(
     augment: tuple[str, ...] = (),
     move_statistics: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Fine-tune on samples of which some carry the trigger and all keep their labels.
 
@@ -92,7 +93,7 @@ def unlearning(
         inputs,
         samples.labels,
         **settings,
-        on_step=counted(progress, steps(count, epochs, batch)),
+        on_step=counted(progress, "unlearning", steps(count, epochs, batch)),
     )
     return done(
         "unlearning",

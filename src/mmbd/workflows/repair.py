@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.schema import finite
 from mmbd.data import matching
 from mmbd.data.dataset import Dataset
 from mmbd.mitigators import Record, mitigate
-from mmbd.mitigators.mitigator import Progress
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import answers
 from mmbd.results.report import Report
@@ -130,7 +130,7 @@ def fix(
     triggered: tuple[Tensor, int] | None = None,
     scanning: Callable[[Classifier], Report] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Classifier, Repair]:
     """Repair a classifier and measure what that did.
