@@ -24,7 +24,7 @@ from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.learned_bounds import Layers
-from mmbd.mitigators.mitigator import Mitigation, settings_of
+from mmbd.mitigators.mitigator import Mitigation, curves_of, settings_of
 from mmbd.mitigators.mm_bm import mm_bm
 from mmbd.mitigators.still_working import (
     ADDED_STILL_WORKS,
@@ -106,11 +106,7 @@ def automatic(
             settings={"chosen": " + ".join(records), **settings}
             | {name: own.settings for name, own in records.items()},
             layers=parts[0].record.layers,
-            curves={
-                f"{name}: {curve}": values
-                for name, own in records.items()
-                for curve, values in own.curves.items()
-            },
+            curves=curves_of(records.values()),
             perturbations=judged(rows, **limits),
             seconds=time.perf_counter() - started,
             notes=tuple(notes),

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmbd.base.progress import ProgressCallback
 from mmbd.mitigators.fine_pruning import fine_pruning
-from mmbd.mitigators.mitigator import Mitigation, Mitigator
+from mmbd.mitigators.mitigator import Mitigation, Mitigator, curves_of
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 
@@ -47,11 +47,7 @@ def bounds_then_pruning(
             record,
             method=f"{own.method} + {record.method}",
             settings={own.method: own.settings, record.method: record.settings},
-            curves={
-                f"{part.method}: {name}": curve
-                for part in (own, record)
-                for name, curve in part.curves.items()
-            },
+            curves=curves_of((own, record)),
             seconds=own.seconds + record.seconds,
             notes=(*own.notes, *record.notes),
         ),

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
 from mmbd.base.progress import ProgressCallback
-from mmbd.mitigators.fine_tuning import steps, tune
-from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate
+from mmbd.mitigators.fine_tuning import steps, tune, tuning_of
+from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate, settings_of
 from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
 from mmbd.model.classifier import Classifier
@@ -71,6 +71,7 @@ def distillation(
         NotMitigated: no activation with more than one position, or one of `layers` without, or
             a training that diverged.
     """
+    settings = settings_of(locals()) | {"seed": seed}
     started = time.perf_counter()
     chosen = _chosen(classifier, layers)
     if len(chosen) > len(betas):
@@ -79,23 +80,14 @@ def distillation(
     count = len(samples.labels)
     taught = steps(count, teacher_epochs, batch)
     expected = taught + steps(count, epochs, batch)
-    common: dict[str, Any] = {
-        "lr": lr,
-        "batch": batch,
-        "clip": clip,
-        "weight_decay": weight_decay,
-        "augment": augment,
-        "move_statistics": move_statistics,
-    }
     teacher = duplicate(classifier)
     teaching = tune(
         classifier,
         teacher,
         samples.inputs,
         samples.labels,
-        epochs=teacher_epochs,
-        **common,
-        seed=seed,
+        **tuning_of(settings | {"epochs": teacher_epochs}),
+        weight_decay=weight_decay,
         on_step=counted(progress, "distillation: teacher", expected),
     )
     student = duplicate(classifier)
@@ -105,9 +97,9 @@ def distillation(
         pair,
         samples.inputs,
         samples.labels,
-        epochs=epochs,
-        **common,
-        seed=seed + 1,  # in the teacher's order it would only take the teacher's way
+        # In the teacher's order the student would only take the teacher's way.
+        **tuning_of(settings | {"seed": seed + 1}),
+        weight_decay=weight_decay,
         penalty=lambda _: pair.distance(weights),
         on_step=counted(progress, "distillation: student", expected, done=taught),
     )
@@ -115,14 +107,7 @@ def distillation(
         "distillation",
         classifier.around(student),
         samples,
-        settings={
-            "layers": [tap.name for tap in chosen],
-            "betas": weights,
-            "teacher_epochs": teacher_epochs,
-            "epochs": epochs,
-            "seed": seed,
-            **common,
-        },
+        settings=settings | {"layers": [tap.name for tap in chosen], "betas": weights},
         curves={"teacher_loss": teaching, "loss": learning},
         seconds=time.perf_counter() - started,
     )

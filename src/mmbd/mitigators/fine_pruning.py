@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from mmbd.base.errors import NotMitigated
 from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators import learned_bounds
-from mmbd.mitigators.fine_tuning import steps, tune
+from mmbd.mitigators.fine_tuning import steps, tune, tuning_of
 from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate
 from mmbd.model import activations as taps
 from mmbd.model.activations import Tap, Watch
@@ -102,15 +101,7 @@ def fine_pruning(
 
     at_a_time = max(1, round(stride * tap.channels))
     stops = range(at_a_time, tap.channels, at_a_time)
-    settings: dict[str, Any] = {
-        "epochs": epochs,
-        "lr": lr,
-        "batch": batch,
-        "clip": clip,
-        "augment": augment,
-        "move_statistics": move_statistics,
-        "seed": seed,
-    }
+    settings = tuning_of(locals())
     to_tune = steps(len(used), epochs, batch)
     step = counted(progress, "fine-pruning", len(stops) + to_tune)
     scores, kept = [right(pruned(0))], 0

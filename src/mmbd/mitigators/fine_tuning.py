@@ -9,8 +9,8 @@ weights and BatchNorm's statistics moves: dropout is off, so that the result fol
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,12 @@ def tune(
     except FloatingPointError as error:
         raise NotMitigated(f"{error}: try a smaller learning rate than {lr:g}") from error
     return losses
+
+
+def tuning_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that `tune` takes, from the `locals()` of a mitigator."""
+    names = ("epochs", "lr", "batch", "clip", "augment", "move_statistics", "seed")
+    return {name: arguments[name] for name in names}
 
 
 def cutout(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

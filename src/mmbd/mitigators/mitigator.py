@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -109,6 +109,11 @@ class Method:
 def settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a method, from its `locals()` before it assigns anything."""
     return {name: value for name, value in arguments.items() if name not in NO_OPTIONS}
+
+
+def curves_of(records: Iterable[Record]) -> dict[str, Sequence[float]]:
+    """The curves of all records, each called by its method, too."""
+    return {f"{part.method}: {name}": curve for part in records for name, curve in part.curves.items()}
 
 
 def counted(

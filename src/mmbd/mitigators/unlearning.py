@@ -8,14 +8,13 @@ better it was reverse-engineered, the better this works.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.fine_tuning import steps, tune
+from mmbd.mitigators.fine_tuning import steps, tune, tuning_of
 from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import answers
@@ -77,15 +76,7 @@ def unlearning(
     moved = answers(classifier, inputs[chosen]).argmax(1) != samples.logits[chosen].argmax(1)
     if epochs is None:
         epochs = max(1, round(STEPS / max(1, steps(count, 1, batch))))
-    settings: dict[str, Any] = {
-        "epochs": epochs,
-        "lr": lr,
-        "batch": batch,
-        "clip": clip,
-        "augment": augment,
-        "move_statistics": move_statistics,
-        "seed": seed,
-    }
+    settings = tuning_of(locals())
     network = duplicate(classifier)
     losses = tune(
         classifier,
