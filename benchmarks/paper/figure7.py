@@ -20,7 +20,7 @@ from mitigations import IMAGES, defended, working
 
 from mmbd.data.dataset import split
 from mmbd.formats.load import load
-from mmbd.mitigators.bounds import paper
+from mmbd.mitigators.mm_bm_published import paper
 from mmbd.model.forward import logits_of, scaled
 from mmbd.model.samples import Samples, prepare
 from mmbd.render import svg

@@ -102,7 +102,7 @@ def main() -> None:
             }
             if name == "fast":
                 gained = universal_gains(classifier)
-                for kind, gains in (("faint", gained.faint), ("sparse", gained.sparse)):
+                for kind, gains in (("faint", gained.added), ("sparse", gained.sparse)):
                     entry[kind] = [round(gain, 4) for gain in gains.tolist()]
             with options.out.open("a") as file:
                 file.write(json.dumps(entry) + "\n")

@@ -24,8 +24,8 @@ from mmbd.data.dataset import some, split
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
+    from mmbd.base.progress import ProgressCallback
     from mmbd.formats.loaded import Loaded
-    from mmbd.mitigators.mitigator import Progress
     from mmbd.model.classifier import Classifier
     from mmbd.workflows.repair import Repair
 
@@ -105,14 +105,15 @@ def fix(
     from mmbd.formats import export
     from mmbd.formats.load import load
     from mmbd.formats.networks.architecture import parse_arguments
-    from mmbd.mitigators import METHODS, SHORT, options_of
+    from mmbd.mitigators import METHODS, resolved
     from mmbd.workflows import repair as fixing
 
     if method not in METHODS:
         raise Usage(f"--method {method!r}: known are {', '.join(METHODS)}")
-    options = parse_arguments(option or ())
-    if unknown := sorted(set(options) - set(has := options_of(SHORT.get(method, method)))):
-        raise Usage(f"--option {unknown[0]}: {method} has no such option; it has {', '.join(has)}")
+    try:
+        _, options = resolved(method, parse_arguments(option or ()))
+    except ValueError as error:
+        raise Usage(f"--option: {error}") from error
     known = loading.options()
     with failing(str(model)):
         loaded = load(model, **known)
@@ -200,7 +201,7 @@ def _targets(given: list[Path], inputs: list[Path], *, force: bool) -> list[Path
 
 
 @contextmanager
-def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
+def _watching(name: str, *, shown: bool) -> Generator[ProgressCallback | None]:
     """A progress bar on standard error, where somebody sees it."""
     if not shown or not sys.stderr.isatty():
         yield None
@@ -215,7 +216,7 @@ def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
         console=Console(file=screen), transient=True, redirect_stdout=False, redirect_stderr=False
     ) as bar:
         task = bar.add_task(escape(clean_text(name)), total=None)
-        yield lambda done, expected: bar.update(task, completed=done, total=expected)
+        yield lambda at: bar.update(task, completed=at.done, total=at.total)
 
 
 def _write(place: Path, repaired: Classifier, loaded: Loaded, force: bool) -> None:
