@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmbd.model.domain import Domain
+from mmbd.model.domain import Domain, kind_of
 from mmbd.model.samples import Samples
 from mmbd.search.pool import margins
 
