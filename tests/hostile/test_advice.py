@@ -25,7 +25,7 @@ from hostile.test_sizes import EXPLOSIONS, LIES
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import listed
 from mmbd.formats import advice, loading
-from mmbd.formats.identify import ADVICE
+from mmbd.formats.refusals import ADVICE
 from mmbd.render.terminal import line
 from mmbd.workflows import scan_file as gate
 

@@ -426,7 +426,7 @@ def test_fix_says_it_in_one_line(tmp_path, capsys, kind):
 
 CAPPED = """
 import resource, sys
-from mmbd import data
+from mmbd.data import read as data
 from mmbd.base.errors import Failed
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 for file in sys.argv[1:]:

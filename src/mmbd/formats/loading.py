@@ -13,12 +13,12 @@ from mmbd.base.text import clean_text, listed
 from mmbd.formats import activation_bounds as limits
 from mmbd.formats import files
 from mmbd.formats.advice import WORDS
-from mmbd.formats.checkpoints import contents
 from mmbd.formats.loaded import Loaded
 from mmbd.formats.networks import architecture, claims, envelopes
 from mmbd.formats.networks.network import network_for
 from mmbd.formats.options import LoadOptions
 from mmbd.formats.spec import Spec
+from mmbd.formats.table import contents
 from mmbd.model.classifier import Classifier
 from mmbd.model.info import ModelInfo
 from mmbd.model.points import domain_for

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mmbd.null import References
 
 CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
-MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 MOST_REPORT = 64 << 20  # bytes
 # With several models the worst wins.
 SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
@@ -83,6 +82,7 @@ def references(
             (also in a folder: with one reference less the p-value would be another), or settings
             differ.
     """
+    from mmbd.formats.table import SUFFIXES
     from mmbd.null.reference import References
 
     reports: list[tuple[Path, Report]] = []
@@ -95,7 +95,7 @@ def references(
                 report = _reference(file, named=file is path)
                 if report is not None:
                     reports.append((file, report))
-            elif file is path or file.suffix in MODEL_SUFFIXES:
+            elif file is path or file.suffix.lower() in SUFFIXES:
                 reports.append((file, _scanned(file, loading, wanted)))
     if not reports:
         raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")

@@ -20,7 +20,7 @@ from mmbd.base.errors import Failed
 from mmbd.base.reading import MAX_CLASSES, brief
 from mmbd.base.text import clean_text
 from mmbd.formats import files
-from mmbd.formats.checkpoints import contents
+from mmbd.formats.table import contents
 from mmbd.model.classifier import Classifier
 from mmbd.zoo.entry import Entry, Label, Zoo
 
