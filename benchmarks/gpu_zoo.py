@@ -37,7 +37,7 @@ from mmbd.zoo import cards
 from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
 from mmbd.zoo.make import finished, make
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 from mmbd.zoo.samples import load
 
 HERE = Path(__file__).parent

@@ -25,7 +25,7 @@ from mmbd.evaluation.metrics import Rate
 from mmbd.evaluation.run import Evaluation
 from mmbd.zoo import plan as plans
 from mmbd.zoo.make import Progress, make
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 
 PLANS = Path(__file__).parent / "plans"
 T = TypeVar("T")

@@ -30,7 +30,7 @@ from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import repair as fixing
 from mmbd.zoo import samples
 from mmbd.zoo.job import DataPlan
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 
 # Clean images a class: Table 3's.
 IMAGES = {

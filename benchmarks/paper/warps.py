@@ -17,7 +17,7 @@ from mmbd.data.dataset import split
 from mmbd.formats.load import load
 from mmbd.mitigators.automatic import FLOWING, easiest_flow
 from mmbd.model.samples import prepare
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 
 PLANS = ("classical", "advanced", "wanet")
 IMAGES = 20

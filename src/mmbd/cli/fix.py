@@ -18,7 +18,7 @@ from mmbd.base.text import clean_text
 from mmbd.base.writing import write_text
 from mmbd.cli import places, samples, streams
 from mmbd.cli.failing import failing
-from mmbd.cli.loading import UNSAID, Loading
+from mmbd.cli.loading import DEFAULT_LOADING, Loading
 from mmbd.cli.options import Plain, Usage, at_least, level_between
 from mmbd.data.dataset import some, split
 from mmbd.workflows import scan_file as gate
@@ -38,7 +38,7 @@ def fix(
     /,
     *,
     data: Path,
-    loading: Loading = UNSAID,
+    loading: Loading = DEFAULT_LOADING,
     out: Annotated[list[Path] | None, Plain] = None,
     method: str = "mm-bm",
     option: Annotated[list[str] | None, Plain] = None,
@@ -103,7 +103,7 @@ def fix(
 
     from mmbd.detectors.mm_bd.scan import scan
     from mmbd.formats import export
-    from mmbd.formats.load import load
+    from mmbd.formats.loading import load_file
     from mmbd.formats.networks.architecture import parse_arguments
     from mmbd.mitigators import METHODS, SHORT, options_of
     from mmbd.workflows import repair as fixing
@@ -115,7 +115,7 @@ def fix(
         raise Usage(f"--option {unknown[0]}: {method} has no such option; it has {', '.join(has)}")
     known = loading.options()
     with failing(str(model)):
-        loaded = load(model, **known)
+        loaded = load_file(model, known)
     classifier = loaded.classifier
     for place in targets:
         with failing(f"{model}: cannot be written as {place.suffix}"):

@@ -1,15 +1,16 @@
-"""The options that say what a model file does not: `mmbd scan` and `mmbd fix` share them."""
+"""The options that say what a model file does not: `mmbd scan`, `fix` and `evaluate` share them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from mmbd.cli.options import Numbers, Plain, Usage, at_least, device_here, numbers, shape, size
+from mmbd.formats.options import LoadOptions
 
 
 @Parameter(name="*")
@@ -55,8 +56,8 @@ class Loading:
     max_bytes: str | None = None
     device: str = "cpu"
 
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments of `mmbd.load.load`; Usage where they make no sense."""
+    def options(self) -> LoadOptions:
+        """What was said, checked; Usage where it makes no sense."""
         mean, std = numbers("--mean", self.mean), numbers("--std", self.std, positive=True)
         most = size("--max-bytes", self.max_bytes)
         input_shape = shape(self.input_shape)
@@ -66,27 +67,27 @@ class Loading:
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise Usage(f"--bounds {low:g} {high:g}: expected the lower one first, such as 0 1")
 
-        from mmbd.formats.load import read_class_names
+        from mmbd.formats.class_names import read_class_names
         from mmbd.formats.networks.architecture import parse_arguments
 
         arguments = parse_arguments(self.arch_arg or ())
         device_here(self.device)
-        found = {
-            "arch": self.arch,
-            "arch_args": arguments,
-            "input_shape": input_shape,
-            "bounds": self.bounds,
-            "mean": mean,
-            "std": std,
-            "classes": self.classes,
-            "device": self.device,
-            "entry": self.entry,
-            "output": self.output,
-            "ends_in": self.ends_in,
-            "as_claimed": self.as_claimed,
-            "class_names": None if self.class_names is None else read_class_names(self.class_names),
-        }
-        return found if most is None else found | {"max_bytes": most}
+        return LoadOptions(
+            arch=self.arch,
+            arch_args=arguments,
+            input_shape=input_shape,
+            bounds=self.bounds,
+            mean=mean,
+            std=std,
+            class_names=None if self.class_names is None else read_class_names(self.class_names),
+            device=self.device,
+            classes=self.classes,
+            entry=self.entry,
+            max_bytes=LoadOptions.max_bytes if most is None else most,
+            output=self.output,
+            ends_in=self.ends_in,
+            as_claimed=self.as_claimed,
+        )
 
 
-UNSAID = Loading()
+DEFAULT_LOADING = Loading()

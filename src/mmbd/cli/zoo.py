@@ -72,7 +72,8 @@ def list_(path: Path, /, *, quiet: bool = False) -> int:
             columns path, label and target.
         quiet: Print names and labels alone, one model a line.
     """
-    from mmbd.zoo.read import cards_in, read
+    from mmbd.zoo.own import cards_in
+    from mmbd.zoo.read import read
 
     found = read(path)
     if quiet:

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mmbd.base.environment import environment
 from mmbd.base.errors import Failed
@@ -18,6 +18,7 @@ from mmbd.base.workers import run as side_by_side
 from mmbd.detectors import DETECTORS, Detector
 from mmbd.evaluation.answers import Answer, Job, Judge
 from mmbd.evaluation.tables import Result, Tables, tables
+from mmbd.formats.options import LoadOptions
 from mmbd.zoo import Entry, Zoo
 from mmbd.zoo.read import read
 
@@ -99,18 +100,18 @@ def run(
     limit: float | None,
     results: str | Path | None,
     progress: Callable[[Progress], None] | None,
-    loading: Mapping[str, Any],
+    loading: LoadOptions,
 ) -> Evaluation:
     """See `mmbd.evaluate.evaluate`."""
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     chosen = detectors if isinstance(detectors, Mapping) else named(detectors)
     if isinstance(zoo, Zoo):
-        if loading:
-            raise ValueError(f"{next(iter(loading))} is for zoos that are read from a path")
+        if loading.given:
+            raise ValueError(f"{loading.given[0]} is for zoos that are read from a path")
         there = source = zoo
     else:
-        reading = partial(read, Path(zoo).absolute(), **loading)
+        reading = partial(read, Path(zoo).absolute(), loading)
         there = reading()
         source = reading if workers else there
     if not there.entries:

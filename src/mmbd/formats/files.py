@@ -18,9 +18,9 @@ from mmbd.base.errors import Failed
 from mmbd.formats import folders, tensor_file
 from mmbd.formats.advice import NO_MEMORY, broken
 from mmbd.formats.identify import identify, mismatch
+from mmbd.formats.options import MAX_BYTES
 from mmbd.formats.pickles import opcodes as pickles
 
-MAX_BYTES = 4 << 30  # far above any classifier; a memory limit, not a judgement
 HEAD_BYTES = 1 << 20
 LARGE = 64 << 20
 

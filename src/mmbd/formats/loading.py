@@ -1,4 +1,4 @@
-"""The steps of `mmbd.load`: read, find the state dict, build the network, fill it, wrap it."""
+"""The steps of loading a file: read, find the state dict, build the network, fill it, wrap it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from mmbd.base.devices import usable
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text, listed
 from mmbd.formats import activation_bounds as limits
@@ -29,16 +30,27 @@ DESCRIBE = (
 )
 
 
-def load_request(path: Path, request: LoadOptions, max_bytes: int) -> Loaded:
-    """`mmbd.load.load`, with its arguments in a `LoadOptions`."""
-    file = files.read(path, max_bytes)
+def load_file(path: str | Path, options: LoadOptions) -> Loaded:
+    """`mmbd.load` with its arguments in a `LoadOptions`; raises what that raises, naming the file."""
+    named = clean_text(str(path), 400)
+    try:
+        device = usable(options.device)
+    except ValueError as error:
+        raise Failed(f"{named}: {error}") from error
+    try:
+        return _load(Path(path), replace(options, device=device))
+    except (Refused, Failed, NotEvaluable) as error:
+        raise type(error)(f"{named}: {error}") from error
+
+
+def _load(path: Path, request: LoadOptions) -> Loaded:
+    file = files.read(path, request.max_bytes)
     held, size = contents(file.data, file.kind), len(file.data)
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
-    request = replace(request, aliases=held.aliases)
     spec = None if held.metadata is None else _spec(held.metadata)
     bounds, value = limits.split(held.value)
     found = envelopes.candidates(value, request.entry)
-    built = network_for(found, request, spec)
+    built = network_for(found, request, spec, held.aliases)
     network, name, notes = built.module, built.name, built.notes
     shape = request.input_shape or (spec.input_shape if spec else None)
     if shape is None:

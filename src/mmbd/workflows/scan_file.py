@@ -15,6 +15,7 @@ from mmbd.model.info import unread
 from mmbd.results.report import Report
 
 if TYPE_CHECKING:
+    from mmbd.formats.options import LoadOptions
     from mmbd.null import References
 
 CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
@@ -31,21 +32,21 @@ class Outcome:
     code: int
 
 
-def scan_file(path: str | Path, *, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Outcome:
+def scan_file(path: str | Path, *, loading: LoadOptions, scanning: Mapping[str, Any]) -> Outcome:
     """Load and scan one file. Whatever is raised on the way becomes a report of a failure.
 
     Args:
         path: the model file or folder.
-        loading: keyword arguments of `load.load`.
+        loading: what the file does not say.
         scanning: keyword arguments of `scanning.scan`, which the caller has checked: a network may
             raise ValueError too, so that here nobody could tell.
     """
     from mmbd.detectors.mm_bd.scan import scan, unevaluable
-    from mmbd.formats.load import load
+    from mmbd.formats.loading import load_file
 
     level = float(scanning.get("level", 0.05))
     try:
-        loaded = load(path, **loading)
+        loaded = load_file(path, loading)
     except (Refused, NotEvaluable, Failed) as error:
         start = "failed: " if isinstance(error, Failed) else ""
         start = "refused: " if isinstance(error, Refused) else start
@@ -66,9 +67,7 @@ def scan_file(path: str | Path, *, loading: Mapping[str, Any], scanning: Mapping
     return Outcome(report, report.exit_code)
 
 
-def references(
-    paths: Sequence[Path], *, loading: Mapping[str, Any], scanning: Mapping[str, Any]
-) -> References:
+def references(paths: Sequence[Path], *, loading: LoadOptions, scanning: Mapping[str, Any]) -> References:
     """Statistics of clean models of the same domain, from models or from reports on them.
 
     Args:
@@ -126,12 +125,12 @@ def _claims_to_be_a_report(text: str) -> bool:
     return isinstance(found, dict) and "schema" in found and "verdict" in found
 
 
-def _scanned(file: Path, loading: Mapping[str, Any], scanning: Mapping[str, Any]) -> Report:
+def _scanned(file: Path, loading: LoadOptions, scanning: Mapping[str, Any]) -> Report:
     from mmbd.detectors.mm_bd.scan import scan
-    from mmbd.formats.load import load
+    from mmbd.formats.loading import load_file
 
     try:
-        return scan(load(file, **loading), **scanning)
+        return scan(load_file(file, loading), **scanning)
     except (Refused, NotEvaluable, Failed) as error:
         raise Failed(f"reference {file}: {error}") from error
     except (Exception, SystemExit) as error:
