@@ -132,7 +132,7 @@ def test_arguments_that_make_no_sense():
         ({"detectors": []}, "no detector given"),
         ({"level": 0}, "level must be between 0 and 1"),
         ({"workers": -1}, "0 workers"),
-        ({"device": "cpu"}, "device is for zoos that are read from a path"),
+        ({"arch": "mlp"}, "arch is for zoos that are read from a path"),
     ):
         options = {"detectors": LISTENS} | arguments
         with pytest.raises(ValueError, match=words):

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,13 +25,8 @@ from mmbd.data.dataset import some, split
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.formats.loaded import Loaded
     from mmbd.mitigators.mitigator import Progress
-    from mmbd.model.classifier import Classifier
     from mmbd.workflows.repair import Repair
-
-# By suffix: what is written.
-FORMS = (".safetensors", ".onnx", ".pt2", ".pt")
 
 
 def fix(
@@ -154,7 +150,8 @@ def fix(
         )
     _tell(outcome, json_to)
     codes = [gate.CLEAN if outcome.record.mitigated else gate.REFUSED]
-    todo = [(place, partial(_write, place, repaired, loaded, force)) for place in targets]
+    written = replace(loaded, classifier=repaired)
+    todo = [(place, partial(export.export, written, place, force=force)) for place in targets]
     if not outcome.record.mitigated:
         todo = []
     if record_to is not None:
@@ -185,8 +182,10 @@ def _targets(given: list[Path], inputs: list[Path], *, force: bool) -> list[Path
         Failed: a folder that cannot be written to.
         ImportError: .onnx, and what writes it is not installed.
     """
+    from mmbd.formats.export import EXPORTS
+
     for place in given:
-        places.file("--out", place, FORMS, inputs)
+        places.file("--out", place, list(EXPORTS), inputs)
         if os.path.lexists(place) and not force:
             raise Usage(f"{place} is there already: give --force to overwrite it")
     if len(set(map(os.path.realpath, given))) < len(given):
@@ -216,25 +215,6 @@ def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
     ) as bar:
         task = bar.add_task(escape(clean_text(name)), total=None)
         yield lambda done, expected: bar.update(task, completed=done, total=expected)
-
-
-def _write(place: Path, repaired: Classifier, loaded: Loaded, force: bool) -> None:
-    from mmbd.formats import export
-
-    suffix = place.suffix.lower()
-    if suffix == ".safetensors":
-        export.safetensors(repaired, place, loaded.spec, force=force)
-    elif suffix == ".onnx":
-        export.onnx(repaired, place, force=force)
-    elif suffix == ".pt2":
-        export.torch_export(repaired, place, force=force)
-    else:
-        import torch
-
-        from mmbd.base.writing import whole
-
-        with whole(place, force=force) as file:
-            torch.save(export.plain(repaired), file)
 
 
 def _tell(outcome: Repair, json_to: str | None) -> None:

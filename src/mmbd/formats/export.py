@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,73 @@ import torch
 from torch import Tensor, nn
 
 from mmbd import nets
+from mmbd.base.choose import unknown
 from mmbd.base.errors import NotExported
 from mmbd.base.extras import require
 from mmbd.base.text import clean_text
 from mmbd.base.writing import whole
 from mmbd.formats import tracing
 from mmbd.formats.load import load
+from mmbd.formats.loaded import Loaded
 from mmbd.formats.spec import Spec, as_bytes
 from mmbd.formats.tracing import said, source_of
 from mmbd.model.classifier import Classifier
 
-__all__ = ["NotExported", "check", "onnx", "plain", "safetensors", "torch_export"]
-
 NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
+
+
+def export(
+    model: Classifier | Loaded,
+    path: str | Path,
+    *,
+    normalise: bool = True,
+    force: bool = False,
+    arch: str | None = None,
+    arch_args: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a classifier in the form that the suffix of `path` names, one of EXPORTS.
+
+    Args:
+        model: a classifier, or what `mmbd.load` returned; left as it is.
+        path: where to; written whole or not at all.
+        normalise: whether normalisation happens inside; otherwise the network there takes
+            normalised inputs. A safetensors file always says how its inputs are normalised.
+        force: replace a file that is there.
+        arch: for .safetensors, the network that the classifier has: a name in
+            `mmbd.nets.ARCHITECTURES`. What was loaded knows it.
+        arch_args: the arguments of `arch`.
+
+    Raises:
+        ValueError: a suffix that none of the forms has, or arguments that do not go together.
+        FileExistsError: there is a file, and no `force`.
+        ImportError: a package is missing; says which extra has it.
+        NotExported: the network cannot be written in this form, or the file answers otherwise.
+
+    Example:
+        >>> mmbd.export(repaired, "model.onnx")  # doctest: +SKIP
+        >>> mmbd.export(repaired, "model.safetensors", arch="resnet18")  # doctest: +SKIP
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in EXPORTS:
+        raise ValueError(f"{clean_text(str(path), 400)}: {unknown('form of a file', suffix, EXPORTS)}")
+    if isinstance(model, Classifier):
+        classifier, known, arguments = model, "", {}
+    else:
+        classifier, known, arguments = model.classifier, model.arch, model.arguments
+    name = arch or known
+    if arch is not None or arch_args is not None:
+        arguments = arch_args or {}
+
+    def spec() -> Spec:
+        if not normalise:
+            raise ValueError(
+                "normalise=False is for .pt2, .onnx and .pt: mmbd normalises by what the file says"
+            )
+        if not name:
+            raise ValueError("a safetensors file says which network it is for: give arch= (and arch_args=)")
+        return Spec.of(classifier, name, arguments)
+
+    EXPORTS[suffix].write(classifier, Path(path), spec, normalise, force)
 
 
 def plain(classifier: Classifier, *, normalise: bool = True) -> nn.Module:
@@ -136,6 +191,12 @@ def onnx(classifier: Classifier, path: str | Path, *, normalise: bool = True, fo
         source.compare(answers)
 
 
+def pickled(classifier: Classifier, path: str | Path, *, normalise: bool = True, force: bool = False) -> None:
+    """Write the module that `plain` returns with `torch.save`; arguments and errors as `torch_export`."""
+    with whole(path, force=force) as file:
+        torch.save(plain(classifier, normalise=normalise), file)
+
+
 def safetensors(classifier: Classifier, path: str | Path, spec: Spec, *, force: bool = False) -> None:
     """Write the classifier as safetensors, bounds included, for `mmbd.load` and `mmbd scan`.
 
@@ -164,6 +225,35 @@ def safetensors(classifier: Classifier, path: str | Path, spec: Spec, *, force: 
             raise NotExported(
                 f"the network would not load again as {clean_text(spec.arch, 80)}: {said(error)}"
             ) from error
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form to deploy: what it is, and what writes it (classifier, path, spec, normalise, force)."""
+
+    title: str
+    write: Callable[[Classifier, Path, Callable[[], Spec], bool, bool], None]
+
+
+# By suffix; all but the first need no mmbd where they are used.
+EXPORTS: dict[str, Form] = {
+    ".safetensors": Form(
+        "weights, and what mmbd has to know to load them",
+        lambda clf, path, spec, _, force: safetensors(clf, path, spec(), force=force),
+    ),
+    ".onnx": Form(
+        "an ONNX graph from inputs to logits, for batches of any size",
+        lambda clf, path, _, normalise, force: onnx(clf, path, normalise=normalise, force=force),
+    ),
+    ".pt2": Form(
+        "an archive of torch.export, for batches of any size",
+        lambda clf, path, _, normalise, force: torch_export(clf, path, normalise=normalise, force=force),
+    ),
+    ".pt": Form(
+        "a pickled module of plain PyTorch",
+        lambda clf, path, _, normalise, force: pickled(clf, path, normalise=normalise, force=force),
+    ),
+}
 
 
 def check(classifier: Classifier, suffix: str, spec: Callable[[], Spec]) -> None:

@@ -21,7 +21,7 @@ from mmbd.formats.options import LoadOptions
 from mmbd.formats.spec import Spec
 from mmbd.formats.table import contents
 from mmbd.model.classifier import Classifier
-from mmbd.model.info import ModelInfo
+from mmbd.model.info import describe
 from mmbd.model.points import domain_for
 
 DESCRIBE = (
@@ -68,19 +68,14 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
             f"{name} has {classifier.classes} classes, not {request.classes}: leave --classes out, "
             "or give the network that has so many"
         )
-    model = ModelInfo(
+    model = describe(
+        classifier,
         name=path.name or path.resolve().name,
         file=str(file.path),
         sha256=file.sha256,
         bytes=size,
         format=held.format,
         architecture=name,
-        parameters=classifier.parameter_count,
-        domain=repr(classifier.domain),
-        input_shape=classifier.domain.shape,
-        bounds=classifier.domain.bounds,
-        mean=classifier.mean,
-        std=classifier.std,
     )
     low, high = classifier.domain.bounds or (0.0, 1.0)
     arch, arguments = _identity(request, spec)
