@@ -11,8 +11,7 @@ from torch import nn
 from mmbd.base.devices import usable
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text, listed
-from mmbd.formats import activation_bounds as limits
-from mmbd.formats import files
+from mmbd.formats import activation_bounds, files
 from mmbd.formats.advice import WORDS
 from mmbd.formats.loaded import Loaded
 from mmbd.formats.networks import architecture, claims, envelopes
@@ -48,7 +47,7 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
     held, size = contents(file.data, file.kind), len(file.data)
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
     spec = None if held.metadata is None else _spec(held.metadata)
-    bounds, value = limits.split(held.value)
+    bounds, value = activation_bounds.split(held.value)
     found = envelopes.candidates(value, request.entry)
     built = network_for(found, request, spec, held.aliases)
     network, name, notes = built.module, built.name, built.notes
@@ -59,8 +58,8 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
         architecture.check_activations(network, shape, name)
     notes = (*file.notes, *held.notes, *notes, *_overridden(request, spec))
     bare = classifier = _classifier(network, shape, request, spec)
-    described = spec.limits if spec else ()
-    classifier = limits.restored(classifier, described, bounds)
+    described = spec.activation_bounds if spec else ()
+    classifier = activation_bounds.restored(classifier, described, bounds)
     if described:
         notes = (*notes, f"activations with bounds: {listed(entry.name for entry in described)}")
     if request.classes not in (None, classifier.classes):

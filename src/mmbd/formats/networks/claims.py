@@ -71,7 +71,7 @@ def taken(request: LoadOptions, spec: Spec | None) -> tuple[str, ...]:
         "class names": spec.class_names is not None,
     }
     names = [name for name, value in given.items() if value is None and there.get(name, True)]
-    return (*names, *(("bounds on activations",) if spec.limits else ()))
+    return (*names, *(("bounds on activations",) if spec.activation_bounds else ()))
 
 
 def doubts(request: LoadOptions, spec: Spec | None, network: nn.Module, extent: float) -> tuple[str, ...]:
