@@ -129,7 +129,7 @@ def run(
     judge = Judge(Job(source, dict(chosen), level, seed, folder))
     if workers:
         _require_picklable(judge)
-    tasks = [(entry.name, name) for entry in selected if entry.set_aside is None for name in chosen]
+    tasks = [(entry.name, name) for entry in selected if entry.excluded is None for name in chosen]
     if not tasks:
         raise Failed(f"nothing to evaluate: all {len(selected)} models are set aside")
     found: dict[tuple[str, str], Answer] = {}
@@ -147,7 +147,7 @@ def run(
         results=tuple(_result(entries[model], found[model, name]) for model, name in tasks),
         zoo="zoo" if isinstance(zoo, Zoo) else Path(zoo).resolve().name,
         broken=there.broken,
-        set_aside=tuple((entry.name, entry.set_aside) for entry in selected if entry.set_aside is not None),
+        set_aside=tuple((entry.name, entry.excluded) for entry in selected if entry.excluded is not None),
         without_seed=sum(entry.seed is None for entry in there.entries) if half else 0,
         level=level,
         seed=seed,

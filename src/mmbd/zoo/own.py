@@ -9,6 +9,7 @@ from typing import Any
 
 from mmbd.base import reading
 from mmbd.base.errors import Failed
+from mmbd.data.dataset import Dataset
 from mmbd.formats.loading import load_file
 from mmbd.formats.options import LoadOptions
 from mmbd.model.classifier import Classifier
@@ -57,8 +58,8 @@ def read(folder: Path, options: LoadOptions) -> Zoo:
             found[name] = card
         except (Failed, OSError) as error:
             broken[name] = str(error)
-    marks = cards.marks(found.values())
-    entries = tuple(_entry(folder, card, marks.get(name), options) for name, card in found.items())
+    excluded, root = cards.excluded(found.values()), folder / index.root(folder)
+    entries = tuple(_entry(folder, card, excluded.get(name), options, root) for name, card in found.items())
     return Zoo(entries, tuple(sorted(broken.items())))
 
 
@@ -70,7 +71,9 @@ def _claims_to_be_a_card(file: Path) -> bool:
         return True
 
 
-def _entry(folder: Path, card: Mapping[str, Any], mark: str | None, options: LoadOptions) -> Entry:
+def _entry(
+    folder: Path, card: Mapping[str, Any], excluded: str | None, options: LoadOptions, root: Path
+) -> Entry:
     name = card["name"]
     return Entry(
         name,
@@ -78,10 +81,27 @@ def _entry(folder: Path, card: Mapping[str, Any], mark: str | None, options: Loa
         partial(_open, folder / f"{name}.safetensors", card["sha256"], options),
         attack=card["attack"],
         targets=tuple(card["targets"]),
-        set_aside=mark,
+        excluded=excluded,
         group=cards.group(card),
         seed=card["seed"],
+        samples=partial(_samples, card, root) if {"train", "test"} <= set(_data(card)) else None,
     )
+
+
+def _data(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    return card["settings"].get("data", {})
+
+
+def _samples(card: Mapping[str, Any], root: Path) -> Dataset:
+    from mmbd.zoo.samples import described
+
+    digests = card.get("digests")
+    expected = digests.get("test") if isinstance(digests, dict) else None
+    try:
+        return described(_data(card), root, expected)
+    except (ValueError, OSError) as error:
+        hint = ": put it there, or give samples of your own" if isinstance(error, OSError) else ""
+        raise Failed(f"{reading.named(card['name'])}: no samples: {error}{hint}") from error
 
 
 def _open(file: Path, sha256: str, options: LoadOptions) -> Classifier:

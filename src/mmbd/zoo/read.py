@@ -58,7 +58,7 @@ def read(path: str | Path, options: LoadOptions | None = None, **fields: Any) ->
 
     Example:
         >>> zoo = read("zoo/")  # doctest: +SKIP
-        >>> [entry.name for entry in zoo.entries if entry.set_aside is None]  # doctest: +SKIP
+        >>> [entry.name for entry in zoo.entries if entry.excluded is None]  # doctest: +SKIP
         ['cifar10-small-cnn-badnet-M-0', 'cifar10-small-cnn-clean-0']
     """
     options, path = replace(options or LoadOptions(), **fields), Path(path)
