@@ -41,14 +41,16 @@ def test_written_and_read_back(tmp_path):
     [
         ({"card": 2}, "a card of version 2; this release reads 1"),
         ({"name": "other"}, "of another model, 'other'"),
-        ({"seed": True}, "card's seed is missing or of the wrong kind"),
-        ({"sha256": None}, "card's sha256 is missing"),
-        ({"accuracy": 1.5}, "must be shares from 0 to 1"),
-        ({"asr": "0.9"}, "must be shares from 0 to 1"),
+        ({"seed": True}, "card.seed is True, expected integer"),
+        ({"sha256": None}, "card.sha256 is null, expected string"),
+        ({"accuracy": 1.5}, "card.accuracy is 1.5, expected at most 1"),
+        ({"asr": "0.9"}, "card.asr is '0.9', expected number or null"),
         ({"label": "clean"}, "label 'clean' does not go with asr 0.9"),
-        ({"label": "poisoned"}, "label 'poisoned' does not go"),
-        ({"targets": [-1]}, "targets must be classes"),
-        ({"settings": []}, "card's settings is missing"),
+        ({"label": "poisoned"}, "card.label is 'poisoned', expected one of"),
+        ({"targets": [-1]}, r"card.targets\[0\] is -1, expected at least 0"),
+        ({"settings": {"data": []}}, "card.settings.data is a list, expected object"),
+        ({"seconds": 1e300}, "card.seconds is 1e.300, expected less than"),
+        ({"settings": []}, "card.settings is a list, expected object"),
     ],
 )
 def test_wrong_cards_are_refused(tmp_path, change, message):

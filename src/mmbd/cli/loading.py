@@ -16,7 +16,7 @@ from mmbd.formats.options import LoadOptions
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """What to know about a model file.
+    """What the model's file does not say of it.
 
     Attributes:
         arch: The network: a built-in name, package.module:factory or path/to/file.py:factory.
@@ -25,20 +25,20 @@ class Loading:
         input_shape: The shape of one input, for example 3x32x32.
         bounds: The lowest and the highest valid input (default: 0 1).
         mean: The mean that inputs are normalised with, one number or one a channel: 0.5, or
-            0.49 0.48 0.45, or 0.49,0.48,0.45.
-        std: The standard deviation that inputs are normalised with, written alike.
+            0.49 0.48 0.45, or 0.49,0.48,0.45 (default: as the file says, else none).
+        std: The standard deviation that inputs are divided by after that, written in the same way.
         classes: The number of classes, for built-in networks (default: as in the weights).
         class_names: A file with one class name a line, or a JSON list.
         entry: Which weights to take where a checkpoint holds several: an entry such as ema, or a
             prefix such as state_dict/encoder_q.
         output: Which of several tensors in the network's outputs holds the logits, by name or
             number.
-        ends_in: What the network ends in instead of logits, to be undone.
-        as_claimed: Take the file at its word on its inputs, its activations and their bounds; a
+        ends_in: The function that the network ends in instead of logits; it is undone.
+        as_claimed: Believe what the file says of its inputs, its activations and their bounds; a
             verdict of clean then rests on that.
         max_bytes: The largest file to read, for example 8GB or 500MB; loading takes about twice
             as much memory (default: 4 GiB).
-        device: Where to run.
+        device: The device to run on, such as cpu or cuda.
     """
 
     arch: str | None = None
@@ -57,7 +57,7 @@ class Loading:
     device: str = "cpu"
 
     def options(self) -> LoadOptions:
-        """What was said, checked; Usage where it makes no sense."""
+        """These options, once they have been checked; raises Usage where they make no sense."""
         mean, std = numbers("--mean", self.mean), numbers("--std", self.std, positive=True)
         most = size("--max-bytes", self.max_bytes)
         input_shape = shape(self.input_shape)

@@ -45,7 +45,7 @@ def read_off(path: str | Path) -> Mesh:
 
 @contextmanager
 def _about(path: Path) -> Generator[None]:
-    """Whatever is wrong inside is said of this file."""
+    """Whatever goes wrong inside becomes an error that names this file."""
     try:
         yield
     except (FileNotFoundError, ImportError):

@@ -27,7 +27,7 @@ MAX_CHANNELS = 64  # of a sound
 
 
 def decode(read: Callable[[], T], what: str) -> T:
-    """What `read` returns; Failed names what cannot be decoded, as libraries seldom do."""
+    """Call `read`; where it fails, raise Failed with the name of what cannot be decoded."""
     try:
         return read()
     except (Failed, ImportError, FileNotFoundError) as error:

@@ -97,7 +97,7 @@ def _read(path: Path, max_bytes: int) -> File:
         if kind == "safetensors":
             data = _tensor_file(opened, status.st_size)
         else:
-            # Of a pickle that torch did not write, enough to say what it names.
+            # A pickle that torch did not write is read as far as is needed to say what it names.
             wanted = min(status.st_size, pickles.MAX_BYTES) if kind == "pickle" else status.st_size
             data = _exactly(opened.read(wanted), wanted)
     if not data.startswith(head):

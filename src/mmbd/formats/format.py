@@ -1,4 +1,4 @@
-"""What a row of the table of formats is, and what is read by it."""
+"""The types of a row of the table of formats, and of what it reads."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def _classifier(
     bounds = request.bounds or (spec.bounds if spec else (0.0, 1.0))
     mean = request.mean if request.mean is not None or spec is None else spec.mean
     std = request.std if request.std is not None or spec is None else spec.std
-    # Of several tensors in the outputs the user's words may tell which are logits, the file's not.
+    # The user's class names may tell which of several outputs are the logits, the file's may not.
     named = spec.class_names if spec and request.class_names is None else None
     try:
         classifier = Classifier(

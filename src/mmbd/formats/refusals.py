@@ -135,7 +135,7 @@ def program(what: str, reason: str, sources: Iterable[bytes], foreign: str = "")
 
 
 def _some(names: list[str], room: int) -> str:
-    """As many as leave room for what to do, which stands behind them."""
+    """As many of the names as leave room for the advice that follows them."""
     return listed(names, most=100, room=room)
 
 

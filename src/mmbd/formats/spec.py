@@ -25,7 +25,7 @@ from mmbd.model.points import Points
 METADATA_KEY = "mmbd"
 VERSION = 1
 LARGEST = 1e30  # of any number in the metadata; also keeps NaN and infinity out
-# Of what an architecture is built by: nobody's network has so many layers or so wide ones.
+# Limits on the arguments of an architecture: no network in use has so many layers or so wide ones.
 MAX_ARGUMENTS = 64
 MAX_WHOLE = 1 << 30
 MAX_TEXT = 200
@@ -189,7 +189,7 @@ def _simple(value: Any) -> bool:
 
 
 def _excess(value: Any) -> str:
-    """What makes an argument larger than any network needs, "" for nothing."""
+    """Why an argument is larger than any network needs; "" where it is not."""
     items = value if isinstance(value, list) else [value]
     if len(items) > MAX_ARGUMENTS:
         return f"is a list of {len(items):,} values, expected at most {MAX_ARGUMENTS}"
@@ -201,7 +201,7 @@ def _excess(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value of the file's for a message; Python does not print the longest whole numbers."""
+    """A value from the file, shortened for a message; Python cannot print the longest whole numbers."""
     try:
         text = repr(value)
     except ValueError:
@@ -216,7 +216,7 @@ def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
 
 
 def as_bytes(network: nn.Module, spec: Spec) -> bytes:
-    """What `save` writes."""
+    """The content of the file that `save` writes."""
     from safetensors.torch import save as to_bytes
 
     network, entries, bounds = activation_bounds.apart(network)

@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 
 def options(kind: str) -> dict[str, Any]:
-    """What an attack may be told, besides sources and target, with the types."""
+    """The options of an attack besides sources and target, by name, with their types."""
     function = {**attacks.DIFFICULT, **attacks.ATTACKS}.get(kind)
     return {} if function is None else parameters(function)
 

@@ -149,7 +149,7 @@ def describe(job: Job, made: Made) -> dict[str, Any]:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """What the model was trained on."""
+    """The device and processor that the model was trained on."""
     chosen = torch.device(device)
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else _processor()
     return {"device": device, "name": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
