@@ -72,21 +72,15 @@ class Loading:
 
         arguments = parse_arguments(self.arch_arg or ())
         device_here(self.device)
+        plain = ("arch", "bounds", "device", "classes", "entry", "output", "ends_in", "as_claimed")
         return LoadOptions(
-            arch=self.arch,
+            **{name: getattr(self, name) for name in plain},
             arch_args=arguments,
             input_shape=input_shape,
-            bounds=self.bounds,
             mean=mean,
             std=std,
             class_names=None if self.class_names is None else read_class_names(self.class_names),
-            device=self.device,
-            classes=self.classes,
-            entry=self.entry,
             max_bytes=LoadOptions.max_bytes if most is None else most,
-            output=self.output,
-            ends_in=self.ends_in,
-            as_claimed=self.as_claimed,
         )
 
 

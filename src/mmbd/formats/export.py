@@ -13,9 +13,8 @@ import logging
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +54,7 @@ def export(
         force: replace a file that is there.
         arch: for .safetensors, the network that the classifier has: a name in
             `mmbd.nets.ARCHITECTURES`. What was loaded knows it.
-        arch_args: the arguments of `arch`.
+        arch_args: the arguments of `arch`, beside the shape of inputs and the number of classes.
 
     Raises:
         ValueError: a suffix that none of the forms has, or arguments that do not go together.
@@ -70,24 +69,18 @@ def export(
     suffix = Path(path).suffix.lower()
     if suffix not in EXPORTS:
         raise ValueError(f"{clean_text(str(path), 400)}: {unknown('form of a file', suffix, EXPORTS)}")
-    if isinstance(model, Classifier):
-        classifier, known, arguments = model, "", {}
+    classifier = model if isinstance(model, Classifier) else model.classifier
+    write = EXPORTS[suffix].write
+    if suffix != ".safetensors":
+        write(classifier, Path(path), normalise=normalise, force=force)
+    elif not normalise:
+        raise ValueError("normalise=False is for .pt2, .onnx and .pt: mmbd does what the file says")
+    elif arch is not None:
+        write(classifier, path, Spec.of(classifier, arch, arch_args), force=force)
+    elif isinstance(model, Loaded) and model.arch:
+        write(classifier, path, model.spec, force=force)
     else:
-        classifier, known, arguments = model.classifier, model.arch, model.arguments
-    name = arch or known
-    if arch is not None or arch_args is not None:
-        arguments = arch_args or {}
-
-    def spec() -> Spec:
-        if not normalise:
-            raise ValueError(
-                "normalise=False is for .pt2, .onnx and .pt: mmbd normalises by what the file says"
-            )
-        if not name:
-            raise ValueError("a safetensors file says which network it is for: give arch= (and arch_args=)")
-        return Spec.of(classifier, name, arguments)
-
-    EXPORTS[suffix].write(classifier, Path(path), spec, normalise, force)
+        raise ValueError("a safetensors file says which network it is for: give arch= (and arch_args=)")
 
 
 def plain(classifier: Classifier, *, normalise: bool = True) -> nn.Module:
@@ -191,12 +184,6 @@ def onnx(classifier: Classifier, path: str | Path, *, normalise: bool = True, fo
         source.compare(answers)
 
 
-def pickled(classifier: Classifier, path: str | Path, *, normalise: bool = True, force: bool = False) -> None:
-    """Write the module that `plain` returns with `torch.save`; arguments and errors as `torch_export`."""
-    with whole(path, force=force) as file:
-        torch.save(plain(classifier, normalise=normalise), file)
-
-
 def safetensors(classifier: Classifier, path: str | Path, spec: Spec, *, force: bool = False) -> None:
     """Write the classifier as safetensors, bounds included, for `mmbd.load` and `mmbd scan`.
 
@@ -227,32 +214,26 @@ def safetensors(classifier: Classifier, path: str | Path, spec: Spec, *, force: 
             ) from error
 
 
-@dataclass(frozen=True)
-class Form:
-    """A form to deploy: what it is, and what writes it (classifier, path, spec, normalise, force)."""
+def _pickled(classifier: Classifier, path: Path, *, normalise: bool, force: bool) -> None:
+    with whole(path, force=force) as file:
+        torch.save(plain(classifier, normalise=normalise), file)
+
+
+class Form(NamedTuple):
+    """A form to deploy: what it is in a line, and what writes it.
+
+    A safetensors file needs a `Spec` to be written, and mmbd to be used; the others need neither.
+    """
 
     title: str
-    write: Callable[[Classifier, Path, Callable[[], Spec], bool, bool], None]
+    write: Callable[..., None]
 
 
-# By suffix; all but the first need no mmbd where they are used.
-EXPORTS: dict[str, Form] = {
-    ".safetensors": Form(
-        "weights, and what mmbd has to know to load them",
-        lambda clf, path, spec, _, force: safetensors(clf, path, spec(), force=force),
-    ),
-    ".onnx": Form(
-        "an ONNX graph from inputs to logits, for batches of any size",
-        lambda clf, path, _, normalise, force: onnx(clf, path, normalise=normalise, force=force),
-    ),
-    ".pt2": Form(
-        "an archive of torch.export, for batches of any size",
-        lambda clf, path, _, normalise, force: torch_export(clf, path, normalise=normalise, force=force),
-    ),
-    ".pt": Form(
-        "a pickled module of plain PyTorch",
-        lambda clf, path, _, normalise, force: pickled(clf, path, normalise=normalise, force=force),
-    ),
+EXPORTS: dict[str, Form] = {  # by suffix
+    ".safetensors": Form("weights, and what mmbd has to know to load them", safetensors),
+    ".onnx": Form("an ONNX graph from inputs to logits, for batches of any size", onnx),
+    ".pt2": Form("an archive of torch.export, for batches of any size", torch_export),
+    ".pt": Form("a pickled module of plain PyTorch", _pickled),
 }
 
 
