@@ -19,12 +19,11 @@ import torch
 
 from mmbd.base.errors import Failed
 from mmbd.base.reading import named, opened
-from mmbd.base.text import clean_text
 from mmbd.data.allowance import Allowance
 from mmbd.data.arrays import npz
 from mmbd.data.cloud_files import read_folder, read_hdf5
 from mmbd.data.dataset import Dataset, class_folders, dataset
-from mmbd.data.decoding import IMAGE_SUFFIXES, decode, image, sound
+from mmbd.data.decoding import IMAGE_SUFFIXES, about, decode, image, sound
 from mmbd.data.generated import generate
 from mmbd.data.parquet import parquet
 
@@ -99,23 +98,14 @@ def load(
     if not 0 < crop <= 1:
         raise ValueError(f"crop must be more than 0 and at most 1, got {crop}")
     path = Path(path)
-    try:
-        options = Options(size, grey, crop, samples, points, split, limit, seed)
+    options = Options(size, grey, crop, samples, points, split, limit, seed)
+    with about(path):
         reader = next((row for row in READERS.values() if row.recognise(path)), None)
         if reader is not READERS["generated"] and not path.exists():
             raise FileNotFoundError(f"no data at {named(path)}")
-        if reader is not None:
-            return reader.read(path, options)
-        raise Failed(f"expected {'; '.join(row.title for row in READERS.values())}")
-    except (FileNotFoundError, ImportError):
-        raise
-    except MemoryError as error:
-        raise Failed(f"{named(path)}: there is not enough memory for these samples") from error
-    except Exception as error:  # hostile bytes in somebody else's parser: anything may come
-        if isinstance(error, Failed) and named(path) in str(error):
-            raise
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise Failed(f"{named(path)}: {kind}{clean_text(str(error), 500)}") from error
+        if reader is None:
+            raise Failed(f"expected {'; '.join(row.title for row in READERS.values())}")
+        return reader.read(path, options)
 
 
 def _is_of_meshes(path: Path) -> bool:
