@@ -37,7 +37,7 @@ from mmbd.zoo import cards
 from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
 from mmbd.zoo.make import finished, make
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 from mmbd.zoo.samples import load
 
 HERE = Path(__file__).parent
@@ -185,7 +185,7 @@ def line(row: Mapping[str, Any]) -> str:
 def _write(
     out: Path, jobs: Sequence[Job], rows: Mapping[str, Any], failed: Mapping[str, str], clock: Clock
 ) -> dict[str, Any]:
-    marks = cards.marks(cards_in(out).values())
+    excluded = cards.excluded(cards_in(out).values())
     known = [job.name for job in jobs]
     content = {
         "environment": dict(environment()),
@@ -193,8 +193,8 @@ def _write(
         "seconds": round(clock.budget - clock.left(), 1),
         "left": [name for name in known if name not in rows and name not in failed],
         "failed": dict(failed),
-        "set_aside": marks,
-        "summary": summary([row for name, row in rows.items() if name not in marks]),
+        "excluded": excluded,
+        "summary": summary([row for name, row in rows.items() if name not in excluded]),
         "models": dict(rows),
     }
     write_text(out / RESULT, json.dumps(jsonable(content), indent=1, allow_nan=False) + "\n")

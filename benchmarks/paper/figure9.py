@@ -42,7 +42,7 @@ def highest_logit(classifier: Classifier, label: int) -> tuple[float, Tensor]:
 def main() -> None:
     chosen = options(__doc__)
     entries = read(models(chosen, "classical")).entries
-    usable = [entry for entry in entries if entry.set_aside is None]
+    usable = [entry for entry in entries if entry.excluded is None]
     attacked = pick(usable, "1-pixel-M", lambda entry: entry.attack == "1-pixel-M")
     clean = pick(
         usable,

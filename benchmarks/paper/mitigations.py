@@ -23,6 +23,7 @@ from common import pick
 from mmbd.base.seeds import generator_for
 from mmbd.base.writing import write_text
 from mmbd.data.dataset import Dataset, split
+from mmbd.data.read import GENERATED
 from mmbd.formats.load import load
 from mmbd.model.classifier import Classifier
 from mmbd.triggers import files
@@ -30,7 +31,7 @@ from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import repair as fixing
 from mmbd.zoo import samples
 from mmbd.zoo.job import DataPlan
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 
 # Clean images a class: Table 3's.
 IMAGES = {
@@ -113,8 +114,8 @@ def defended(source: dict[str, Any], root: Path) -> tuple[Dataset, Dataset]:
     """The defender's half of a card's test set, and the half for measuring."""
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in source.items()}
     plan = replace(DataPlan(**given), test_limit=None)
-    if plan.test.startswith(samples.GENERATED):  # as many as one likes
-        plan = replace(plan, test=f"{samples.GENERATED}{CLOUDS}")
+    if plan.test.startswith(GENERATED):  # as many as one likes
+        plan = replace(plan, test=f"{GENERATED}{CLOUDS}")
     test = samples.load(plan, root).test
     order = torch.randperm(len(test), generator=generator_for("mitigation halves"))
     middle = len(test) // 2

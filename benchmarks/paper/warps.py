@@ -18,7 +18,7 @@ from mmbd.formats.load import load
 from mmbd.mitigators.automatic import easiest_flow
 from mmbd.mitigators.still_working import FLOW_WORKS
 from mmbd.model.samples import prepare
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 
 PLANS = ("classical", "advanced", "wanet")
 IMAGES = 20

@@ -43,7 +43,7 @@ def test_a_detector_over_the_limit_has_no_answer(tmp_path):
 
 
 def test_models_set_aside_are_not_run(tmp_path):
-    aside = replace(toy_zoos.small().entries[0], set_aside="attack success rate 41 %")
+    aside = replace(toy_zoos.small().entries[0], excluded="attack success rate 41 %")
     broken = (("z", "the file is empty"),)
     zoo = Zoo((aside, *toy_zoos.small().entries[1:]), broken)
     found = evaluate(zoo, {"listens": partial(toy_zoos.listens, folder=str(tmp_path))})
@@ -132,7 +132,7 @@ def test_arguments_that_make_no_sense():
         ({"detectors": []}, "no detector given"),
         ({"level": 0}, "level must be between 0 and 1"),
         ({"workers": -1}, "0 workers"),
-        ({"device": "cpu"}, "device is for zoos that are read from a path"),
+        ({"arch": "mlp"}, "arch is for zoos that are read from a path"),
     ):
         options = {"detectors": LISTENS} | arguments
         with pytest.raises(ValueError, match=words):

@@ -15,7 +15,8 @@ from rich.console import Console
 from mmbd.base.errors import Failed
 from mmbd.cli import places, streams
 from mmbd.cli.failing import failing
-from mmbd.cli.options import Numbers, Plain, Usage, at_least, device_here, level_between, numbers, shape
+from mmbd.cli.loading import DEFAULT_LOADING, Loading
+from mmbd.cli.options import Usage, at_least, level_between
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
@@ -41,12 +42,7 @@ def evaluate(
     csv: Annotated[str | None, Output] = None,
     json: Annotated[str | None, Output] = None,
     html: Path | None = None,
-    device: str = "cpu",
-    arch: str | None = None,
-    arch_arg: Annotated[list[str] | None, Plain] = None,
-    input_shape: Annotated[str | None, Parameter(name="--input")] = None,
-    mean: Numbers = None,
-    std: Numbers = None,
+    loading: Loading = DEFAULT_LOADING,
 ) -> int:
     """Run detectors over labelled models and print detection and false-positive rates by attack.
 
@@ -70,39 +66,22 @@ def evaluate(
         csv: Write all figures as CSV: a file, or - to print them.
         json: Write figures, ROC curves and every answer as JSON: a file, or - to print them.
         html: Write one HTML page, with ROC curves and bars.
-        device: Where to run.
-        arch: For models of others, the network, as for mmbd scan.
-        arch_arg: An argument of the network, key=value; may be repeated.
-        input_shape: The shape of one input, for example 3x32x32.
-        mean: The mean that inputs are normalised with, one number or one a channel.
-        std: The standard deviation that inputs are normalised with.
+        loading: What the files of others do not say.
     """
     level_between(level)
     at_least(0, workers=workers)
     if limit is not None and (limit <= 0 or workers == 0):
         raise Usage(f"--limit {limit:g}: expected seconds above 0, and --workers 1 or more")
-    normalised = {"mean": numbers("--mean", mean), "std": numbers("--std", std, positive=True)}
-    input_shape_given = shape(input_shape)
+    known = loading.options()
     outputs = {".md": markdown, ".csv": csv, ".json": json, ".html": html and str(html)}
-    files = _files(outputs, zoo)
+    files = _files(outputs, [zoo, *filter(None, [loading.class_names])])
 
-    from mmbd.evaluation.evaluate import evaluate as run
-    from mmbd.evaluation.run import named as run_named
-    from mmbd.formats.networks.architecture import parse_arguments
+    from mmbd.evaluation.run import named, run
     from mmbd.render import evaluation_text as formats
 
-    loading: dict[str, Any] = {
-        "device": device,
-        "arch": arch,
-        "arch_args": parse_arguments(arch_arg or ()) or None,
-        "input_shape": input_shape_given,
-        **normalised,
-    }
-    device_here(device)
-    loading = {key: value for key, value in loading.items() if value is not None}
     if not zoo.exists():
         raise Failed(f"{zoo}: there is no such zoo")
-    run_named(detector or ["mm-bd"])
+    named(detector or ["mm-bd"])
     kept = results or Path(f"{zoo.resolve().stem}-results")
     places.folder("--results", kept, make=False)
     with _watching() as progress:
@@ -117,7 +96,7 @@ def evaluate(
             limit=limit,
             results=kept,
             progress=progress,
-            **loading,
+            loading=known,
         )
     printed = {".md": formats.markdown, ".csv": formats.comma_separated, ".json": formats.to_json}
     to_print = [printed[suffix] for suffix, target in outputs.items() if target == "-"]
@@ -138,11 +117,11 @@ def evaluate(
     return code
 
 
-def _files(outputs: dict[str, str | None], zoo: Path) -> list[Path]:
+def _files(outputs: dict[str, str | None], inputs: list[Path]) -> list[Path]:
     """The files among the outputs, once they can be written.
 
     Raises:
-        Usage: a wrong suffix, no folder, the zoo's own table, or two times "-".
+        Usage: a wrong suffix, no folder, one of the inputs, or two times "-".
         Failed: a folder that cannot be written to.
     """
     if sum(target == "-" for target in outputs.values()) > 1:
@@ -154,7 +133,7 @@ def _files(outputs: dict[str, str | None], zoo: Path) -> list[Path]:
         if target in (None, "-"):
             continue
         option = f"--{'markdown' if suffix == '.md' else suffix[1:]}"
-        files.append(places.file(option, str(target), [suffix], [zoo]))
+        files.append(places.file(option, str(target), [suffix], inputs))
     return files
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,19 +19,14 @@ from mmbd.base.text import clean_text
 from mmbd.base.writing import write_text
 from mmbd.cli import places, samples, streams
 from mmbd.cli.failing import failing
-from mmbd.cli.loading import UNSAID, Loading
+from mmbd.cli.loading import DEFAULT_LOADING, Loading
 from mmbd.cli.options import Plain, Usage, at_least, level_between
 from mmbd.data.dataset import some, split
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.base.progress import ProgressCallback
-    from mmbd.formats.loaded import Loaded
-    from mmbd.model.classifier import Classifier
+    from mmbd.mitigators.mitigator import Progress
     from mmbd.workflows.repair import Repair
-
-# By suffix: what is written.
-FORMS = (".safetensors", ".onnx", ".pt2", ".pt")
 
 
 def fix(
@@ -38,7 +34,7 @@ def fix(
     /,
     *,
     data: Path,
-    loading: Loading = UNSAID,
+    loading: Loading = DEFAULT_LOADING,
     out: Annotated[list[Path] | None, Plain] = None,
     method: str = "mm-bm",
     option: Annotated[list[str] | None, Plain] = None,
@@ -101,22 +97,21 @@ def fix(
     if json_to not in (None, "-"):
         record_to = places.file("--json", json_to, [".json"], inputs)
 
-    from mmbd.detectors.mm_bd.scan import scan
+    from mmbd.detectors.scan import scan
     from mmbd.formats import export
-    from mmbd.formats.load import load
+    from mmbd.formats.loading import load_file
     from mmbd.formats.networks.architecture import parse_arguments
-    from mmbd.mitigators import METHODS, resolved
+    from mmbd.mitigators import METHODS, SHORT, options_of
     from mmbd.workflows import repair as fixing
 
     if method not in METHODS:
         raise Usage(f"--method {method!r}: known are {', '.join(METHODS)}")
-    try:
-        _, options = resolved(method, parse_arguments(option or ()))
-    except ValueError as error:
-        raise Usage(f"--option: {error}") from error
+    options = parse_arguments(option or ())
+    if unknown := sorted(set(options) - set(has := options_of(SHORT.get(method, method)))):
+        raise Usage(f"--option {unknown[0]}: {method} has no such option; it has {', '.join(has)}")
     known = loading.options()
     with failing(str(model)):
-        loaded = load(model, **known)
+        loaded = load_file(model, known)
     classifier = loaded.classifier
     for place in targets:
         with failing(f"{model}: cannot be written as {place.suffix}"):
@@ -155,7 +150,8 @@ def fix(
         )
     _tell(outcome, json_to)
     codes = [gate.CLEAN if outcome.record.mitigated else gate.REFUSED]
-    todo = [(place, partial(_write, place, repaired, loaded, force)) for place in targets]
+    written = replace(loaded, classifier=repaired)
+    todo = [(place, partial(export.export, written, place, force=force)) for place in targets]
     if not outcome.record.mitigated:
         todo = []
     if record_to is not None:
@@ -186,8 +182,10 @@ def _targets(given: list[Path], inputs: list[Path], *, force: bool) -> list[Path
         Failed: a folder that cannot be written to.
         ImportError: .onnx, and what writes it is not installed.
     """
+    from mmbd.formats.export import EXPORTS
+
     for place in given:
-        places.file("--out", place, FORMS, inputs)
+        places.file("--out", place, list(EXPORTS), inputs)
         if os.path.lexists(place) and not force:
             raise Usage(f"{place} is there already: give --force to overwrite it")
     if len(set(map(os.path.realpath, given))) < len(given):
@@ -201,7 +199,7 @@ def _targets(given: list[Path], inputs: list[Path], *, force: bool) -> list[Path
 
 
 @contextmanager
-def _watching(name: str, *, shown: bool) -> Generator[ProgressCallback | None]:
+def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
     """A progress bar on standard error, where somebody sees it."""
     if not shown or not sys.stderr.isatty():
         yield None
@@ -216,26 +214,7 @@ def _watching(name: str, *, shown: bool) -> Generator[ProgressCallback | None]:
         console=Console(file=screen), transient=True, redirect_stdout=False, redirect_stderr=False
     ) as bar:
         task = bar.add_task(escape(clean_text(name)), total=None)
-        yield lambda at: bar.update(task, completed=at.done, total=at.total)
-
-
-def _write(place: Path, repaired: Classifier, loaded: Loaded, force: bool) -> None:
-    from mmbd.formats import export
-
-    suffix = place.suffix.lower()
-    if suffix == ".safetensors":
-        export.safetensors(repaired, place, loaded.spec, force=force)
-    elif suffix == ".onnx":
-        export.onnx(repaired, place, force=force)
-    elif suffix == ".pt2":
-        export.torch_export(repaired, place, force=force)
-    else:
-        import torch
-
-        from mmbd.base.writing import whole
-
-        with whole(place, force=force) as file:
-            torch.save(export.plain(repaired), file)
+        yield lambda done, expected: bar.update(task, completed=done, total=expected)
 
 
 def _tell(outcome: Repair, json_to: str | None) -> None:

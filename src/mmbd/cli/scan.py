@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from mmbd.cli import streams
-from mmbd.cli.loading import UNSAID, Loading
+from mmbd.cli.loading import DEFAULT_LOADING, Loading
 from mmbd.cli.options import Plain, Usage, at_least, level_between
 from mmbd.cli.outputs import plan
 from mmbd.cli.progress import watching
@@ -23,7 +23,7 @@ def scan(
     models: Annotated[list[Path], Plain],
     /,
     *,
-    loading: Loading = UNSAID,
+    loading: Loading = DEFAULT_LOADING,
     method: Literal["fast", "paper"] = "fast",
     universal: bool | None = None,
     null: Literal["joint", "population", "bootstrap", "paper", "authors", "reference"] | None = None,

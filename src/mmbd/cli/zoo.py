@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from mmbd.base import reading
+from mmbd.base.progress import Progress
 from mmbd.cli import places, streams
 from mmbd.cli.options import Usage
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
     from mmbd.zoo import Zoo
-    from mmbd.zoo.make import Progress
 
-HEADINGS: tuple[str, ...] = ("model", "label", "attack", "targets", "ACC", "train", "ASR", "mark")
+HEADINGS: tuple[str, ...] = ("model", "label", "attack", "targets", "ACC", "train", "ASR", "excluded")
 
 zoo = App(name="zoo", help="Labelled sets of clean and backdoored models.", help_format="plaintext")
 
@@ -50,7 +50,7 @@ def make(
         root=data_root or plan.parent,
         workers=workers,
         text=reading.text(plan),
-        on_model=lambda progress: streams.say(model_line(progress)),
+        progress=lambda progress: streams.say(model_line(progress)),
     )
     streams.say(
         f"{_shown(str(out), 400)}: {summary.made} models made, {summary.kept} were there already, "
@@ -63,7 +63,7 @@ def make(
 
 @zoo.command(name="list")
 def list_(path: Path, /, *, quiet: bool = False) -> int:
-    """Show the models of a zoo, with the truth about each and the marks of those set aside.
+    """Show the models of a zoo, with the truth about each, and why some are excluded.
 
     Exit codes: 0 every entry could be read, 2 some could not.
 
@@ -72,7 +72,8 @@ def list_(path: Path, /, *, quiet: bool = False) -> int:
             columns path, label and target.
         quiet: Print names and labels alone, one model a line.
     """
-    from mmbd.zoo.read import cards_in, read
+    from mmbd.zoo.own import cards_in
+    from mmbd.zoo.read import read
 
     found = read(path)
     if quiet:
@@ -81,11 +82,11 @@ def list_(path: Path, /, *, quiet: bool = False) -> int:
     else:
         for line in table(rows(found, cards_in(path))):
             streams.say(line)
-        aside = sum(entry.set_aside is not None for entry in found.entries)
+        excluded = sum(entry.excluded is not None for entry in found.entries)
         clean = sum(entry.label == "clean" for entry in found.entries)
         streams.say(
             f"{len(found.entries)} models: {clean} clean, {len(found.entries) - clean} backdoored; "
-            f"{aside} set aside, {len(found.broken)} broken"
+            f"{excluded} excluded, {len(found.broken)} broken"
         )
     for name, reason in found.broken:
         streams.say(f"broken: {_shown(name)}: {_shown(reason, 300)}")
@@ -96,11 +97,11 @@ def model_line(progress: Progress) -> str:
     """One line about a model that has just been made, or could not be."""
     from mmbd.base.text import seconds
 
-    place = f"[{progress.done}/{progress.total}] {_shown(progress.name)}"
-    if progress.card is None:
-        return f"{place}  FAILED: {_shown(progress.failure or '', 300)}"
-    left = f"  about {seconds(progress.left)} left" if progress.left else ""
-    return f"{place}  {figures(progress.card)}{left}"
+    place, outcome = f"[{progress.done}/{progress.total}] {_shown(progress.note)}", progress.latest
+    if outcome.result is None:
+        return f"{place}  FAILED: {_shown(outcome.failure or '', 300)}"
+    left = f"  about {seconds(progress.seconds_left)} left" if progress.seconds_left else ""
+    return f"{place}  {figures(outcome.result)}{left}"
 
 
 def figures(card: Mapping[str, Any]) -> str:
@@ -122,7 +123,7 @@ def rows(found: Zoo, cards: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
         ]
         targets = " ".join(map(str, entry.targets[:5])) + (" ..." if entry.targets[5:] else "")
         texts = (entry.name, entry.label, entry.attack, targets or "-", *shares)
-        listed.append((*map(_shown, texts), _shown(entry.set_aside or "", 200)))
+        listed.append((*map(_shown, texts), _shown(entry.excluded or "", 200)))
     return listed
 
 

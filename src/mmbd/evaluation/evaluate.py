@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from mmbd.formats.options import LoadOptions
+
 if TYPE_CHECKING:
     from mmbd.detectors import Detector
     from mmbd.evaluation.run import Evaluation, Half, Progress
@@ -56,7 +58,7 @@ def evaluate(
         results: a folder that keeps every answer as soon as there is one. Answers that are there
             for the same weights, detector, options and code are not computed again.
         progress: called after every answer.
-        **loading: for `mmbd.zoo.read`: device, and how to load models of others (arch, ...).
+        **loading: the fields of `LoadOptions`: device, and how to load models of others (arch, ...).
 
     Returns:
         Every answer, in the zoo's order; `tables` are the figures made of it, `save` writes them.
@@ -78,7 +80,7 @@ def evaluate(
         limit=limit,
         results=results,
         progress=progress,
-        loading=loading,
+        loading=LoadOptions(**loading),
     )
 
 

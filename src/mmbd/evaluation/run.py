@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mmbd.base.environment import environment
 from mmbd.base.errors import Failed
@@ -18,6 +18,7 @@ from mmbd.base.workers import run as side_by_side
 from mmbd.detectors import DETECTORS, Detector
 from mmbd.evaluation.answers import Answer, Job, Judge
 from mmbd.evaluation.tables import Result, Tables, tables
+from mmbd.formats.options import LoadOptions
 from mmbd.zoo import Entry, Zoo
 from mmbd.zoo.read import read
 
@@ -99,18 +100,18 @@ def run(
     limit: float | None,
     results: str | Path | None,
     progress: Callable[[Progress], None] | None,
-    loading: Mapping[str, Any],
+    loading: LoadOptions,
 ) -> Evaluation:
     """See `mmbd.evaluate.evaluate`."""
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     chosen = detectors if isinstance(detectors, Mapping) else named(detectors)
     if isinstance(zoo, Zoo):
-        if loading:
-            raise ValueError(f"{next(iter(loading))} is for zoos that are read from a path")
+        if loading.given:
+            raise ValueError(f"{loading.given[0]} is for zoos that are read from a path")
         there = source = zoo
     else:
-        reading = partial(read, Path(zoo).absolute(), **loading)
+        reading = partial(read, Path(zoo).absolute(), loading)
         there = reading()
         source = reading if workers else there
     if not there.entries:
@@ -128,7 +129,7 @@ def run(
     judge = Judge(Job(source, dict(chosen), level, seed, folder))
     if workers:
         _require_picklable(judge)
-    tasks = [(entry.name, name) for entry in selected if entry.set_aside is None for name in chosen]
+    tasks = [(entry.name, name) for entry in selected if entry.excluded is None for name in chosen]
     if not tasks:
         raise Failed(f"nothing to evaluate: all {len(selected)} models are set aside")
     found: dict[tuple[str, str], Answer] = {}
@@ -146,7 +147,7 @@ def run(
         results=tuple(_result(entries[model], found[model, name]) for model, name in tasks),
         zoo="zoo" if isinstance(zoo, Zoo) else Path(zoo).resolve().name,
         broken=there.broken,
-        set_aside=tuple((entry.name, entry.set_aside) for entry in selected if entry.set_aside is not None),
+        set_aside=tuple((entry.name, entry.excluded) for entry in selected if entry.excluded is not None),
         without_seed=sum(entry.seed is None for entry in there.entries) if half else 0,
         level=level,
         seed=seed,
