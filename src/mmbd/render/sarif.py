@@ -8,12 +8,12 @@ is listed among the artifacts, with its digest. A model that was given twice is 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from mmbd.base.jsonable import jsonable
 from mmbd.base.text import clean_text
 from mmbd.render import classes, words
 from mmbd.results.report import Report
@@ -154,11 +154,11 @@ def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
             "detector": clean_text(report.detector),
             "detectorVersion": report.version,
             "test": None if test is None else clean_text(test.name),
-            "pValue": _finite(report.p_value),
-            "statistic": None if test is None else _finite(test.statistic),
-            "threshold": None if test is None else _finite(test.threshold),
+            "pValue": jsonable(report.p_value),
+            "statistic": None if test is None else jsonable(test.statistic),
+            "threshold": None if test is None else jsonable(test.threshold),
             "level": report.level,
-            "ratio": _finite(classes.ratio(report)),
+            "ratio": jsonable(classes.ratio(report)),
             "targets": [
                 {"class": label, "name": clean_text(report.class_names[label])} for label in report.targets
             ],
@@ -185,7 +185,3 @@ def _message(text: str) -> str:
     for character in "\\[]":
         text = text.replace(character, "\\" + character)
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
