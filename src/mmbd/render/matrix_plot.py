@@ -41,9 +41,7 @@ def heat_map(report: Report, matrix: Matrix, widths: Sequence[int]) -> HeatMap |
         f"The {'lowest' if low else 'highest'}, {classes.with_unit(first, matrix)}, is from {ends}."
     )
     if len(shown) < len(matrix.values):
-        note += (
-            f" Drawn are the {len(shown)} classes with the most suspicious pairs, of {len(matrix.values)}."
-        )
+        note += f" Drawn are the {len(shown)} classes of the most suspicious pairs, of {len(matrix.values)}."
     cells = [(pair, texts[pair]) for pair in found if pair[0] in shown and pair[1] in shown]
     title = classes.capital(classes.heading(matrix))
     drawings = tuple(_draw(report, shown, cells, f"{title}: {note}", width, low=low) for width in widths)
