@@ -117,7 +117,7 @@ def test_a_heat_map_of_many_classes_shows_the_most_suspicious_ones():
     assert drawn is not None
     assert f"Drawn are the {MOST} classes of the most suspicious pairs, of 60." in drawn.note
     for drawing, width in zip(drawn.drawings, (800, 328), strict=True):
-        marks = [mark for mark in ElementTree.fromstring(drawing).iter("rect")]
+        marks = list(ElementTree.fromstring(drawing).iter("rect"))
         assert 0 < len(marks) < MOST * MOST
         assert all(float(mark.get("x", "")) + float(mark.get("width", "")) <= width for mark in marks)
     assert any(pair.startswith("57 to ") for pair in heat(report, matrix))

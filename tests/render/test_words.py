@@ -10,11 +10,8 @@ from helpers import example_reports
 from mmbd.detectors import DETECTORS, About
 from mmbd.render import words
 
-PLACES = {
-    "backdoored": {"outliers", "chance"},
-    "clean": {"outliers", "chance"},
-    "suspect": {"value", "column"},
-}
+MEANING = {"outliers", "chance"}
+PLACES = {"backdoored": MEANING, "clean": MEANING, "suspect": {"value", "column"}}
 ROWS = {name: row.about for name, row in DETECTORS.items()} | {"nobody's": About("nobody's")}
 
 
@@ -40,10 +37,7 @@ def test_texts_hold_known_placeholders_alone(name: str):
         ),
         ("two_targets", "2 classes stand out."),
         ("clean", "a result at least as extreme is expected with a probability of 0.41 (compared with clean"),
-        (
-            "neural_cleanse",
-            "One class stands out. Its MAD is 8.4; models above 2 are suspicious. It is evidence",
-        ),
+        ("neural_cleanse", "One class stands out. Its MAD is 8.4; models above 2 are suspicious."),
         ("no_class", "No class is named. Its meta-classifier is 0.93; models above 0.5 are suspicious."),
         ("many_columns", "Nothing that backdoors leave behind stands out."),
     ],

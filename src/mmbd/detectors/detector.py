@@ -23,7 +23,8 @@ Function = Callable[..., Finding]
 class About:
     """What reports say about a detector in words: plain text, whole sentences but for titles.
 
-    `backdoored`, `clean` and `suspect` may hold the placeholders that `render.words.PLACES` lists.
+    `backdoored` and `clean` may hold {outliers}, a sentence on how many classes stand out, and
+    {chance}, one on what the deciding test says; `suspect` may hold {value} and {column}.
 
     Args:
         title: its name and its idea in one line.
