@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmbd.detectors.mm_bd.scan import scan
+from mmbd.detectors.scan import scan
 from mmbd.model.classifier import Classifier
 
 SHAPE, CLASSES, UNITS = (1, 8, 8), 10, 40
