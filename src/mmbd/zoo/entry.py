@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmbd.data.dataset import Dataset
 from mmbd.model.classifier import Classifier
 
 Label = Literal["clean", "backdoored"]
@@ -26,6 +27,9 @@ class Entry:
         group: what tables are split by: data and architecture.
         seed: of its training, where known; even and odd seeds make the halves on which settings
             are chosen and reported.
+        samples: loads clean samples of the model's own data set, on which it was not trained, with
+            the labels that it knows; None where nothing says which they are. Raises `Failed` where
+            they are not there or not those that the model's card describes.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Entry:
     set_aside: str | None = None
     group: str = ""
     seed: int | None = None
+    samples: Callable[[], Dataset] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
