@@ -12,7 +12,7 @@ from torch import nn
 
 import mmbd
 from mmbd.detectors import DETECTORS
-from mmbd.model.kinds import KINDS
+from mmbd.model.domain import KINDS
 
 # How each is called here: with what it needs, and as quickly as it can be. A new row needs a line.
 CALLS: dict[str, dict[str, Any]] = {

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmbd.search.maximum_margins import Progress
+    from mmbd.base.progress import Progress, ProgressCallback
 
 # Seconds from which on a scan says what it will take.
 LONG = 20.0
 
 
 @contextmanager
-def watching(name: str, *, shown: bool) -> Generator[Callable[[Progress], None] | None]:
+def watching(name: str, *, shown: bool) -> Generator[ProgressCallback | None]:
     """Give a callback for `scanning.scan`; None where nothing is to be seen.
 
     Where there is no terminal for a bar, a long scan says once what it will take.
@@ -39,30 +39,30 @@ def watching(name: str, *, shown: bool) -> Generator[Callable[[Progress], None] 
     bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[classes]} classes  {task.fields[rate]}  {task.fields[left]}"),
+        TextColumn("{task.fields[note]}  {task.fields[rate]}  {task.fields[left]}"),
         console=Console(file=screen),
         transient=True,
         redirect_stdout=False,  # they would be taken off the tame streams
         redirect_stderr=False,
     )
     with bar:
-        task = bar.add_task(escape(clean_text(name)), total=None, classes="0", rate="", left="loading")
+        task = bar.add_task(escape(clean_text(name)), total=None, note="", rate="", left="loading")
 
         def update(progress: Progress) -> None:
             left = progress.seconds_left
             bar.update(
                 task,
-                completed=progress.evaluations,
-                total=max(progress.evaluations_expected, progress.evaluations),
-                classes=f"{progress.classes_done}/{progress.classes}",
-                rate=f"{progress.evaluations / max(progress.seconds, 1e-9):.0f} gradients/s",
+                completed=progress.done,
+                total=progress.total,
+                note=progress.note,
+                rate=f"{progress.done / max(progress.seconds, 1e-9):.0f} gradients/s",
                 left=f"{left:.0f} s left",
             )
 
         yield update
 
 
-def _saying(name: str) -> Callable[[Progress], None]:
+def _saying(name: str) -> ProgressCallback:
     """Says on standard error, after its first seconds, what a scan takes that takes long."""
     said = False
 
@@ -77,9 +77,8 @@ def _saying(name: str) -> Callable[[Progress], None]:
         from mmbd.cli import streams
 
         streams.complain(
-            f"{clean_text(name, 200)}: {progress.classes:,} classes, up to "
-            f"{progress.evaluations_expected:,} gradient evaluations, about "
-            f"{seconds(progress.seconds_left)}"
+            f"{clean_text(name, 200)}: {progress.note} done, up to {progress.total:,} {progress.unit}, "
+            f"about {seconds(progress.seconds_left)}"
         )
 
     return told
