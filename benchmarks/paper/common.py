@@ -3,7 +3,7 @@
 Every script takes the same options; models and answers are kept, so a run can be killed and
 continued, and scripts over the same models share them:
 
-    python benchmarks/paper/table1.py DATA ZOO [--scale small|paper] [--detector mm-bd] [--out FILE]
+    python -m benchmarks.paper.table1 DATA ZOO [--scale small|paper] [--detector mm-bd] [--out FILE]
 
 DATA is a folder with the data sets as the hub's Parquet files; models go to ZOO/<plan>-<scale>,
 answers beside them. Ours and the paper's figures stand side by side; ours are on networks and

@@ -9,9 +9,9 @@ models; see `common.py` for the command line.
 from __future__ import annotations
 
 import torch
-from common import models, options, pick, show
 from torch import Tensor, nn
 
+from benchmarks.paper.common import models, options, pick, show
 from mmbd.model.classifier import Classifier
 from mmbd.search.maximum_margins import maximum_margins
 from mmbd.zoo.read import read

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from common import models, options, share, show
-from mitigations import counts, defended
 
+from benchmarks.paper.common import models, options, share, show
+from benchmarks.paper.mitigations import counts, defended
 from mmbd.data.dataset import split
 from mmbd.formats.load import load
 from mmbd.mitigators.automatic import easiest_flow

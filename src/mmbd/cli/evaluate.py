@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,7 +20,8 @@ from mmbd.cli.options import Usage, at_least, level_between
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.evaluation.run import Evaluation, Progress
+    from mmbd.base.progress import Progress, ProgressCallback
+    from mmbd.evaluation.run import Evaluation
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 Output = Parameter(allow_leading_hyphen=True)
@@ -47,7 +48,7 @@ def evaluate(
     """Run detectors over labelled models and print detection and false-positive rates by attack.
 
     A run that was stopped goes on where it was: answers are kept as they come, and used again for
-    as long as model, detector, options and code are the same.
+    as long as model, samples, detector, version and options are the same.
 
     Exit codes: 0 done, 2 done but some models failed (listed on standard error), 4 usage.
 
@@ -168,7 +169,7 @@ def show(evaluation: Evaluation, out: Console) -> None:
 
 
 @contextmanager
-def _watching() -> Generator[Callable[[Progress], None] | None]:
+def _watching() -> Generator[ProgressCallback | None]:
     """A progress bar on standard error; None where nobody would see it."""
     if not sys.stderr.isatty():
         yield None
@@ -190,7 +191,7 @@ def _watching() -> Generator[Callable[[Progress], None] | None]:
         task = bar.add_task("", total=None, left="starting")
 
         def update(progress: Progress) -> None:
-            what = f"{clean_text(progress.model, 40)}, {clean_text(progress.answer.detector, 30)}"
+            what = clean_text(progress.note, 72)
             left = f"about {seconds(progress.seconds_left)} left"
             bar.update(task, completed=progress.done, total=progress.total, left=left, description=what)
 

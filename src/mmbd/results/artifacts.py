@@ -30,6 +30,15 @@ def write(report: Path, artifacts: Sequence[Artifact]) -> dict[str, Any] | None:
     artifacts = [artifact for artifact in artifacts if bool(artifact.tensor.isfinite().all())]
     if not artifacts:
         return None
+    place = report.with_name(report.stem + SUFFIX)
+    data, said = packed(artifacts, place.name)
+    with whole(place, force=True) as file:
+        file.write(data)
+    return said
+
+
+def packed(artifacts: Sequence[Artifact], name: str) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a file `name` with the artifacts, and what a report's JSON says of it."""
     from safetensors.torch import save
 
     names = [f"artifact.{number}" for number in range(len(artifacts))]
@@ -39,11 +48,8 @@ def write(report: Path, artifacts: Sequence[Artifact]) -> dict[str, Any] | None:
             for name, artifact in zip(names, artifacts, strict=True)
         }
     )
-    place = report.with_name(report.stem + SUFFIX)
-    with whole(place, force=True) as file:
-        file.write(data)
-    return {
-        "file": place.name,
+    return data, {
+        "file": name,
         "sha256": hashlib.sha256(data).hexdigest(),
         "entries": [
             {"name": name, "kind": artifact.kind, "label": artifact.label}
