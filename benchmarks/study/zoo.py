@@ -279,8 +279,8 @@ def main() -> None:
         given.out,
         root=given.data,
         workers=given.workers,
-        on_model=lambda step: print(
-            f"[{step.done}/{step.total}] {step.name} {step.failure or 'done'}", flush=True
+        progress=lambda step: print(
+            f"[{step.done}/{step.total}] {step.note} {step.latest.failure or 'done'}", flush=True
         ),
     )
     print(f"{summary.made} made, {summary.kept} there already, {len(summary.failures)} failed")
