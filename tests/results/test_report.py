@@ -1,4 +1,4 @@
-"""The JSON form of a report: its schema, the round trip, and what reading refuses."""
+"""The JSON form of a report, schema 3: the round trip, and what reading refuses."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_round_trip(name: str):
     report = example_reports.ALL[name]()
     again = Report.from_json(report.to_json())
     assert again == report
-    assert again.inputs == {}
+    assert again.finding.artifacts == ()
     assert again.to_json() == report.to_json()
 
 
@@ -83,26 +83,24 @@ def test_numbers_that_are_not_finite_become_null():
     report = Report.from_json(example_reports.unfinished().to_json())
     assert report.p_value is None
     assert report.statistics[:3] == (None, None, None)
-    assert report.curves[3] == (None, None, 1.0)
-    assert report.p_values[1].parameters == {"shape": None, "loc": None, "scale": 0.0}
-    assert report.run is not None
-    assert report.run.settings == {"size": None}
+    assert report.finding.traces[3] == (None, None, 1.0)
+    assert None in {value for test in report.finding.tests for value in test.parameters.values()}
 
 
-# Keys that earlier releases did not write: their reports are still read.
-LATER = ("evidence", "claimed", "decides")
+# Whose keys are the detector's own.
+FREE = ("parameters", "settings", "facts", "versions", "traces", "maximum_margins", "universal_perturbations")
 
 
 def test_every_key_of_the_schema_is_needed_and_no_other_is_allowed():
     whole = plain(example_reports.backdoored())
     checked = 0
     for path, found in objects(whole):
-        if path[-1:] in (("parameters",), ("settings",), ("versions",), ("curves",), ("universal",)):
+        if path[-1:] and path[-1] in FREE:
             continue
         for key in found:
             changed = copy.deepcopy(whole)
             del at(changed, path)[key]
-            assert refused(changed) != (key in LATER), (path, key)
+            assert refused(changed), (path, key)
             checked += 1
         changed = copy.deepcopy(whole)
         at(changed, path)["another"] = 1
@@ -113,7 +111,7 @@ def test_every_key_of_the_schema_is_needed_and_no_other_is_allowed():
 def test_every_value_of_a_wrong_kind_is_refused():
     whole = plain(example_reports.backdoored())
     for path, found in objects(whole):
-        for key in found:
+        for key in found if "settings" not in path else ():
             changed = copy.deepcopy(whole)
             at(changed, path)[key] = [{"a": [[]]}]
             assert refused(changed), (path, key)
@@ -152,7 +150,9 @@ def test_reading_agrees_with_the_schema(place: tuple[tuple[Any, ...], str], valu
         ("null", "schema None"),
         ("[1]", "schema None"),
         ("{}", "schema None"),
-        ('{"schema": 3}', "a report of schema 3; this release reads schema 2"),
+        ('{"schema": 4}', "a report of schema 4; this release reads schema 2 and 3"),
+        ('{"schema": true}', "a report of schema True"),
+        ('{"schema": 3}', "report.detector is missing"),
         ('{"schema": 2}', "report.verdict is missing"),
         ('{"schema": NaN}', "not JSON: NaN"),
         ("[" * 100_000, "not JSON"),
@@ -166,30 +166,42 @@ def test_garbage_is_refused_with_a_reason(text: str, words: str):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"verdict": "fine"}, r"report.verdict is 'fine', expected one of \['clean'"),
-        ({"p_value": 1.5}, "report.p_value is 1.5, expected at most 1"),
-        ({"level": 0}, "report.level is 0, expected more than 0"),
-        ({"targets": ["3"]}, r"report.targets\[0\] is '3', expected integer"),
-        ({"targets": [3.0]}, r"report.targets\[0\] is 3.0, expected integer"),
-        ({"ratio": 10**400}, "report.ratio is not a finite number"),
-        ({"stability": 3}, "report.stability is 3, expected object"),
-        ({"curves": {"x": []}}, "the key 'x' does not match"),
+        ({"verdict": "fine"}, r"report.finding.verdict is 'fine', expected one of \['clean'"),
+        ({"targets": ["3"]}, r"report.finding.targets\[0\] is '3', expected integer"),
+        ({"targets": [3.0]}, r"report.finding.targets\[0\] is 3.0, expected integer"),
+        ({"score": 10**400}, "report.finding.score is not a finite number"),
+        ({"tests": 3}, "report.finding.tests is 3, expected array"),
+        ({"traces": {"x": []}}, "the key 'x' does not match"),
         ({"targets": [10]}, r"targets \[10\] are not all among 10 classes"),
-        ({"class_names": ["a"]}, "1 class names for 10 statistics"),
-        ({"class_p_values": [0.5]}, "1 class p-values for 10 statistics"),
-        ({"targets": []}, "the verdict is 'backdoored' with targets"),
+        ({"ranking": [10]}, r"ranking \[10\] are not all among 10 classes"),
         ({"reason": "why"}, "the verdict is 'backdoored' with the reason 'why'"),
-        ({"null": "gone"}, "the null 'gone' decides but has no entry"),
+        ({"decided_by": "gone"}, "the test 'gone' decides but is not among the tests"),
+        ({"verdict": "clean"}, "the verdict is 'clean' with targets"),
     ],
 )
-def test_what_is_wrong_is_named(change: dict[str, Any], words: str):
+def test_what_is_wrong_with_a_finding_is_named(change: dict[str, Any], words: str):
+    with pytest.raises(ValueError, match=words):
+        Report.from_json(json.dumps(WHOLE | {"finding": WHOLE["finding"] | change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"level": 0}, "report.level is 0, expected more than 0"),
+        ({"version": -1}, "report.version is -1, expected at least 0"),
+        ({"stability": 3}, "report.stability is 3, expected object"),
+        ({"class_names": ["a"]}, "for 1 classes|among 1 classes"),
+        ({"artifacts": {"file": "x", "sha256": "0", "entries": []}}, "report.artifacts.sha256 is '0'"),
+    ],
+)
+def test_what_is_wrong_with_a_report_is_named(change: dict[str, Any], words: str):
     with pytest.raises(ValueError, match=words):
         Report.from_json(json.dumps(WHOLE | change))
 
 
 def test_infinite_literals_are_refused():
-    text = json.dumps(WHOLE | {"ratio": "here"}).replace('"here"', "1e999")
-    with pytest.raises(ValueError, match=r"report\.ratio is not a finite number"):
+    text = json.dumps(WHOLE | {"level": "here"}).replace('"here"', "1e999")
+    with pytest.raises(ValueError, match=r"report\.level is not a finite number"):
         Report.from_json(text)
 
 
@@ -232,7 +244,7 @@ def test_the_checker_knows_every_keyword_of_the_schema():
 def test_exit_codes():
     codes = {name: example_reports.ALL[name]().exit_code for name in SMALL}
     assert codes["clean"] == 0
-    assert codes["backdoored"] == codes["two_targets"] == 1
+    assert codes["backdoored"] == codes["two_targets"] == codes["no_class"] == 1
     assert codes["not_evaluable"] == codes["few_classes"] == 3
 
 
@@ -240,12 +252,13 @@ def test_exit_codes():
 def test_save_writes_the_form_of_the_suffix(suffix: str, tmp_path):
     report = example_reports.backdoored()
     report.save(tmp_path / f"report{suffix}")
-    (written,) = tmp_path.iterdir()
-    text = written.read_text(encoding="utf-8")
+    text = (tmp_path / f"report{suffix}").read_text(encoding="utf-8")
     if suffix == ".json":
-        assert Report.from_json(text) == report
+        assert Report.load(tmp_path / "report.json") == report
+        assert len(list(tmp_path.iterdir())) == 2  # the artifacts beside it
     else:
         assert text.startswith("{" if suffix == ".sarif" else "<!doctype html>")
+        assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_save_refuses_other_suffixes(tmp_path):
@@ -254,23 +267,10 @@ def test_save_refuses_other_suffixes(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_reading_and_printing_a_report_need_no_torch():
+def test_reading_a_report_needs_no_torch():
     code = (
         "import sys; import mmbd.results.report, mmbd.render.terminal, mmbd.render.sarif; "
         "print(*({'torch', 'numpy', 'scipy', 'PIL', 'jinja2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
-
-
-def test_a_page_of_a_report_that_was_read_back_needs_no_torch(tmp_path):
-    file = tmp_path / "report.json"
-    example_reports.backdoored().save(file)
-    code = (
-        "import sys, pathlib; from mmbd.results.report import Report; "
-        "Report.from_json(pathlib.Path(sys.argv[1]).read_text()).save(sys.argv[2]); "
-        "assert 'torch' not in sys.modules"
-    )
-    page = tmp_path / "report.html"
-    subprocess.run([sys.executable, "-c", code, str(file), str(page)], check=True)
-    assert "leaves the inputs out" in page.read_text(encoding="utf-8")
