@@ -27,7 +27,7 @@ import torch
 
 import mmbd
 from mmbd.base.environment import environment
-from mmbd.base.schema import finite
+from mmbd.base.jsonable import jsonable
 from mmbd.base.writing import write_text
 from mmbd.data.dataset import some, split
 from mmbd.evaluation.metrics import Rate
@@ -197,7 +197,7 @@ def _write(
         "summary": summary([row for name, row in rows.items() if name not in marks]),
         "models": dict(rows),
     }
-    write_text(out / RESULT, json.dumps(finite(content), indent=1, allow_nan=False) + "\n")
+    write_text(out / RESULT, json.dumps(jsonable(content), indent=1, allow_nan=False) + "\n")
     return content
 
 

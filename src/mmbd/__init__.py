@@ -1,11 +1,12 @@
 """Backdoors in trained classifiers: found by maximum margins, from the model alone.
 
-    >>> import mmbd
-    >>> clf = mmbd.Classifier(model, input_shape=(3, 32, 32))  # doctest: +SKIP
-    >>> mmbd.scan(clf).verdict  # doctest: +SKIP
+    >>> import mmbd, torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 4, 6))
+    >>> classifier = mmbd.Classifier(model, input_shape=(3, 4, 4))
+    >>> mmbd.scan(classifier).verdict
     'clean'
 
-Names are imported on first use, so that importing the package alone stays quick.
+Names and rooms are imported on first use, so that importing the package alone stays quick.
 """
 
 import os
@@ -36,7 +37,26 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 from mmbd.base.version import __version__ as __version__  # noqa: E402
 
 if TYPE_CHECKING:
+    from mmbd import attacks as attacks
+    from mmbd import base as base
+    from mmbd import cli as cli
+    from mmbd import data as data
+    from mmbd import detectors as detectors
+    from mmbd import evaluation as evaluation
+    from mmbd import formats as formats
+    from mmbd import mitigators as mitigators
+    from mmbd import model as model
+    from mmbd import nets as nets
+    from mmbd import null as null
+    from mmbd import render as render
+    from mmbd import results as results
+    from mmbd import search as search
+    from mmbd import training as training
+    from mmbd import triggers as triggers
+    from mmbd import workflows as workflows
+    from mmbd import zoo as zoo
     from mmbd.base.errors import Failed as Failed
+    from mmbd.base.errors import MmbdError as MmbdError
     from mmbd.base.errors import NotEvaluable as NotEvaluable
     from mmbd.base.errors import NotExported as NotExported
     from mmbd.base.errors import NotMitigated as NotMitigated
@@ -58,6 +78,7 @@ _HOMES = {
     "Box": "mmbd.model.domain",
     "Classifier": "mmbd.model.classifier",
     "Failed": "mmbd.base.errors",
+    "MmbdError": "mmbd.base.errors",
     "Monitor": "mmbd.workflows.monitor",
     "NotEvaluable": "mmbd.base.errors",
     "NotExported": "mmbd.base.errors",
@@ -74,24 +95,8 @@ _HOMES = {
     "scan": "mmbd.detectors.scan",
 }
 _ROOMS = (
-    "attacks",
-    "base",
-    "cli",
-    "data",
-    "detectors",
-    "evaluation",
-    "formats",
-    "mitigators",
-    "model",
-    "nets",
-    "null",
-    "render",
-    "results",
-    "search",
-    "training",
-    "triggers",
-    "workflows",
-    "zoo",
+    *("attacks", "base", "cli", "data", "detectors", "evaluation", "formats", "mitigators", "model", "nets"),
+    *("null", "render", "results", "search", "training", "triggers", "workflows", "zoo"),
 )
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 

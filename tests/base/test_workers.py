@@ -67,8 +67,9 @@ def alive(process: int) -> bool:
         return False
 
 
-def gone(process: int, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
+def gone(process: int) -> bool:
+    """Waited for; the time only guards against hanging."""
+    deadline = time.monotonic() + 600
     while alive(process) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not alive(process)
@@ -94,7 +95,7 @@ def test_closing_ends_the_workers():
         worker = next(outcomes).result
         assert worker is not None
         assert alive(worker)
-    assert gone(worker, 1)
+    assert not alive(worker)
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
@@ -112,5 +113,5 @@ def test_workers_end_with_a_parent_that_is_killed():
     )
     worker = int(parent.stdout.readline())
     parent.kill()
-    parent.communicate(timeout=20)
+    parent.communicate(timeout=600)
     assert gone(worker)

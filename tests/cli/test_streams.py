@@ -94,7 +94,7 @@ NET = ["--arch", "n.py:Net", "--input", "1x4x4"]
 def test_what_the_network_prints_goes_to_standard_error(chatty, tmp_path, arguments):
     folder = tmp_path / "here"
     shutil.copytree(chatty, folder)
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=folder, timeout=300)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=folder, timeout=600)
     json.loads(done.stdout)
     for word in (
         "print import",
@@ -113,7 +113,7 @@ def test_what_the_network_prints_goes_to_standard_error(chatty, tmp_path, argume
 
 def test_verdicts_of_chatty_networks_are_alone_too(chatty):
     done = subprocess.run(
-        command("scan", "w.pt", *NET, "--quiet"), capture_output=True, text=True, cwd=chatty, timeout=300
+        command("scan", "w.pt", *NET, "--quiet"), capture_output=True, text=True, cwd=chatty, timeout=600
     )
     assert len(done.stdout.splitlines()) == 1
     assert done.stdout.startswith(("clean: w.pt: ", "backdoored: w.pt: ", "not evaluable: w.pt: "))
@@ -129,7 +129,7 @@ def test_prints_at_the_end_of_the_process(chatty, tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=300,
+        timeout=600,
     )
     json.loads(done.stdout)
     assert "late" in done.stderr

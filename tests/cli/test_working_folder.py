@@ -70,7 +70,7 @@ def started(stranger: Path, *command: str, **environment: str) -> subprocess.Com
         cwd=stranger,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env=known | {"PYTHONPATH": str(SOURCE)} | environment,
     )
 

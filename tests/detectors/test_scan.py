@@ -182,10 +182,3 @@ def test_models_from_memory_are_described():
     assert report.model.parameters == 128
     assert report.model.bounds == (0.0, 1.0)
     assert report.run.versions["mmbd"] == mmbd.__version__
-
-
-def test_public_names():
-    assert set(dir(mmbd)) >= {"Box", "Classifier", "Report", "estimate", "load", "scan"}
-    assert mmbd.search.maximum_margins.maximum_margins(classifier()).statistics.shape == (8,)
-    with pytest.raises(AttributeError, match="no attribute"):
-        mmbd.nothing  # noqa: B018

@@ -150,9 +150,3 @@ def test_zoos_that_make_no_sense(tmp_path):
         evaluate(Zoo((), (("x", "too short"),)), LISTENS)
     with pytest.raises(Failed, match="nowhere"):
         evaluate(tmp_path / "nowhere", LISTENS)
-
-
-def test_the_package_can_be_called():
-    import mmbd.evaluate
-
-    assert mmbd.evaluate(toy_zoos.small(), LISTENS).level == 0.05

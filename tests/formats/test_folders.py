@@ -92,7 +92,7 @@ def test_pipes_are_told_to_become_files(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=content.getvalue(),
-        timeout=300,
+        timeout=600,
         capture_output=True,
         check=False,
     )

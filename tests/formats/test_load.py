@@ -273,7 +273,7 @@ def test_the_name_stays_callable_whatever_was_imported_first(saved: Path) -> Non
     program = (
         "import sys, mmbd.formats.spec, mmbd\n"
         f"for _ in range(2): assert mmbd.load({str(saved)!r}).classifier.classes == 4\n"
-        f"from mmbd.load import load; load({str(saved)!r})\n"
+        f"from mmbd.formats.load import load; load({str(saved)!r})\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],

@@ -175,7 +175,7 @@ def test_the_command_line_finds_it_too(form: str, project: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
         assert "No module named" not in done.stderr + done.stdout
         assert done.returncode in (0, 1, 3), done.stderr  # judged, or searches that got stuck

@@ -260,7 +260,7 @@ def test_an_evaluation_goes_on_and_exits_2(tmp_path, make: Callable[[Path], Path
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == gate.FAILED, done.stderr
     assert "Models of " in done.stdout

@@ -1,115 +1,133 @@
-"""The rule of the house: a room knows only the rooms below it."""
+"""The rule of the house: a room knows only the rooms below it, and no files import in a circle."""
 
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
-import mmbd
+import pytest
 
-SOURCE = Path(mmbd.__file__).parent
+from helpers.rooms import ROOMS, SOURCE, arrows, broken, circle, room
 
-# From the ground up; a room imports from itself and from rooms before it, and from no other.
-ROOMS = [
-    "base",
-    "nets",
-    "model",
-    "data",
-    "search",
-    "training",
-    "formats",
-    "results",
-    "triggers",
-    "null",
-    "attacks",
-    "detectors",
-    "mitigators",
-    "zoo",
-    "workflows",
-    "evaluation",
-    "render",
-    "cli",
-]
 MOST_ROOMS = 18
-# One line each that asks the face of the package to save a result, for those who write report.save(...).
-THROUGH_THE_FACE = {"results.report", "evaluation.run"}
 FACE = {"__init__.py", "__main__.py", "py.typed"}
+# Results whose `save` asks the face of the package, which alone knows how results look.
+THROUGH_THE_FACE = {"results.report", "evaluation.run"}
+ASKED = ["import mmbd", "mmbd.save(self, path)"]
 
 
-def modules() -> dict[str, Path]:
-    """Every module of the package by its dotted name, without `mmbd.`; "" is the package itself."""
-    return {_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
-
-
-def _name(path: Path) -> str:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imports(path: Path, known: dict[str, Path]) -> Iterator[tuple[str, int]]:
-    """The package's modules that a file imports anywhere, also lazily and for types; with lines."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found = [(alias.name, None) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}:{node.lineno} imports relatively: write the whole name"
-            found = [(node.module or "", alias.name) for alias in node.names]
-        else:
-            continue
-        for module, name in found:
-            if module.split(".")[0] == "mmbd":
-                inside = module.removeprefix("mmbd").removeprefix(".")
-                deeper = f"{inside}.{name}".removeprefix(".")
-                yield (deeper if deeper in known else inside), node.lineno
-
-
-def arrows() -> Iterator[tuple[str, str, int]]:
-    """Who imports whom, and on which line."""
-    known = modules()
-    for name, path in known.items():
-        if name not in ("", "__main__"):
-            for target, line in imports(path, known):
-                yield name, target, line
-
-
-def room(module: str) -> str:
-    return module.split(".")[0]
-
-
-def test_the_top_of_the_package_holds_rooms_and_its_face_only() -> None:
+def test_the_top_of_the_package_holds_rooms_and_its_face_only():
     top = {path.name for path in SOURCE.iterdir() if path.name != "__pycache__"}
     assert {path for path in top if (SOURCE / path).is_file()} == FACE
     assert top - FACE == set(ROOMS)
     assert len(ROOMS) <= MOST_ROOMS
 
 
-def test_a_room_knows_only_the_rooms_below_it() -> None:
-    floor = {name: number for number, name in enumerate(ROOMS)}
-    broken = [
-        f"{source} imports {target or 'the package itself'} in line {line}: {room(source)} must not "
-        f"know {room(target) or 'the face of the package'}"
-        for source, target, line in arrows()
-        if floor.get(room(target), len(ROOMS)) > floor[room(source)]
-        and not (target == "" and source in THROUGH_THE_FACE)
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md"])
+def test_the_map_shows_the_rooms_from_the_ground_up(file):
+    blocks = (SOURCE.parents[1] / file).read_text(encoding="utf-8").split("```")
+    (shown,) = (block.splitlines()[1:] for block in blocks if block.startswith("\nbase "))
+    assert [line.split()[0] for line in shown] == list(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_says_in_one_line_what_it_is(name):
+    text = ast.get_docstring(ast.parse((SOURCE / name / "__init__.py").read_text(encoding="utf-8")))
+    assert text is not None
+    assert text.splitlines()[0].endswith(".")
+
+
+def test_a_room_knows_only_the_rooms_below_it():
+    up = [
+        f"{arrow}: {room(arrow.source)} must not know {room(arrow.target) or 'the face'}"
+        for arrow in broken(arrows())
+        if arrow.target or arrow.source not in THROUGH_THE_FACE
     ]
-    assert not broken, "\n".join(broken)
+    assert not up, "\n".join(up)
 
 
-def test_no_files_import_each_other_in_a_circle() -> None:
-    graph: dict[str, set[str]] = defaultdict(set)
-    for source, target, _ in arrows():
-        if source != target and target:
-            graph[source].add(target)
-    done: set[str] = set()
+def test_no_files_import_each_other_in_a_circle():
+    found = circle(arrows())
+    assert not found, "\n".join(map(str, found))
 
-    def walk(module: str, way: tuple[str, ...]) -> None:
-        assert module not in way, " -> ".join((*way[way.index(module) :], module))
-        if module not in done:
-            for target in sorted(graph[module]):
-                walk(target, (*way, module))
-            done.add(module)
 
-    for module in sorted(graph):
-        walk(module, ())
+@pytest.mark.parametrize("module", sorted(THROUGH_THE_FACE))
+def test_what_goes_through_the_face_only_saves(module):
+    lines = (SOURCE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8").splitlines()
+    code = [line.partition("#")[0].strip() for line in lines]
+    start = code.index(ASKED[0])
+    assert [line for line in code[start : start + 3] if line] == ASKED
+    (arrow,) = (arrow for arrow in arrows() if arrow.source == module and not arrow.target)
+    assert arrow.line == start + 1
+
+
+def package(folder: Path, **files: str) -> Path:
+    """A small package by its files, `__` in a name for a slash."""
+    for name, text in {"__init__": "", **files}.items():
+        path = folder / f"{name.replace('__', '/') if name != '__init__' else name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import mmbd.cli.scan",
+        "from mmbd.cli import scan",
+        "from mmbd.cli.scan import Scan",
+        "from mmbd import cli",
+        "def late():\n    from mmbd.cli import scan",
+        "import typing\nif typing.TYPE_CHECKING:\n    import mmbd.cli.scan",
+        "import importlib\nimportlib.import_module('mmbd.cli.scan')",
+        "from mmbd import Report",
+        "import mmbd",
+        "from mmbd.attic import box",
+    ],
+)
+@pytest.mark.parametrize("place", ["base__text", "base__inner__deep"])
+def test_an_arrow_that_leads_up_is_named_by_file_line_and_rooms(tmp_path, line, place):
+    files = {"cli__scan": "from mmbd.base import text\n", "base__text": "", place: f"\n{line}\n"}
+    tree = package(tmp_path, **files)
+    (arrow,) = broken(arrows(tree), ("base", "cli"))
+    assert arrow.file == tree / f"{place.replace('__', '/')}.py"
+    assert arrow.line == 1 + len(line.splitlines())
+    assert (room(arrow.source), room(arrow.target)) in {("base", "cli"), ("base", "")}
+    assert str(arrow).startswith(f"{arrow.file}:{arrow.line}: mmbd.base.")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from mmbd.base import text",
+        "import mmbd.base.text",
+        "from mmbd.cli.scan import Scan",
+        "import mmbdx.up",
+    ],
+)
+def test_arrows_down_and_inside_a_room_are_none_of_its_business(tmp_path, line):
+    tree = package(tmp_path, base__text="", cli__scan="", cli__inner__deep=line)
+    assert broken(arrows(tree), ("base", "cli")) == []
+
+
+def test_a_relative_import_is_refused(tmp_path):
+    with pytest.raises(AssertionError, match=r"text\.py:1 imports relatively"):
+        arrows(package(tmp_path, base__text="from . import other"))
+
+
+def test_a_circle_is_named_by_its_arrows_lazy_ones_too(tmp_path):
+    tree = package(
+        tmp_path,
+        base__a="from mmbd.base import b",
+        base__b="from mmbd.base.inner import c",
+        base__inner__c="def late():\n    import mmbd.base.a",
+        base__d="import mmbd.base.a",
+    )
+    found = circle(arrows(tree))
+    assert [(arrow.source, arrow.target, arrow.line) for arrow in found] == [
+        ("base.a", "base.b", 1),
+        ("base.b", "base.inner.c", 1),
+        ("base.inner.c", "base.a", 2),
+    ]
+    (tree / "base" / "inner" / "c.py").write_text("")
+    assert circle(arrows(tree)) == []

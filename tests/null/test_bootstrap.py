@@ -39,7 +39,7 @@ def p_value():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_simulate", lambda *given: simulate(*given[:-1]))
         patch.setattr(module, "gap_ratio", lambda x: x if x.ndim == 1 else gap_ratio(x))
-        yield lambda statistics: bootstrap(statistics.tolist()).value
+        yield lambda statistics: bootstrap(statistics.tolist()).p_value
 
 
 def test_a_kept_simulation_is_the_same(p_value):
@@ -48,7 +48,7 @@ def test_a_kept_simulation_is_the_same(p_value):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_simulate", SIMULATE)
         patch.setattr(module, "gap_ratio", gap_ratio)
-        assert bootstrap(statistics.tolist()).value == kept
+        assert bootstrap(statistics.tolist()).p_value == kept
 
 
 def test_size_at_ten_classes(p_value):
@@ -76,11 +76,11 @@ def test_gap_ratio_by_hand():
 
 def test_an_outlier_is_found_and_a_stuck_search_hides_nothing():
     others = [31.0, 35, 29, 33, 40, 38, 36, 30, 34]
-    clean = bootstrap([*others, 41.0]).value
-    attacked = bootstrap([*others, 120.0]).value
+    clean = bootstrap([*others, 41.0]).p_value
+    attacked = bootstrap([*others, 120.0]).p_value
     assert clean > 0.2
     assert attacked < 0.01
-    stuck = bootstrap([120.0, *others[:-2], 0.4, -3.0]).value
+    stuck = bootstrap([120.0, *others[:-2], 0.4, -3.0]).p_value
     assert stuck < 0.01
 
 
@@ -93,7 +93,7 @@ def test_same_numbers_same_answer():
 def test_scale_and_order_change_nothing(scale, order):
     statistics = [31.0, 35, 29, 33, 40, 38, 36, 30, 34, 50]
     moved = [scale * statistics[index] for index in order]
-    assert bootstrap(moved, draws=500).value == bootstrap(statistics, draws=500).value
+    assert bootstrap(moved, draws=500).p_value == bootstrap(statistics, draws=500).p_value
 
 
 @pytest.mark.parametrize(
@@ -107,5 +107,5 @@ def test_scale_and_order_change_nothing(scale, order):
 )
 def test_no_value(statistics, why):
     answer = bootstrap(statistics)
-    assert answer.value is None
+    assert answer.p_value is None
     assert why in (answer.reason or "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 
@@ -10,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbd.null.joint import evidence, joint, made_by
+from mmbd.null.joint import joint, times
 from mmbd.null.population import Population, population, shipped
+from mmbd.null.settings import gains_key, joint_key, margins_key
 from mmbd.search.ascent import FAST
 from mmbd.search.universal_data_free import Search
 
@@ -19,7 +19,7 @@ positive = st.floats(0.01, 1000)
 
 
 def test_evidence_by_hand():
-    found = evidence({0: 10.0, 1: 20.0, 2: -5.0, 4: 8.0}, {0: 1.0, 1: 4.0, 2: 0.5, 3: 9.0})
+    found = times({0: 10.0, 1: 20.0, 2: -5.0, 4: 8.0}, {0: 1.0, 1: 4.0, 2: 0.5, 3: 9.0})
     assert found == {0: 10.0, 1: 80.0, 2: -2.5}  # class 3 has no margin, class 4 no gain
 
 
@@ -27,26 +27,25 @@ def test_evidence_by_hand():
 def test_the_units_of_margins_and_gains_do_not_matter(pairs, margin_unit, gain_unit):
     margins = {label: margin for label, (margin, _) in enumerate(pairs)}
     gains = {label: gain for label, (_, gain) in enumerate(pairs)}
-    one = joint(list(evidence(margins, gains).values()), shipped("joint").made_by)
-    scaled = evidence(
+    one = joint(list(times(margins, gains).values()), shipped("joint").settings_key)
+    scaled = times(
         {label: margin * margin_unit for label, margin in margins.items()},
         {label: gain * gain_unit for label, gain in gains.items()},
     )
-    other = joint(list(scaled.values()), shipped("joint").made_by)
-    assert one.parameters["statistic"] == pytest.approx(other.parameters["statistic"], rel=1e-6, abs=1e-9)
+    other = joint(list(scaled.values()), shipped("joint").settings_key)
+    assert one.statistic == pytest.approx(other.statistic, rel=1e-6, abs=1e-9)
 
 
 def test_its_table_is_its_own():
     table = Population(1.0, 0.0, (0.1, 0.2, 0.3), "someone")
     values = [1.0, 1.0, 1.0, 1.0, math.exp(0.25)]
     answer = joint(values, "someone", table)
-    assert (answer.null, answer.value) == ("joint", population(values, "someone", table).value)
-    assert answer.value == 2 / 4
-    assert joint(values, "another", table).value is None
+    assert (answer.name, answer.p_value) == ("joint", population(values, "someone", table).p_value)
+    assert answer.p_value == 2 / 4
+    assert joint(values, "another", table).p_value is None
 
 
 def test_the_shipped_table_belongs_to_the_default_settings():
-    margins_by = json.dumps(["fast", asdict(FAST)], sort_keys=True)
-    gains_by = json.dumps(asdict(Search()), sort_keys=True)
-    assert shipped("joint").made_by == made_by(margins_by, gains_by)
+    key = joint_key(margins_key("fast", asdict(FAST)), gains_key(asdict(Search())))
+    assert shipped("joint").settings_key == key
     assert len(shipped("joint").gaps) >= 40

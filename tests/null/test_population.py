@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmbd.null.population import Population, fit, population, shipped, top_gap
+from mmbd.null.settings import margins_key
 from mmbd.search.ascent import FAST
 
 
@@ -47,7 +47,7 @@ def test_size_on_the_population_it_was_fitted_to():
         return np.exp(0.2 * generator.standard_normal(10)).tolist()
 
     table = fit([model() for _ in range(300)], "x")
-    p = np.array([population(model(), "x", table).value for _ in range(2000)])
+    p = np.array([population(model(), "x", table).p_value for _ in range(2000)])
     assert 0.02 <= (p <= 0.05).mean() <= 0.08
     assert (p <= 0.01).mean() <= 0.025
 
@@ -66,20 +66,20 @@ def test_gaps_shrink_with_classes_as_fitted():
 
 def test_the_shipped_table_is_for_the_fast_search():
     table = shipped()
-    assert json.loads(table.made_by) == ["fast", asdict(FAST)]
+    assert table.settings_key == margins_key("fast", asdict(FAST))
     assert len(table.gaps) >= 60
     assert list(table.gaps) == sorted(table.gaps)
     assert min(table.gaps) >= 0
-    answer = population([30.0, 31, 33, 29, 30, 32, 31, 30, 33, 200], table.made_by)
-    assert answer.value < 0.01
+    answer = population([30.0, 31, 33, 29, 30, 32, 31, 30, 33, 200], table.settings_key)
+    assert answer.p_value < 0.01
     assert answer.parameters["outliers"] == 1
 
 
 def test_other_settings_do_not_compare():
     answer = population([30.0, 31, 33, 29, 30, 32], "something else")
-    assert answer.value is None
+    assert answer.p_value is None
     assert "settings" in (answer.reason or "")
 
 
 def test_half_stuck():
-    assert "stuck" in (population([5.0, 1, -1, -1, -1, -1], shipped().made_by).reason or "")
+    assert "stuck" in (population([5.0, 1, -1, -1, -1, -1], shipped().settings_key).reason or "")

@@ -6,26 +6,25 @@ import random
 
 import pytest
 
-from mmbd.null import Judgement
 from mmbd.null.seeds import majority, pooled
-from mmbd.results.report import PValue
+from mmbd.results.finding import Finding, Test
 
 
-def judged(p: float | None, *targets: int) -> Judgement:
+def judged(p: float | None, *targets: int) -> Finding:
     flagged = p is not None and p <= 0.05
-    return Judgement(
+    return Finding(
         verdict="not evaluable" if p is None else "backdoored" if flagged else "clean",
         reason="stuck" if p is None else None,
         targets=(targets or (3,)) if flagged else (),
-        p_value=p,
-        null="joint",
-        p_values=(PValue("joint", p, None if p is None else -1.0), PValue("paper", 0.5, -0.3)),
-        class_p_values=None,
-        evidence={0: 1.0, 3: 2.0},
+        decided_by="joint",
+        tests=(
+            Test("joint", p_value=p, log10=None if p is None else -1.0),
+            Test("paper", p_value=0.5, log10=-0.3),
+        ),
     )
 
 
-def together(*values: float | None) -> Judgement:
+def together(*values: float | None) -> Finding:
     return pooled([judged(value) for value in values], 0.05)[1]
 
 
@@ -48,11 +47,10 @@ def test_one_seed_speaks_for_itself():
 )
 def test_the_rule_by_hand(values, p):
     found = together(*values)
-    assert found.p_value == pytest.approx(p)
+    assert found.test.p_value == pytest.approx(p)
     assert found.verdict == ("backdoored" if p <= 0.05 else "clean")
-    decisive = next(answer for answer in found.p_values if answer.null == "joint")
-    assert decisive.value == found.p_value
-    assert found.p_values[1].value == 0.5
+    assert found.score == -found.test.log10
+    assert found.tests[1].p_value == 0.5
 
 
 def test_the_seed_that_decides_is_told():
@@ -100,3 +98,22 @@ def test_targets_that_most_seeds_name():
     assert pooled(several, 0.05)[1].targets == (3,)
     apart = [judged(0.01, 4), judged(0.012, 5)]
     assert pooled(apart, 0.05)[1].targets == (5,)
+
+
+def voted(statistic: float, *targets: int) -> Finding:
+    flagged = statistic > 2
+    test = Test("MAD", statistic=statistic, threshold=2.0)
+    return Finding(
+        "backdoored" if flagged else "clean", targets if flagged else (), tests=(test,), decided_by="MAD"
+    )
+
+
+@pytest.mark.parametrize(
+    ("statistics", "verdict"),
+    [((3.0, 1.0, 4.0), "backdoored"), ((3.0, 1.0), "clean"), ((1.0, 1.0, 5.0), "clean")],
+)
+def test_of_tests_by_threshold_the_majority_decides(statistics, verdict):
+    found = pooled([voted(value, 7) for value in statistics], 0.05)[1]
+    assert found.verdict == verdict
+    assert found.targets == ((7,) if verdict == "backdoored" else ())
+    assert found.test.p_value is None

@@ -55,7 +55,7 @@ def chromium(page: str, folder: Path, *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(
         [CHROMIUM, *ARGUMENTS, profile, *arguments, file.as_uri()],
         capture_output=True,
-        timeout=90,
+        timeout=600,
         check=True,
         stdin=subprocess.DEVNULL,
     )

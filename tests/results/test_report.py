@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import example_reports
-from mmbd.base import schema
-from mmbd.results.report import Report, Stability
+from mmbd.base.schema import LIMITS
+from mmbd.results.report import Report, Stability, report_schema
 
-SCHEMA = schema.report_schema()
+SCHEMA = report_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 SMALL = [name for name in example_reports.ALL if name != "thousand"]
 
@@ -220,7 +220,7 @@ def test_the_checker_knows_every_keyword_of_the_schema():
         "properties",
         "additionalProperties",
         "propertyNames",
-        *schema.LIMITS,
+        *LIMITS,
     }
     for path, found in objects(SCHEMA):
         if path[-1:] not in (("properties",), ("$defs",)):

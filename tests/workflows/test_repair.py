@@ -69,7 +69,7 @@ def attacked(tmp_path_factory) -> dict[str, Path]:
 
 def mmbd(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mmbd", *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "mmbd", *map(str, arguments)], capture_output=True, text=True, timeout=600
     )
 
 

@@ -1,21 +1,25 @@
-"""What can go wrong, as three kinds that the command line turns into exit codes."""
+"""What can go wrong, as kinds that the command line turns into exit codes."""
 
 from __future__ import annotations
 
 
-class NotEvaluable(ValueError):
+class MmbdError(ValueError):
+    """Any of the errors below; what else is raised for bad input is a plain ValueError or OSError."""
+
+
+class NotEvaluable(MmbdError):
     """The model cannot be judged: the output is not logits, no gradient, not finite (exit 3)."""
 
 
-class Refused(ValueError):
+class Refused(MmbdError):
     """The file would have to be executed to be read, or is not a safe format (exit 3)."""
 
 
-class Failed(ValueError):
+class Failed(MmbdError):
     """The file is broken, or does not fit the architecture or the inputs given (exit 2)."""
 
 
-class NotMitigated(ValueError):
+class NotMitigated(MmbdError):
     """Nothing was repaired, and why."""
 
 

@@ -100,7 +100,9 @@ def json_value(path: str | Path, most: int = MOST_TEXT, *, finite: bool = False)
             or is nested too deeply.
     """
     content = text(path, most, encoding="utf-8-sig")
-    options: dict[str, Any] = {"parse_constant": _number, "parse_float": _number} if finite else {}
+    options: dict[str, Any] = (
+        dict.fromkeys(("parse_constant", "parse_float"), finite_number) if finite else {}
+    )
     try:
         return json.loads(content, object_pairs_hook=_once, **options)
     except RecursionError:
@@ -149,7 +151,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _number(word: str) -> float:
+def finite_number(word: str) -> float:
+    """A number of JSON as a float; ValueError for NaN, infinity, and what is too large for a float."""
     value = float(word)
     if not math.isfinite(value):
         raise ValueError(f"{word[:20]} is no finite number")

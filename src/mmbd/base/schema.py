@@ -1,6 +1,6 @@
-"""Checks a JSON value against the few JSON Schema keywords that the published schemas use.
+"""Checks a JSON value against the few JSON Schema keywords that this package's schemas use.
 
-Reading a file and its published schema can then never disagree, and no dependency is needed.
+What is read and its published schema can then never disagree, and no dependency is needed.
 Stricter than the standard in two points: 1.0 is not an integer, and numbers fit into a float.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 TYPES: dict[str, Callable[[Any], bool]] = {
@@ -28,26 +28,18 @@ LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 }
 
 
-def finite(value: Any) -> Any:
-    """`value` as JSON has it: there is no NaN and no infinity, both become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
-
-
-def check(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str = "report") -> None:
+def check(
+    value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, where: str = "report"
+) -> None:
     """Raise ValueError, naming the place, if `value` does not conform.
 
     Args:
         value: as `json.loads` returns it.
         schema: the part of `root` that is about this value.
-        root: the whole schema, for its `$defs`.
+        root: the whole schema, for its `$defs`; `schema` itself by default.
         where: the path to this value, for the message.
     """
+    root = schema if root is None else root
     if "$ref" in schema:
         check(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, where)
     if "anyOf" in schema and value is not None:

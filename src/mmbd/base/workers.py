@@ -92,7 +92,7 @@ def _side_by_side(
                 try:
                     outcome = Outcome[Task, Result](task, *worker.pipe.recv())
                 except (EOFError, OSError):
-                    outcome = Outcome[Task, Result](task, None, _obituary(worker))
+                    outcome = Outcome[Task, Result](task, None, _why_it_ended(worker))
                     busy.remove(worker)
                 else:
                     if waiting:
@@ -127,7 +127,7 @@ def _start(work: Callable[[Any], Any], task: Any) -> _Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), name="mmbd worker")
-    with _deaf(), _safe_path():
+    with _ignoring_interrupts(), _safe_path():
         process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
     worker = _Worker(process, ours, task)
@@ -141,7 +141,7 @@ def _send(worker: _Worker) -> None:
         worker.pipe.send(worker.task)
 
 
-def _obituary(worker: _Worker) -> str:
+def _why_it_ended(worker: _Worker) -> str:
     worker.process.join()
     worker.pipe.close()
     code = worker.process.exitcode or 0
@@ -152,7 +152,7 @@ def _obituary(worker: _Worker) -> str:
 
 
 @contextmanager
-def _deaf() -> Generator[None]:
+def _ignoring_interrupts() -> Generator[None]:
     """Processes started inside ignore Ctrl-C from their first moment."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -185,7 +185,7 @@ def _safe_path() -> Generator[None]:
 
 def _serve(work: Callable[[Any], Any], pipe: connection.Connection[Any, Any]) -> None:
     """A worker's life: take a task, send what came of it, until the pipe is closed."""
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if "torch" in sys.modules:  # `work` came with it
         sys.modules["torch"].set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for whoever imports it later
@@ -195,7 +195,7 @@ def _serve(work: Callable[[Any], Any], pipe: connection.Connection[Any, Any]) ->
             pipe.send(_attempt(work, task))
 
 
-def _follow_parent() -> None:
+def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -17,11 +17,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
-
-if TYPE_CHECKING:  # reading and rendering a report needs no torch
-    pass
-
+from typing import BinaryIO
 
 LONGEST = 255  # bytes of a file's name
 # What this process is writing: a dead one may have had the same number.
@@ -44,7 +40,7 @@ def whole(path: str | Path, *, force: bool = False) -> Generator[BinaryIO]:
         raise FileExistsError(f"{path} exists already and was left alone: give force to replace it")
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{path} is no regular file and was left alone")
-    partial = path.with_name(_half(path.name))
+    partial = path.with_name(_partial_name(path.name))
     _open.append(partial.name)
     try:
         _clear_once(partial.parent.absolute(), os.getpid())
@@ -61,9 +57,9 @@ def whole(path: str | Path, *, force: bool = False) -> Generator[BinaryIO]:
         _open.remove(partial.name)
 
 
-def _half(name: str) -> str:
+def _partial_name(name: str) -> str:
     """What a file is called until it is whole, cut to what file systems take."""
-    end = f".{_place()}.{os.getpid()}.{secrets.token_hex(8)}.partial"
+    end = f".{_machine()}.{os.getpid()}.{secrets.token_hex(8)}.partial"
     known = os.fsencode(name)[: LONGEST - 1 - len(end)].decode("utf-8", "ignore")
     return f".{known or 'file'}{end}"
 
@@ -78,7 +74,7 @@ def clear(folder: str | Path) -> None:
     if os.name != "posix":  # elsewhere, asking whether a process lives may end it
         return
     ours = re.compile(
-        rf"\..+\.{_place()}\.([1-9][0-9]{{0,8}})(?:\.[0-9a-f]{{16}})?\.partial", re.DOTALL
+        rf"\..+\.{_machine()}\.([1-9][0-9]{{0,8}})(?:\.[0-9a-f]{{16}})?\.partial", re.DOTALL
     )  # without a random part by releases up to 0.1.0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -88,7 +84,7 @@ def clear(folder: str | Path) -> None:
             with suppress(OSError):  # gone meanwhile, or not to be removed by us
                 about = entry.stat(follow_symlinks=False)
                 own = stat.S_ISREG(about.st_mode) and about.st_uid == os.getuid()
-                if own and not _written(entry.name, int(found[1])):
+                if own and not _being_written(entry.name, int(found[1])):
                     Path(entry.path).unlink()
 
 
@@ -97,7 +93,7 @@ def _clear_once(folder: Path, _process: int) -> None:
     clear(folder)
 
 
-def _written(name: str, process: int) -> bool:
+def _being_written(name: str, process: int) -> bool:
     """Whether the process of this number may be writing a file of this name."""
     if process == os.getpid():
         return name in _open
@@ -111,7 +107,7 @@ def _written(name: str, process: int) -> bool:
 
 
 @cache
-def _place() -> str:
+def _machine() -> str:
     """Short for where this process's number means something: the machine, and the container."""
     try:
         container = str(Path("/proc/self/ns/pid").readlink())

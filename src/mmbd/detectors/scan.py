@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import torch
-
 from mmbd.base.choose import unknown
+from mmbd.base.environment import versions
 from mmbd.base.errors import NotEvaluable, NotMitigated
 from mmbd.base.progress import ProgressCallback
-from mmbd.base.version import __version__
 from mmbd.data.dataset import Dataset
 from mmbd.detectors import DETECTORS
 from mmbd.detectors.believing import of_file
@@ -166,7 +163,7 @@ def scan_by(
             started=started,
             seconds=watch.elapsed,
             device=str(classifier.device),
-            versions={"mmbd": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            versions=versions(),
         ),
         stability=_stability(findings, seeds, place) if how.seeds > 1 else None,
     )

@@ -1,8 +1,8 @@
 """Detectors over a zoo of labelled models: rates with exact intervals, ROC curves, tables.
 
 >>> import mmbd
->>> found = mmbd.evaluate("zoo/", ["mm-bd"], results="answers/")  # doctest: +SKIP
->>> print(found.markdown())  # doctest: +SKIP
+>>> found = mmbd.evaluate("zoo/", ["mm-bd"], results="answers/")
+>>> found.save("figures.md")
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ def mitigate(
             method does not have.
 
     Example:
+        >>> import torch
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 8), torch.nn.ReLU(),
         ...                           torch.nn.Linear(8, 2))
         >>> clf = Classifier(net, input_shape=(1, 2, 2))

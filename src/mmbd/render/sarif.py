@@ -8,12 +8,12 @@ is listed among the artifacts, with its digest. A model that was given twice is 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from mmbd.base.jsonable import jsonable
 from mmbd.base.text import clean_text
 from mmbd.render import words
 from mmbd.results.report import Report
@@ -145,10 +145,10 @@ def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
             }
         ],
         "properties": {
-            "pValue": _finite(report.p_value),
+            "pValue": jsonable(report.p_value),
             "level": report.level,
             "null": None if report.null is None else clean_text(report.null),
-            "ratio": _finite(report.ratio),
+            "ratio": jsonable(report.ratio),
             "targets": [
                 {"class": label, "name": clean_text(report.class_names[label])} for label in report.targets
             ],
@@ -172,7 +172,3 @@ def _message(text: str) -> str:
     for character in "\\[]":
         text = text.replace(character, "\\" + character)
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmbd.base import reading, schema
-from mmbd.base.schema import finite
+from mmbd.base.jsonable import jsonable
 from mmbd.model.info import ModelInfo
 from mmbd.results import artifacts
 from mmbd.results.finding import Artifact, Column, Finding, Matrix, Test, Verdict
@@ -139,7 +139,7 @@ class Report:
             plain[item.name] = asdict(value) if hasattr(value, "__dataclass_fields__") else value
         found = plain["finding"]
         del found["artifacts"]
-        return json.dumps(finite(plain | {"artifacts": beside}), indent=2)
+        return json.dumps(jsonable(plain | {"artifacts": beside}), indent=2)
 
     @classmethod
     def from_json(cls, text: str, seen: Sequence[Artifact] = ()) -> Report:
@@ -226,7 +226,7 @@ def _checked(text: str) -> dict[str, Any]:
             f"a report of schema {version!r:.60}; this release reads schema 2 and {SCHEMA_VERSION}"
         )
     wanted = report_schema(version)
-    schema.check(raw, wanted, wanted)
+    schema.check(raw, wanted)
     return as_schema_3(raw) if version == 2 else raw
 
 

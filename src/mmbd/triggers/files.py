@@ -7,7 +7,6 @@ JSON in its `mmbd` metadata. Reading it runs nothing, and every value is checked
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmbd.base.errors import Failed, Refused
-from mmbd.base.reading import MAX_CLASSES, brief, said
+from mmbd.base.reading import MAX_CLASSES, brief, finite_number, said
 from mmbd.base.text import clean_text, listed
 from mmbd.base.writing import whole
 from mmbd.formats import checkpoints, files
@@ -84,7 +83,9 @@ def load(path: str | Path) -> Backdoor:
 
 def _entry(text: str | None) -> dict[str, Any]:
     try:
-        entry = json.loads("null" if text is None else text, parse_constant=_finite, parse_float=_finite)
+        entry = json.loads(
+            "null" if text is None else text, parse_constant=finite_number, parse_float=finite_number
+        )
     except (ValueError, RecursionError) as error:
         words = "nested too deeply" if isinstance(error, RecursionError) else said(error)
         raise Failed(f"the mmbd metadata is not JSON: {clean_text(words)}") from None
@@ -97,13 +98,6 @@ def _entry(text: str | None) -> dict[str, Any]:
         if not isinstance(entry.get(name), kind):
             raise Failed(f"the backdoor has no {name}")
     return entry
-
-
-def _finite(word: str) -> float:
-    number = float(word)
-    if not math.isfinite(number):
-        raise Failed(f"{word} is no finite number")
-    return number
 
 
 def _backdoor(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Backdoor:

@@ -70,9 +70,14 @@ class Monitor:
             no inputs, or such as are not the classifiers'; a rate that is not between 0 and 1.
 
     Example:
-        >>> monitor = Monitor(classifier, repaired, clean)  # doctest: +SKIP
-        >>> monitor(batch).flagged  # doctest: +SKIP
-        tensor([False, False,  True])
+        >>> import mmbd
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 8), torch.nn.ReLU(),
+        ...                           torch.nn.Linear(8, 3))
+        >>> classifier, clean = mmbd.Classifier(net, input_shape=(1, 2, 2)), torch.rand(90, 1, 2, 2)
+        >>> repaired, _ = mmbd.mitigate(classifier, clean[:30])
+        >>> monitor = Monitor(classifier, repaired, clean[30:])
+        >>> monitor(clean[:3]).flagged.shape
+        torch.Size([3])
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.base.schema import finite
+from mmbd.base.jsonable import jsonable
 from mmbd.data import matching
 from mmbd.data.dataset import Dataset
 from mmbd.mitigators import Record, mitigate
@@ -92,7 +92,7 @@ class Repair:
             "fidelity": self.fidelity,
             "scans": scans and dict(zip(("before", "after"), scans, strict=True)),
         }
-        return json.dumps(finite(fields), indent=1, allow_nan=False)
+        return json.dumps(jsonable(fields), indent=1, allow_nan=False)
 
 
 def named_alike(samples: Dataset, names: Sequence[str]) -> Dataset:

@@ -6,8 +6,6 @@ The card is written last: what has no card is not finished, whatever else there 
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from torch import Tensor
 
 from mmbd import attacks
 from mmbd.attacks import Backdoor, Victim
-from mmbd.base.version import __version__
+from mmbd.base.environment import hardware, versions
 from mmbd.formats.spec import Spec, save
 from mmbd.model.domain import broadcastable
 from mmbd.training import loop as train
@@ -144,24 +142,9 @@ def describe(job: Job, made: Made) -> dict[str, Any]:
         "settings": job.settings(),
         "seconds": round(made.seconds, 1),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"mmbd": __version__, "torch": str(torch.__version__)},
+        "versions": {name: versions()[name] for name in ("mmbd", "torch")},
         "hardware": hardware(job.device),
     }
-
-
-def hardware(device: str) -> dict[str, Any]:
-    """What the model was trained on."""
-    chosen = torch.device(device)
-    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else _processor()
-    return {"device": device, "name": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line[:10] == "model name")
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _domain(job: Job, shape: tuple[int, ...]) -> str:
