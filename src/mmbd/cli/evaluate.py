@@ -132,9 +132,9 @@ def _samples(data: Path, input_shape: str | None) -> Dataset:
     from mmbd.data import read
 
     sides = shape(input_shape) or ()
-    size: dict[str, object] = {"size": sides[1:], "grey": sides[0] == 1} if len(sides) == 3 else {}
+    images = len(sides) == 3
     with failing(f"--data {data}"):
-        return read.load(data, **size)
+        return read.load(data, size=(sides[1], sides[2]) if images else None, grey=images and sides[0] == 1)
 
 
 def _processors() -> int:

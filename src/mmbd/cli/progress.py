@@ -44,9 +44,14 @@ def watching(
     screen: Any = streams.screen()
     columns = [TextColumn("{task.description}", markup=False), BarColumn()]
     columns.append(TextColumn("{task.fields[state]}", markup=False))
-    # What is redirected would be taken off the tame streams.
-    quiet = {"redirect_stdout": False, "redirect_stderr": False}
-    with Bar(*columns, console=Console(file=screen), transient=True, **quiet) as bar:
+    bar = Bar(
+        *columns,
+        console=Console(file=screen),
+        transient=True,
+        redirect_stdout=False,  # they would be taken off the tame streams
+        redirect_stderr=False,
+    )
+    with bar:
         task = bar.add_task(clean_text(name, 60), total=None, state="starting")
 
         def update(progress: Progress) -> None:
