@@ -105,8 +105,7 @@ class Outputs:
     def write_all(self, results: Sequence[Any]) -> bool:
         """Print what is to be printed, and write what is about all results."""
         if self.printed is not None:
-            texts = [self.printed.text([result]).rstrip("\n") for result in results]
-            streams.say(texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]")
+            streams.say(_printed_text(self.printed, results))
         done = True
         for output in self.together:
             (file,) = output.files
@@ -207,13 +206,28 @@ def _save(form: Renderer, results: Sequence[Any], file: Path) -> None:
     if file.suffix.lower() in form.suffixes:
         save(list(results), file)
     else:  # one in ALSO
-        write_text(file, form.text(results))
+        write_text(file, form.text(results, file))
 
 
 def _printed(option: str, named: str | None, forms: dict[str, Renderer]) -> Renderer:
     if named == "html":
         raise Usage(f"{option} -: expected a file or a folder; --json - prints")
     return forms[named or USUAL]
+
+
+def _printed_text(form: Renderer, results: Sequence[Any]) -> str:
+    """One text about all results, or a JSON list of one a result."""
+    if form.several or len(results) == 1:
+        return _text(form, results)
+    return "[" + ",\n".join(_text(form, [result]) for result in results) + "]"
+
+
+def _text(form: Renderer, results: Sequence[Any]) -> str:
+    from mmbd.results.report import Report
+
+    if form.result is Report and not form.several:  # without artifacts, which only files have beside them
+        return results[0].to_json()
+    return form.text(results, Path()).rstrip("\n")
 
 
 def _take(taken: dict[str, str], option: str, files: Sequence[Path]) -> None:
