@@ -58,15 +58,22 @@ def rows(table: str) -> list[dict[str, str]]:
         module, _, name = place.partition(":")
         for key, row in getattr(import_module(module), name).items():
             shown = " ".join(key) if isinstance(key, tuple) else str(key)
-            suffixes = f" ({', '.join(row.suffixes)})" if hasattr(row, "suffixes") else ""
-            found.append({"name": clean_text(shown), "kind": kind, "title": f"{title(row)}{suffixes}"})
+            found.append({"name": clean_text(shown), "kind": kind, "title": title(row)})
     return found
 
 
 def title(row: Any) -> str:
-    """What a row is, in one line: its own title, or the first line of its function's docstring."""
+    """What a row is, in one line: its own title, or the first line of its function's docstring.
+
+    Behind it come what it compares a model with, what it needs, its preset options and its suffixes.
+    """
     words = getattr(row, "title", None) or getattr(getattr(row, "about", None), "title", None)
     if words is None:
         function = row.func if isinstance(row, partial) else row
         words = (inspect.getdoc(function) or "").partition("\n")[0]
-    return clean_text(words, 200)
+    basis, needs = getattr(row, "basis", ""), sorted(getattr(row, "needs", ()))
+    notes = [f"needs {', '.join(needs)}"] if needs else []
+    notes += [f"{name}={value}" for name, value in getattr(row, "options", {}).items()]
+    notes += getattr(row, "suffixes", ())
+    more = f" ({', '.join(notes)})" if notes else ""
+    return clean_text(f"{words}{': ' if basis else ''}{basis}{more}", 300)

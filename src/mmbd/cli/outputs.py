@@ -164,7 +164,8 @@ def plan(
             if form is not None:
                 suffixes = [*form.suffixes, *ALSO.get(named or "", ())]
             hint = ", or a folder" if kind == "report" and not (form and form.several) else ""
-            files = [places.file(option, place, [*other, *suffixes], inputs, other=hint)]
+            suffixes = [*(() if named else other), *suffixes]
+            files = [places.file(option, place, suffixes, inputs, other=hint)]
             suffix = files[0].suffix.lower()
             form = form or next(row for row in forms.values() if suffix in row.suffixes)
             if len(names) > 1 and not form.several:
