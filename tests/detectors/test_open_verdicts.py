@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from mmbd.detectors.mm_bd.scan import scan
 
 from mmbd.base.errors import Failed
 from mmbd.detectors.believing import of_file
 from mmbd.detectors.mm_bd import scan as scanning
 from mmbd.detectors.mm_bd import search as searching
-from mmbd.detectors.mm_bd.scan import scan
 from mmbd.detectors.mm_bd.search import Searched
 from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from mmbd.detectors.mm_bd.scan import scan
 
 from helpers.toy_networks import convolutional
 from mmbd.base.errors import Failed
 from mmbd.cli import main
-from mmbd.detectors.mm_bd.scan import scan
 from mmbd.workflows import scan_file as gate
 from mmbd.workflows.scan_file import references
 
