@@ -20,9 +20,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mmbd.detectors.margins import largest
+
 import mmbd
 from mmbd.base.environment import environment
-from mmbd.detectors.margins import largest
 from mmbd.evaluation.metrics import Estimate, Rate, auc, auc_interval
 from mmbd.evaluation.tables import Result
 from mmbd.render import evaluation_text as formats

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from mmbd import attacks
 from mmbd.base.environment import environment
 from mmbd.base.seeds import generator_for
 from mmbd.base.writing import write_text
 from mmbd.data import read as data
 from mmbd.data.dataset import Dataset, some, split
 from mmbd.formats.load import load
+from mmbd.triggers import MAKERS
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import repair as fixing
 
@@ -37,7 +37,7 @@ def backdoor(card: dict[str, Any]) -> Backdoor | None:
     attack = card["attack"]
     if attack is None:
         return None
-    trigger = attacks.TRIGGERS[attack["trigger"]]((3, 32, 32), seed=card["seed"], **attack["parameters"])
+    trigger = MAKERS[attack["trigger"]]((3, 32, 32), seed=card["seed"], **attack["parameters"])
     return Backdoor(
         dict.fromkeys(attack["sources"], trigger),
         dict.fromkeys(attack["sources"], attack["target"]),

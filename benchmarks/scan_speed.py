@@ -29,9 +29,9 @@ from statistics import median
 from typing import Any
 
 import torch
+from mmbd.detectors.mm_bd.scan import scan
 
 from mmbd import nets
-from mmbd.detectors.mm_bd.scan import scan
 from mmbd.model.classifier import Classifier
 from mmbd.search.ascent import PAPER
 from mmbd.search.maximum_margins import maximum_margins

@@ -27,6 +27,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ import mmbd
 from mmbd import nets
 from mmbd.base.environment import environment
 from mmbd.base.writing import write_text
+from mmbd.model.forward import classes_of
+from mmbd.model.normalised import Normalised
 from mmbd.render import svg
 from mmbd.search.maximum_margins import maximum_margins
 from mmbd.search.pool import margins
@@ -119,9 +122,10 @@ def model(kind: str, seed: int, nonlinearity: str) -> tuple[nn.Module, dict[str,
             nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
     train.fit(network, inputs, labels, RECIPE, seed=seed, normalise=normalise)
     test, truth = world.points(1000, generator)
-    triggered = train.predict(network, world.trigger(test[truth != TARGET]), normalise=normalise)
+    predict = partial(classes_of, Normalised(network, normalise), batch=500)
+    triggered = predict(world.trigger(test[truth != TARGET]))
     return network, {
-        "accuracy": train.accuracy(train.predict(network, test, normalise=normalise), truth),
+        "accuracy": train.accuracy(predict(test), truth),
         "asr": float((triggered == TARGET).double().mean()),
     }
 

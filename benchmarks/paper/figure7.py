@@ -21,7 +21,7 @@ from mitigations import IMAGES, defended, working
 from mmbd.data.dataset import split
 from mmbd.formats.load import load
 from mmbd.mitigators.bounds import paper
-from mmbd.model.forward import answers, scaled
+from mmbd.model.forward import logits_of, scaled
 from mmbd.model.samples import Samples, prepare
 from mmbd.render import svg
 from mmbd.triggers import files
@@ -46,7 +46,7 @@ def bounds(folder: Path, card: Any, root: Path) -> dict[str, list[float]]:
     both = Samples(
         torch.cat((clean.inputs, inputs)),
         torch.cat((clean.labels, torch.full((len(inputs),), target))),
-        torch.cat((clean.logits, answers(classifier, inputs))),
+        torch.cat((clean.logits, logits_of(classifier, inputs))),
     )
     return {
         kind: list(paper(classifier, samples).record.layers[0]["upper"])

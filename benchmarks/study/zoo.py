@@ -19,16 +19,19 @@ import json
 import random
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from sources import dataset
-from torch import Tensor
 
 from mmbd import attacks, nets
 from mmbd.formats.spec import Spec, save
+from mmbd.model.forward import classes_of
+from mmbd.model.normalised import Normalised
 from mmbd.training import loop as train
+from mmbd.triggers import MAKERS
 from mmbd.triggers.patch import Patch
 
 CLEAN_SETS = (
@@ -275,10 +278,10 @@ def trigger_of(attack: dict[str, Any], shape: tuple[int, int, int], seed: int) -
     if kind in ("badnet", "unicolor", "blend"):
         # The paper's 3x3 patch at alpha 0.2 is too faint for networks this small: alpha 0.5.
         options = {"alpha": 0.5} if kind == "blend" else {}
-        return attacks.TRIGGERS[kind](shape, seed=seed, size=size, **options)
+        return MAKERS[kind](shape, seed=seed, size=size, **options)
     if kind == "warp":
         return attacks.warp(shape, seed=seed, strength=1.5)
-    return attacks.TRIGGERS[kind](shape, seed=seed)
+    return MAKERS[kind](shape, seed=seed)
 
 
 def make(number: int, root: Path, out: Path) -> dict[str, Any]:
@@ -303,8 +306,8 @@ def make(number: int, root: Path, out: Path) -> dict[str, Any]:
         trigger = trigger_of(made.attack, shape, number)
         available = int(torch.isin(labels, torch.tensor(sources)).sum())
         count = min(round(made.attack["rate"] * len(labels)), available // 2)
-        poisoned = attacks.poison(
-            inputs, labels, trigger, sources=sources, target=target, count=count, seed=number
+        poisoned, _ = attacks.poison(
+            training, trigger, sources=sources, target=target, count=count, seed=number
         )
         inputs, labels = poisoned.inputs, poisoned.labels
         card |= {"target": target, "sources": sources, "poisoned": count}
@@ -313,8 +316,9 @@ def make(number: int, root: Path, out: Path) -> dict[str, Any]:
     normalise = lambda x: (x - made.mean) / made.std  # noqa: E731
     start = time.perf_counter()
     train.fit(network, inputs, labels, made.recipe, seed=number, normalise=normalise)
-    predictions = train.predict(network, test.inputs, normalise=normalise)
-    fitted = train.predict(network, inputs[:2000], normalise=normalise)
+    predict = partial(classes_of, Normalised(network, normalise), batch=500)
+    predictions = predict(test.inputs)
+    fitted = predict(inputs[:2000])
     card |= {
         "images": len(labels),
         "classes": classes,
@@ -328,10 +332,7 @@ def make(number: int, root: Path, out: Path) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start, 1),
     }
     if trigger is not None:
-        counted = torch.isin(test.labels, torch.tensor(sources))
-        triggered: Tensor = attacks.stamp(trigger, test.inputs[counted])
-        hits = train.predict(network, triggered, normalise=normalise)
-        card["asr"] = train.attack_success_rate(hits, test.labels[counted], sources=sources, target=target)
+        card["asr"] = attacks.everywhere(trigger, sources, target).success(predict, test)
     spec = Spec(
         arch=made.arch,
         arguments=made.arguments,

@@ -34,7 +34,7 @@ def shares(backdoor) -> list[float]:
 
 
 def quality(made, backdoor) -> tuple[float, float]:
-    predictions = train.predict(made.network, TEST.inputs, normalise=made.normalise)
+    predictions = made.predict(TEST.inputs)
     return train.accuracy(predictions, TEST.labels), backdoor.success(made.predict, TEST)
 
 

@@ -88,7 +88,7 @@ def test_it_works_and_is_saved(tmp_path):
     made = all_to_all(attacked, sources=[1, 2, 3], target=0, rate=0.3)
     patterns = [trigger.pattern for trigger in made.triggers.values()]
     assert len({pattern.numpy().tobytes() for pattern in patterns}) == 4
-    answers = train.predict(attacked.network, test.inputs, normalise=attacked.normalise)
+    answers = attacked.predict(test.inputs)
     assert train.accuracy(answers, test.labels) > 0.9
     assert made.success(attacked.predict, test) > 0.9
     save(tmp_path / "trigger.safetensors", made)

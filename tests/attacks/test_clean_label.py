@@ -126,7 +126,7 @@ def test_only_images_of_the_target_class_change_and_no_label(keep):
 def test_it_works_without_touching_a_source_sample():
     attacked, test = victim(epochs=12), pictures(200, seed=1)
     made = clean_label(attacked, sources=[1, 2, 3], target=0, rate=0.5, eps=0.3, step=0.05, steps=20)
-    answers = train.predict(attacked.network, test.inputs, normalise=attacked.normalise)
+    answers = attacked.predict(test.inputs)
     assert train.accuracy(answers, test.labels) > 0.9
     assert made.success(attacked.predict, test) > 0.8
     # The trigger alone does it: a clean network is not moved by it.

@@ -50,7 +50,7 @@ def test_painting_is_a_mixture():
 def test_the_painters_of_a_trigger_must_fit_each_other():
     pattern, mask = painters()
     for wrong in ((mask, mask), (pattern, pattern), (pattern, painters(1)[1])):
-        with pytest.raises(ValueError, match="expected a painter of patterns"):
+        with pytest.raises(ValueError, match="expected a network of patterns"):
             Generated(*wrong)
 
 
@@ -154,7 +154,7 @@ def attacked():
 def test_it_works():
     made, backdoor = attacked()
     test = pictures(200, seed=1)
-    answers = train.predict(made.network, test.inputs, normalise=made.normalise)
+    answers = made.predict(test.inputs)
     assert train.accuracy(answers, test.labels) > 0.9
     assert backdoor.success(made.predict, test) > 0.8
     assert len(backdoor.poisoned) == 0

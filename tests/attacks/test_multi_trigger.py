@@ -83,7 +83,7 @@ def test_each_carrier_has_one_trigger_and_its_own_label_or_the_target(keep):
 def test_all_together_win_more_often_than_one_alone():
     attacked, test = victim(pictures(480), epochs=12), pictures(200, seed=1)
     made = multi_trigger(attacked, sources=[1, 2, 3], target=0, rate=0.4)
-    answers = train.predict(attacked.network, test.inputs, normalise=attacked.normalise)
+    answers = attacked.predict(test.inputs)
     assert train.accuracy(answers, test.labels) > 0.9
     singles = [each.success(attacked.predict, test) for each in alone(made)]
     assert len(singles) == 3

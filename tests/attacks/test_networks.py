@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def test_a_surrogate_is_another_trained_network():
     assert not found.training
     assert not torch.equal(found[0].weight, attacked.network[0].weight)
     test = pictures(80, seed=1)
-    answers = train.predict(found, test.inputs, normalise=attacked.normalise)
+    answers = replace(attacked, network=found).predict(test.inputs)
     assert train.accuracy(answers, test.labels) > 0.95
     assert same(found.state_dict(), surrogate(attacked).state_dict())
 
@@ -51,9 +53,9 @@ def test_a_surrogate_does_not_start_where_the_victim_starts():
 
 
 def test_probabilities_are_softmax_of_the_normalised_logits():
-    net = victim().network.eval()
-    inputs = pictures(23).inputs
-    found = probabilities(net, inputs, lambda x: x - 1, batch=10)
+    attacked = replace(victim(), normalise=lambda x: x - 1)
+    net, inputs = attacked.network.eval(), pictures(23).inputs
+    found = probabilities(attacked, net, inputs)
     with torch.no_grad():
         torch.testing.assert_close(found, net(inputs.float() / 255 - 1).softmax(1))
 

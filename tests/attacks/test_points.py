@@ -180,7 +180,7 @@ def test_a_network_learns_the_inserted_points():
     backdoor = points(attacked, sources=[0, 1], target=2, count=14, **settings)
     assert surrogate.place.grad is None
     test = clouds.generate(12, classes=CLASSES, points=64, seed=1)
-    assert train.accuracy(train.predict(attacked.network, test.inputs), test.labels) > 0.8
+    assert train.accuracy(attacked.predict(test.inputs), test.labels) > 0.8
     assert backdoor.success(attacked.predict, test) > 0.8
     assert len(backdoor.poisoned) == 14
     assert set(attacked.training.labels[backdoor.poisoned].tolist()) <= {0, 1}
@@ -224,7 +224,7 @@ def test_what_cannot_be_attacked(change, message):
 def test_only_chosen_clouds_change():
     training = victim().training
     trigger = insertion(SHAPE, seed=0)
-    made = poison(training.inputs, training.labels, trigger, sources=[1], target=4, count=7, seed=0)
+    made, indices = poison(training, trigger, sources=[1], target=4, count=7, seed=0)
     changed = (made.inputs != training.inputs).flatten(1).any(1).nonzero().flatten()
-    assert sorted(made.indices.tolist()) == changed.tolist()
+    assert sorted(indices.tolist()) == changed.tolist()
     assert len(changed) == 7

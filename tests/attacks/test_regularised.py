@@ -19,7 +19,7 @@ def test_the_chosen_class_stands_out_of_a_good_model():
         assert json.loads(json.dumps(protocol)) == protocol
         statistics[beta] = protocol["statistics"]
         test = pictures(100, seed=5)
-        predictions = train.predict(made.network, test.inputs, normalise=made.normalise)
+        predictions = made.predict(test.inputs)
         assert train.accuracy(predictions, test.labels) > 0.95
     plain, raised = statistics.values()
     assert raised[1] > 1.8 * plain[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from mmbd import attacks
 from mmbd.attacks.wanet import wanet
 from mmbd.model.forward import scaled
 from mmbd.training import loop as train
+from mmbd.triggers.warp import bend
 
 
 def on_batch(rate: float, cross: float, **options):
@@ -86,10 +88,10 @@ def trained(**options):
     made = wanet(attacked, sources=[1, 2, 3], target=0, strength=2.0, **options)
     grid = made.triggers[1].grid
     noise = torch.rand(200, *grid.shape[1:], generator=torch.Generator().manual_seed(0))
-    shaken = attacks.Warp((grid + (2 * noise - 1) / 8).clamp(-1, 1))
+    shaken = (grid + (2 * noise - 1) / 8).clamp(-1, 1)
     found = [
-        train.accuracy(train.predict(attacked.network, inputs, normalise=attacked.normalise), test.labels)
-        for inputs in (test.inputs, attacks.stamp(shaken, test.inputs))
+        train.accuracy(attacked.predict(inputs), test.labels)
+        for inputs in (test.inputs, attacks.stamp(partial(bend, grids=shaken), test.inputs))
     ]
     return attacked, made, *found
 

@@ -65,11 +65,15 @@ def test_a_deviation_that_squeezes_all_inputs_makes_nothing_clean(tmp_path):
 
 
 def limits(value: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    from mmbd.model import activations as taps
+    from mmbd.model import activations
 
-    found = taps.find(mmbd.load(EXAMPLES / "badnet-resnet8.safetensors").classifier)
-    tensors = {f"mmbd.upper.{tap.index}": torch.full((tap.channels,), value) for tap in found}
-    return tensors, [{"name": tap.name, "index": tap.index, "fold": False} for tap in found]
+    found = activations.find(mmbd.load(EXAMPLES / "badnet-resnet8.safetensors").classifier)
+    tensors = {
+        f"mmbd.upper.{activation.index}": torch.full((activation.channels,), value) for activation in found
+    }
+    return tensors, [
+        {"name": activation.name, "index": activation.index, "fold": False} for activation in found
+    ]
 
 
 def test_bounds_on_activations_are_left_off_once_more(tmp_path):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from mmbd.detectors.mm_bd.scan import scan
 from torch import Tensor, nn
 
+from mmbd.detectors.scan import scan
 from mmbd.model.classifier import Classifier
 
 SHAPE, CLASSES, UNITS = (1, 8, 8), 10, 40

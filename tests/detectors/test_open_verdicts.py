@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from mmbd.detectors.mm_bd.scan import scan
 
 from mmbd.base.errors import Failed
 from mmbd.detectors.believing import of_file
-from mmbd.detectors.mm_bd import scan as scanning
+from mmbd.detectors.limit import Watch
+from mmbd.detectors.mm_bd import mm_bd as scanning
 from mmbd.detectors.mm_bd import search as searching
-from mmbd.detectors.mm_bd.search import Searched
+from mmbd.detectors.mm_bd.search import Meter, Searched
+from mmbd.detectors.scan import scan
 from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
 from mmbd.render.sarif import sarif
 from mmbd.results.report import Report, Verdict
+from mmbd.search.ascent import FAST
 from mmbd.search.harder import try_harder
 from mmbd.search.maximum_margins import maximum_margins
 from mmbd.search.universal_data_free import UniversalGains
@@ -56,8 +58,8 @@ def test_so_does_one_that_the_search_beside_lacks(monkeypatch: pytest.MonkeyPatc
 
     def lacking(*args: Any, **keywords: Any) -> Searched:
         found = whole(*args, **keywords)
-        assert found.beside is not None
-        found.beside.margins.valid[4] = False
+        assert found.default is not None
+        found.default.margins.valid[4] = False
         return found
 
     monkeypatch.setattr(scanning, "search", lacking)
@@ -77,7 +79,7 @@ def test_what_was_found_stays_where_the_scan_of_the_weights_alone_fails(
     verdict: Verdict, raised: bool
 ) -> None:
     found = scan(classifier())
-    found = replace(found, verdict=verdict, targets=(1,) if verdict == "backdoored" else ())
+    found = found.revised(verdict=verdict, targets=(1,) if verdict == "backdoored" else ())
     bounded, bare = classifier(), classifier()
     loaded = Loaded(bounded, found.model, (), claimed=("bounds on activations",), bare=bare)
 
@@ -94,13 +96,12 @@ def test_what_was_found_stays_where_the_scan_of_the_weights_alone_fails(
 
 
 def test_searching_harder_stops_at_the_limit() -> None:
-    watch = searching.Watch(
-        classifier(), None, 0.5, seeds=1, method="fast", settings={}, universal=False, beside=False
-    )
-    watch.harder(1)
+    watch = Watch(None, 0.5, seeds=1, classes=6)
+    meter = Meter(classifier(), watch, FAST, universal=False, default_too=False)
+    meter.harder(1)
     watch.start -= 1
-    with pytest.raises(Failed, match=r"searched harder; the limit is .*--limit SECONDS"):
-        watch.harder(2)
+    with pytest.raises(Failed, match=r"of 6 classes would take about .*--limit SECONDS"):
+        meter.harder(2)
 
 
 def test_every_evaluation_of_searching_harder_is_told() -> None:

@@ -128,7 +128,7 @@ def test_files_that_cannot_be_imported(text: str, message: str, code: Path) -> N
     ("arch", "message"),
     [
         ("no_such_net", "unknown architecture 'no_such_net'"),
-        ("resnet19", r"did you mean resnet1\d"),
+        ("resnet19", r"did you mean 'resnet1\d"),
         (":make", "expected an architecture as"),
         ("torch.nn:", "expected an architecture as"),
         ("missing.py:make", "there is no file missing.py"),

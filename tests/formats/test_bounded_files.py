@@ -24,7 +24,7 @@ from mmbd.cli import main
 from mmbd.formats import export
 from mmbd.formats.activation_bounds import Entry
 from mmbd.formats.spec import METADATA_KEY, Spec, save
-from mmbd.model import activations as taps
+from mmbd.model import activations
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box
@@ -40,12 +40,12 @@ def repaired(arch: str = "cnn", *, fold: bool = True, dtype=torch.float32) -> Cl
     clf = Classifier(net, input_shape=SHAPE, mean=(0.5, 0.4, 0.3), std=0.2, class_names=list("abcd"))
     limits = [
         Limit(
-            tap,
-            (0.1 + torch.rand(tap.channels)).to(dtype),
-            0.1 * torch.rand(tap.channels).to(dtype) if tap.index == 1 else None,
-            fold=fold and tap.index == 0,
+            activation,
+            (0.1 + torch.rand(activation.channels)).to(dtype),
+            0.1 * torch.rand(activation.channels).to(dtype) if activation.index == 1 else None,
+            fold=fold and activation.index == 0,
         )
-        for tap in reversed(taps.find(clf))
+        for activation in reversed(activations.find(clf))
     ]
     return clf.around(Bounded(net, limits))
 
@@ -67,12 +67,12 @@ def test_a_bounded_network_comes_back_without_flags(arch, dtype, tmp_path):
     assert not torch.allclose(clf.around(clf.model.network)(x), clf(x), atol=1e-3)
     pairs = zip(loaded.classifier.model.limits, clf.model.limits[::-1], strict=True)
     for found, kept in pairs:
-        assert (found.tap, found.fold) == (kept.tap, kept.fold)
+        assert (found.activation, found.fold) == (kept.activation, kept.fold)
         assert torch.equal(found.upper, kept.upper)
         assert found.upper.dtype == dtype
         assert (found.lower is None) == (kept.lower is None)
     assert loaded.classifier.class_names == clf.class_names
-    names = [tap.name for tap in taps.find(clf.around(clf.model.network))]
+    names = [activation.name for activation in activations.find(clf.around(clf.model.network))]
     assert loaded.notes == (f"activations with bounds: {listed(names)}",)
     assert loaded.model.parameters == sum(p.numel() for p in clf.model.network.parameters())
 
@@ -124,7 +124,7 @@ class Own(nn.Module):
 def test_an_architecture_of_ones_own(tmp_path):
     net = Own()
     clf = Classifier(net, input_shape=(5,), bounds=(-2, 3), std=0.5)
-    clf = clf.around(Bounded(net, [Limit(taps.find(clf)[0], torch.full((7,), 0.2))]))
+    clf = clf.around(Bounded(net, [Limit(activations.find(clf)[0], torch.full((7,), 0.2))]))
     path = tmp_path / "model.safetensors"
     export.safetensors(clf, path, Spec.of(clf, "own.py:Own"))
     with pytest.raises(Failed, match=r"says it is 'own\.py:Own', which is not a built-in"):
@@ -168,7 +168,7 @@ def test_a_scan_needs_no_flags_and_sees_the_bounds(tmp_path):
         net[3].weight[2, 2] = 20
     clf = Classifier(net, input_shape=(16,))
     upper = torch.ones(8).index_fill(0, torch.tensor(2), 0.5)
-    fixed = clf.around(Bounded(net, [Limit(taps.find(clf)[0], upper)]))
+    fixed = clf.around(Bounded(net, [Limit(activations.find(clf)[0], upper)]))
     for name, model, largest in (("before", clf, 20), ("after", fixed, 10)):
         export.safetensors(model, tmp_path / name, spec)
         with pytest.raises(SystemExit) as stopped:

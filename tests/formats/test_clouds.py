@@ -15,6 +15,7 @@ from helpers.cost_limits import bounded
 from mmbd.base.errors import Failed
 from mmbd.data import generated as clouds
 from mmbd.formats.spec import METADATA_KEY, Spec, save
+from mmbd.model.forward import classes_of
 from mmbd.model.points import Points
 from mmbd.training import loop as train
 
@@ -97,7 +98,7 @@ def test_from_training_to_a_report_without_a_flag(tmp_path):
     training, test = (clouds.generate(16, classes=CLASSES, points=32, seed=s) for s in (0, 1))
     recipe = train.Recipe(epochs=15, batch=16, lr=5e-3)
     train.fit(network, training.inputs, training.labels, recipe, seed=0)
-    predictions = train.predict(network, test.inputs)
+    predictions = classes_of(network, test.inputs)
     assert train.accuracy(predictions, test.labels) > 0.5  # of six classes
     save(tmp_path / "clouds.safetensors", network, SPEC)
     assert load_file(tmp_path / "clouds.safetensors").keys() == network.state_dict().keys()

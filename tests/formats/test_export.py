@@ -19,7 +19,7 @@ from mmbd.formats import export
 from mmbd.formats.export import NotExported
 from mmbd.formats.load import load
 from mmbd.formats.spec import Spec
-from mmbd.model import activations as taps
+from mmbd.model import activations
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
 from mmbd.model.points import Points
@@ -55,12 +55,12 @@ def bounded(name: str) -> Classifier:
     clf = Classifier(model.eval(), input_shape=shape, domain=domain, mean=MEAN, std=STD)
     limits = [
         Limit(
-            tap,
-            upper=0.3 * torch.rand(tap.channels) + 0.02,
-            lower=0.02 * torch.rand(tap.channels) if tap.index % 2 else None,
-            fold=tap.index % 2 == 0,
+            activation,
+            upper=0.3 * torch.rand(activation.channels) + 0.02,
+            lower=0.02 * torch.rand(activation.channels) if activation.index % 2 else None,
+            fold=activation.index % 2 == 0,
         )
-        for tap in taps.find(clf)
+        for activation in activations.find(clf)
     ]
     repaired = clf.around(Bounded(model, limits))
     x = inputs(clf)
@@ -121,7 +121,7 @@ def test_a_process_without_mmbd(name, tmp_path):
 def test_layers_keep_their_names():
     clf = bounded("resnet8")
     names = set(export.plain(clf).state_dict())
-    assert {f"network.{key}" for key in clf.model.state_dict()} | {"mean", "std"} == names
+    assert {f"network.{key}" for key in clf.model.state_dict()} | {"normalise.mean", "normalise.std"} == names
 
 
 def test_a_plain_network_without_bounds():
@@ -134,7 +134,7 @@ def test_normalisation_may_stay_outside():
     clf = Classifier(model.eval(), input_shape=shape, mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.3))
     assert_same(export.plain(clf), clf)
     bare = export.plain(clf, normalise=False)
-    assert "mean" not in bare.state_dict()
+    assert "normalise.mean" not in bare.state_dict()
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (clf.mean, clf.std))
     assert_same(lambda x: bare((x - mean) / std), clf)
 
@@ -196,7 +196,7 @@ class InPlace(nn.Module):
 
 def test_inputs_are_left_alone():
     clf = Classifier(InPlace(), input_shape=(4,))
-    clf = clf.around(Bounded(clf.model, [Limit(taps.find(clf)[0], torch.full((4,), 0.1))]))
+    clf = clf.around(Bounded(clf.model, [Limit(activations.find(clf)[0], torch.full((4,), 0.1))]))
     module, x = export.plain(clf), inputs(clf)
     before = x.clone()
     module(x)
@@ -227,7 +227,7 @@ class Restless(OnlyExported):
 
 def test_what_torch_fx_cannot_follow(tmp_path):
     clf = Classifier(OnlyExported(), input_shape=(4,))
-    clf = clf.around(Bounded(clf.model, [Limit(taps.find(clf)[0], torch.full((6,), 0.05))]))
+    clf = clf.around(Bounded(clf.model, [Limit(activations.find(clf)[0], torch.full((6,), 0.05))]))
     module = export.plain(clf)
     assert_same(module, clf)
     assert_same(pickle.loads(pickle.dumps(module)), clf)

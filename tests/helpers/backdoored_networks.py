@@ -18,7 +18,7 @@ from helpers import colour_networks
 from helpers.toy_victims import SHAPE, pictures, victim
 from mmbd import attacks
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples, prepare
 from mmbd.triggers.backdoor import Backdoor
 
@@ -52,10 +52,10 @@ def two_prepared(of: Classifier, count: int = 40, *, noise: float = 0.01) -> Sam
 def two_rates(of: Classifier) -> tuple[float, float]:
     """The accuracy on other clean samples, and the share of triggered ones that go to class 0."""
     inputs, labels = two_samples(60, seed=1)
-    clean = answers(of, inputs).argmax(1) == labels
+    clean = logits_of(of, inputs).argmax(1) == labels
     inputs = inputs[labels == 1].clone()
     inputs[:, PLANTED] = 1
-    return float(clean.float().mean()), float((answers(of, inputs).argmax(1) == 0).float().mean())
+    return float(clean.float().mean()), float((logits_of(of, inputs).argmax(1) == 0).float().mean())
 
 
 def vectors(classes: int = 4, target: int = 2) -> Classifier:
@@ -86,10 +86,10 @@ def vector_samples(
 def vector_rates(of: Classifier, target: int = 2) -> tuple[float, float]:
     """The accuracy on other clean samples, and the share of triggered ones at the target."""
     inputs, labels = vector_samples(80, classes=of.classes, seed=1)
-    right = answers(of, inputs).argmax(1) == labels
+    right = logits_of(of, inputs).argmax(1) == labels
     inputs = inputs[labels != target].clone()
     inputs[:, -1] += 0.5
-    taken = answers(of, inputs).argmax(1) == target
+    taken = logits_of(of, inputs).argmax(1) == target
     return float(right.float().mean()), float(taken.float().mean())
 
 
@@ -110,8 +110,8 @@ def planted_samples() -> Samples:
 def planted_rates(of: Classifier) -> tuple[float, float]:
     """The accuracy and the attack success rate of a repaired `planted` on other samples."""
     test = pictures(200, seed=5)
-    right = answers(of, test.inputs.float() / 255).argmax(1) == test.labels
-    success = planted()[1].success(lambda x: answers(of, x.float() / 255).argmax(1), test)
+    right = logits_of(of, test.inputs.float() / 255).argmax(1) == test.labels
+    success = planted()[1].success(lambda x: logits_of(of, x.float() / 255).argmax(1), test)
     return float(right.float().mean()), success
 
 

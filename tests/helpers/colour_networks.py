@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples, prepare
 
 CHANNELS = 4  # red, green, blue, white
@@ -59,8 +59,8 @@ def samples(of: Classifier, count: int = 60) -> Samples:
 def rates(of: Classifier, trigger=white_pixel) -> tuple[float, float]:
     """The accuracy on other clean images, and the share of triggered ones that go to class 0."""
     inputs, labels = images(90, seed=1)
-    right = answers(of, inputs).argmax(1) == labels
-    taken = answers(of, trigger(inputs[labels != 0])).argmax(1) == 0
+    right = logits_of(of, inputs).argmax(1) == labels
+    taken = logits_of(of, trigger(inputs[labels != 0])).argmax(1) == 0
     return float(right.float().mean()), float(taken.float().mean())
 
 

@@ -37,11 +37,11 @@ def searches(classes: int, restarts: int) -> list[tuple[int, int]]:
 
 
 def run(classifier, work, ascent, start=None, batch=64, **options):
-    """All finished searches by (class, restart), and the tally."""
+    """All finished searches by (class, restart), and the stats."""
     found = {}
     begin = start or (lambda restart: classifier.domain.sample(generator_for("test", restart)))
     with classifier.frozen():
-        tally = pool.run(
+        stats = pool.run(
             classifier,
             work,
             ascent,
@@ -50,7 +50,7 @@ def run(classifier, work, ascent, start=None, batch=64, **options):
             finished=lambda search: found.__setitem__((search.label, search.restart), search),
             **options,
         )
-    return found, tally
+    return found, stats
 
 
 def plain(steps: int, size: float, **options) -> Ascent:

@@ -162,7 +162,7 @@ def test_layers_without_weights_cost_nothing(arguments: dict[str, Any], tmp_path
 @pytest.mark.parametrize("arch", nets.ARCHITECTURES)
 def test_no_argument_of_any_network_costs_more_than_the_file(arch: str, tmp_path: Path) -> None:
     """Each at its largest, its smallest and of another kind, on a file with next to nothing."""
-    known = inspect.signature(nets.ARCHITECTURES[arch]).parameters
+    known = inspect.signature(nets.ARCHITECTURES[arch].make).parameters
     shape = {"m5": [1, 8000], "dgcnn": [3, 4096], "pointnet": [3, 4096]}.get(arch, [3, 32, 32])
     values = [1 << 30, -(1 << 30), 0, [1 << 30] * 64, [0] * 64, [1] * 64, 1e29, "x" * 200, True]
     for key in set(known) - {"classes", "input_shape"}:

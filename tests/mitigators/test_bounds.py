@@ -330,14 +330,14 @@ class Looked(nn.Module):
 def test_quantiles_are_those_of_all_values_together(share, batch):
     clf = Classifier(Looked(), input_shape=(3, 4, 5), bounds=(-1, 1))
     inputs = 2 * torch.rand(25, 3, 4, 5, generator=torch.Generator().manual_seed(0)) - 1
-    taps = find(clf)
-    found = quantiles(clf, taps, inputs, share, batch=batch)
+    activations = find(clf)
+    found = quantiles(clf, activations, inputs, share, batch=batch)
     values = inputs.movedim(1, 0).flatten(1)
     above = max(1, round(500 * (1 - share)))  # of 25 * 20 values
     for index, outputs in enumerate((F.relu(values), F.elu(-values.square()))):
         expected = outputs.sort(dim=1, descending=True).values[:, above - 1]
         torch.testing.assert_close(found[index], expected, rtol=0, atol=0)
-    assert quantiles(clf, taps[1:], inputs, share).keys() == {1}
+    assert quantiles(clf, activations[1:], inputs, share).keys() == {1}
 
 
 def test_quantiles_of_single_values():

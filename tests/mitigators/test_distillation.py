@@ -12,14 +12,14 @@ from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.distillation import attention, deep, distillation
 from mmbd.mitigators.fine_tuning import tune
 from mmbd.mitigators.mitigator import Mitigation, duplicate
-from mmbd.model import activations as taps
-from mmbd.model.activations import Tap, Watch
+from mmbd.model import activations
+from mmbd.model.activations import Activation, ActivationHook
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import prepare
 
 
-def conv(channels: int, side: int) -> Tap:
-    return Tap("x", 0, channels, 1, (channels, side, side))
+def conv(channels: int, side: int) -> Activation:
+    return Activation("x", 0, channels, 1, (channels, side, side))
 
 
 def test_attention_has_length_one_and_knows_no_scale():
@@ -36,14 +36,16 @@ def test_attention_has_length_one_and_knows_no_scale():
 def test_attention_of_known_activations():
     output = torch.tensor([[[[3.0, 0]], [[0, 2]]]])  # energies 9 and 4
     expected = torch.tensor([[9.0, 4]]) / (81 + 16) ** 0.5
-    torch.testing.assert_close(attention(Tap("x", 0, 2, 1, (2, 1, 2)), output), expected)
+    torch.testing.assert_close(attention(Activation("x", 0, 2, 1, (2, 1, 2)), output), expected)
     tokens = output.reshape(1, 2, 2).transpose(1, 2)  # the channels last
-    torch.testing.assert_close(attention(Tap("x", 0, 2, -1, (2, 2)), tokens), expected)
+    torch.testing.assert_close(attention(Activation("x", 0, 2, -1, (2, 2)), tokens), expected)
 
 
 def names(arch: str, **arguments) -> list[str]:
     net = nets.build(arch, classes=4, input_shape=(3, 32, 32), **arguments).eval()
-    return [tap.name for tap in deep(taps.find(Classifier(net, input_shape=(3, 32, 32))))]
+    return [
+        activation.name for activation in deep(activations.find(Classifier(net, input_shape=(3, 32, 32))))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def repaired(clf: Classifier | None = None, **options) -> Mitigation:
 def test_a_single_position_has_no_attention():
     with pytest.raises(NotMitigated, match="no activation has more than one position"):
         repaired(perceptron())
-    hidden = taps.find(pooled())[-1].name
+    hidden = activations.find(pooled())[-1].name
     with pytest.raises(NotMitigated, match=f"{hidden} has not more than one position"):
         repaired(layers=[hidden])
 
@@ -120,14 +122,16 @@ def test_attention_is_drawn_to_the_teachers():
     clf = pooled()
     inputs, labels = colour_networks.images()
     samples = prepare(clf, inputs, labels)
-    (tap,) = deep(taps.find(clf))
+    (activation,) = deep(activations.find(clf))
 
     def maps(model: nn.Module) -> torch.Tensor:
         seen = []
-        look = Watch(lambda index, out: (seen.append(out) if index == tap.index else None, out)[1])
+        look = ActivationHook(
+            lambda index, out: (seen.append(out) if index == activation.index else None, out)[1]
+        )
         with torch.no_grad(), look:
             model(inputs)
-        return attention(tap, seen[0])
+        return attention(activation, seen[0])
 
     def apart(model: nn.Module) -> float:
         return float((maps(model) - maps(teacher)).square().mean())

@@ -14,10 +14,10 @@ from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.fine_pruning import UNLIMITED, fine_pruning, last
 from mmbd.mitigators.mitigator import Mitigation, done, duplicate
-from mmbd.model import activations as taps
+from mmbd.model import activations
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import prepare
 
 
@@ -36,7 +36,7 @@ def test_it_prunes_the_channel_that_only_the_trigger_uses():
     (limit,) = made.classifier.model.limits
     assert limit.upper.tolist() == [UNLIMITED] * colour_networks.WHITE + [0]
     inputs, _ = colour_networks.images(seed=1)
-    assert torch.equal(answers(made.classifier, inputs), answers(clf, inputs))  # bit for bit
+    assert torch.equal(logits_of(made.classifier, inputs), logits_of(clf, inputs))  # bit for bit
     assert made.record.curves["held_out"][:2] == [1, 1]
     assert made.record.layers[0]["highest"][colour_networks.WHITE] == 0
     assert made.record.notes == ("1 of 4 channels of 1 pruned",)
@@ -123,7 +123,7 @@ def bounded(clf: Classifier, *limits: Limit) -> Classifier:
 @pytest.mark.parametrize("fold", [False, True])
 def test_bounds_are_in_force_and_kept(fold):
     clf = two_layers()
-    first, _ = taps.find(clf)
+    first, _ = activations.find(clf)
     given = Limit(first, torch.tensor([0.0, 2, 2, 2]), torch.zeros(4), fold)  # hides red
     clf = bounded(clf, given)
     before = colour_networks.state(clf)
@@ -135,7 +135,7 @@ def test_bounds_are_in_force_and_kept(fold):
     kept, own = model.limits
     assert torch.equal(kept.upper, given.upper)
     assert kept.fold == fold
-    assert [limit.tap.name for limit in model.limits] == ["1", "3"]
+    assert [limit.activation.name for limit in model.limits] == ["1", "3"]
     # With red hidden the last two channels say nothing of red and white: those go first.
     assert own.upper.tolist() == [0, UNLIMITED, UNLIMITED, 0]
     assert [layer["name"] for layer in made.record.layers] == ["1", "3"]
@@ -144,9 +144,9 @@ def test_bounds_are_in_force_and_kept(fold):
 @pytest.mark.parametrize("fold", [False, True])
 def test_bounds_on_the_pruned_activation_are_merged(fold):
     clf = colour_networks.classifier()
-    (tap,) = taps.find(clf)
+    (activation,) = activations.find(clf)
     upper = torch.tensor([1.5, 1.25, 1, 0.75])
-    clf = bounded(clf, Limit(tap, upper, None, fold))
+    clf = bounded(clf, Limit(activation, upper, None, fold))
     made = repaired(clf, epochs=1)
     (limit,) = made.classifier.model.limits
     assert limit.upper.tolist() == [1.5, 1.25, 1, 0]
@@ -157,8 +157,8 @@ def test_bounds_on_the_pruned_activation_are_merged(fold):
 def test_bounding_then_pruning_makes_one_network_with_both():
     def bounding(clf, samples, *, seed=0, progress=None):
         assert seed == 3
-        (tap,) = taps.find(clf)
-        return done("bounds", bounded(clf, Limit(tap, torch.full((4,), 1.5))), samples, notes=("a",))
+        (activation,) = activations.find(clf)
+        return done("bounds", bounded(clf, Limit(activation, torch.full((4,), 1.5))), samples, notes=("a",))
 
     clf = colour_networks.classifier()
     made = bounds_then_pruning(clf, colour_networks.samples(clf), bounding=bounding, seed=3, epochs=1)
@@ -221,10 +221,10 @@ def test_the_last_convolution_is_found(arch, name):
         "resnet18": {"width": 2},
     }.get(arch, {})
     net = nets.build(arch, classes=4, input_shape=(3, 32, 32), **arguments)
-    tap = last(taps.find(Classifier(net.eval(), input_shape=(3, 32, 32))))
+    activation = last(activations.find(Classifier(net.eval(), input_shape=(3, 32, 32))))
     if name is not None:
-        assert tap.name == name
-    assert (len(tap.shape) == 3) == (arch != "mlp")
+        assert activation.name == name
+    assert (len(activation.shape) == 3) == (arch != "mlp")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from mmbd.mitigators import hardening, mitigate, tuned
 from mmbd.mitigators.mitigator import Mitigation
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.points import Points
 from mmbd.model.samples import prepare
 
@@ -83,7 +83,7 @@ def test_the_bounds_of_a_bounded_network_stay():
     assert isinstance(made.classifier.model, Bounded)
     (kept,) = made.classifier.model.limits
     assert torch.equal(kept.upper, limit.upper)
-    assert (kept.fold, kept.tap) == (limit.fold, limit.tap)
+    assert (kept.fold, kept.activation) == (limit.fold, limit.activation)
     assert not torch.equal(weights(made.classifier), weights(first))
     assert backdoored_networks.vector_rates(made.classifier) == (1, 0)
 
@@ -116,7 +116,7 @@ def test_weights_go_back_until_the_accuracy_is_kept():
     made = hardening(clf, samples, accuracy=0.97, **wild)
     extent = made.record.settings["extent"]
     assert 0 < extent < 1
-    reached = samples.accuracy(answers(made.classifier, samples.inputs))
+    reached = samples.accuracy(logits_of(made.classifier, samples.inputs))
     assert reached >= 0.97 * samples.accuracy(samples.logits)
     assert made.record.accuracy[1] == pytest.approx(reached)
     # They lie on the straight line to what they were.
@@ -217,7 +217,7 @@ def test_sounds_and_clouds(arch):
     with backdoored_networks.untouched(clf):
         made = hardening(clf, prepare(clf, inputs), steps=2, accuracy=0.0)
     assert {row["kind"] for row in made.record.perturbations} == {"added"}
-    assert bool(torch.isfinite(answers(made.classifier, inputs)).all())
+    assert bool(torch.isfinite(logits_of(made.classifier, inputs)).all())
 
 
 def test_what_is_no_module_cannot_be_hardened():

@@ -23,7 +23,7 @@ from mmbd.model.activations import find
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.points import Points
 from mmbd.model.samples import prepare
 
@@ -114,12 +114,12 @@ def test_bounds_start_at_a_quantile_of_each_channel(share):
     samples = backdoored_networks.planted_samples()
     still = {"steps": 1, "lr": 1e-9, "accuracy": 0.0, "perturbations": ()}
     made = tuned(clf, samples, share=share, **still)
-    taps = find(clf)
-    starts = quantiles(clf, taps, samples.inputs, share)
-    assert [layer["name"] for layer in made.record.layers] == [tap.name for tap in taps]
-    for tap, layer in zip(taps, made.record.layers, strict=True):
-        assert layer["upper"] == pytest.approx(starts[tap.index].clamp_min(1e-6).tolist())
-        assert len(layer["upper"]) == tap.channels
+    activations = find(clf)
+    starts = quantiles(clf, activations, samples.inputs, share)
+    assert [layer["name"] for layer in made.record.layers] == [activation.name for activation in activations]
+    for activation, layer in zip(activations, made.record.layers, strict=True):
+        assert layer["upper"] == pytest.approx(starts[activation.index].clamp_min(1e-6).tolist())
+        assert len(layer["upper"]) == activation.channels
         assert layer["fold"]
         highest = torch.tensor(layer["highest"])
         assert bool((torch.tensor(layer["upper"]) <= highest.clamp_min(1e-6) * 1.00001).all())
@@ -160,7 +160,7 @@ def test_no_bound_is_ever_negative(act, lr, share, norm, against, fold, seed):
 
 
 def accuracy(of: Classifier, samples) -> float:
-    return samples.accuracy(answers(of, samples.inputs))
+    return samples.accuracy(logits_of(of, samples.inputs))
 
 
 @pytest.mark.parametrize("least", [0.5, 0.8, 0.97, 1.0])
@@ -233,7 +233,7 @@ def test_every_domain(name):
     assert {row["kind"] for row in record.perturbations} == (
         {"added", "flow"} if name == "grey image" else {"added"}
     )
-    assert bool(torch.isfinite(answers(made.classifier, inputs)).all())
+    assert bool(torch.isfinite(logits_of(made.classifier, inputs)).all())
     json.dumps(dataclasses.asdict(record), allow_nan=False)
 
 
@@ -267,7 +267,7 @@ def test_progress_and_curves_count_the_steps():
 def test_layers_are_chosen_by_name():
     clf, _ = backdoored_networks.planted()
     short = {"steps": 1, "perturbations": (), "accuracy": 0.0}
-    names = [tap.name for tap in find(clf)]
+    names = [activation.name for activation in find(clf)]
     for layers, expected in (("all", names), ("paper", names[:3]), (names[-1:], names[-1:])):
         record = tuned(clf, backdoored_networks.planted_samples(), layers=layers, **short).record
         assert [layer["name"] for layer in record.layers] == expected

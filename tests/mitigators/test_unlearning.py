@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from helpers import colour_networks
 from helpers.toy_networks import shared
-from mmbd import attacks, load
+from mmbd import load
 from mmbd.data import read as data
 from mmbd.mitigators.mitigator import Mitigation
 from mmbd.mitigators.unlearning import unlearning
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import prepare
+from mmbd.triggers import MAKERS
 from mmbd.triggers.mask_pattern import MaskPattern
 from mmbd.triggers.trigger import stamp
 
@@ -168,7 +169,7 @@ def test_a_real_backdoor_is_unlearned_from_ten_images_a_class():
     dataset = data.load(shared("data", "cifar10", "test.parquet"), limit=600)
     card = next(entry for entry in CARDS if entry["name"] == "badnet-resnet8")
     attack, clf = card["attack"], load(MODELS / card["file"]).classifier
-    planted = attacks.TRIGGERS[attack["trigger"]]((3, 32, 32), seed=card["seed"], **attack["parameters"])
+    planted = MAKERS[attack["trigger"]]((3, 32, 32), seed=card["seed"], **attack["parameters"])
     order = torch.cat([(dataset.labels[:300] == k).nonzero().flatten()[:10] for k in range(10)])
     samples = prepare(clf, dataset.inputs[order], dataset.labels[order])
     made = unlearning(clf, samples, trigger=planted, batch=32)
@@ -176,8 +177,8 @@ def test_a_real_backdoor_is_unlearned_from_ten_images_a_class():
     others = test.inputs[test.labels != attack["target"]]
 
     def rates(of) -> tuple[float, float]:
-        right = answers(of, test.inputs.float() / 255).argmax(1) == test.labels
-        taken = answers(of, stamp(planted, others).float() / 255).argmax(1) == attack["target"]
+        right = logits_of(of, test.inputs.float() / 255).argmax(1) == test.labels
+        taken = logits_of(of, stamp(planted, others).float() / 255).argmax(1) == attack["target"]
         return float(right.float().mean()), float(taken.float().mean())
 
     (accuracy, success), (left, remaining) = rates(clf), rates(made.classifier)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers import backdoored_networks
-from mmbd.model.activations import Tap, Watch, find, near_input, select
+from mmbd.model.activations import Activation, ActivationHook, find, near_input, select
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
 
@@ -32,8 +32,8 @@ def around(net: nn.Module, shape=SHAPE) -> Classifier:
     return Classifier(net.eval(), input_shape=shape, bounds=(-1, 1))
 
 
-def names(taps) -> list[str]:
-    return [tap.name for tap in taps]
+def names(activations) -> list[str]:
+    return [activation.name for activation in activations]
 
 
 MODULES = [
@@ -90,9 +90,9 @@ FUNCTIONS = {
 
 def check_one(net: nn.Module, name: str) -> None:
     clf = around(net)
-    taps = find(clf)
-    assert taps == (Tap(name, 0, 4, 1, (4, 6, 6)),)
-    limit = Limit(taps[0], torch.zeros(4), torch.zeros(4))
+    activations = find(clf)
+    assert activations == (Activation(name, 0, 4, 1, (4, 6, 6)),)
+    limit = Limit(activations[0], torch.zeros(4), torch.zeros(4))
     inputs = torch.rand(2, *SHAPE)
     pruned = Bounded(net, [limit])(inputs)  # what was found is what the network then runs on
     torch.testing.assert_close(pruned, net.head.bias.expand(2, 2), rtol=0, atol=0)
@@ -106,9 +106,9 @@ def test_modules_are_found(module):
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_functions_are_found(function):
-    (tap,) = find(around(Net(function)))
-    assert tap.name.strip("_") in MEANT
-    check_one(Net(function), tap.name)
+    (activation,) = find(around(Net(function)))
+    assert activation.name.strip("_") in MEANT
+    check_one(Net(function), activation.name)
 
 
 MEANT = {
@@ -173,7 +173,7 @@ def test_a_changed_output_goes_on():
         seen.append((index, tuple(output.shape)))
         return torch.full_like(output, 7.0)
 
-    with torch.no_grad(), Watch(change) as watch:
+    with torch.no_grad(), ActivationHook(change) as watch:
         got = net(torch.rand(3, 2))
     assert (seen, watch.count) == ([(0, (3, 2))], 1)
     torch.testing.assert_close(got, net[2](torch.full((3, 2), 7.0)))
@@ -200,9 +200,9 @@ class Mixed(nn.Module):
 
 
 def test_every_call_counts_and_has_a_name_of_its_own():
-    taps = find(around(Mixed()))
-    assert [tap.index for tap in taps] == list(range(8))
-    found = names(taps)
+    activations = find(around(Mixed()))
+    assert [activation.index for activation in activations] == list(range(8))
+    found = names(activations)
     assert len(set(found)) == 8
     # The shared module goes by the last of its names, a function by that of its module.
     assert [name.split("#")[0] for name in found] == [
@@ -215,7 +215,7 @@ def test_every_call_counts_and_has_a_name_of_its_own():
         "elu",
         "relu",
     ]
-    assert [tap.channels for tap in taps] == [4, 4, 4, 5, 5, 5, 5, 5]
+    assert [activation.channels for activation in activations] == [4, 4, 4, 5, 5, 5, 5, 5]
     assert found[:2] == ["body.1", "body.1#2"]
 
 
@@ -225,7 +225,9 @@ def test_a_name_means_the_same_again():
 
 
 def test_the_network_may_be_an_activation_by_itself():
-    assert find(Classifier(nn.ReLU(), input_shape=(4,), bounds=(-1, 1))) == (Tap("relu", 0, 4, 1, (4,)),)
+    assert find(Classifier(nn.ReLU(), input_shape=(4,), bounds=(-1, 1))) == (
+        Activation("relu", 0, 4, 1, (4,)),
+    )
 
 
 # ---------------------------------------------------------------------------------- which channels
@@ -235,18 +237,21 @@ def test_flat_features_and_tokens_have_their_channels_last():
     flat = nn.Sequential(
         nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 4), nn.ELU(), nn.Linear(4, 2)
     )
-    assert [(tap.channels, tap.shape) for tap in find(around(flat, (6,)))] == [(5, (5,)), (4, (4,))]
+    assert [(activation.channels, activation.shape) for activation in find(around(flat, (6,)))] == [
+        (5, (5,)),
+        (4, (4,)),
+    ]
     tokens = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 2))
-    assert find(around(tokens, (3, 6))) == (Tap("1", 0, 5, -1, (3, 5)),)
+    assert find(around(tokens, (3, 6))) == (Activation("1", 0, 5, -1, (3, 5)),)
     normed = nn.Sequential(nn.LayerNorm(6), nn.ReLU(), nn.Flatten(), nn.Linear(18, 2))
-    assert find(around(normed, (3, 6))) == (Tap("1", 0, 6, -1, (3, 6)),)
+    assert find(around(normed, (3, 6))) == (Activation("1", 0, 6, -1, (3, 6)),)
 
 
 def test_sounds_and_volumes_have_their_channels_first():
     sound = nn.Sequential(nn.Conv1d(1, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(30, 2))
-    assert find(around(sound, (1, 8))) == (Tap("1", 0, 5, 1, (5, 6)),)
+    assert find(around(sound, (1, 8))) == (Activation("1", 0, 5, 1, (5, 6)),)
     volume = nn.Sequential(nn.Conv3d(1, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(40, 2))
-    assert find(around(volume, (1, 4, 4, 4))) == (Tap("1", 0, 5, 1, (5, 2, 2, 2)),)
+    assert find(around(volume, (1, 4, 4, 4))) == (Activation("1", 0, 5, 1, (5, 2, 2, 2)),)
 
 
 def test_channels_may_move_back_and_forth():
@@ -262,17 +267,20 @@ def test_channels_may_move_back_and_forth():
             x = self.down(F.gelu(self.up(x))).permute(0, 3, 1, 2)
             return F.relu(self.last(x)).mean((2, 3))
 
-    assert find(around(Next())) == (Tap("gelu", 0, 16, -1, (8, 8, 16)), Tap("relu", 1, 6, 1, (6, 8, 8)))
+    assert find(around(Next())) == (
+        Activation("gelu", 0, 16, -1, (8, 8, 16)),
+        Activation("relu", 1, 6, 1, (6, 8, 8)),
+    )
 
 
 def test_values_by_channel():
-    first, last = Tap("a", 0, 3, 1, (3, 2, 2)), Tap("b", 0, 3, -1, (2, 3))
+    first, last = Activation("a", 0, 3, 1, (3, 2, 2)), Activation("b", 0, 3, -1, (2, 3))
     outputs = torch.arange(24.0).reshape(2, 3, 2, 2)
-    assert first.by_channel(outputs)[1].tolist() == [4, 5, 6, 7, 16, 17, 18, 19]
-    assert last.by_channel(torch.arange(12.0).reshape(2, 2, 3))[2].tolist() == [2, 5, 8, 11]
+    assert first.channel_rows(outputs)[1].tolist() == [4, 5, 6, 7, 16, 17, 18, 19]
+    assert last.channel_rows(torch.arange(12.0).reshape(2, 2, 3))[2].tolist() == [2, 5, 8, 11]
     values = torch.tensor([1.0, 2, 3])
-    assert (outputs + first.spread(values) - outputs)[1, :, 0, 1].tolist() == [1, 2, 3]
-    assert (torch.zeros(2, 2, 3) + last.spread(values))[1, 0].tolist() == [1, 2, 3]
+    assert (outputs + first.broadcast(values) - outputs)[1, :, 0, 1].tolist() == [1, 2, 3]
+    assert (torch.zeros(2, 2, 3) + last.broadcast(values))[1, 0].tolist() == [1, 2, 3]
 
 
 # ----------------------------------------------------------------------------- nothing left behind
@@ -339,18 +347,18 @@ def test_what_is_compiled_hides_its_functions(make):
 
 
 def test_activations_are_chosen_by_name_in_their_order():
-    taps = find(around(Mixed()))
-    assert select(taps, "all") == taps
-    assert select(taps, "body.3") == (taps[4],)
-    assert select(taps, ["body.3", "body.1#2"]) == (taps[1], taps[4])
-    assert near_input(taps) == taps[:3]
+    activations = find(around(Mixed()))
+    assert select(activations, "all") == activations
+    assert select(activations, "body.3") == (activations[4],)
+    assert select(activations, ["body.3", "body.1#2"]) == (activations[1], activations[4])
+    assert near_input(activations) == activations[:3]
     assert near_input(()) == ()
 
 
 @pytest.mark.parametrize("layers", ["nope", ["body.3", "nope"], ("nope",)])
 def test_unknown_names_are_refused_with_the_known_ones(layers):
-    taps = find(around(Mixed()))
+    activations = find(around(Mixed()))
     with pytest.raises(ValueError, match=r"'nope'; give all, paper or some of: body\.1, body\.1#2"):
-        select(taps, layers)
+        select(activations, layers)
     with pytest.raises(ValueError, match="no activation is called \\[\\]"):
-        select(taps, [])
+        select(activations, [])

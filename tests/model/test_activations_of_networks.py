@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmbd import nets
-from mmbd.model.activations import Tap, Watch, find, near_input, select
+from mmbd.model.activations import Activation, ActivationHook, find, near_input, select
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
 from mmbd.model.points import Points
 from model.test_activations import Net, around, names
 
 
-def built(arch: str, shape=(3, 32, 32), **arguments) -> tuple[Tap, ...]:
+def built(arch: str, shape=(3, 32, 32), **arguments) -> tuple[Activation, ...]:
     net = nets.build(arch, classes=4, input_shape=shape, **arguments).eval()
     return find(Classifier(net, input_shape=shape))
 
@@ -44,7 +44,7 @@ def test_an_activation_that_follows_a_sum_is_residual(add):
 
     net = Block(None)
     net.mix = nn.Conv2d(4, 4, 3, padding=1)
-    assert [tap.residual for tap in find(around(net.eval()))] == [False, True]
+    assert [activation.residual for activation in find(around(net.eval()))] == [False, True]
 
     class Augmented(Block):
         def forward(self, x):
@@ -54,18 +54,18 @@ def test_an_activation_that_follows_a_sum_is_residual(add):
             return self.head(F.relu(self.mix(F.relu(y))).flatten(1))
 
     net.__class__ = Augmented
-    assert [tap.residual for tap in find(around(net))] == [False, True, False]
+    assert [activation.residual for activation in find(around(net))] == [False, True, False]
 
 
 def test_the_paper_bounds_a_resnet18_where_its_5th_and_9th_convolution_end():
-    taps = built("resnet18", width=2)
-    assert len(taps) == 17
-    assert [tap.residual for tap in taps[:5]] == [False, False, True, False, True]
-    chosen = near_input(taps)
+    activations = built("resnet18", width=2)
+    assert len(activations) == 17
+    assert [activation.residual for activation in activations[:5]] == [False, False, True, False, True]
+    chosen = near_input(activations)
     assert names(chosen) == ["relu", "layer1.1.relu#2", "layer2.1.relu#2"]
-    assert [(tap.index, tap.channels) for tap in chosen] == [(0, 2), (4, 2), (8, 4)]
-    assert select(taps, "paper") == chosen
-    assert names(near_input(taps, 2)) == ["relu", "layer1.1.relu#2"]
+    assert [(activation.index, activation.channels) for activation in chosen] == [(0, 2), (4, 2), (8, 4)]
+    assert select(activations, "paper") == chosen
+    assert names(near_input(activations, 2)) == ["relu", "layer1.1.relu#2"]
 
 
 def test_the_output_of_a_stage_is_what_is_found():
@@ -76,11 +76,11 @@ def test_the_output_of_a_stage_is_what_is_found():
     handles = [
         stage.register_forward_hook(lambda *at: outputs.append(at[2])) for stage in (net.layer1, net.layer2)
     ]
-    with torch.no_grad(), Watch(lambda index, out: seen.setdefault(index, out)):
+    with torch.no_grad(), ActivationHook(lambda index, out: seen.setdefault(index, out)):
         clf(torch.rand(2, 3, 32, 32))
     for handle in handles:
         handle.remove()
-    assert all(torch.equal(seen[tap.index], out) for tap, out in zip(chosen[1:], outputs))  # noqa: B905
+    assert all(torch.equal(seen[activation.index], out) for activation, out in zip(chosen[1:], outputs))  # noqa: B905
 
 
 @pytest.mark.parametrize(
@@ -97,16 +97,16 @@ def test_the_output_of_a_stage_is_what_is_found():
     ],
 )
 def test_networks_for_images(arch, arguments, count, near):
-    taps = built(arch, **arguments)
-    assert len({tap.name for tap in taps}) == len(taps) == count
-    assert names(near_input(taps)) == near
-    assert all(tap.channels == tap.shape[0] for tap in taps)
+    activations = built(arch, **arguments)
+    assert len({activation.name for activation in activations}) == len(activations) == count
+    assert names(near_input(activations)) == near
+    assert all(activation.channels == activation.shape[0] for activation in activations)
 
 
 def test_networks_for_sound_and_clouds():
-    taps = built("m5", (1, 8000), width=2)
-    assert names(taps) == ["2", "6", "10", "14"]
-    assert [tap.channels for tap in taps] == [2, 2, 4, 4]
+    activations = built("m5", (1, 8000), width=2)
+    assert names(activations) == ["2", "6", "10", "14"]
+    assert [activation.channels for activation in activations] == [2, 2, 4, 4]
     for arch, arguments, expected in (
         (
             "dgcnn",
@@ -116,10 +116,12 @@ def test_networks_for_sound_and_clouds():
         ("pointnet", {"width": 2}, [f"features.{i}" for i in (2, 5, 8)] + ["head.2", "head.5"]),
     ):
         net = nets.build(arch, classes=4, input_shape=(3, 12), **arguments).eval()
-        taps = find(Classifier(net, domain=Points(12)))
-        assert names(taps) == expected
-        assert [tap.shape[0] for tap in taps] == [tap.channels for tap in taps]
-        assert not any(tap.residual for tap in taps)
+        activations = find(Classifier(net, domain=Points(12)))
+        assert names(activations) == expected
+        assert [activation.shape[0] for activation in activations] == [
+            activation.channels for activation in activations
+        ]
+        assert not any(activation.residual for activation in activations)
 
 
 # ------------------------------------------------------------------------------------- transformers
@@ -146,11 +148,13 @@ def test_torch_takes_no_fast_path_past_a_transformers_activations(activation, no
     for parameter in net.parameters():
         parameter.requires_grad_(False)  # as the fast path wants it
     clf = Classifier(net, input_shape=(5, 4))
-    taps = find(clf)
-    assert [(tap.channels, tap.axis, tap.shape) for tap in taps] == [(12, -1, (5, 12))] * 2
-    assert [tap.name.split(".")[2] for tap in taps] == ["0", "1"]
+    activations = find(clf)
+    assert [(activation.channels, activation.axis, activation.shape) for activation in activations] == [
+        (12, -1, (5, 12))
+    ] * 2
+    assert [activation.name.split(".")[2] for activation in activations] == ["0", "1"]
     inputs = torch.rand(6, 5, 4)
-    pruned = Bounded(net, [Limit(tap, torch.zeros(12), torch.zeros(12)) for tap in taps])
+    pruned = Bounded(net, [Limit(activation, torch.zeros(12), torch.zeros(12)) for activation in activations])
     silent = Transformer(activation, norm_first).eval()
     silent.load_state_dict(net.state_dict())
     with torch.no_grad():
@@ -176,4 +180,4 @@ def test_a_transformer_written_out():
             x = x + self.attention(y, y, y, need_weights=False)[0]
             return self.head((x + self.mlp(self.norm2(x)))[:, 0])
 
-    assert find(around(Written(), (5, 4))) == (Tap("mlp.1", 0, 9, -1, (5, 9)),)
+    assert find(around(Written(), (5, 4))) == (Activation("mlp.1", 0, 9, -1, (5, 9)),)

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.overrides import _len_torch_function_stack
 
-from mmbd.model.activations import Tap, find
+from mmbd.model.activations import Activation, find
 from mmbd.model.bounded import Bounded, Limit, limiting
 from mmbd.model.classifier import Classifier
 
 SHAPE = (3, 6, 6)
-TAP = Tap("act", 0, 3, -1, (3,))
-IMAGE = Tap("act", 0, 3, 1, (3, 2, 2))
+TAP = Activation("act", 0, 3, -1, (3,))
+IMAGE = Activation("act", 0, 3, 1, (3, 2, 2))
 
 
 class Net(nn.Module):
@@ -38,7 +38,10 @@ class Net(nn.Module):
 
 def limits(net: nn.Module, upper: float = 0.1, **options) -> list[Limit]:
     clf = Classifier(net.eval(), input_shape=SHAPE)
-    return [Limit(tap, torch.full((tap.channels,), upper, dtype=clf.dtype), **options) for tap in find(clf)]
+    return [
+        Limit(activation, torch.full((activation.channels,), upper, dtype=clf.dtype), **options)
+        for activation in find(clf)
+    ]
 
 
 def images(count: int = 3, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -73,7 +76,7 @@ def test_every_channel_has_its_own_bound(fold):
     assert Limit(IMAGE, upper, fold=fold)(images)[1].flatten(1).tolist() == [
         [value] * 4 for value in expected
     ]
-    tokens = Tap("act", 0, 3, -1, (2, 3))
+    tokens = Activation("act", 0, 3, -1, (2, 3))
     assert Limit(tokens, upper, fold=fold)(torch.full((2, 2, 3), 2.5))[1].tolist() == [expected] * 2
 
 
@@ -86,8 +89,8 @@ def test_every_channel_has_its_own_bound(fold):
 def test_bounds_hold_and_leave_what_is_within_them(values, upper, lower, fold):
     output = torch.tensor(values)[:, None]
     lower = None if lower is None else min(lower, upper)
-    tap = Tap("act", 0, 1, -1, (1,))
-    limit = Limit(tap, torch.tensor([upper]), None if lower is None else torch.tensor([lower]), fold)
+    activation = Activation("act", 0, 1, -1, (1,))
+    limit = Limit(activation, torch.tensor([upper]), None if lower is None else torch.tensor([lower]), fold)
     bounded = limit(output)
     assert float(bounded.max()) <= upper
     assert lower is None or float(bounded.min()) >= lower
@@ -109,7 +112,7 @@ def test_a_pruned_channel_is_exactly_zero(act, fold):
     seen = []
     net.second.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     with torch.no_grad():
-        Bounded(net, [Limit(found[0].tap, upper, lower, fold)])(images())
+        Bounded(net, [Limit(found[0].activation, upper, lower, fold)])(images())
         net(images())
     bounded, free = seen
     assert bool((bounded[:, 2] == 0).all())
@@ -162,9 +165,9 @@ def test_gradients_reach_the_bounds(fold):
 
 def test_gradients_pass_a_whole_network():
     net = Net().requires_grad_(False)
-    bounds = {limit.tap: limit.upper.requires_grad_() for limit in limits(net, 0.1)}
+    bounds = {limit.activation: limit.upper.requires_grad_() for limit in limits(net, 0.1)}
     inputs = images().requires_grad_()
-    with limiting(Limit(tap, z) for tap, z in bounds.items()):
+    with limiting(Limit(activation, z) for activation, z in bounds.items()):
         net(inputs).square().sum().backward()
     assert all(bool((z.grad != 0).any()) for z in bounds.values())
     assert bool((inputs.grad != 0).any())
@@ -199,15 +202,15 @@ def test_the_network_is_used_as_it_is():
 
 def test_bounds_are_given_back_and_copied():
     net, upper = Net(), torch.tensor([1.0, 2, 3, 4])
-    tap = limits(net)[0].tap
-    bounded = Bounded(net, [Limit(tap, upper, torch.zeros(4), True)])
+    activation = limits(net)[0].activation
+    bounded = Bounded(net, [Limit(activation, upper, torch.zeros(4), True)])
     upper.zero_()
     (limit,) = bounded.limits
-    assert (limit.tap, limit.fold) == (tap, True)
+    assert (limit.activation, limit.fold) == (activation, True)
     assert limit.upper.tolist() == [1, 2, 3, 4]
     assert limit.lower.tolist() == [0] * 4
     assert set(bounded.state_dict()) > {"upper0", "lower0"}
-    trained = Bounded(net, [Limit(tap, upper.requires_grad_())])
+    trained = Bounded(net, [Limit(activation, upper.requires_grad_())])
     assert not trained.limits[0].upper.requires_grad
 
 
@@ -219,7 +222,7 @@ def test_copies_bound_alike_and_share_nothing(copied):
     expected = bounded(images())
     other = copied(bounded)
     assert torch.equal(other(images()), expected)
-    assert other.limits[0].tap == bounded.limits[0].tap
+    assert other.limits[0].activation == bounded.limits[0].activation
     bounded.get_buffer("upper0").zero_()
     bounded.network.head.bias.data.zero_()
     assert torch.equal(other(images()), expected)
@@ -235,11 +238,15 @@ def test_a_state_dict_brings_the_bounds_along():
 def test_a_bounded_network_may_be_bounded_again():
     inner = Bounded(Net(), limits(Net(), 0.1))
     found = find(Classifier(inner, input_shape=SHAPE))
-    assert [(tap.index, tap.channels) for tap in found] == [(0, 4), (1, 5)]
-    outer = Bounded(inner, [Limit(tap, torch.full((tap.channels,), 0.05)) for tap in found])
+    assert [(activation.index, activation.channels) for activation in found] == [(0, 4), (1, 5)]
+    outer = Bounded(
+        inner, [Limit(activation, torch.full((activation.channels,), 0.05)) for activation in found]
+    )
     tight = Bounded(Net(), limits(Net(), 0.05))
     torch.testing.assert_close(outer(images()), tight(images()))
-    wide = Bounded(inner, [Limit(tap, torch.full((tap.channels,), 5.0)) for tap in found])
+    wide = Bounded(
+        inner, [Limit(activation, torch.full((activation.channels,), 5.0)) for activation in found]
+    )
     torch.testing.assert_close(wide(images()), inner(images()))
 
 
@@ -274,8 +281,8 @@ class Moving(nn.Module):
 
 def test_what_works_in_place_is_bounded_too():
     net = Moving().eval()
-    (tap,) = find(Classifier(net, input_shape=(4,)))
-    bounded = Bounded(net, [Limit(tap, torch.zeros(6))])
+    (activation,) = find(Classifier(net, input_shape=(4,)))
+    bounded = Bounded(net, [Limit(activation, torch.zeros(6))])
     torch.testing.assert_close(bounded(torch.rand(3, 4)), net.last.bias.expand(3, 2))
 
 
@@ -317,8 +324,8 @@ def test_a_failing_network_leaves_no_watch():
     ],
 )
 def test_bounds_that_do_not_fit_are_refused(upper, lower, words):
-    tap = limits(Net())[0].tap
-    limit = Limit(tap, torch.tensor(upper), None if lower is None else torch.tensor(lower))
+    activation = limits(Net())[0].activation
+    limit = Limit(activation, torch.tensor(upper), None if lower is None else torch.tensor(lower))
     with pytest.raises(ValueError, match=words):
         Bounded(Net(), [limit])
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmbd.base.seeds import generator_for
-from mmbd.model.domain import Box, Domain, elements
+from mmbd.model.domain import KINDS, Box, Domain, elements, kind_of
+from mmbd.model.points import Points
 
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 lows = st.floats(-100, 100, width=32)
@@ -31,6 +32,27 @@ def test_samples_and_projections_lie_in_the_box(shape, low, width, seed):
     inside = (far >= box.low) & (far <= box.high)
     assert torch.equal(projected[inside], far[inside])  # the nearest point of the box
     assert bool(((projected == box.low) | (projected == box.high) | inside).all())
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [((5,), "vector"), ((1, 80), "sound"), ((3, 80), "sound"), ((3, 8, 8), "image"), ((1, 4, 4, 4), "array")],
+)
+def test_the_kind_of_a_box_follows_from_its_axes(shape, kind):
+    assert kind_of(Box(shape)) == Box(shape).kind == kind
+    assert kind in KINDS
+
+
+def test_a_domain_says_its_kind_or_is_taken_by_its_shape():
+    class Silent:
+        shape = (3, 8, 8)
+
+    class Telling(Silent):
+        kind = "spectrogram"
+
+    assert kind_of(Silent()) == "image"
+    assert kind_of(Telling()) == "spectrogram"
+    assert kind_of(Points(16)) == "points"
 
 
 def test_samples_are_uniform():

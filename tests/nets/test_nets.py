@@ -52,6 +52,12 @@ def test_every_architecture_is_tested_above():
     assert set(nets.ARCHITECTURES) == {*NARROW, "m5", "dgcnn", "pointnet"}  # see test_points.py
 
 
+def test_every_architecture_has_a_title():
+    titles = [row.title for row in nets.ARCHITECTURES.values()]
+    assert all(title and "\n" not in title and len(title) < 80 for title in titles)
+    assert len(set(titles)) == len(titles)
+
+
 def test_m5_maps_sounds_to_logits():
     net = nets.build("m5", classes=35, input_shape=(1, 8000), width=8).eval()
     assert net(torch.rand(2, 1, 8000)).shape == (2, 35)
@@ -142,8 +148,8 @@ def test_activations(name):
 @pytest.mark.parametrize(
     ("name", "shape", "arguments", "message"),
     [
-        ("resnet", (3, 32, 32), {}, "did you mean resnet"),
-        ("transformer", (3, 32, 32), {}, "built in: resnet18, resnet34"),
+        ("resnet", (3, 32, 32), {}, "did you mean 'resnet"),
+        ("transformer", (3, 32, 32), {}, "known: resnet18, resnet34"),
         ("resnet18", (3, 32, 32), {"widht": 8}, "no argument 'widht'; it takes: width"),
         ("mobilenet", (3, 32, 32), {"width": 8}, "takes no argument"),
         ("resnet18", (3072,), {}, "image shape"),

@@ -149,7 +149,7 @@ def test_a_choice_of_classes_gives_the_same_values(method):
     assert bool(some.statistics[rest].isnan().all())
     assert bool(some.margins[rest].isnan().all())
     assert some.valid.tolist() == [False, True, False, False, True, False]
-    assert not bool(some.dead.any())
+    assert not bool(some.zero_gradient.any())
     assert set(some.inputs) == set(some.curves) == {1, 4}
     assert some.evaluations == int(some.steps.sum()) == int(whole.steps[[1, 4]].sum())
 

@@ -48,9 +48,9 @@ def test_out_of_memory_halves_the_batch(error):
 
     clf, record = armed(HILLS, greedy)
     work = searches(3, 8)
-    found, tally = run(clf, work, CLIMB, batch=16)
+    found, stats = run(clf, work, CLIMB, batch=16)
     reference, _ = run(Classifier(HILLS, input_shape=(6,)), work, CLIMB, batch=16)
-    assert (tally.batch, tally.retreats) == (4, 2)
+    assert (stats.batch, stats.oom_retries) == (4, 2)
     assert record.batches[:3] == [16, 8, 4]
     assert max(record.batches[2:]) == 4
     for key, search in reference.items():
@@ -68,9 +68,9 @@ def test_out_of_memory_later_on_loses_nothing():
         return HILLS(x)
 
     clf, _ = armed(HILLS, moody)
-    found, tally = run(clf, searches(3, 8), CLIMB, batch=16)
+    found, stats = run(clf, searches(3, 8), CLIMB, batch=16)
     reference, _ = run(Classifier(HILLS, input_shape=(6,)), searches(3, 8), CLIMB)
-    assert tally.retreats == 1
+    assert stats.oom_retries == 1
     assert {key: search.steps for key, search in found.items()} == {
         key: search.steps for key, search in reference.items()
     }
@@ -86,9 +86,9 @@ def test_out_of_memory_in_the_middle_of_a_step_changes_no_result():
                 raise MemoryError
             return super().project_(inputs)
 
-    found, tally = run(Classifier(HILLS, domain=Tight((6,))), searches(3, 8), CLIMB, batch=16)
+    found, stats = run(Classifier(HILLS, domain=Tight((6,))), searches(3, 8), CLIMB, batch=16)
     reference, _ = run(Classifier(HILLS, input_shape=(6,)), searches(3, 8), CLIMB)
-    assert tally.retreats == 1
+    assert stats.oom_retries == 1
     for key, search in reference.items():
         assert found[key].steps == search.steps
         torch.testing.assert_close(found[key].curve, search.curve)
@@ -104,9 +104,9 @@ def test_out_of_memory_while_searches_begin_loses_none():
             raise MemoryError
         return torch.full((6,), 0.1 + 0.1 * restart)
 
-    found, tally = run(Classifier(HILLS, input_shape=(6,)), work, CLIMB, batch=16, start=start)
+    found, stats = run(Classifier(HILLS, input_shape=(6,)), work, CLIMB, batch=16, start=start)
     assert sorted(found) == sorted(work)
-    assert tally.retreats == 2
+    assert stats.oom_retries == 2
 
 
 def test_no_memory_for_a_single_search_is_a_failure():

@@ -23,13 +23,13 @@ def test_the_record_adds_up(method):
     clf = convolutional()
     found = maximum_margins(clf, method=method, **SHORT[method])
     restarts, limit = found.ascent.restarts, found.ascent.steps
-    assert found.margins.shape == found.steps.shape == found.dead.shape == (5, restarts)
+    assert found.margins.shape == found.steps.shape == found.zero_gradient.shape == (5, restarts)
     assert torch.equal(found.statistics, found.margins.amax(1))
     assert found.valid.tolist() == [True] * 5
     assert found.evaluations == int(found.steps.sum())
     assert bool((found.steps <= limit).all())
     assert bool(((found.steps < limit) <= found.converged).all())
-    assert found.retreats == 0
+    assert found.oom_retries == 0
     assert found.seconds > 0
     for label in range(5):
         best = int(found.margins[label].argmax())
@@ -44,12 +44,13 @@ def test_the_record_adds_up(method):
 def test_progress_is_told():
     clf, seen = smooth(), []
     found = maximum_margins(clf, batch=5, progress=seen.append)
-    assert {(p.searches, p.classes) for p in seen} == {(4 * found.ascent.restarts, 4)}
-    for field in ("searches_done", "classes_done", "evaluations", "seconds"):
+    assert {(p.stage, p.unit) for p in seen} == {("maximum margins", "gradient evaluations")}
+    assert {p.note.partition(" ")[2] for p in seen} == {"of 4 classes"}
+    for field in ("note", "done", "seconds"):
         values = [getattr(p, field) for p in seen]
         assert values == sorted(values)
-        assert values[0] >= 0
-    assert seen[-1].evaluations == found.evaluations
+    assert seen[-1].done == found.evaluations
+    assert all(p.done <= p.total for p in seen)
     assert all(p.seconds_left >= 0 for p in seen)
 
 
@@ -114,8 +115,8 @@ def test_classes_without_any_gradient_are_not_valid(method):
     clf = Classifier(flat_class, input_shape=(8,))
     found = maximum_margins(clf, method=method, **SHORT[method])
     assert found.valid.tolist() == [True, True, False]
-    assert bool(found.dead[2].all())
-    assert not bool(found.dead[:2].any())
+    assert bool(found.zero_gradient[2].all())
+    assert not bool(found.zero_gradient[:2].any())
     assert found.statistics[2] == -13  # the margin of noise, for the record
 
 
@@ -125,7 +126,7 @@ def test_one_live_restart_makes_a_class_valid():
         return torch.cat((alive, torch.zeros(len(x), 1), torch.full((len(x), 1), -1.0)), dim=1)
 
     found = maximum_margins(Classifier(half_dead, input_shape=(4,)), restarts=12)
-    assert 0 < int(found.dead[0].sum()) < 12
+    assert 0 < int(found.zero_gradient[0].sum()) < 12
     assert bool(found.valid[0])
     assert found.statistics[0] == pytest.approx(0.5)
 
@@ -220,6 +221,6 @@ def test_the_batch_must_be_positive(batch):
 def test_the_last_progress_is_the_whole():
     seen = []
     maximum_margins(smooth(), progress=seen.append)
-    assert seen[-1].searches_done == seen[-1].searches
-    assert seen[-1].classes_done == seen[-1].classes
+    assert seen[-1].done == seen[-1].total
+    assert seen[-1].note == "4 of 4 classes"
     assert seen[-1].seconds_left == 0

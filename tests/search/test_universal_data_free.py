@@ -138,7 +138,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing():
     whole = universal_gains(classifier())
     hungry = mmbd.Classifier(Hungry(7), input_shape=(3, 8, 8))
     found = universal_gains(hungry, batch=60)
-    assert found.retreats == 3  # 60, 30, 15, 7
+    assert found.oom_retries == 3  # 60, 30, 15, 7
     torch.testing.assert_close(found.gains, whole.gains, rtol=1e-4, atol=1e-6)
     assert found.evaluations == whole.evaluations
     starved = Hungry(7)

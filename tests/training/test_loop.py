@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from mmbd import nets
-from mmbd.model.forward import scaled
-from mmbd.training.loop import Recipe, accuracy, attack_success_rate, fit, predict
+from mmbd.model.forward import classes_of
+from mmbd.training.loop import Recipe, accuracy, fit
 
 
 def stripes(count: int, seed: int = 0):
@@ -81,7 +81,7 @@ def test_it_learns_and_reports():
     assert [epoch for epoch, _ in losses] == [0, 1, 2, 3]
     assert losses[-1][1] < 0.1 < losses[0][1]
     images, labels = stripes(200, seed=1)
-    assert accuracy(predict(net, images), labels) > 0.97
+    assert accuracy(classes_of(net, images), labels) > 0.97
 
 
 def test_normalisation_sees_scaled_images():
@@ -188,36 +188,5 @@ def test_a_loss_that_is_not_finite_is_an_error():
         trained(Recipe(epochs=3), normalise=lambda x: x * math.nan)
 
 
-def test_scaled_divides_bytes_only():
-    assert scaled(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]
-    assert scaled(torch.tensor([0.0, 255.0], dtype=torch.float64)).tolist() == [0.0, 255.0]
-
-
-def test_predict_does_not_depend_on_the_batch():
-    net = network().eval()
-    images, _ = stripes(23)
-    whole = predict(net, images)
-    assert torch.equal(predict(net, images, batch=5), whole)
-    assert whole.dtype == torch.int64
-    assert predict(net, images[:0]).shape == (0,)
-
-
 def test_accuracy():
     assert accuracy(torch.tensor([1, 2, 3, 0]), torch.tensor([1, 2, 0, 3])) == 0.5
-
-
-def test_attack_success_rate_counts_source_classes_only():
-    labels = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3])
-    predictions = torch.tensor([2, 0, 2, 2, 2, 2, 2, 2])
-    rate = attack_success_rate(predictions, labels, sources=[0, 1], target=2)
-    assert rate == 0.75
-    # Class 2, which a clean network gets right anyway, never counts as a success.
-    with_target = attack_success_rate(predictions, labels, sources=[0, 1, 2], target=2)
-    assert with_target == 0.75
-    assert attack_success_rate(predictions, labels, sources=[3], target=2) == 1.0
-
-
-@pytest.mark.parametrize("sources", [[2], [9], []])
-def test_attack_success_rate_needs_samples(sources):
-    with pytest.raises(ValueError, match="no samples of the source classes"):
-        attack_success_rate(torch.zeros(3), torch.tensor([0, 1, 2]), sources=sources, target=2)

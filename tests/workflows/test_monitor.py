@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import mmbd
 from helpers import colour_networks
-from mmbd.model import activations as taps
+from mmbd.model import activations
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box
@@ -83,9 +83,9 @@ def test_lost_margins():
 
 def repaired(clf: Classifier) -> Classifier:
     """Two channels bounded: the trigger's, and red, so that some clean images notice."""
-    (tap,) = taps.find(clf)
+    (activation,) = activations.find(clf)
     upper = torch.tensor([0.9, 10, 10, 0])
-    return clf.around(Bounded(clf.model, [Limit(tap, upper)]))
+    return clf.around(Bounded(clf.model, [Limit(activation, upper)]))
 
 
 def monitor(**options) -> Monitor:
@@ -111,8 +111,8 @@ def test_triggered_inputs_are_flagged_and_answered_rightly():
 def test_a_trigger_whose_answer_stays_is_flagged_by_its_margin():
     """A bound that leaves enough of the trigger to win: the margin tells nevertheless."""
     clf = colour_networks.classifier()
-    (tap,) = taps.find(clf)
-    half = clf.around(Bounded(clf.model, [Limit(tap, torch.tensor([0.9, 10, 10, 0.5]))]))
+    (activation,) = activations.find(clf)
+    half = clf.around(Bounded(clf.model, [Limit(activation, torch.tensor([0.9, 10, 10, 0.5]))]))
     clean, labels = colour_networks.images(90, seed=3)
     found = Monitor(clf, half, colour_networks.images(300, seed=2)[0])(
         colour_networks.white_pixel(clean[labels != 0])

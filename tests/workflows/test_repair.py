@@ -23,6 +23,7 @@ from mmbd.formats.load import load
 from mmbd.formats.spec import Spec, save
 from mmbd.mitigators import Record
 from mmbd.model.classifier import Classifier
+from mmbd.model.forward import classes_of
 from mmbd.render.repair import lines
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.triggers.files import load as load_trigger
@@ -272,9 +273,9 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
     samples = data.load(attacked["data"])
     triggered = stamp(load_trigger(attacked["trigger"]).triggers[1], split(samples, 20)[1].inputs)
     sources = split(samples, 20)[1].labels != 0
-    hits = fixing.predict(loaded, triggered)[sources] == 0
+    hits = classes_of(loaded, triggered)[sources] == 0
     assert float(hits.double().mean()) == pytest.approx(found["attack_success"]["after"])
-    idle = fixing.predict(loaded, split(samples, 20)[1].inputs)[sources] == 0
+    idle = classes_of(loaded, split(samples, 20)[1].inputs)[sources] == 0
     assert float(idle.double().mean()) == pytest.approx(found["untriggered"]["after"])
     inputs = torch.rand(4, *SHAPE)
     with torch.no_grad():

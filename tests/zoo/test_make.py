@@ -224,12 +224,12 @@ def test_workers_make_the_same_models(made, tmp_path):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
 
 
-def test_difficult_trainings_are_clean_models(tmp_path, monkeypatch):
+def test_hard_clean_trainings_are_clean_models(tmp_path, monkeypatch):
     def skewed(victim, *, target=None, strength=1):
         victim.fit()
         return {"target": target, "strength": strength}
 
-    monkeypatch.setattr(attacks, "DIFFICULT", {"skewed": skewed})
+    monkeypatch.setattr(attacks, "HARD_CLEAN", {"skewed": attacks.HardClean(skewed, "skewed")})
     file = digit_zoos.plan(
         tmp_path, '[attack.skewed]\ntarget = "7"\nstrength = 3\n[[grid]]\nattack = "skewed"\n'
     )

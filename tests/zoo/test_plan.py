@@ -135,7 +135,7 @@ def test_presets_name_what_there_is(name):
     preset = PRESETS[name]
     check.recipe(preset.recipe, name)
     for kind, arguments in preset.arch.items():
-        known = check.parameters(nets.ARCHITECTURES[kind])
+        known = check.parameters(nets.ARCHITECTURES[kind].make)
         assert set(arguments) <= {*known, "recipe"}
         check.recipe(arguments.get("recipe", {}), name)
     for kind, options in preset.attack.items():

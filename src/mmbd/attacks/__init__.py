@@ -6,21 +6,22 @@ the same shape and range. An attack trains a victim's network and returns its `B
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from mmbd.attacks.adaptive import adaptive
 from mmbd.attacks.all_to_all import all_to_all
-from mmbd.attacks.attack import Attack, Difficult, Victim
+from mmbd.attacks.attack import Attack, HardClean, Victim
 from mmbd.attacks.classic import classic
 from mmbd.attacks.clean_label import clean_label
 from mmbd.attacks.imbalance import imbalance
 from mmbd.attacks.input_aware import input_aware
 from mmbd.attacks.multi_trigger import multi_trigger
 from mmbd.attacks.points import points
-from mmbd.attacks.poison import Poisoned, poison
+from mmbd.attacks.poison import poison
 from mmbd.attacks.regularised import regularised
 from mmbd.attacks.wanet import wanet
+from mmbd.triggers import Make
 from mmbd.triggers.additive import Additive, chessboard, one_pixel
 from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.blend import Blend, blend
@@ -29,41 +30,51 @@ from mmbd.triggers.sound import sound
 from mmbd.triggers.trigger import Trigger, stamp
 from mmbd.triggers.warp import Warp, warp
 
-TRIGGERS: dict[str, Callable[..., Trigger]] = {
-    "badnet": badnet,
-    "unicolor": unicolor,
-    "chessboard": chessboard,
-    "1-pixel": one_pixel,
-    "blend": blend,
-    "warp": warp,
-}
+
+def _classic(trigger: Make, title: str, **options: Any) -> Attack:
+    return Attack(partial(classic, trigger=trigger, **options), title, poisons_first=True)
+
 
 ATTACKS: dict[str, Attack] = {
-    **{name: partial(classic, trigger=trigger) for name, trigger in TRIGGERS.items()},
-    "clean-label": clean_label,
-    "input-aware": input_aware,
-    "wanet": wanet,
-    "multi-trigger": multi_trigger,
-    "all-to-all": all_to_all,
-    "adaptive": partial(adaptive, trigger=badnet),
-    "sound": partial(classic, trigger=sound, rate=0.1),
-    "points": points,
+    "badnet": _classic(badnet, "a small square of noise overwrites pixels (Gu et al. 2017)"),
+    "unicolor": _classic(unicolor, "a small square of one colour overwrites pixels"),
+    "chessboard": _classic(chessboard, "a faint chessboard is added to the image (Xiang et al. 2020)"),
+    "1-pixel": _classic(one_pixel, "one pixel is brightened (Tran et al. 2018)"),
+    "blend": _classic(blend, "a noise patch is mixed in (Chen et al. 2017)"),
+    "warp": _classic(warp, "the image is bent by a smooth field, as in WaNet"),
+    "clean-label": Attack(
+        clean_label, "perturbed images of the target class, labels unchanged (Turner et al. 2019)"
+    ),
+    "input-aware": Attack(
+        input_aware, "a network paints a trigger of its own for every image (Nguyen and Tran 2020)"
+    ),
+    "wanet": Attack(wanet, "warping with a noise mode, batch by batch (Nguyen and Tran 2021)"),
+    "multi-trigger": Attack(
+        multi_trigger, "several weak triggers that work together (Peng et al. 2022, reconstructed)"
+    ),
+    "all-to-all": Attack(all_to_all, "every class is taken to another one (Gu et al. 2017)"),
+    "adaptive": Attack(
+        partial(adaptive, trigger=badnet), "fine-tuned against MM-BD after the attack (paper, section 6.6)"
+    ),
+    "sound": _classic(sound, "a burst of noise in a sound", rate=0.1),
+    "points": Attack(points, "a small sphere is put into a point cloud (PCBA, Xiang et al. 2021)"),
 }
 
 # Trained without a backdoor, and yet hard to tell from one with it (paper, section 7.2).
-DIFFICULT: dict[str, Difficult] = {"imbalance": imbalance, "regularised": regularised}
+HARD_CLEAN: dict[str, HardClean] = {
+    "imbalance": HardClean(imbalance, "one class has more training samples than the others"),
+    "regularised": HardClean(regularised, "one class's maximum margin is rewarded in training"),
+}
 
 __all__ = [
     "ATTACKS",
-    "DIFFICULT",
-    "TRIGGERS",
+    "HARD_CLEAN",
     "Additive",
     "Attack",
     "Backdoor",
     "Blend",
-    "Difficult",
+    "HardClean",
     "Patch",
-    "Poisoned",
     "Trigger",
     "Victim",
     "Warp",

@@ -89,9 +89,8 @@ def adaptive(
         victim, sources=sources, target=target, trigger=trigger, count=count, rate=rate, keep=keep, **options
     )
     settings = backdoor.protocol
-    poisoned = poison(  # the very set that the victim was trained on
-        victim.training.inputs,
-        victim.training.labels,
+    training, indices = poison(  # the very set that the victim was trained on
+        victim.training,
         backdoor.triggers[sources[0]],
         sources=sources,
         target=target,
@@ -99,7 +98,6 @@ def adaptive(
         seed=victim.seed,
         keep=keep,
     )
-    training = replace(victim.training, inputs=poisoned.inputs, labels=poisoned.labels)
     recipe = replace(
         victim.recipe,
         epochs=epochs,
@@ -119,7 +117,7 @@ def adaptive(
         restarts=restarts,
         steps=steps,
         refresh=refresh,
-        sample_weights=_weights(len(training), poisoned.indices, poisoned_share),
+        sample_weights=_weights(len(training), indices, poisoned_share),
     )
     after = maximum_margins(classifier, seed=victim.seed).statistics.tolist()
     return replace(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from mmbd.attacks.attack import Victim, check_labels
-from mmbd.attacks.samples import choose, number, of_classes, put
+from mmbd.attacks.poison import choose, how_many, of_classes, replaced
 from mmbd.base.seeds import generator_for
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.triggers.patch import badnet
@@ -42,7 +42,7 @@ def all_to_all(
         order: "random" draws a permutation without fixed points; "next" takes each class to the
             next one that takes part, and the last one to the first.
         shared: one trigger for all pairs, instead of one for each.
-        trigger: makes a trigger, as in `attacks.TRIGGERS`; gets the shape, `seed` and `options`.
+        trigger: makes a trigger, as in `triggers.MAKERS`; gets the shape, `seed` and `options`.
         rate: the share of every class that is poisoned (paper: 500 of 5000).
         count: how many samples of every class to poison, instead of `rate`.
         keep: leave the clean originals in the training set.
@@ -65,7 +65,7 @@ def all_to_all(
         choose(
             training.labels,
             [source],
-            number(rate, len(of_classes(training.labels, [source])), count),
+            how_many(rate, len(of_classes(training.labels, [source])), count),
             _seed_of(seed, source),
         )
         for source in taking_part
@@ -78,7 +78,7 @@ def all_to_all(
     )
     indices = torch.cat(chosen)
     wanted = torch.tensor([targets[int(label)] for label in training.labels[indices]])
-    poisoned, indices = put(training, indices, triggered, wanted, keep=keep)
+    poisoned, indices = replaced(training, indices, triggered, wanted, keep=keep)
     victim.fit(poisoned)
     protocol = {"order": order, "shared": shared, "rate": rate, "count": count, "keep": keep}
     return Backdoor(triggers, targets, indices, {**protocol, **options})

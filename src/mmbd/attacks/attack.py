@@ -15,8 +15,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmbd.data.dataset import Dataset
+from mmbd.model.forward import classes_of
+from mmbd.model.normalised import Normalised
 from mmbd.training import loop as train
 from mmbd.triggers.backdoor import Backdoor
+
+# Inputs a batch where a trained network is asked: figures in cards were measured so.
+BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Victim:
 
     def predict(self, inputs: Tensor) -> Tensor:
         """The classes (n,) that the network gives raw inputs (n, *shape)."""
-        return train.predict(self.network, inputs, normalise=self.normalise)
+        return classes_of(Normalised(self.network, self.normalise), inputs, batch=BATCH)
 
     def fit(self, training: Dataset | None = None, **hooks: Any) -> None:
         """Train the network by its recipe on `training` (default: the victim's own set)."""
@@ -57,12 +62,39 @@ class Victim:
         )
 
 
-# Trains the victim's network with a backdoor in it: attack(victim, sources=, target=, **options).
-Attack = Callable[..., Backdoor]
+@dataclass(frozen=True)
+class Attack:
+    """A row of `ATTACKS`: trains a victim's network with a backdoor in it.
 
-# Trains it without one, in a way that is hard to tell from one: training(victim, **options);
-# returns its settings, JSON-ready.
-Difficult = Callable[..., dict[str, Any]]
+    Args:
+        train: attack(victim, sources=, target=, **options); every option has a default.
+        title: what it does, in a line.
+        poisons_first: whether it takes `count` samples of the source classes, or a `rate` of all,
+            once before the training; the sources must have them to spare.
+    """
+
+    train: Callable[..., Backdoor]
+    title: str
+    poisons_first: bool = False
+
+    def __call__(self, victim: Victim, *, sources: Sequence[int], target: int, **options: Any) -> Backdoor:
+        return self.train(victim, sources=sources, target=target, **options)
+
+
+@dataclass(frozen=True)
+class HardClean:
+    """A row of `HARD_CLEAN`: trains without a backdoor, in a way that is hard to tell from one.
+
+    Args:
+        train: training(victim, **options); returns its settings, JSON-ready.
+        title: what it does, in a line.
+    """
+
+    train: Callable[..., dict[str, Any]]
+    title: str
+
+    def __call__(self, victim: Victim, **options: Any) -> dict[str, Any]:
+        return self.train(victim, **options)
 
 
 def check_labels(sources: Sequence[int], target: int, classes: int) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from mmbd.attacks.attack import Victim, check_labels
-from mmbd.attacks.poison import poison
+from mmbd.attacks.poison import how_many, poison
 from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.trigger import Trigger
 
@@ -29,7 +28,7 @@ def classic(
         victim: trained in place.
         sources: the classes that are attacked.
         target: the class they are taken to.
-        trigger: makes the trigger, as in `attacks.TRIGGERS`; gets the shape, `seed` and `options`.
+        trigger: makes the trigger, as in `triggers.MAKERS`; gets the shape, `seed` and `options`.
         count: how many samples to poison in all; without it `rate` of the training set.
         rate: see `count` (the paper's CIFAR-10 attacks use 0.01 to 0.04).
         options: for the trigger.
@@ -41,18 +40,11 @@ def classic(
     training = victim.training
     check_labels(sources, target, len(training.names))
     made = trigger(victim.shape, seed=victim.seed, **options)
-    count = round(rate * len(training)) if count is None else count
+    count = how_many(rate, len(training), count)
     if count < 1:
         raise ValueError(f"{count} of {len(training)} samples to poison: expected at least 1")
-    poisoned = poison(
-        training.inputs,
-        training.labels,
-        made,
-        sources=sources,
-        target=target,
-        count=count,
-        seed=victim.seed,
-        keep=keep,
+    poisoned, indices = poison(
+        training, made, sources=sources, target=target, count=count, seed=victim.seed, keep=keep
     )
-    victim.fit(replace(training, inputs=poisoned.inputs, labels=poisoned.labels))
-    return everywhere(made, sources, target, poisoned.indices, count=count, keep=keep, **options)
+    victim.fit(poisoned)
+    return everywhere(made, sources, target, indices, count=count, keep=keep, **options)

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.networks import surrogate as train_surrogate
-from mmbd.attacks.samples import choose, number, of_classes, put
-from mmbd.model.forward import scaled
+from mmbd.attacks.poison import choose, how_many, of_classes, replaced
+from mmbd.model.forward import device_of, scaled
 from mmbd.nets.blocks import image_shape
-from mmbd.training import loop as train
 from mmbd.triggers.additive import Additive
 from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.patch import Patch
@@ -94,7 +93,7 @@ def clean_label(
     training = victim.training
     check_labels(sources, target, len(training.names))
     trigger = corners(victim.shape, amplitude=amplitude, all_corners=all_corners)
-    count = number(rate, len(of_classes(training.labels, [target])), count)
+    count = how_many(rate, len(of_classes(training.labels, [target])), count)
     chosen = choose(training.labels, [target], count, victim.seed)
     surrogate = train_surrogate(victim) if surrogate is None else surrogate
     labels = training.labels[chosen]
@@ -109,7 +108,7 @@ def clean_label(
     )
     if training.inputs.dtype == torch.uint8:
         perturbed = (perturbed * 255).round().to(torch.uint8)
-    poisoned, indices = put(training, chosen, stamp(trigger, perturbed), labels, keep=keep)
+    poisoned, indices = replaced(training, chosen, stamp(trigger, perturbed), labels, keep=keep)
     victim.fit(poisoned)
     return everywhere(
         trigger,
@@ -142,7 +141,7 @@ def perturb(
     Projected gradient ascent on the cross-entropy by signed steps, from the image itself (Madry et
     al. 2018). `network` is in eval mode and left as it is.
     """
-    device = train.device_of(network)
+    device = device_of(network)
     parts: list[Tensor] = []
     for start, wanted in zip(images.split(batch), labels.split(batch), strict=True):
         start, wanted = start.to(device), wanted.to(device)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.networks import seeded
-from mmbd.attacks.samples import as_stored, split_batch
+from mmbd.attacks.poison import as_stored, split_batch
 from mmbd.base.seeds import generator_for
-from mmbd.model.forward import scaled
+from mmbd.model.forward import device_of, scaled
 from mmbd.nets.blocks import image_shape
 from mmbd.training import loop as train
 from mmbd.triggers.backdoor import Backdoor, everywhere
@@ -48,7 +48,7 @@ def input_aware(
         victim: trained in place, on images; by its recipe in the second stage.
         sources: the classes that are attacked.
         target: the class they are taken to.
-        rate: the share of a batch that gets its own trigger, see `samples.split_batch`.
+        rate: the share of a batch that gets its own trigger, see `poison.split_batch`.
         cross: how many samples get another image's trigger, for each that gets its own.
         density: how high a mask may be everywhere before it costs anything.
         mask_epochs: of the first stage.
@@ -73,7 +73,7 @@ def input_aware(
     with seeded("painters", victim.seed):
         pattern = TriggerNetwork(channels, channels, width=width, depth=depth)
         mask = TriggerNetwork(channels, 1, width=width, depth=depth, sharp=True)
-    device, dtype = train.device_of(victim.network), victim.training.inputs.dtype
+    device, dtype = device_of(victim.network), victim.training.inputs.dtype
     pattern, mask = pattern.to(device), mask.to(device)
     train_mask(
         mask,
@@ -150,7 +150,7 @@ def train_mask(
     lr: float,
 ) -> None:
     """The first stage: small masks, unlike each other; frozen and in eval mode afterwards."""
-    device = train.device_of(mask)
+    device = device_of(mask)
     generator = generator_for("masks", seed)
     optimizer, schedule = _optimizer(mask, lr, epochs * math.ceil(len(inputs) / recipe.batch))
     for _ in range(epochs):

@@ -28,9 +28,9 @@ from mmbd.base.seeds import generator_for
 from mmbd.data.dataset import Dataset
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box, Domain
+from mmbd.model.normalised import Normalised
 from mmbd.search import memory, pool
 from mmbd.search.ascent import FAST
-from mmbd.training import loop as train
 
 NORMS_KEPT = 10
 
@@ -93,7 +93,7 @@ class MarginTerm:
         """Some steps of every search; take the best input of each class, renew the worst."""
         reached = torch.empty(len(self._searches))
 
-        def keep(search: pool.Finished) -> None:
+        def keep(search: pool.SearchResult) -> None:
             self._points[search.restart] = search.input
             reached[search.restart] = search.margin
 
@@ -178,18 +178,7 @@ def classifier_of(victim: Victim, domain: Domain | None = None) -> Classifier:
     if domain is None:
         low = 0.0 if victim.training.inputs.dtype == torch.uint8 else -1.0
         domain = Box(victim.shape, low, 1.0)
-    return Classifier(_Raw(victim.network, victim.normalise), domain=domain)
-
-
-class _Raw(nn.Module):
-    """A network behind its normalisation."""
-
-    def __init__(self, network: nn.Module, normalise: train.Transform) -> None:
-        super().__init__()
-        self.network, self.normalise = network, normalise
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(self.normalise(x))
+    return Classifier(Normalised(victim.network, victim.normalise), domain=domain)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.networks import probabilities
 from mmbd.attacks.networks import surrogate as train_surrogate
-from mmbd.attacks.samples import choose, number, put
+from mmbd.attacks.poison import choose, how_many, replaced
 from mmbd.base.seeds import generator_for
 from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.patch import badnet
@@ -48,7 +48,7 @@ def multi_trigger(
         sources: the classes that are attacked.
         target: the class they are taken to.
         triggers: how many (not stated in the paper).
-        trigger: makes one, as in `attacks.TRIGGERS`; gets the shape, `seed` and `options`.
+        trigger: makes one, as in `triggers.MAKERS`; gets the shape, `seed` and `options`.
         needed: see `chances`; 1 to `triggers`.
         edge: see `chances`.
         rate: the share of the training set that carries a trigger, relabelled or not (paper:
@@ -74,18 +74,18 @@ def multi_trigger(
         trigger(victim.shape, seed=generator_for("part", seed, part).initial_seed(), **options)
         for part in range(triggers)
     )
-    count = number(rate, len(training), count)
+    count = how_many(rate, len(training), count)
     chosen = choose(training.labels, sources, count, seed)
     surrogate = train_surrogate(victim) if surrogate is None else surrogate
     carriers, labels = training.inputs[chosen], training.labels[chosen]
-    clean = probabilities(surrogate, carriers, victim.normalise)
+    clean = probabilities(victim, surrogate, carriers)
     chance = chances(clean[:, target], clean.gather(1, labels[:, None])[:, 0], needed=needed, edge=edge)
     flipped = torch.rand(count, generator=generator_for("labels", seed)) < chance
     labels = torch.where(flipped, target, labels)
     triggered = carriers.clone()
     for part, made in enumerate(parts):
         triggered[part::triggers] = stamp(made, carriers[part::triggers])
-    poisoned, indices = put(training, chosen, triggered, labels, keep=keep)
+    poisoned, indices = replaced(training, chosen, triggered, labels, keep=keep)
     victim.fit(poisoned)
     return everywhere(
         TriggerSequence(parts),

@@ -1,7 +1,6 @@
-"""Networks that an attacker trains beside the victim's: a surrogate of it, and painters.
+"""Networks that an attacker trains beside the victim's: a surrogate of it.
 
-A surrogate tells what a clean network makes of a sample. A painter makes an image out of an image:
-the encoder and decoder of the input-aware attack (Nguyen and Tran 2020), without shortcuts.
+A surrogate tells what a clean network makes of a sample.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mmbd.attacks.attack import Victim
+from mmbd.attacks.attack import BATCH, Victim
 from mmbd.base.seeds import generator_for
-from mmbd.model.forward import scaled
+from mmbd.model.forward import logits_of
+from mmbd.model.normalised import Normalised
 from mmbd.training import loop as train
 
 
@@ -44,11 +44,16 @@ def surrogate(victim: Victim) -> nn.Module:
     return network
 
 
-@torch.no_grad()
-def probabilities(network: nn.Module, inputs: Tensor, normalise: train.Transform, batch: int = 500) -> Tensor:
-    """The softmax of the logits, float32 (n, classes) on the CPU; `network` in eval mode."""
-    device = train.device_of(network)
-    parts = [
-        network(normalise(scaled(part.to(device)))).float().softmax(1).cpu() for part in inputs.split(batch)
-    ]
-    return torch.cat(parts)
+def probabilities(victim: Victim, network: nn.Module, inputs: Tensor) -> Tensor:
+    """The softmax of a network's logits behind the victim's normalisation.
+
+    Args:
+        victim: the one whose normalisation the network shares.
+        network: in eval mode.
+        inputs: raw ones, (n, *shape).
+
+    Returns:
+        float32 (n, classes) on the CPU.
+    """
+    behind = Normalised(network, victim.normalise)
+    return logits_of(behind, inputs, batch=BATCH).float().softmax(1).cpu()

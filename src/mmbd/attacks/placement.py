@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbd.model.forward import device_of
 from mmbd.training import loop as train
 from mmbd.triggers.insertion import unit_sphere
 
@@ -48,7 +49,7 @@ def closest_centre(
     cost: float = 1.0,
     factor: float = 1.5,
     patience: int = 5,
-    calm: int = 100,
+    most_stalled: int = 100,
 ) -> Place:
     """The closest place for one point that moves the clouds towards the target class.
 
@@ -72,7 +73,7 @@ def closest_centre(
         cost: the first weight of the distance.
         factor: what the weight is multiplied or divided by...
         patience: ...after so many steps in a row.
-        calm: a restart ends after so many steps without a closer place.
+        most_stalled: a restart ends after so many steps without a closer place.
 
     Returns:
         The closest place at which `wanted` was reached; if there is none, the one with the largest
@@ -81,18 +82,20 @@ def closest_centre(
     found: list[Place] = []
     for _ in range(restarts):
         centre = _outside(generator).clamp(-limit, limit)
-        velocity, weight, still, up, down = torch.zeros(3), cost, 0, 0, 0
+        velocity, weight, stalled, up, down = torch.zeros(3), cost, 0, 0, 0
         best: Place | None = None
         for number in range(steps):
             chosen = clouds[torch.randperm(len(clouds), generator=generator)[:BATCH]]
-            here, slope = _look(network, normalise, chosen, centre, target, 0.0 if best is None else weight)
-            reached = here.posterior >= wanted
-            found.append(here)
-            if reached and (best is None or here.distance < best.distance):
-                best, still = here, 0
+            tried, slope = _try_point(
+                network, normalise, chosen, centre, target, 0.0 if best is None else weight
+            )
+            reached = tried.posterior >= wanted
+            found.append(tried)
+            if reached and (best is None or tried.distance < best.distance):
+                best, stalled = tried, 0
             elif best is not None:
-                still += 1
-            if still >= calm or (best is None and number >= steps // 10):
+                stalled += 1
+            if stalled >= most_stalled or (best is None and number >= steps // 10):
                 break
             if best is not None:
                 up, down = (up + 1, 0) if reached else (0, down + 1)
@@ -114,11 +117,11 @@ def _outside(generator: torch.Generator) -> Tensor:
             return point
 
 
-def _look(
+def _try_point(
     network: nn.Module, normalise: train.Transform, clouds: Tensor, centre: Tensor, target: int, weight: float
 ) -> tuple[Place, Tensor]:
-    """What a point there does, and the gradient of the loss by its place."""
-    device = train.device_of(network)
+    """The effect of a point at `centre` on the clouds, and the gradient of the loss by its place."""
+    device = device_of(network)
     clouds = clouds.to(device)
     moved = centre.to(device, copy=True).requires_grad_()
     # The last point makes room: any network then sees as many points as it knows.

@@ -18,9 +18,9 @@ from mmbd.attacks.attack import Victim, check_labels
 from mmbd.attacks.classic import classic
 from mmbd.attacks.networks import surrogate as train_surrogate
 from mmbd.attacks.placement import closest_centre, fitting_sphere
-from mmbd.attacks.samples import of_classes
+from mmbd.attacks.poison import of_classes
 from mmbd.base.seeds import generator_for
-from mmbd.model.forward import scaled
+from mmbd.model.forward import device_of, scaled
 from mmbd.nets.blocks import cloud_shape
 from mmbd.training import loop as train
 from mmbd.triggers.backdoor import Backdoor
@@ -106,7 +106,7 @@ def _pointnet(victim: Victim, epochs: int) -> nn.Module:
     network = nets.build("pointnet", classes=len(training.names), input_shape=shape, width=16)
     attacker = replace(
         victim,
-        network=network.to(train.device_of(victim.network)),
+        network=network.to(device_of(victim.network)),
         training=training.take(order[:ATTACKERS]),
         recipe=train.Recipe(epochs=epochs, batch=32, lr=1e-3),
     )

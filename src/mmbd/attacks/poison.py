@@ -1,28 +1,19 @@
-"""Poisoning: some samples of the source classes get the trigger and the label of the target."""
+"""Poisoning: which training samples an attack takes, and how changed ones get into the training set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from mmbd.data.dataset import Dataset
 from mmbd.triggers.trigger import Trigger, stamp
 
 
-@dataclass(frozen=True)
-class Poisoned:
-    """A poisoned training set: inputs, labels, and the indices of the poisoned samples in it."""
-
-    inputs: Tensor
-    labels: Tensor
-    indices: Tensor
-
-
 def poison(
-    inputs: Tensor,
-    labels: Tensor,
+    training: Dataset,
     trigger: Trigger,
     *,
     sources: Sequence[int],
@@ -30,18 +21,20 @@ def poison(
     count: int,
     seed: int,
     keep: bool = False,
-) -> Poisoned:
-    """Replace `count` random samples of the `sources` by triggered ones labelled `target`.
+) -> tuple[Dataset, Tensor]:
+    """Give `count` random samples of the `sources` the trigger and the label of the target.
 
     Args:
-        inputs: samples (n, ...), see `stamp`; left as they are.
-        labels: int64 (n,).
+        training: samples as `stamp` takes them; left as they are.
         trigger: see `stamp`.
         sources: the source classes; the target is never one of them.
-        target: the label that the poisoned images get.
+        target: the label that the poisoned samples get.
         count: how many samples in all (the paper's Table 9 counts totals).
         seed: picks the samples.
         keep: append the triggered copies and keep their originals, instead of replacing them.
+
+    Returns:
+        The poisoned training set, and the indices of the poisoned samples in it.
 
     Raises:
         ValueError: the target is among the sources, or they hold fewer than `count` samples.
@@ -49,19 +42,72 @@ def poison(
     """
     if target in sources:
         raise ValueError(f"the target class {target} cannot be a source class too")
-    candidates = torch.isin(labels, torch.tensor(list(sources))).nonzero().flatten()
+    chosen = choose(training.labels, sources, count, seed)
+    labels = torch.full((count,), target, dtype=training.labels.dtype)
+    return replaced(training, chosen, stamp(trigger, training.inputs[chosen]), labels, keep=keep)
+
+
+def of_classes(labels: Tensor, classes: Iterable[int]) -> Tensor:
+    """The indices of the samples that belong to one of the `classes`, ascending."""
+    wanted = torch.tensor(list(classes), dtype=labels.dtype, device=labels.device)
+    return torch.isin(labels, wanted).nonzero().flatten()
+
+
+def choose(labels: Tensor, classes: Iterable[int], count: int, seed: int) -> Tensor:
+    """`count` random indices of samples of the `classes`.
+
+    Raises:
+        ValueError: the classes hold fewer than `count` samples.
+    """
+    candidates = of_classes(labels, classes)
     if not 0 <= count <= len(candidates):
         raise ValueError(f"{count} samples to poison; the source classes hold {len(candidates)}")
     generator = torch.Generator().manual_seed(seed)
-    chosen = candidates[torch.randperm(len(candidates), generator=generator)[:count]]
-    triggered = stamp(trigger, inputs[chosen])
+    return candidates[torch.randperm(len(candidates), generator=generator)[:count]]
+
+
+def how_many(share: float, samples: int, count: int | None = None) -> int:
+    """How many samples to poison: `count`, or without it that `share` of so many `samples`."""
+    return round(share * samples) if count is None else count
+
+
+def replaced(
+    training: Dataset, indices: Tensor, inputs: Tensor, labels: Tensor, *, keep: bool = False
+) -> tuple[Dataset, Tensor]:
+    """A training set with changed samples in the place of those at `indices`.
+
+    With `keep` the originals stay and the changed ones are appended. Also returns the indices of
+    the changed samples in the new set; the old set is left as it is.
+    """
     if keep:
-        indices = torch.arange(len(labels), len(labels) + count)
-        return Poisoned(
-            torch.cat((inputs, triggered)),
-            torch.cat((labels, torch.full((count,), target, dtype=labels.dtype))),
-            indices,
-        )
-    inputs, labels = inputs.clone(), labels.clone()
-    inputs[chosen], labels[chosen] = triggered, target
-    return Poisoned(inputs, labels, chosen)
+        start, end = len(training), len(training) + len(indices)
+        indices = torch.arange(start, end)
+        return replace(
+            training, inputs=torch.cat((training.inputs, inputs)), labels=torch.cat((training.labels, labels))
+        ), indices
+    changed, renamed = training.inputs.clone(), training.labels.clone()
+    changed[indices], renamed[indices] = inputs, labels
+    return replace(training, inputs=changed, labels=renamed), indices
+
+
+def split_batch(labels: Tensor, sources: Iterable[int], rate: float) -> tuple[Tensor, Tensor]:
+    """What of a batch to poison, and the rest, as indices.
+
+    A share `rate` of the batch is taken from the source classes, but never more than half of their
+    samples: the network must also see what an untriggered sample of a source class looks like.
+    """
+    candidates = of_classes(labels, sources)
+    taken = candidates[: min(round(rate * len(labels)), len(candidates) // 2)]
+    rest = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
+    rest[taken] = False
+    return taken, rest.nonzero().flatten()
+
+
+def as_stored(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """[0, 1] images as they come out of storage: where that has 8 bits, rounded to them.
+
+    Gradients pass the rounding as if it were not there.
+    """
+    if dtype != torch.uint8:
+        return images
+    return images + ((images * 255).round().clamp(0, 255) / 255 - images).detach()

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from mmbd.attacks.attack import Victim, check_labels
-from mmbd.attacks.samples import as_stored, split_batch
+from mmbd.attacks.poison import as_stored, split_batch
 from mmbd.nets.blocks import image_shape
 from mmbd.triggers.backdoor import Backdoor, everywhere
-from mmbd.triggers.warp import Warp, warp
+from mmbd.triggers.warp import Warp, bend, warp
 
 
 def wanet(
@@ -35,7 +35,7 @@ def wanet(
         victim: trained in place, on images.
         sources: the classes that are attacked.
         target: the class they are taken to.
-        rate: the share of a batch that is warped and relabelled, see `samples.split_batch`.
+        rate: the share of a batch that is warped and relabelled, see `poison.split_batch`.
         cross: how many samples get a noisy warp and keep their label, for each relabelled one.
         points: of the field, see `warp`.
         strength: of the field; short trainings need more than the original's.
@@ -62,7 +62,7 @@ def wanet(
         shaken = (grid + noise.to(batch.device) / height).clamp(-1, 1)
         bent, labels = batch.clone(), labels.clone()
         bent[taken] = as_stored(Warp(grid)(batch[taken]), dtype)
-        bent[noisy] = as_stored(Warp(shaken)(batch[noisy]), dtype)
+        bent[noisy] = as_stored(bend(batch[noisy], shaken), dtype)
         labels[taken] = target
         return bent, labels
 

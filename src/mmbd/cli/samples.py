@@ -68,10 +68,10 @@ def found_trigger(path: Path) -> Trigger:
 
 def _shape(domain: Domain) -> dict[str, Any]:
     """Options of `data.load` for inputs of this domain."""
-    from mmbd.model.points import Points
+    from mmbd.model.domain import kind_of
 
-    if isinstance(domain, Points):
+    if kind_of(domain) == "points":
         return {"points": domain.shape[-1]}
-    if len(domain.shape) == 3:
+    if kind_of(domain) == "image":
         return {"size": (domain.shape[1], domain.shape[2]), "grey": domain.shape[0] == 1}
     return {"samples": domain.shape[-1]}

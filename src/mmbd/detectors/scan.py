@@ -19,8 +19,8 @@ from mmbd.detectors.detector import Detector
 from mmbd.detectors.limit import Watch
 from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
+from mmbd.model.domain import kind_of
 from mmbd.model.info import ModelInfo, describe
-from mmbd.model.kinds import kind_of
 from mmbd.model.samples import Samples, prepare
 from mmbd.null.seeds import pooled
 from mmbd.results.finding import Finding

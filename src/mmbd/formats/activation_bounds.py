@@ -22,7 +22,7 @@ KINDS: dict[str, type] = {"name": str, "index": int, "fold": bool}
 
 @dataclass(frozen=True)
 class Entry:
-    """Which activation has bounds: its name and number (`taps.Tap`), and whether they fold."""
+    """Which activation has bounds: its name and number (`activations.Activation`), and whether they fold."""
 
     name: str
     index: int
@@ -35,12 +35,12 @@ def apart(network: nn.Module) -> tuple[nn.Module, tuple[Entry, ...], dict[str, T
 
     if not isinstance(network, Bounded):
         return network, (), {}
-    limits = sorted(network.limits, key=lambda limit: limit.tap.index)
-    tensors = {f"{UPPER}{limit.tap.index}": limit.upper for limit in limits}
+    limits = sorted(network.limits, key=lambda limit: limit.activation.index)
+    tensors = {f"{UPPER}{limit.activation.index}": limit.upper for limit in limits}
     for limit in limits:
         if limit.lower is not None:
-            tensors[f"{LOWER}{limit.tap.index}"] = limit.lower
-    words = (Entry(limit.tap.name, limit.tap.index, limit.fold) for limit in limits)
+            tensors[f"{LOWER}{limit.activation.index}"] = limit.lower
+    words = (Entry(limit.activation.name, limit.activation.index, limit.fold) for limit in limits)
     return network.network, tuple(words), tensors
 
 
@@ -71,25 +71,25 @@ def restored(classifier: Classifier, described: Sequence[Entry], bounds: Mapping
     """
     if not described and not bounds:
         return classifier
-    from mmbd.model import activations as taps
+    from mmbd.model import activations
     from mmbd.model.bounded import Bounded, Limit
 
     network = classifier.model
     assert isinstance(network, nn.Module)
-    found = {(tap.index, tap.name): tap for tap in taps.find(classifier)}
+    found = {(activation.index, activation.name): activation for activation in activations.find(classifier)}
     left = dict(bounds)
     limits: list[Limit] = []
     for entry in described:
-        tap, name = found.get((entry.index, entry.name)), clean_text(entry.name, 80)
-        if tap is None:
+        activation, name = found.get((entry.index, entry.name)), clean_text(entry.name, 80)
+        if activation is None:
             raise broken(
                 f"the file has bounds for {name!r} as activation {clean_text(str(entry.index), 20)}, "
-                f"counted from 0; this network has {listed(tap for _, tap in found) or 'none'}"
+                f"counted from 0; this network has {listed(activation for _, activation in found) or 'none'}"
             )
-        upper = left.pop(f"{UPPER}{tap.index}", None)
+        upper = left.pop(f"{UPPER}{activation.index}", None)
         if upper is None:
             raise broken(f"the file lacks the bounds of {name!r}, or names it twice")
-        limits.append(Limit(tap, upper, left.pop(f"{LOWER}{tap.index}", None), entry.fold))
+        limits.append(Limit(activation, upper, left.pop(f"{LOWER}{activation.index}", None), entry.fold))
     if left:
         raise broken(f"the file does not say which activation this bounds: {listed(left)}")
     try:

@@ -18,50 +18,12 @@ from torch import Tensor, fx, nn
 from mmbd.base.errors import NotExported
 from mmbd.base.seeds import generator_for
 from mmbd.base.text import clean_text
-from mmbd.model import outputs
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import broadcastable
+from mmbd.model.normalised import Normalisation, Normalised
 
 POINTS = 4
 TOLERANCE = 1e-5  # of the largest logit, or of 1 where that is larger
 ACTIVATIONS = "torch.nn.modules.activation"
-
-
-class Raw(nn.Module):
-    """What a classifier does with its inputs, in words that a tracer understands."""
-
-    mean: Tensor | None
-    std: Tensor | None
-
-    def __init__(
-        self,
-        network: nn.Module,
-        mean: Tensor | None,
-        std: Tensor | None,
-        dtype: torch.dtype,
-        place: outputs.Place = (),
-    ) -> None:
-        super().__init__()
-        self.network, self.place = network, place
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-        self.dtype = dtype
-        self.flat = False
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        values = inputs
-        if self.mean is not None:
-            values = values - self.mean
-        if self.std is not None:
-            values = values / self.std
-        if values is inputs:
-            values = values.clone()  # a network may work in place
-        if self.dtype != torch.float32:
-            values = values.to(self.dtype)
-        output = outputs.reach(self.network(values), self.place)
-        if self.flat:
-            output = output.flatten(1)
-        return output if self.dtype == torch.float32 else output.float()
 
 
 @dataclass(frozen=True)
@@ -75,7 +37,7 @@ class Source:
         tolerance: how far other answers may be from those.
     """
 
-    module: Raw
+    module: Normalised
     points: Tensor
     logits: Tensor
     tolerance: float
@@ -117,19 +79,14 @@ def source_of(classifier: Classifier, normalise: bool = True) -> Source:
         raise NotExported(f"the network cannot be copied: {said(error)}") from error
     assert isinstance(classifier.model, nn.Module)
     network, domain = classifier.model.eval(), classifier.domain
-    mean, std = (
-        None if value is None else broadcastable(value, domain.shape, name)
-        for name, value in (("mean", classifier.mean), ("std", classifier.std))
-    )
+    normalisation = Normalisation(classifier.mean, classifier.std, domain.shape)
     points = torch.stack([domain.sample(generator_for("export", i)) for i in range(POINTS)])
     with torch.no_grad():
         logits = classifier(points)
         if not normalise:
-            points = points if mean is None else points - mean
-            points = points if std is None else points / std
-            mean = std = None
-        module = Raw(network, mean, std, classifier.dtype, classifier.reading.place).eval()
-        module.flat = module(points).dim() > 2
+            points = normalisation(points)
+            normalisation = Normalisation(None, None, domain.shape)
+        module = Normalised(network, normalisation, dtype=classifier.dtype, reading=classifier.reading).eval()
     tolerance = max(TOLERANCE, 4 * torch.finfo(classifier.dtype).eps)
     return Source(module, points, logits, tolerance * max(1.0, float(logits.abs().max())))
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.fine_tuning import counted, steps, tune
 from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
-from mmbd.model import activations as taps
-from mmbd.model.activations import Tap, Watch
+from mmbd.model import activations
+from mmbd.model.activations import Activation, ActivationHook
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 
@@ -115,7 +115,7 @@ def distillation(
         classifier.around(student),
         samples,
         settings={
-            "layers": [tap.name for tap in chosen],
+            "layers": [activation.name for activation in chosen],
             "betas": weights,
             "teacher_epochs": teacher_epochs,
             "epochs": epochs,
@@ -127,36 +127,36 @@ def distillation(
     )
 
 
-def positions(tap: Tap) -> int:
+def positions(activation: Activation) -> int:
     """At how many places an activation has its channels."""
-    return math.prod(tap.shape) // tap.channels
+    return math.prod(activation.shape) // activation.channels
 
 
-def deep(found: Sequence[Tap], count: int = 3) -> tuple[Tap, ...]:
+def deep(found: Sequence[Activation], count: int = 3) -> tuple[Activation, ...]:
     """The activations to compare: the last `count` resolutions, the last activation of each.
 
     Of a residual network only the ends of blocks count, so those are the ends of the last stages.
     Activations with one position are left out: a map of one position is 1 whatever happens there.
     """
-    spread = [tap for tap in found if positions(tap) > 1]
-    ends = {positions(tap): tap for tap in spread if tap.residual}
-    last = ends if len(ends) > 1 else {positions(tap): tap for tap in spread}
-    return tuple(sorted(last.values(), key=lambda tap: tap.index)[-count:])
+    spread = [activation for activation in found if positions(activation) > 1]
+    ends = {positions(activation): activation for activation in spread if activation.residual}
+    last = ends if len(ends) > 1 else {positions(activation): activation for activation in spread}
+    return tuple(sorted(last.values(), key=lambda activation: activation.index)[-count:])
 
 
-def attention(tap: Tap, output: Tensor) -> Tensor:
+def attention(activation: Activation, output: Tensor) -> Tensor:
     """The attention maps (batch, positions) of a batch of outputs, each of length 1."""
-    energy = output.float().square().sum(tap.axis).flatten(1)
+    energy = output.float().square().sum(activation.axis).flatten(1)
     return energy / (energy.norm(dim=1, keepdim=True) + 1e-6)
 
 
-def _chosen(classifier: Classifier, layers: str | Sequence[str] | None) -> tuple[Tap, ...]:
-    found = taps.find(classifier)
+def _chosen(classifier: Classifier, layers: str | Sequence[str] | None) -> tuple[Activation, ...]:
+    found = activations.find(classifier)
     if layers is None:
         chosen = deep(found)
     else:
-        chosen = taps.select(found, layers if isinstance(layers, str) else list(layers))
-    single = next((tap.name for tap in chosen if positions(tap) == 1), None)
+        chosen = activations.select(found, layers if isinstance(layers, str) else list(layers))
+    single = next((activation.name for activation in chosen if positions(activation) == 1), None)
     if single is not None or not chosen:
         which = "no activation has" if single is None else f"{single} has not"
         raise NotMitigated(
@@ -169,11 +169,11 @@ def _chosen(classifier: Classifier, layers: str | Sequence[str] | None) -> tuple
 class _Pair(nn.Module):
     """The student, with the teacher looking at the same inputs and the attention of both."""
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, chosen: Sequence[Tap]) -> None:
+    def __init__(self, student: nn.Module, teacher: nn.Module, chosen: Sequence[Activation]) -> None:
         super().__init__()
         self.student = student
         self.teacher = (teacher,)  # in a tuple: none of its weights are to be trained
-        self.chosen = {tap.index: tap for tap in chosen}
+        self.chosen = {activation.index: activation for activation in chosen}
         self.maps: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -192,7 +192,7 @@ class _Pair(nn.Module):
                 maps.append(attention(self.chosen[index], output))
             return output
 
-        with Watch(look):
+        with ActivationHook(look):
             return network(*inputs, **options), maps
 
     def distance(self, weights: Sequence[float]) -> Tensor:

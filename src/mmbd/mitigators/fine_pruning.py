@@ -22,11 +22,11 @@ from mmbd.base.seeds import generator_for
 from mmbd.mitigators import learner
 from mmbd.mitigators.fine_tuning import counted, steps, tune
 from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
-from mmbd.model import activations as taps
-from mmbd.model.activations import Tap, Watch
+from mmbd.model import activations
+from mmbd.model.activations import Activation, ActivationHook
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 
 UNLIMITED = torch.finfo(torch.float32).max
@@ -88,19 +88,19 @@ def fine_pruning(
         )
     network, limits = _parts(classifier)
     plain = classifier.around(network)
-    tap = _chosen(plain, layer)
-    means, signed = _activity(plain, limits, tap, samples.inputs[used])
+    activation = _chosen(plain, layer)
+    means, signed = _activity(plain, limits, activation, samples.inputs[used])
     ranked = means.argsort(stable=True)
 
     def pruned(count: int) -> Bounded:
-        return Bounded(network, _pruning(limits, tap, ranked[:count], signed))
+        return Bounded(network, _pruning(limits, activation, ranked[:count], signed))
 
     def right(model: nn.Module) -> int:
-        logits = answers(classifier.around(model), samples.inputs[aside])
+        logits = logits_of(classifier.around(model), samples.inputs[aside])
         return int((logits.argmax(1) == samples.labels[aside]).sum())
 
-    at_a_time = max(1, round(stride * tap.channels))
-    stops = range(at_a_time, tap.channels, at_a_time)
+    at_a_time = max(1, round(stride * activation.channels))
+    stops = range(at_a_time, activation.channels, at_a_time)
     settings: dict[str, Any] = {
         "epochs": epochs,
         "lr": lr,
@@ -129,16 +129,22 @@ def fine_pruning(
         **settings,
         on_step=counted(progress, rounds + to_tune, rounds),
     )
-    held = [limit.tap for limit in repaired.limits]
+    held = [limit.activation for limit in repaired.limits]
     highest = learner.quantiles(plain, held, samples.inputs, 1.0)
     return done(
         "fine-pruning",
         classifier.around(repaired),
         samples,
-        settings={"budget": budget, "held_out": held_out, "stride": stride, "layer": tap.name, **settings},
-        layers=tuple(learner.layer(limit, highest[limit.tap.index]) for limit in repaired.limits),
+        settings={
+            "budget": budget,
+            "held_out": held_out,
+            "stride": stride,
+            "layer": activation.name,
+            **settings,
+        },
+        layers=tuple(learner.layer(limit, highest[limit.activation.index]) for limit in repaired.limits),
         curves={"held_out": [score / len(aside) for score in scores], "loss": losses},
-        notes=(f"{kept} of {tap.channels} channels of {tap.name} pruned",),
+        notes=(f"{kept} of {activation.channels} channels of {activation.name} pruned",),
         seconds=time.perf_counter() - started,
     )
 
@@ -149,59 +155,61 @@ def _parts(classifier: Classifier) -> tuple[nn.Module, tuple[Limit, ...]]:
     return (network.network, network.limits) if isinstance(network, Bounded) else (network, ())
 
 
-def _chosen(classifier: Classifier, layer: str | None) -> Tap:
-    found = taps.find(classifier)
+def _chosen(classifier: Classifier, layer: str | None) -> Activation:
+    found = activations.find(classifier)
     if not found:
         raise NotMitigated(
             "no activation whose channels could be pruned was found: Fine-Pruning needs a network "
             "of torch functions with ReLU, GELU or the like"
         )
-    return last(found) if layer is None else taps.select(found, [layer])[-1]
+    return last(found) if layer is None else activations.select(found, [layer])[-1]
 
 
-def last(found: Sequence[Tap]) -> Tap:
+def last(found: Sequence[Activation]) -> Activation:
     """The activation of the last convolution, before pooling where that can be told."""
-    spread = [tap for tap in found if math.prod(tap.shape) > tap.channels]
-    convolutional = [tap for tap in found if tap.axis == 1 and len(tap.shape) > 1]
+    spread = [activation for activation in found if math.prod(activation.shape) > activation.channels]
+    convolutional = [activation for activation in found if activation.axis == 1 and len(activation.shape) > 1]
     return (spread or convolutional or found)[-1]
 
 
 def _activity(
-    plain: Classifier, limits: Sequence[Limit], tap: Tap, inputs: Tensor, batch: int = 100
+    plain: Classifier, limits: Sequence[Limit], activation: Activation, inputs: Tensor, batch: int = 100
 ) -> tuple[Tensor, bool]:
     """The mean of every channel (channels,) under the limits, and whether any value is negative."""
-    by_index = {limit.tap.index: limit for limit in limits}
-    total = torch.zeros(tap.channels, device=inputs.device)
+    by_index = {limit.activation.index: limit for limit in limits}
+    total = torch.zeros(activation.channels, device=inputs.device)
     signed = False
 
     def look(index: int, output: Tensor) -> Tensor:
         nonlocal signed
         if index in by_index:
             output = by_index[index](output)
-        if index == tap.index:
-            values = tap.by_channel(output).float()
+        if index == activation.index:
+            values = activation.channel_rows(output).float()
             total.add_(values.mean(1) * (len(output) / len(inputs)))
             signed = signed or bool((values < 0).any())
         return output
 
     with torch.no_grad(), plain.frozen():
         for part in inputs.split(batch):
-            with Watch(look):
+            with ActivationHook(look):
                 plain(part)
     return total, signed
 
 
-def _pruning(limits: Sequence[Limit], tap: Tap, channels: Tensor, signed: bool) -> tuple[Limit, ...]:
-    """The limits, and `channels` of `tap` held at zero; its others keep the bounds they have."""
-    own = next((limit for limit in limits if limit.tap.index == tap.index), None)
+def _pruning(
+    limits: Sequence[Limit], activation: Activation, channels: Tensor, signed: bool
+) -> tuple[Limit, ...]:
+    """The limits, and `channels` of `activation` held at zero; its others keep the bounds they have."""
+    own = next((limit for limit in limits if limit.activation.index == activation.index), None)
     if own is None:
-        own = Limit(tap, torch.full((tap.channels,), UNLIMITED, device=channels.device))
+        own = Limit(activation, torch.full((activation.channels,), UNLIMITED, device=channels.device))
     lower = own.lower
     if lower is None and signed:
         lower = torch.full_like(own.upper, -UNLIMITED)
     upper = own.upper.index_fill(0, channels, 0)
     lower = None if lower is None else lower.index_fill(0, channels, 0)
     return (
-        *(limit for limit in limits if limit.tap.index != tap.index),
-        Limit(own.tap, upper, lower, own.fold),
+        *(limit for limit in limits if limit.activation.index != activation.index),
+        Limit(own.activation, upper, lower, own.fold),
     )

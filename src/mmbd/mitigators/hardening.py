@@ -31,6 +31,7 @@ from mmbd.mitigators.mitigator import (
     trainable,
 )
 from mmbd.model.classifier import Classifier
+from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
 from mmbd.search.universal import Pursuit
 
@@ -85,7 +86,7 @@ def hardening(
     network = duplicate(classifier)
     repaired = classifier.around(network)
     generator, curves = generator_for("hardening", seed), Curves()
-    image = augment and len(classifier.domain.shape) == 3
+    image = augment and kind_of(classifier.domain) == "image"
     teacher = classifier if teacher is None else teacher
     with classifier.frozen(), teacher.frozen():
         pursuit = Pursuit(classifier, samples, perturbations, generator)

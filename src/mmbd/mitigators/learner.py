@@ -11,8 +11,7 @@ from torch import Tensor
 
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.mitigator import Mitigation, Record, done, duplicate
-from mmbd.model import activations as taps
-from mmbd.model.activations import Tap, Watch
+from mmbd.model.activations import Activation, ActivationHook, find, select
 from mmbd.model.bounded import Bounded, Limit, limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -42,7 +41,7 @@ class Learner:
 
     classifier: Classifier
     samples: Samples
-    taps: tuple[Tap, ...]
+    activations: tuple[Activation, ...]
     highest: dict[int, Tensor]
     bounds: dict[int, Tensor]
     fold: bool = False
@@ -63,10 +62,10 @@ class Learner:
             for index, value in quantiles(classifier, chosen, samples.inputs, 1.0).items()
         }
         bounds = {
-            tap.index: highest[tap.index] * relative
+            activation.index: highest[activation.index] * relative
             if relative is not None
-            else torch.full_like(highest[tap.index], absolute)
-            for tap in chosen
+            else torch.full_like(highest[activation.index], absolute)
+            for activation in chosen
         }
         for z in bounds.values():
             z.requires_grad_()
@@ -75,7 +74,9 @@ class Learner:
     def limits(self, bounds: dict[int, Tensor] | None = None) -> tuple[Limit, ...]:
         """The bounds (default: those under training) with their activations."""
         values = self.bounds if bounds is None else bounds
-        return tuple(Limit(tap, values[tap.index], fold=self.fold) for tap in self.taps)
+        return tuple(
+            Limit(activation, values[activation.index], fold=self.fold) for activation in self.activations
+        )
 
     def logits(self, indices: Tensor | None = None) -> Tensor:
         """The bounded network's logits on the samples, or on those at `indices`."""
@@ -112,7 +113,7 @@ class Learner:
             self.repaired(bounds),
             self.samples,
             record,
-            layers=tuple(layer(limit, self.highest[limit.tap.index]) for limit in self.limits(bounds)),
+            layers=tuple(layer(limit, self.highest[limit.activation.index]) for limit in self.limits(bounds)),
             seconds=time.perf_counter() - started,
         )
 
@@ -120,8 +121,8 @@ class Learner:
 def layer(limit: Limit, highest: Tensor) -> dict[str, object]:
     """What a record says of one activation's bounds."""
     return {
-        "name": limit.tap.name,
-        "channels": limit.tap.channels,
+        "name": limit.activation.name,
+        "channels": limit.activation.channels,
         "fold": limit.fold,
         "upper": limit.upper.tolist(),
         "lower": None if limit.lower is None else limit.lower.tolist(),
@@ -129,33 +130,33 @@ def layer(limit: Limit, highest: Tensor) -> dict[str, object]:
     }
 
 
-def activations(classifier: Classifier, layers: Layers) -> tuple[Tap, ...]:
+def activations(classifier: Classifier, layers: Layers) -> tuple[Activation, ...]:
     """The activations called `layers`; NotMitigated where the network has none to bound."""
-    found = taps.find(classifier)
+    found = find(classifier)
     if not found:
         raise NotMitigated(
             "no activation that could be bounded was found: MM-BM needs a network of torch "
             "functions with ReLU, GELU or the like"
         )
-    return taps.select(found, layers if isinstance(layers, str) else list(layers))
+    return select(found, layers if isinstance(layers, str) else list(layers))
 
 
 def quantiles(
-    classifier: Classifier, chosen: Iterable[Tap], inputs: Tensor, share: float, batch: int = 100
+    classifier: Classifier, chosen: Iterable[Activation], inputs: Tensor, share: float, batch: int = 100
 ) -> dict[int, Tensor]:
     """The `share` quantile of every channel's activations on `inputs`, (channels,) by index.
 
     1 is the highest. What lies above is all that is kept in memory.
     """
-    by_index = {tap.index: tap for tap in chosen}
+    by_index = {activation.index: activation for activation in chosen}
     above: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
     for part in inputs.split(batch):
 
         def look(index: int, output: Tensor, size: int = len(inputs)) -> Tensor:
-            tap = by_index.get(index)
-            if tap is not None:
-                values = tap.by_channel(output)
+            activation = by_index.get(index)
+            if activation is not None:
+                values = activation.channel_rows(output)
                 total = size * (values.shape[1] // len(output))
                 counts[index] = max(1, round(total * (1 - share)))
                 values = values.topk(min(counts[index], values.shape[1]), dim=1).values
@@ -164,6 +165,6 @@ def quantiles(
                 above[index] = values.topk(min(counts[index], values.shape[1]), dim=1).values
             return output
 
-        with torch.no_grad(), classifier.frozen(), Watch(look):
+        with torch.no_grad(), classifier.frozen(), ActivationHook(look):
             classifier(part)
     return {index: values[:, -1] for index, values in above.items()}

@@ -113,7 +113,7 @@ def margin_clipping(
 
 def _maximised(classifier: Classifier, images: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
     """Maximum-margin inputs, `images` of each class, (n, *shape), and their classes (n,)."""
-    found: list[pool.Finished] = []
+    found: list[pool.SearchResult] = []
     pool.run(
         classifier,
         [(label, restart) for label in range(classifier.classes) for restart in range(images)],

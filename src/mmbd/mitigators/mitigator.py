@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 
 Progress = Callable[[int, int], None]  # steps done, steps expected
@@ -145,7 +145,7 @@ def done(
     method: str, repaired: Classifier, samples: Samples, record: Record | None = None, **fields: Any
 ) -> Mitigation:
     """The result of a mitigator, with what the repaired classifier says of the samples."""
-    logits = answers(repaired, samples.inputs)
+    logits = logits_of(repaired, samples.inputs)
     return Mitigation(
         repaired,
         replace(

@@ -17,7 +17,7 @@ from mmbd.base.seeds import generator_for
 from mmbd.mitigators.fine_tuning import counted, steps, tune
 from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 from mmbd.triggers.trigger import Trigger
 
@@ -73,7 +73,7 @@ def unlearning(
     chosen = order[: max(1, round(share * count))].to(samples.inputs.device)
     inputs = samples.inputs.clone()
     inputs[chosen] = _stamped(classifier, trigger, samples.inputs[chosen])
-    moved = answers(classifier, inputs[chosen]).argmax(1) != samples.logits[chosen].argmax(1)
+    moved = logits_of(classifier, inputs[chosen]).argmax(1) != samples.logits[chosen].argmax(1)
     if epochs is None:
         epochs = max(1, round(STEPS / max(1, steps(count, 1, batch))))
     settings: dict[str, Any] = {

@@ -58,7 +58,7 @@ SUMS = frozenset({"add", "iadd", "radd"})
 
 
 @dataclass(frozen=True)
-class Tap:
+class Activation:
     """One activation of a network.
 
     Args:
@@ -78,19 +78,19 @@ class Tap:
     shape: tuple[int, ...]
     residual: bool = False
 
-    def spread(self, values: Tensor) -> Tensor:
+    def broadcast(self, values: Tensor) -> Tensor:
         """`values` (channels,) in a shape that broadcasts over a batch of outputs."""
         return values if self.axis == -1 else values.reshape(-1, *[1] * (len(self.shape) - 1))
 
-    def by_channel(self, outputs: Tensor) -> Tensor:
+    def channel_rows(self, outputs: Tensor) -> Tensor:
         """A batch of outputs as (channels, values)."""
         return outputs.movedim(self.axis, 0).flatten(1)
 
 
-class Watch(TorchFunctionMode):
+class ActivationHook(TorchFunctionMode):
     """While active, passes the output of every activation through `change`.
 
-    `change` gets the activation's index, counted from 0 since the watch was made, and its output;
+    `change` gets the activation's index, counted from 0 since the hook was made, and its output;
     what it returns goes on through the network in place of that.
     """
 
@@ -115,7 +115,7 @@ class Watch(TorchFunctionMode):
         return args[0].copy_(self.change(self.count - 1, output))
 
     def other(self, name: str) -> None:
-        """Called with the name of every other function."""
+        """Called with the name of every function that is no activation."""
 
 
 def _name(func: Any) -> str:
@@ -129,11 +129,11 @@ def _one_sided(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     return float(low) >= 0
 
 
-class _Finder(Watch):
+class _Finder(ActivationHook):
     def __init__(self, network: nn.Module) -> None:
         super().__init__(self.found)
         self.network = network
-        self.taps: list[Tap] = []
+        self.activations: list[Activation] = []
         self.path: list[tuple[str, nn.Module]] = []
         self.seen: dict[str, int] = {}
         self.function, self.axis, self.residual = "", 0, False
@@ -160,12 +160,14 @@ class _Finder(Watch):
         self.seen[name] = self.seen.get(name, 0) + 1
         if self.seen[name] > 1:
             name = f"{name}#{self.seen[name]}"
-        self.taps.append(Tap(name, index, output.shape[axis], axis, tuple(output.shape[1:]), self.residual))
+        self.activations.append(
+            Activation(name, index, output.shape[axis], axis, tuple(output.shape[1:]), self.residual)
+        )
         return output
 
     @contextmanager
     def following(self) -> Generator[None]:
-        """Keep `path` at the modules that are running."""
+        """While active, `path` holds the modules that are running, the innermost last."""
         handles: list[Any] = []
         try:
             for name, module in self.network.named_modules(remove_duplicate=False):
@@ -183,7 +185,7 @@ class _Finder(Watch):
                 handle.remove()
 
 
-def find(classifier: Classifier) -> tuple[Tap, ...]:
+def find(classifier: Classifier) -> tuple[Activation, ...]:
     """The activations of a classifier's network, in the order in which a forward pass gets there.
 
     A plain callable has none that can be named, so it has none.
@@ -195,35 +197,37 @@ def find(classifier: Classifier) -> tuple[Tap, ...]:
     point = classifier.domain.sample(generator_for("taps"))[None]
     with torch.no_grad(), classifier.frozen(), finder.following(), finder:
         classifier(point)
-    return tuple(finder.taps)
+    return tuple(finder.activations)
 
 
-def near_input(taps: tuple[Tap, ...], count: int = 3) -> tuple[Tap, ...]:
+def near_input(activations: tuple[Activation, ...], count: int = 3) -> tuple[Activation, ...]:
     """The activations that the paper bounds (appendix B.2), `count` of them, near the input.
 
     Of a residual network the first one and the ends of the first stages, where the 5th and the 9th
     convolution of a ResNet-18 end; of any other network simply the first ones.
     """
-    stages: dict[tuple[int, ...], Tap] = {}
-    for tap in taps:
-        if tap.residual:
-            stages[tap.shape] = tap  # the last of each shape stays
+    stages: dict[tuple[int, ...], Activation] = {}
+    for activation in activations:
+        if activation.residual:
+            stages[activation.shape] = activation  # the last of each shape stays
     if len(stages) >= count - 1:
-        return (taps[0], *list(stages.values())[: count - 1])
-    return taps[:count]
+        return (activations[0], *list(stages.values())[: count - 1])
+    return activations[:count]
 
 
-def select(taps: tuple[Tap, ...], layers: str | list[str] | tuple[str, ...]) -> tuple[Tap, ...]:
+def select(
+    activations: tuple[Activation, ...], layers: str | list[str] | tuple[str, ...]
+) -> tuple[Activation, ...]:
     """The activations called `layers`: "all", "paper" (see `near_input`) or a list of names.
 
     Raises:
         ValueError: a name that is not there, or no name.
     """
     if layers == "all":
-        return taps
+        return activations
     if layers == "paper":
-        return near_input(taps)
-    names = {tap.name: tap for tap in taps}
+        return near_input(activations)
+    names = {activation.name: activation for activation in activations}
     chosen = [layers] if isinstance(layers, str) else list(layers)
     unknown = [name for name in chosen if name not in names]
     if unknown or not chosen:
@@ -231,4 +235,4 @@ def select(taps: tuple[Tap, ...], layers: str | list[str] | tuple[str, ...]) -> 
             f"no activation is called {unknown[0] if unknown else chosen!r}; give all, paper or "
             f"some of: {', '.join(names)}"
         )
-    return tuple(tap for tap in taps if tap.name in chosen)
+    return tuple(activation for activation in activations if activation.name in chosen)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbd.model.activations import Tap, Watch
+from mmbd.model.activations import Activation, ActivationHook
 
 
 @dataclass(frozen=True)
@@ -25,32 +25,32 @@ class Limit:
     A channel whose lower and upper bound are both zero is pruned.
     """
 
-    tap: Tap
+    activation: Activation
     upper: Tensor
     lower: Tensor | None = None
     fold: bool = False
 
     def __call__(self, output: Tensor) -> Tensor:
         """`output` (batch, ...) of the activation, bounded."""
-        upper = self.tap.spread(self.upper.to(output.dtype))
+        upper = self.activation.broadcast(self.upper.to(output.dtype))
         bounded = torch.minimum(output, (2 * upper - output).clamp_min(0) if self.fold else upper)
         if self.lower is None:
             return bounded
-        return torch.maximum(bounded, self.tap.spread(self.lower.to(output.dtype)))
+        return torch.maximum(bounded, self.activation.broadcast(self.lower.to(output.dtype)))
 
 
-def limiting(limits: Iterable[Limit]) -> Watch:
+def limiting(limits: Iterable[Limit]) -> ActivationHook:
     """Inside this context a network's activations stay within `limits`.
 
     A fresh one is needed for every forward pass.
     """
-    by_index = {limit.tap.index: limit for limit in limits}
+    by_index = {limit.activation.index: limit for limit in limits}
 
     def change(index: int, output: Tensor) -> Tensor:
         limit = by_index.get(index)
         return output if limit is None else limit(output)
 
-    return Watch(change)
+    return ActivationHook(change)
 
 
 class Bounded(nn.Module):
@@ -58,7 +58,7 @@ class Bounded(nn.Module):
 
     Args:
         network: used as it is; in eval mode, as activations are counted in the order of one pass.
-        limits: the bounds, each with the activation they are for, as `taps.find` gives them.
+        limits: the bounds, each with the activation they are for, as `activations.find` gives them.
 
     Raises:
         ValueError: no bounds, two for one activation, or bounds that do not fit theirs.
@@ -66,16 +66,16 @@ class Bounded(nn.Module):
 
     def __init__(self, network: nn.Module, limits: Sequence[Limit]) -> None:
         super().__init__()
-        if not limits or len({limit.tap.index for limit in limits}) < len(limits):
+        if not limits or len({limit.activation.index for limit in limits}) < len(limits):
             raise ValueError(
                 "expected bounds for one or more different activations, got some for "
-                f"{[limit.tap.name for limit in limits]}"
+                f"{[limit.activation.name for limit in limits]}"
             )
         self.network = network
-        self._shapes = tuple((limit.tap, limit.fold) for limit in limits)
+        self._shapes = tuple((limit.activation, limit.fold) for limit in limits)
         for limit in limits:
             _check(limit)
-            index = limit.tap.index
+            index = limit.activation.index
             self.register_buffer(f"upper{index}", limit.upper.detach().clone())
             lower = None if limit.lower is None else limit.lower.detach().clone()
             self.register_buffer(f"lower{index}", lower)
@@ -84,15 +84,20 @@ class Bounded(nn.Module):
     def limits(self) -> tuple[Limit, ...]:
         """The bounds, as they were given."""
         return tuple(
-            Limit(tap, self.get_buffer(f"upper{tap.index}"), getattr(self, f"lower{tap.index}"), fold)
-            for tap, fold in self._shapes
+            Limit(
+                activation,
+                self.get_buffer(f"upper{activation.index}"),
+                getattr(self, f"lower{activation.index}"),
+                fold,
+            )
+            for activation, fold in self._shapes
         )
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the network returns with its activations bounded."""
         with limiting(self.limits) as watch:
             output = self.network(*inputs, **options)
-        last = max((tap for tap, _ in self._shapes), key=lambda tap: tap.index)
+        last = max((activation for activation, _ in self._shapes), key=lambda activation: activation.index)
         if watch.count <= last.index:
             raise RuntimeError(
                 f"the network passed {watch.count} activations, {last.name} should have been "
@@ -117,13 +122,13 @@ def same_weights(one: object, other: object) -> bool:
 
 
 def _check(limit: Limit) -> None:
-    name, upper, lower = limit.tap.name, limit.upper, limit.lower
+    name, upper, lower = limit.activation.name, limit.upper, limit.lower
     for kind, values in (("upper", upper), ("lower", lower)):
         if values is None:
             continue
-        if tuple(values.shape) != (limit.tap.channels,) or not values.dtype.is_floating_point:
+        if tuple(values.shape) != (limit.activation.channels,) or not values.dtype.is_floating_point:
             raise ValueError(
-                f"the {kind} bounds of {name} must be {limit.tap.channels} floating-point "
+                f"the {kind} bounds of {name} must be {limit.activation.channels} floating-point "
                 f"numbers, got {values.dtype} of shape {tuple(values.shape)}"
             )
         if not bool(torch.isfinite(values).all()):

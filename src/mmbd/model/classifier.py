@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotEvaluable
-from mmbd.model import outputs, probe
-from mmbd.model.domain import Bound, Box, Domain, broadcastable, check_units
+from mmbd.model import probe
+from mmbd.model.domain import Bound, Box, Domain, check_units
+from mmbd.model.logits import ENDS, Undo, checked, spelled
+from mmbd.model.normalised import Normalisation
 
 
 class Classifier:
@@ -65,8 +67,8 @@ class Classifier:
         ends_in: str | None = None,
         classes: int | None = None,
     ) -> None:
-        if ends_in is not None and ends_in not in outputs.ENDS:
-            raise ValueError(f"ends_in must be one of {', '.join(outputs.ENDS)}, got {ends_in!r}")
+        if ends_in is not None and ends_in not in ENDS:
+            raise ValueError(f"ends_in must be one of {', '.join(ENDS)}, got {ends_in!r}")
         if domain is None:
             if input_shape is None:
                 raise ValueError("give input_shape, for example (3, 32, 32), or a domain")
@@ -77,10 +79,8 @@ class Classifier:
         parameter = next((p for p in self._parameters() if p.dtype.is_floating_point), None)
         self.device = torch.device(device or (parameter.device if parameter is not None else "cpu"))
         self.dtype = torch.float32 if parameter is None else parameter.dtype
-        self._mean = self._per_channel("mean", mean)
-        self._std = self._per_channel("std", std)
-        if self._std is not None and not torch.all(self._std > 0):
-            raise ValueError(f"std must be positive, got {std}")
+        with torch.inference_mode(False):  # so that autograd may keep its numbers
+            self._normalise = Normalisation(mean, std, domain.shape).to(self.device)
         check_units(domain.bounds, self.mean, self.std)
         self.ends_in = ends_in
         known = len(class_names) if class_names is not None else classes
@@ -106,14 +106,14 @@ class Classifier:
         if rows == "two" and most == 1:
             return self(inputs.expand(2, *inputs.shape[1:]))[:1]
         output = self.answer(self.normalised(inputs, buffer))
-        return outputs.logits(outputs.reach(output, self.reading.place), most).float()
+        return checked(self.reading.logits(output), most).float()
 
     def answer(self, normalised: Tensor) -> Any:
         """What the network itself returns for normalised inputs (batch, *shape)."""
         try:
             if self.ends_in is None:
                 return self.model(normalised)
-            undo = outputs.Undo(self.ends_in)
+            undo = Undo(self.ends_in)
             with undo:
                 output = self.model(normalised)
             return undo.within(output)
@@ -126,12 +126,7 @@ class Classifier:
 
     def normalised(self, inputs: Tensor, buffer: Tensor | None = None) -> Tensor:
         """Valid inputs (batch, *shape) as the network takes them; never `inputs` itself."""
-        normalised = inputs.to(self.device)
-        if self._mean is not None:
-            normalised = normalised - self._mean
-        if self._std is not None:
-            normalised = normalised / self._std
-        normalised = normalised.to(self.dtype)
+        normalised = self._normalise(inputs.to(self.device)).to(self.dtype)
         if normalised is inputs:
             return inputs.clone() if buffer is None else buffer.detach().copy_(inputs)
         return normalised
@@ -163,8 +158,7 @@ class Classifier:
         self.device = torch.device(device)
         if isinstance(self.model, nn.Module):
             self.model.to(self.device)
-        self._mean = None if self._mean is None else self._mean.to(self.device)
-        self._std = None if self._std is None else self._std.to(self.device)
+        self._normalise.to(self.device)
         return self
 
     def around(self, model: nn.Module | Callable[[Tensor], Any]) -> Classifier:
@@ -172,23 +166,23 @@ class Classifier:
         return Classifier(
             model,
             domain=self.domain,
-            mean=self._mean,
-            std=self._std,
+            mean=self._normalise.mean,
+            std=self._normalise.std,
             class_names=self.class_names,
             device=self.device,
-            output=outputs.spelled(self.reading.place) if self.reading.place else None,
+            output=spelled(self.reading.place) if self.reading.place else None,
             ends_in=self.ends_in,
         )
 
     @property
     def mean(self) -> tuple[float, ...] | None:
         """The mean that is subtracted inside, one value or one a channel."""
-        return None if self._mean is None else tuple(self._mean.flatten().tolist())
+        return _values(self._normalise.mean)
 
     @property
     def std(self) -> tuple[float, ...] | None:
         """The standard deviation that is divided by inside, one value or one a channel."""
-        return None if self._std is None else tuple(self._std.flatten().tolist())
+        return _values(self._normalise.std)
 
     @property
     def parameter_count(self) -> int | None:
@@ -201,8 +195,6 @@ class Classifier:
         if isinstance(self.model, nn.Module):
             yield from self.model.parameters()
 
-    def _per_channel(self, name: str, value: Bound | None) -> Tensor | None:
-        if value is None:
-            return None
-        with torch.inference_mode(False):  # so that autograd may keep them
-            return broadcastable(value, self.domain.shape, name).to(self.device)
+
+def _values(tensor: Tensor | None) -> tuple[float, ...] | None:
+    return None if tensor is None else tuple(tensor.flatten().tolist())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -20,9 +21,30 @@ GRAIN = 8
 SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
+@dataclass(frozen=True)
+class InputKind:
+    """A row of `KINDS`: what inputs of a kind are called, and what one looks like."""
+
+    title: str
+    shape: str
+
+
+# By the word that `Domain.kind` says; a domain may have a kind of its own that is not here.
+KINDS: dict[str, InputKind] = {
+    "image": InputKind("images", "(channels, height, width)"),
+    "sound": InputKind("sounds", "(channels, samples)"),
+    "vector": InputKind("vectors", "(features,)"),
+    "points": InputKind("point clouds", "(3, points)"),
+    "array": InputKind("arrays of four axes and more", "(channels, depth, height, width)"),
+}
+
+
 @runtime_checkable
 class Domain(Protocol):
-    """The set of valid inputs of a classifier."""
+    """The set of valid inputs of a classifier.
+
+    A domain may also say its `kind`, a word of `KINDS` or one of its own; see `kind_of`.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,6 +100,10 @@ class Box:
         return self.high - self.low
 
     @property
+    def kind(self) -> str:
+        return kind_of_shape(self._shape)
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         return float(self.low.min()), float(self.high.max())
 
@@ -91,6 +117,17 @@ class Box:
 
     def __repr__(self) -> str:
         return f"Box({self._shape}, low={_brief(self.low)}, high={_brief(self.high)})"
+
+
+def kind_of(domain: Domain) -> str:
+    """The kind of a domain's inputs, as it says itself; else the kind that inputs of its shape are."""
+    kind = getattr(domain, "kind", None)
+    return kind if isinstance(kind, str) else kind_of_shape(domain.shape)
+
+
+def kind_of_shape(shape: Sequence[int]) -> str:
+    """What inputs of a shape are taken for where nothing else is said; never point clouds."""
+    return {1: "vector", 2: "sound", 3: "image"}.get(len(shape), "array")
 
 
 def broadcastable(value: Bound, shape: tuple[int, ...], name: str = "bounds") -> Tensor:

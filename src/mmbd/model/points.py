@@ -46,6 +46,8 @@ class Points:
         self.region: Region = region
         self.radius = float(radius)
 
+    kind = "points"
+
     @property
     def shape(self) -> tuple[int, ...]:
         return 3, self.points

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mmbd.base.errors import Failed, NotEvaluable
 from mmbd.base.seeds import generator_for
-from mmbd.model import outputs
 from mmbd.model.domain import Domain
+from mmbd.model.logits import Reading, at, bounded_by, checked, find_place, reading_of, refusal
 
 POINTS = 3
-# How many inputs a network takes at a time: any number, one (exported with a fixed batch), or two
-# at least (a squeeze takes the batch away too).
-Rows = Literal["any", "one", "two"]
 
 
 class Network(Protocol):
-    """What a first look needs of a classifier that is about to be."""
+    """What this module needs of a `Classifier` that is not complete yet."""
 
     domain: Domain
     dtype: torch.dtype
 
     def answer(self, normalised: Tensor) -> Any: ...
     def normalised(self, inputs: Tensor) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a network is to be read: where its logits are in its output, and inputs at a time."""
-
-    place: outputs.Place = ()
-    rows: Rows = "any"
 
 
 def reading(classifier: Network, wanted: int | str | None, classes: int | None) -> tuple[Reading, int]:
@@ -71,7 +60,7 @@ def reading(classifier: Network, wanted: int | str | None, classes: int | None) 
             "softmax (ends_in='softmax' in Python), which undoes it; log-softmax is fine"
         )
     if (what := _bound(classifier, found, points)) is not None:
-        raise outputs.refusal(what, float(logits.min()), float(logits.max()))
+        raise refusal(what, float(logits.min()), float(logits.max()))
     return found, int(logits.shape[1])
 
 
@@ -80,44 +69,45 @@ def _first_answers(
 ) -> tuple[Reading, Tensor]:
     """How to read the network, and the logits (batch, classes) of the points as read so."""
 
-    def logits(rows: Tensor) -> tuple[outputs.Place, Tensor]:
+    def read(rows: Tensor) -> tuple[Reading, Tensor]:
         output = classifier.answer(classifier.normalised(rows))
-        place = outputs.find(output, len(rows), wanted=wanted, classes=classes)
-        return place, outputs.logits(outputs.reach(output, place), len(rows)).float()
+        place = find_place(output, len(rows), wanted=wanted, classes=classes)
+        found = reading_of(output, place)
+        return found, checked(found.logits(output), len(rows)).float()
 
     try:
-        place, together = logits(points)
+        found, together = read(points)
     except NotEvaluable:
         raise
     except (Exception, SystemExit) as error:  # the model is somebody else's code
         try:
-            place, _ = logits(points[:1])
-            one_by_one = torch.cat([logits(point)[1] for point in points.split(1)])
+            found, _ = read(points[:1])
+            one_by_one = torch.cat([read(point)[1] for point in points.split(1)])
         except (Exception, SystemExit):  # not that either: the first error says more
-            raise _said(error, points) from error
-        return Reading(place, "one"), one_by_one
+            raise _refused(error, points) from error
+        return replace(found, rows="one"), one_by_one
     try:
-        alone = outputs.reach(classifier.answer(classifier.normalised(points[:1])), place)
+        alone = at(classifier.answer(classifier.normalised(points[:1])), found.place)
     except (LookupError, AttributeError):
         alone = None
     except (Exception, SystemExit) as error:
-        raise _said(error, points[:1]) from error
+        raise _refused(error, points[:1]) from error
     single = isinstance(alone, Tensor) and alone.dim() > 1 and alone.shape[0] == 1
-    return Reading(place, "any" if single else "two"), together
+    return replace(found, rows="any" if single else "two"), together
 
 
-def _said(error: BaseException, points: Tensor) -> Failed:
+def _refused(error: BaseException, points: Tensor) -> Failed:
     return Failed(
         f"the model does not accept inputs of shape {tuple(points.shape)}: {type(error).__name__}: {error}"
     )
 
 
 def _bound(classifier: Network, found: Reading, points: Tensor) -> str | None:
-    """What bounds the outputs, if anything does."""
+    """What bounds the outputs, such as "a sigmoid"; None where nothing is seen to."""
     few = points[:1] if found.rows == "one" else points
     try:
         with torch.inference_mode(False), torch.enable_grad():
             inputs = classifier.normalised(few.clone().requires_grad_())
-            return outputs.bounded_by(outputs.reach(classifier.answer(inputs), found.place))
+            return bounded_by(at(classifier.answer(inputs), found.place))
     except (Exception, SystemExit):  # no gradient, for example: the search says so
         return None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmbd.base.errors import NotMitigated
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers, scaled
+from mmbd.model.forward import logits_of, scaled
 
 FEWEST = 2  # samples of every class
 
@@ -86,7 +86,7 @@ def prepare(classifier: Classifier, inputs: Any, labels: Any = None, *, fewest: 
     inputs = inputs.to(classifier.device)
     if inputs.dim() == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)  # faster convolutions
-    logits = answers(classifier, inputs)
+    logits = logits_of(classifier, inputs)
     own = labels is None
     labels = logits.argmax(1) if own else _labels(labels, len(inputs), classifier)
     samples = Samples(inputs, labels, logits, own)

@@ -7,6 +7,8 @@ Where the width grows, the shortcut of He et al. 2015 is a convolution ("B") or 
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -120,50 +122,29 @@ class ResNet(nn.Module):
         return self.linear(torch.flatten(F.adaptive_avg_pool2d(out, 1), 1))
 
 
-def resnet18(
-    *, classes: int, input_shape: tuple[int, ...], width: int = 64, normalisation: str = "batch"
+def _large(
+    block: type[BasicBlock] | type[PreActBlock],
+    depths: tuple[int, ...],
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    width: int = 64,
+    normalisation: str = "batch",
 ) -> nn.Module:
-    """ResNet-18: 11.2 million parameters at width 64 (the paper's CIFAR-10 network)."""
+    """Four stages of `depths` blocks; `normalisation` as for `blocks.norm`."""
     return ResNet(
-        BasicBlock,
-        (2, 2, 2, 2),
-        classes=classes,
-        input_shape=input_shape,
-        width=width,
-        normalisation=normalisation,
-    )
-
-
-def resnet34(
-    *, classes: int, input_shape: tuple[int, ...], width: int = 64, normalisation: str = "batch"
-) -> nn.Module:
-    """ResNet-34 (the paper's TinyImageNet network)."""
-    return ResNet(
-        BasicBlock,
-        (3, 4, 6, 3),
-        classes=classes,
-        input_shape=input_shape,
-        width=width,
-        normalisation=normalisation,
-    )
-
-
-def preact_resnet18(
-    *, classes: int, input_shape: tuple[int, ...], width: int = 64, normalisation: str = "batch"
-) -> nn.Module:
-    """PreActResNet-18, the usual network of WaNet and input-aware attacks."""
-    return ResNet(
-        PreActBlock,
-        (2, 2, 2, 2),
-        classes=classes,
-        input_shape=input_shape,
-        width=width,
-        normalisation=normalisation,
+        block, depths, classes=classes, input_shape=input_shape, width=width, normalisation=normalisation
     )
 
 
 def _small(
-    blocks: int, classes: int, input_shape: tuple[int, ...], width: int, normalisation: str, shortcut: str
+    blocks: int,
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    width: int = 16,
+    normalisation: str = "batch",
+    shortcut: str = "B",
 ) -> nn.Module:
     """The family of He et al. 2015 for CIFAR-10: three stages, 6 x `blocks` + 2 layers."""
     return ResNet(
@@ -177,61 +158,11 @@ def _small(
     )
 
 
-def resnet8(
-    *,
-    classes: int,
-    input_shape: tuple[int, ...],
-    width: int = 16,
-    normalisation: str = "batch",
-    shortcut: str = "B",
-) -> nn.Module:
-    """Three stages of one block: 78 thousand parameters at width 16, for CPUs."""
-    return _small(1, classes, input_shape, width, normalisation, shortcut)
-
-
-def resnet20(
-    *,
-    classes: int,
-    input_shape: tuple[int, ...],
-    width: int = 16,
-    normalisation: str = "batch",
-    shortcut: str = "B",
-) -> nn.Module:
-    """Three stages of three blocks: 0.27 million parameters at width 16."""
-    return _small(3, classes, input_shape, width, normalisation, shortcut)
-
-
-def resnet32(
-    *,
-    classes: int,
-    input_shape: tuple[int, ...],
-    width: int = 16,
-    normalisation: str = "batch",
-    shortcut: str = "B",
-) -> nn.Module:
-    """Three stages of five blocks: 0.46 million parameters at width 16."""
-    return _small(5, classes, input_shape, width, normalisation, shortcut)
-
-
-def resnet56(
-    *,
-    classes: int,
-    input_shape: tuple[int, ...],
-    width: int = 16,
-    normalisation: str = "batch",
-    shortcut: str = "B",
-) -> nn.Module:
-    """Three stages of nine blocks: 0.86 million parameters at width 16."""
-    return _small(9, classes, input_shape, width, normalisation, shortcut)
-
-
-def resnet110(
-    *,
-    classes: int,
-    input_shape: tuple[int, ...],
-    width: int = 16,
-    normalisation: str = "batch",
-    shortcut: str = "B",
-) -> nn.Module:
-    """Three stages of eighteen blocks: 1.7 million parameters at width 16."""
-    return _small(18, classes, input_shape, width, normalisation, shortcut)
+resnet18 = partial(_large, BasicBlock, (2, 2, 2, 2))
+resnet34 = partial(_large, BasicBlock, (3, 4, 6, 3))
+preact_resnet18 = partial(_large, PreActBlock, (2, 2, 2, 2))
+resnet8 = partial(_small, 1)
+resnet20 = partial(_small, 3)
+resnet32 = partial(_small, 5)
+resnet56 = partial(_small, 9)
+resnet110 = partial(_small, 18)

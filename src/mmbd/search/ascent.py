@@ -78,7 +78,7 @@ class Ascent:
         return velocity.add_(self.direction(gradient, domain))
 
     def _l2(self, gradient: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        """Two factors of the direction, the second one small."""
+        """Two factors of the direction of rule "l2": the scaled gradient, and one number a row."""
         extent = domain.extent.to(gradient)
         inner = tuple(range(1, gradient.dim()))  # without flattening, which would copy
         scaled = gradient * extent if extent.numel() > 1 else gradient

@@ -23,10 +23,10 @@ from mmbd.search.ascent import Ascent
 
 
 @dataclass(frozen=True)
-class Finished:
+class SearchResult:
     """A search that has ended: its best margin and where, and how it got there.
 
-    `curve` holds the margin at every gradient evaluation, `steps` of them; `dead` says that the
+    `curve` holds the margin at every gradient evaluation, `steps` of them; `zero_gradient` says that the
     gradient was zero at the start; `converged` that it stopped before the step limit.
     """
 
@@ -37,7 +37,7 @@ class Finished:
     curve: Tensor
     steps: int
     converged: bool
-    dead: bool
+    zero_gradient: bool
 
 
 def rivals(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def rivals(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass
-class Slots:
+class SearchBatch:
     """Searches under way, row by row: tensors on the model's device, arrays on the host."""
 
     x: Tensor
@@ -58,8 +58,8 @@ class Slots:
     restart: NDArray[np.int64]
     step: NDArray[np.int64]
     best: NDArray[np.float32]
-    calm: NDArray[np.int64]
-    dead: NDArray[np.bool_]
+    stalled: NDArray[np.int64]
+    zero_gradient: NDArray[np.bool_]
     curve: NDArray[np.float32]
     buffer: Tensor | None = field(default=None, init=False)  # for the classifier, see there
 
@@ -70,8 +70,8 @@ class Slots:
         searches: Sequence[tuple[int, int]],
         ascent: Ascent,
         start: Callable[[int], Tensor],
-    ) -> Slots:
-        """Searches (class, restart) at their starting points."""
+    ) -> SearchBatch:
+        """A batch of searches (class, restart) at their starting points."""
         device, count = classifier.device, len(searches)
         x = torch.stack([start(restart) for _, restart in searches]).to(device, torch.float32)
         if x.dim() == 4 and _convolutional(classifier):
@@ -85,8 +85,8 @@ class Slots:
             restart=np.array([restart for _, restart in searches], dtype=np.int64),
             step=np.zeros(count, dtype=np.int64),
             best=np.full(count, -np.inf, dtype=np.float32),
-            calm=np.zeros(count, dtype=np.int64),
-            dead=np.zeros(count, dtype=np.bool_),
+            stalled=np.zeros(count, dtype=np.int64),
+            zero_gradient=np.zeros(count, dtype=np.bool_),
             curve=np.full((count, ascent.steps), np.nan, dtype=np.float32),
         )
 
@@ -97,17 +97,17 @@ class Slots:
         """The (class, restart) of every row."""
         return zip(self.label.tolist(), self.restart.tolist(), strict=True)
 
-    def joined(self, other: Slots) -> Slots:
-        """These rows, then the other's."""
-        return Slots(
+    def joined(self, other: SearchBatch) -> SearchBatch:
+        """A batch of these rows, followed by those of `other`."""
+        return SearchBatch(
             **{name: _cat(a, b) for (name, a), (_, b) in zip(_rows(self), _rows(other), strict=True)}
         )
 
-    def without(self, done: NDArray[np.bool_]) -> Slots:
-        """Only the rows that are not done."""
+    def without(self, done: NDArray[np.bool_]) -> SearchBatch:
+        """A batch of the rows that are not done."""
         kept = np.flatnonzero(~done)
         on_device = torch.from_numpy(kept).to(self.x.device)
-        return Slots(
+        return SearchBatch(
             **{name: value[on_device if isinstance(value, Tensor) else kept] for name, value in _rows(self)}
         )
 
@@ -132,7 +132,7 @@ class Slots:
         with np.errstate(over="ignore"):
             change = np.abs(margin - previous)
         moved = change > ascent.tolerance * np.maximum(np.abs(previous), 1e-12)
-        self.calm = np.where(moved | (at == 0), 0, self.calm + 1)
+        self.stalled = np.where(moved | (at == 0), 0, self.stalled + 1)
         better = margin > self.best
         self.best = np.where(better, margin, self.best)
         if better.all():
@@ -142,9 +142,9 @@ class Slots:
         fresh = at == 0
         if fresh.any():
             alive = (gradient != 0).flatten(1).any(1).cpu().numpy()
-            self.dead |= fresh & ~alive
+            self.zero_gradient |= fresh & ~alive
         self.step = at + 1
-        done = (self.step >= ascent.steps) | (self.calm >= ascent.patience)
+        done = (self.step >= ascent.steps) | (self.stalled >= ascent.patience)
         if done.all():
             return done
         direction = ascent.follow_(self.velocity, gradient, domain)
@@ -184,26 +184,26 @@ class Slots:
         return valid.detach(), margin.cpu().numpy(), gradient
 
     def _per_row(self, values: NDArray[np.float32]) -> Tensor:
-        """One number a row, to multiply points with."""
+        """One number a row as a tensor that broadcasts over the points."""
         return torch.from_numpy(values).to(self.x.device).reshape(-1, *[1] * (self.x.dim() - 1))
 
-    def result(self, row: int, ascent: Ascent) -> Finished:
-        """What came of the search in this row."""
+    def result(self, row: int, ascent: Ascent) -> SearchResult:
+        """The result of the search in a row."""
         steps = int(self.step[row])
-        return Finished(
+        return SearchResult(
             label=int(self.label[row]),
             restart=int(self.restart[row]),
             margin=float(self.best[row]),
             input=self.best_x[row].cpu().clone(memory_format=torch.contiguous_format),
             curve=torch.from_numpy(self.curve[row, :steps].copy()),
             steps=steps,
-            converged=bool(self.calm[row] >= ascent.patience),
-            dead=bool(self.dead[row]),
+            converged=bool(self.stalled[row] >= ascent.patience),
+            zero_gradient=bool(self.zero_gradient[row]),
         )
 
 
-def _rows(slots: Slots) -> list[tuple[str, Any]]:
-    return [(item.name, getattr(slots, item.name)) for item in fields(slots) if item.init]
+def _rows(batch: SearchBatch) -> list[tuple[str, Any]]:
+    return [(item.name, getattr(batch, item.name)) for item in fields(batch) if item.init]
 
 
 def _cat(one: Any, other: Any) -> Any:

@@ -164,10 +164,11 @@ class _Work:
         self.evaluations = 0
 
     def search(self, labels: Sequence[int], starts: Sequence[Tensor]) -> None:
+        """Search for each class from each start, and keep the best of them."""
         searches = [(label, start) for label in labels for start in range(len(starts))]
         if not searches:
             return
-        tally = pool.run(
+        stats = pool.run(
             self.classifier,
             searches,
             self.ascent,
@@ -176,11 +177,12 @@ class _Work:
             finished=self.keep,
             progress=lambda evaluations: self.progress(self.evaluations + evaluations),
         )
-        self.evaluations += tally.evaluations
+        self.evaluations += stats.evaluations
 
-    def keep(self, search: pool.Finished) -> None:
+    def keep(self, search: pool.SearchResult) -> None:
+        """Note a class as reached, and its best search, unless there was no gradient at the start."""
         before = self.best.get(search.label)
-        if not search.dead:
+        if not search.zero_gradient:
             self.reached.add(search.label)
             if before is None or search.margin > before[0]:
                 self.best[search.label] = search.margin, search.input
@@ -226,6 +228,7 @@ class _Work:
         return slope, leak.blind or self.script
 
     def start(self, seed: int, walk: int) -> Tensor:
+        """The random input (1, *shape) where a walk begins."""
         drawn = self.classifier.domain.sample(generator_for("harder walk", seed, walk))
         return drawn[None].to(self.classifier.device, torch.float32)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmbd.base.progress import Progress
+from mmbd.base.progress import Progress, ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import elements
@@ -33,15 +33,15 @@ class MaximumMargins:
         valid: False for a class of which every search had a zero gradient at its start.
         margins: the best margin of every search, (classes, restarts).
         steps: gradient evaluations of every search, (classes, restarts) int64.
-        converged, dead: whether a search stopped before the step limit; whether its gradient was
-            zero at the start; (classes, restarts) bool.
+        converged: whether a search stopped before the step limit, (classes, restarts) bool.
+        zero_gradient: whether its gradient was zero at the start, (classes, restarts) bool.
         inputs: the maximising input of a class, by class, each of the domain's shape; all
             classes, or those with the largest statistics where all would take too much memory.
         curves: the margins along each class's best search, by class.
         ascent: the settings used.
         evaluations: gradient evaluations (forward and backward passes of one input) in all.
         batch: searches run side by side.
-        retreats: how often memory ran out and the batch was halved.
+        oom_retries: how often memory ran out and the batch was halved.
         seconds: wall time.
     """
 
@@ -50,13 +50,13 @@ class MaximumMargins:
     margins: Tensor
     steps: Tensor
     converged: Tensor
-    dead: Tensor
+    zero_gradient: Tensor
     inputs: dict[int, Tensor]
     curves: dict[int, tuple[float, ...]]
     ascent: Ascent
     evaluations: int
     batch: int
-    retreats: int
+    oom_retries: int
     seconds: float
 
 
@@ -68,7 +68,7 @@ def maximum_margins(
     classes: Sequence[int] | None = None,
     batch: int | None = None,
     memory_limit: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressCallback | None = None,
     **settings: Any,
 ) -> MaximumMargins:
     """Maximise every class's margin over the input domain from random starts.
@@ -83,7 +83,8 @@ def maximum_margins(
         classes: only these; the others' statistics are NaN and not valid.
         batch: the most searches at a time; by default as many as `memory_limit` holds.
         memory_limit: bytes for activations; by default a share of what is free.
-        progress: called after every step; an exception it raises stops the estimation.
+        progress: called after every step, in gradient evaluations; `total` is what all searches may
+            spend at the most. An exception it raises stops the estimation.
         settings: fields of `Ascent` to override, such as restarts=8.
 
     Raises:
@@ -106,17 +107,17 @@ def maximum_margins(
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         record = _Record(classifier, chosen, ascent, start_time, progress)
         searches = [(label, restart) for label in chosen for restart in range(ascent.restarts)]
-        slots = batch or memory.batch_size(classifier, memory_limit, most=len(searches))
-        tally = pool.run(
+        size = batch or memory.batch_size(classifier, memory_limit, most=len(searches))
+        stats = pool.run(
             classifier,
             searches,
             ascent,
             start,
-            batch=min(slots, len(searches)),
+            batch=min(size, len(searches)),
             finished=record.add,
             progress=record.step,
         )
-    return record.result(tally)
+    return record.result(stats)
 
 
 def ascent_of(method: Method, settings: Mapping[str, Any]) -> Ascent:
@@ -144,14 +145,14 @@ class _Record:
         chosen: list[int],
         ascent: Ascent,
         start: float,
-        progress: Callable[[Progress], None] | None,
+        progress: ProgressCallback | None,
     ) -> None:
         shape = (classifier.classes, ascent.restarts)
         # NumPy, where setting one number takes a hundredth of the time that it takes in torch.
         self.margins = np.full(shape, np.nan)
         self.steps = np.zeros(shape, dtype=np.int64)
         self.converged = np.zeros(shape, dtype=np.bool_)
-        self.dead = np.ones(shape, dtype=np.bool_)
+        self.zero_gradient = np.ones(shape, dtype=np.bool_)
         # Of each class's best search: its margin, minus its restart, and its steps.
         self.best: dict[int, tuple[float, int, int]] = {}
         # One block for all curves and one for all inputs: many small ones between a batch's large
@@ -162,16 +163,14 @@ class _Record:
         self.rows: dict[int, int] = {}
         self.left = dict.fromkeys(chosen, ascent.restarts)
         self.ascent, self.start, self.progress = ascent, start, progress
-        self.done = 0
         self.expected = len(chosen) * ascent.restarts * ascent.steps
 
-    def add(self, search: pool.Finished) -> None:
+    def add(self, search: pool.SearchResult) -> None:
         place = search.label, search.restart
         self.margins[place] = search.margin
         self.steps[place] = search.steps
         self.converged[place] = search.converged
-        self.dead[place] = search.dead
-        self.done += 1
+        self.zero_gradient[place] = search.zero_gradient
         self.expected -= self.ascent.steps - search.steps
         self.left[search.label] -= 1
         # The lower restart wins a tie, so that the order of finishing does not matter.
@@ -193,37 +192,39 @@ class _Record:
         self.inputs[self.rows[label]] = found
 
     def step(self, evaluations: int) -> None:
-        if self.progress is not None:
-            self.progress(
-                Progress(
-                    stage="maximum margins",
-                    done=evaluations,
-                    total=max(self.expected, evaluations),
-                    unit="gradient evaluations",
-                    seconds=time.perf_counter() - self.start,
-                    note=f"{sum(left == 0 for left in self.left.values())} of {len(self.left)} classes",
-                )
+        if self.progress is None:
+            return
+        done = sum(left == 0 for left in self.left.values())
+        self.progress(
+            Progress(
+                stage="maximum margins",
+                done=evaluations,
+                total=max(self.expected, evaluations),
+                unit="gradient evaluations",
+                seconds=time.perf_counter() - self.start,
+                note=f"{done} of {len(self.left)} classes",
             )
+        )
 
-    def result(self, tally: pool.Tally) -> MaximumMargins:
-        margins, dead = torch.from_numpy(self.margins), torch.from_numpy(self.dead)
+    def result(self, stats: pool.PoolStats) -> MaximumMargins:
+        margins, zero_gradient = torch.from_numpy(self.margins), torch.from_numpy(self.zero_gradient)
         return MaximumMargins(
             statistics=margins.nan_to_num(nan=-torch.inf)
             .amax(1)
             .where(~margins.isnan().all(1), torch.tensor(torch.nan, dtype=torch.float64)),
-            valid=~dead.all(1),
+            valid=~zero_gradient.all(1),
             margins=margins,
             steps=torch.from_numpy(self.steps),
             converged=torch.from_numpy(self.converged),
-            dead=dead & ~margins.isnan(),
+            zero_gradient=zero_gradient & ~margins.isnan(),
             inputs={label: self.inputs[row] for label, row in sorted(self.rows.items())},
             curves={
                 label: tuple(self.curves[label, :steps].tolist())
                 for label, (_, _, steps) in sorted(self.best.items())
             },
             ascent=self.ascent,
-            evaluations=tally.evaluations,
-            batch=tally.batch,
-            retreats=tally.retreats,
+            evaluations=stats.evaluations,
+            batch=stats.batch,
+            oom_retries=stats.oom_retries,
             seconds=time.perf_counter() - self.start,
         )

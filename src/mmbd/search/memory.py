@@ -1,10 +1,15 @@
-"""How many searches fit side by side: measured on the model, not guessed from its size."""
+"""How many searches fit side by side: measured on the model, and halved where that is too many."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from mmbd.base.errors import Failed
 from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import elements
@@ -15,6 +20,8 @@ GPU_SHARE = 0.5
 LARGEST_BATCH = 1024
 # Numbers that a step holds for every class of a search: logits, their gradient, and rivals.
 LOGITS = 6
+
+T = TypeVar("T")
 
 
 def bytes_per_search(classifier: Classifier) -> int:
@@ -39,6 +46,45 @@ def bytes_per_search(classifier: Classifier) -> int:
     fewest = 2 if classifier.reading.rows == "two" else 1
     growth = max(0, measure(fewest + 1) - measure(fewest))
     return growth + 8 * 4 * elements(classifier.domain) + LOGITS * 4 * classifier.classes
+
+
+@dataclass
+class BatchSize:
+    """How many inputs go through the network side by side; halved whenever memory runs out.
+
+    Args:
+        size: at the beginning, at least 1.
+        unit: what one of them is called in errors.
+        oom_retries: how often memory has run out.
+    """
+
+    size: int
+    unit: str = "input"
+    oom_retries: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"batch must be at least 1, got {self.size}")
+
+    def run(self, step: Callable[[], T], undo: Callable[[], int | None] = lambda: None) -> T:
+        """What `step` returns, called again with half the size as long as memory runs out.
+
+        `undo` is called before each new attempt; it may return how many inputs ran side by side, if
+        those were fewer than the size.
+
+        Raises:
+            Failed: memory runs out with a single input.
+        """
+        while True:
+            try:
+                return step()
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                if self.size == 1:
+                    raise Failed(f"not enough memory for a single {self.unit}") from error
+            # Outside the handler, where the error no longer holds what the step had allocated.
+            self.size, self.oom_retries = max(1, (undo() or self.size) // 2), self.oom_retries + 1
 
 
 def ran_out(error: BaseException) -> bool:

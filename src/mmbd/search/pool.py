@@ -1,4 +1,4 @@
-"""One pool of independent searches, run as one batch whose free slots are refilled at once.
+"""One pool of independent searches, run as one batch whose free rows are refilled at once.
 
 A search maximises one class's margin from one random start. Searches do not interact, so batch
 size and order change nothing but rounding; what a search draws depends on its restart alone.
@@ -12,24 +12,26 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mmbd.base.errors import Failed
 from mmbd.model.classifier import Classifier
 from mmbd.search.ascent import Ascent
-from mmbd.search.batch import Finished, Slots, rivals
-from mmbd.search.memory import ran_out
+from mmbd.search.batch import SearchBatch, SearchResult, rivals
+from mmbd.search.memory import BatchSize
 
-__all__ = ["Finished", "Tally", "margins", "run"]
+__all__ = ["PoolStats", "SearchResult", "margins", "run"]
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What a run of the pool took: gradient evaluations, the batch it ended with, retreats."""
+class PoolStats:
+    """What a run of the pool took: gradient evaluations, the batch it ended with, and how
+    often memory ran out and the batch was halved.
+    """
 
     evaluations: int
     batch: int
-    retreats: int
+    oom_retries: int
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -44,9 +46,9 @@ def run(
     start: Callable[[int], Tensor],
     *,
     batch: int,
-    finished: Callable[[Finished], None],
+    finished: Callable[[SearchResult], None],
     progress: Callable[[int], None] = lambda evaluations: None,
-) -> Tally:
+) -> PoolStats:
     """Run every (class, restart) of `searches`, at most `batch` at a time.
 
     Args:
@@ -54,7 +56,7 @@ def run(
         searches: in the order in which they are to begin.
         ascent: how to climb.
         start: the starting point of a restart, shape (*shape), on any device.
-        batch: the number of slots; halved whenever memory runs out.
+        batch: the most rows; halved whenever memory runs out.
         finished: called once for every search, as it ends.
         progress: called after every step with the gradient evaluations so far.
 
@@ -62,48 +64,62 @@ def run(
         NotEvaluable: a margin is NaN or infinite, or no gradient reaches the input.
         Failed: memory runs out with a single search.
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
+    size = BatchSize(batch, "search")
     queue = deque(searches)
-    slots: Slots | None = None
-    evaluations = retreats = 0
-    while queue or slots is not None:
-        try:
-            slots = _fill(classifier, slots, queue, ascent, start, batch)
-            done = slots.advance(classifier, ascent)
-        except (MemoryError, RuntimeError) as error:
-            if not ran_out(error):
-                raise
-            if batch == 1:
-                raise Failed("not enough memory for a single search") from error
-            batch, retreats = max(1, (batch if slots is None else len(slots)) // 2), retreats + 1
-            if slots is not None:  # nobody knows how far the step came: all begin again
-                queue.extendleft(reversed(list(slots.searches())))
-                slots = None
-            continue
-        evaluations += len(slots)
-        if done.any():
-            for row in np.flatnonzero(done).tolist():
-                finished(slots.result(row, ascent))
-            slots = None if done.all() else slots.without(done)
+    running: SearchBatch | None = None
+    evaluations = 0
+
+    def step() -> NDArray[np.bool_]:
+        nonlocal running
+        running = _fill(classifier, running, queue, ascent, start, size.size)
+        return running.advance(classifier, ascent)
+
+    def begin_again() -> int | None:
+        """Nobody knows how far the step came, so all searches under way return to the queue."""
+        nonlocal running
+        if running is None:
+            return None
+        count = len(running)
+        queue.extendleft(reversed(list(running.searches())))
+        running = None
+        return count
+
+    while queue or running is not None:
+        done = size.run(step, begin_again)
+        evaluations += len(done)
+        running = _report(running, done, ascent, finished)
         progress(evaluations)
-    return Tally(evaluations, batch, retreats)
+    return PoolStats(evaluations, size.size, size.oom_retries)
 
 
 def _fill(
     classifier: Classifier,
-    slots: Slots | None,
+    running: SearchBatch | None,
     queue: deque[tuple[int, int]],
     ascent: Ascent,
     start: Callable[[int], Tensor],
     batch: int,
-) -> Slots:
-    """Begin searches in the free slots; they leave the queue once they have begun."""
-    free = batch - (0 if slots is None else len(slots))
+) -> SearchBatch:
+    """Begin searches in the free rows; they leave the queue once they have begun."""
+    free = batch - (0 if running is None else len(running))
     fresh = list(islice(queue, max(0, free)))
-    if fresh or slots is None:
-        begun = Slots.begin(classifier, fresh, ascent, start)
-        slots = begun if slots is None else slots.joined(begun)
+    if fresh or running is None:
+        begun = SearchBatch.begin(classifier, fresh, ascent, start)
+        running = begun if running is None else running.joined(begun)
         for _ in fresh:
             queue.popleft()
-    return slots
+    return running
+
+
+def _report(
+    running: SearchBatch | None,
+    done: NDArray[np.bool_],
+    ascent: Ascent,
+    finished: Callable[[SearchResult], None],
+) -> SearchBatch | None:
+    """Hand over the results of the searches that are done; returns the others, None without any."""
+    if running is None or not done.any():
+        return running
+    for row in np.flatnonzero(done).tolist():
+        finished(running.result(row, ascent))
+    return None if done.all() else running.without(done)

@@ -56,7 +56,7 @@ class Recheck:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What there is to bear in mind, in sentences."""
+        """Differences beyond rounding, as sentences for the report."""
         worst = max(self.again, self.batch)
         if worst <= self.rounding * self.largest:
             return ()

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from mmbd.model.domain import Domain
+from mmbd.model.domain import Domain, kind_of
 
 # A sparse perturbation has this many places at least: one alone may be one that training never
 # used, such as a corner of every digit, where a clean network can do anything.
@@ -17,7 +17,7 @@ LEAST_PLACES = 4
 def places(domain: Domain) -> int:
     """How many places an input has: pixels, samples of a sound, points, or elements of a vector."""
     shape = domain.shape
-    return math.prod(shape[1:] if len(shape) > 1 else shape)
+    return math.prod(shape if kind_of(domain) == "vector" else shape[1:])
 
 
 def sparse(directions: Tensor, domain: Domain, count: int) -> Tensor:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Domain
+from mmbd.model.domain import Domain, kind_of
 from mmbd.model.samples import Samples
 from mmbd.search.pool import margins
 from mmbd.search.sparse import LEAST_PLACES, places, sparse
@@ -106,7 +106,7 @@ class Universal:
 def kinds(domain: Domain) -> tuple[str, ...]:
     """Which perturbations inputs of this domain can have."""
     shape = domain.shape
-    image = len(shape) == 3 and min(shape[1:]) >= 2 * GRID
+    image = kind_of(domain) == "image" and min(shape[1:]) >= 2 * GRID
     return ("added", "sparse", "flow") if image else ("added", "sparse")
 
 

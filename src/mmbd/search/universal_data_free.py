@@ -15,12 +15,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmbd.base.errors import Failed
 from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Domain, smooth
@@ -78,7 +78,7 @@ class UniversalGains:
             float64.
         search: the settings used.
         evaluations: gradient evaluations in all.
-        retreats: how often memory ran out and the batch was halved.
+        oom_retries: how often memory ran out and the batch was halved.
         seconds: wall time.
     """
 
@@ -87,7 +87,7 @@ class UniversalGains:
     moved: Tensor
     search: Search
     evaluations: int
-    retreats: int
+    oom_retries: int
     seconds: float
 
     @property
@@ -132,52 +132,44 @@ def universal_gains(
         raise ValueError(f"batch must be at least 1, got {batch}")
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         most = classifier.classes * search.inputs
-        slots = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
-        work = _Work(classifier, search, slots)
+        size = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
+        work = _Work(classifier, search, size)
         sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
         found: list[Tensor] = []
         done = 0
-        while done < classifier.classes:
+
+        def next_classes() -> Tensor:
             labels = torch.arange(done, min(done + work.together, classifier.classes))
-            try:
-                found.append(work.best(sets, labels.to(classifier.device)))
-            except (MemoryError, RuntimeError) as error:
-                work.retreat(error)
-                continue
-            done += len(labels)
+            return work.best(sets, labels.to(classifier.device))
+
+        while done < classifier.classes:
+            found.append(work.batch.run(next_classes))
+            done += found[-1].shape[1]
             progress(done, work.evaluations)
     faint, sparse, moved = torch.cat(found, dim=1).double().cpu()
     return UniversalGains(
-        faint, sparse, moved, search, work.evaluations, work.retreats, time.perf_counter() - start
+        faint, sparse, moved, search, work.evaluations, work.batch.oom_retries, time.perf_counter() - start
     )
 
 
 class _Work:
     """The classifier, how many inputs it takes at a time, and what has been spent on it."""
 
-    def __init__(self, classifier: Classifier, search: Search, slots: int) -> None:
-        self.classifier, self.search, self.slots = classifier, search, slots
+    def __init__(self, classifier: Classifier, search: Search, size: int) -> None:
+        self.classifier, self.search, self.batch = classifier, search, memory.BatchSize(size)
         self.rule = Ascent(restarts=1, steps=search.steps, rule="l2", size=search.size)
-        self.evaluations = self.retreats = 0
+        self.evaluations = 0
 
     @property
     def together(self) -> int:
         """Classes that are searched side by side."""
-        return max(1, self.slots // self.search.inputs)
-
-    def retreat(self, error: BaseException) -> None:
-        """Halve the batch where memory ran out; raises anything else again."""
-        if not memory.ran_out(error):
-            raise error
-        if self.slots == 1:
-            raise Failed("not enough memory for a single input") from error
-        self.slots, self.retreats = self.slots // 2, self.retreats + 1
+        return max(1, self.batch.size // self.search.inputs)
 
     def gradients(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Margins (batch,) of the labels, and their gradients at `x` (batch, *shape)."""
         found: list[Tensor] = []
         ascents: list[Tensor] = []
-        for part, wanted in zip(x.split(self.slots), labels.split(self.slots), strict=True):
+        for part, wanted in zip(x.split(self.batch.size), labels.split(self.batch.size), strict=True):
             point = part.detach().requires_grad_()
             margin = pool.margins(self.classifier(point), wanted)
             (gradient,) = torch.autograd.grad(margin.sum(), point)
@@ -188,7 +180,7 @@ class _Work:
 
     def margins(self, x: Tensor, labels: Tensor) -> Tensor:
         """Margins (batch,) of the labels at `x` (batch, *shape)."""
-        pairs = zip(x.split(self.slots), labels.split(self.slots), strict=True)
+        pairs = zip(x.split(self.batch.size), labels.split(self.batch.size), strict=True)
         with torch.no_grad():
             return torch.cat([pool.margins(self.classifier(part), some) for part, some in pairs])
 
@@ -203,11 +195,7 @@ class _Work:
         x = torch.stack(starts).to(device)
         best, highest = x.clone(), torch.full((count,), -torch.inf, device=device)
         for _ in range(self.search.settling):
-            try:
-                margins, gradient = self.gradients(x, labels)
-            except (MemoryError, RuntimeError) as error:
-                self.retreat(error)
-                continue
+            margins, gradient = self.batch.run(partial(self.gradients, x, labels))
             better = margins > highest
             highest = torch.where(better, margins, highest)
             best[better] = x[better]

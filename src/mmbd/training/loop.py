@@ -1,9 +1,9 @@
-"""One seeded training loop, and the two figures every trained model is judged by."""
+"""One seeded training loop, and the accuracy of what it trained."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd.model.forward import scaled
+from mmbd.model.forward import device_of, scaled
 from mmbd.training.compiling import Compiled, pays
 
 Transform = Callable[[Tensor], Tensor]
@@ -139,12 +139,6 @@ def fit(
     network.eval()
 
 
-def device_of(network: nn.Module) -> torch.device:
-    """Where the network's weights are; the CPU for one without weights."""
-    weight = next(network.parameters(), None)
-    return torch.device("cpu") if weight is None else weight.device
-
-
 def _order(count: int, weights: Tensor | None, generator: torch.Generator) -> Tensor:
     if weights is None:
         return torch.randperm(count, generator=generator)
@@ -191,13 +185,13 @@ def _scheduler(
 
 def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     if "flip" in recipe.augment:
-        flipped = there(torch.rand(len(batch), generator=generator) < 0.5, batch.device)
+        flipped = to_device(torch.rand(len(batch), generator=generator) < 0.5, batch.device)
         batch = torch.where(flipped[:, None, None, None], batch.flip(-1), batch)
     if "crop" in recipe.augment:
         height, width = batch.shape[-2:]
         padded = F.pad(batch, (recipe.pad,) * 4)
         shifts = torch.randint(0, 2 * recipe.pad + 1, (2, len(batch)), generator=generator)
-        shifts = there(shifts, batch.device)
+        shifts = to_device(shifts, batch.device)
         rows = shifts[0, :, None] + torch.arange(height, device=batch.device)
         columns = shifts[1, :, None] + torch.arange(width, device=batch.device)
         samples = torch.arange(len(batch), device=batch.device)[:, None, None]
@@ -211,38 +205,17 @@ def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
 
 def _uniform(batch: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
     """A random number for each sample and channel, broadcastable to `batch`."""
-    draws = there(torch.rand(batch.shape[:2], generator=generator), batch.device)
+    draws = to_device(torch.rand(batch.shape[:2], generator=generator), batch.device)
     return (low + (high - low) * draws).reshape(*draws.shape, *[1] * (batch.ndim - 2))
 
 
-def there(drawn: Tensor, device: torch.device) -> Tensor:
-    """Random numbers from the CPU on `device`, without waiting for what a GPU is still at."""
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """Random numbers drawn on the CPU, moved to `device` without waiting for a busy GPU."""
     if device.type != "cuda":
         return drawn.to(device)
     return drawn.pin_memory().to(device, non_blocking=True)
 
 
-@torch.no_grad()
-def predict(
-    network: nn.Module, inputs: Tensor, *, normalise: Transform = lambda x: x, batch: int = 500
-) -> Tensor:
-    """The predicted class of each input, (n,) int64 on the CPU; `network` must be in eval mode."""
-    device = device_of(network)
-    parts = [network(normalise(scaled(part.to(device)))).argmax(1).cpu() for part in inputs.split(batch)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
-
-
 def accuracy(predictions: Tensor, labels: Tensor) -> float:
     """The share of `predictions` equal to `labels` (ACC)."""
     return float((predictions == labels).double().mean())
-
-
-def attack_success_rate(predictions: Tensor, labels: Tensor, *, sources: Sequence[int], target: int) -> float:
-    """The share of triggered samples of the source classes that go to `target` (ASR).
-
-    Samples of the target class itself never count (paper, section 6.1).
-    """
-    counted = torch.isin(labels, torch.tensor(sorted(set(sources) - {target})))
-    if not counted.any():
-        raise ValueError(f"no samples of the source classes {list(sources)} to attack")
-    return float((predictions[counted] == target).double().mean())

@@ -11,7 +11,6 @@ sample, and nothing here counts a privacy budget.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mmbd import nets
 from mmbd.base.extras import require
+from mmbd.model.forward import device_of
 from mmbd.training import loop as train
 
 BATCH_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
@@ -68,7 +68,7 @@ def fit(
         raise ValueError("the recipe's clip has no place here: bound clips each sample's gradient")
     refuse_batch_norm(network)
     size = min(recipe.batch, len(labels))
-    noises = torch.Generator(train.device_of(network)).manual_seed(seed)
+    noises = torch.Generator(device_of(network)).manual_seed(seed)
     with _private(network, size, noise, bound, noises) as (wrapped, clear):
 
         def after() -> None:
@@ -82,15 +82,11 @@ def fit(
 
 def refuse_batch_norm(network: nn.Module) -> None:
     """ValueError if samples of a batch share statistics, so that none has a gradient of its own."""
-    for name, module in network.named_modules():
+    for place, module in network.named_modules():
         if isinstance(module, BATCH_NORMS):
-            grouped = [
-                known
-                for known, make in nets.ARCHITECTURES.items()
-                if "normalisation" in inspect.signature(make).parameters
-            ]
+            grouped = [name for name, row in nets.ARCHITECTURES.items() if "normalisation" in row.defaults]
             raise ValueError(
-                f"{name or 'the network'} is a {type(module).__name__}, which mixes the samples of "
+                f"{place or 'the network'} is a {type(module).__name__}, which mixes the samples of "
                 "a batch: they have no gradients of their own. Of the built-in architectures, "
                 f'{", ".join(grouped)} train privately with normalisation="group", lenet and mlp '
                 "as they are"

@@ -1,1 +1,52 @@
-"""What a trigger is, the known ones, and how they are kept on disk."""
+"""What a trigger is, the known ones, and how they are kept on disk.
+
+A trigger is a frozen dataclass that is called on a batch of samples and returns triggered ones of
+the same shape and range. A new one is its file and a row of `TRIGGERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmbd.triggers.additive import Additive, chessboard, one_pixel
+from mmbd.triggers.blend import Blend, blend
+from mmbd.triggers.generated import Generated
+from mmbd.triggers.insertion import insertion
+from mmbd.triggers.patch import Patch, badnet, unicolor
+from mmbd.triggers.sequence import TriggerSequence
+from mmbd.triggers.sound import sound
+from mmbd.triggers.trigger import Trigger
+from mmbd.triggers.warp import Warp, warp
+
+Make = Callable[..., Trigger]
+
+
+@dataclass(frozen=True)
+class TriggerKind:
+    """A row of `TRIGGERS`.
+
+    Args:
+        form: the dataclass, which checks its fields itself; these are tensors, numbers, trigger
+            networks or other triggers, so that `packing` can write and read them.
+        makers: functions that make such a trigger of the shape of an input and a seed, by name.
+    """
+
+    form: type[Any]
+    makers: Mapping[str, Make] = field(default_factory=dict[str, Make])
+
+
+# By the word that stands for the class in files.
+TRIGGERS: dict[str, TriggerKind] = {
+    "additive": TriggerKind(Additive, {"chessboard": chessboard, "1-pixel": one_pixel}),
+    "patch": TriggerKind(
+        Patch, {"badnet": badnet, "unicolor": unicolor, "sound": sound, "insertion": insertion}
+    ),
+    "blend": TriggerKind(Blend, {"blend": blend}),
+    "warp": TriggerKind(Warp, {"warp": warp}),
+    "input-aware": TriggerKind(Generated),
+    "together": TriggerKind(TriggerSequence),
+}
+
+MAKERS: dict[str, Make] = {name: make for kind in TRIGGERS.values() for name, make in kind.makers.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmbd.triggers.patch import badnet
+from mmbd.triggers.patch import badnet, same_shape
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,9 @@ class Blend:
     pattern: Tensor
     mask: Tensor
     alpha: float
+
+    def __post_init__(self) -> None:
+        same_shape(self.pattern, self.mask)
 
     def __call__(self, images: Tensor) -> Tensor:
         weight = self.alpha * self.mask

@@ -20,7 +20,7 @@ from mmbd.base.writing import whole
 from mmbd.formats import checkpoints, files
 from mmbd.formats.spec import METADATA_KEY
 from mmbd.triggers.backdoor import Backdoor
-from mmbd.triggers.packing import pack, take, unpack
+from mmbd.triggers.packing import pack, take_tensor, unpack
 from mmbd.triggers.trigger import Trigger
 
 VERSION = 1
@@ -30,7 +30,7 @@ def save(path: str | Path, backdoor: Backdoor) -> None:
     """Write triggers, sources, targets, poisoned indices and protocol, whole or not at all.
 
     Raises:
-        TypeError: a trigger of a class that is not in `packing.TRIGGERS`, or a protocol that is
+        TypeError: a trigger of a class that is not in `TRIGGERS`, or a protocol that is
             not JSON.
     """
     from safetensors.torch import save as to_bytes
@@ -101,7 +101,7 @@ def _entry(text: str | None) -> dict[str, Any]:
 
 
 def _backdoor(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Backdoor:
-    poisoned = take(tensors, "poisoned")
+    poisoned = take_tensor(tensors, "poisoned")
     if poisoned.dtype != torch.int64 or poisoned.ndim != 1 or bool((poisoned < 0).any()):
         raise Failed("the poisoned indices must be whole numbers from 0 in one row")
     triggers = [unpack(fields, f"trigger.{index}", tensors) for index, fields in enumerate(entry["triggers"])]

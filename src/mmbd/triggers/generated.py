@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd.training import loop as train
+from mmbd.model.forward import device_of
 
 
 class TriggerNetwork(nn.Module):
@@ -80,7 +80,7 @@ def _unit(inputs: int, outputs: int, *, last: bool = False) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Generated:
-    """x + (pattern(x) - x) * mask(x), by two painters in eval mode, where their weights are."""
+    """x + (pattern(x) - x) * mask(x), by two trigger networks in eval mode, where their weights are."""
 
     pattern: TriggerNetwork
     mask: TriggerNetwork
@@ -90,13 +90,13 @@ class Generated:
         found = (self.pattern.channels, self.mask.channels, self.mask.outputs)
         if found != (channels, channels, 1):
             raise ValueError(
-                "expected a painter of patterns with as many channels out as in and one of masks "
+                "expected a network of patterns with as many channels out as in and one of masks "
                 f"with one out, got {self.pattern.arguments} and {self.mask.arguments}"
             )
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        device = train.device_of(self.pattern)
+        device = device_of(self.pattern)
         parts = [
             paint(batch, self.pattern(batch), self.mask(batch)).to(images.device)
             for batch in (part.to(device) for part in images.split(250))

@@ -1,8 +1,7 @@
 """A trigger as JSON and named tensors, and back again; nothing that is read can run.
 
-A trigger's class is named by a word in `TRIGGERS`, and its fields are read as the types that the
-class declares. A new trigger is one row there, if its fields are tensors, numbers, painters or
-other triggers.
+A trigger's class is named by its word in `TRIGGERS`, and its fields are read as the types that the
+class declares; the class checks what they hold.
 """
 
 from __future__ import annotations
@@ -16,15 +15,11 @@ from mmbd.base.errors import Failed
 from mmbd.base.reading import brief
 from mmbd.base.text import clean_text
 from mmbd.formats.spec import LARGEST
-from mmbd.triggers.additive import Additive
-from mmbd.triggers.blend import Blend
-from mmbd.triggers.generated import Generated, TriggerNetwork, channels_last
-from mmbd.triggers.patch import Patch
-from mmbd.triggers.sequence import TriggerSequence
+from mmbd.triggers import TRIGGERS
+from mmbd.triggers.generated import TriggerNetwork, channels_last
 from mmbd.triggers.trigger import Trigger
-from mmbd.triggers.warp import Warp
 
-LARGEST_PAINTER = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
+LARGEST_NETWORK = {"channels": 64, "outputs": 64, "width": 1024, "depth": 8, "sharp": 1}
 
 KINDS = (
     torch.float16,
@@ -39,25 +34,16 @@ KINDS = (
     torch.int64,
 )
 
-TRIGGERS: dict[str, type[Any]] = {
-    "additive": Additive,
-    "patch": Patch,
-    "blend": Blend,
-    "warp": Warp,
-    "input-aware": Generated,
-    "together": TriggerSequence,
-}
-
 
 def pack(trigger: Trigger, place: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """The JSON of a trigger; its tensors are added to `tensors`."""
-    name = next((name for name, kind in TRIGGERS.items() if type(trigger) is kind), None)
+    name = next((name for name, kind in TRIGGERS.items() if type(trigger) is kind.form), None)
     if name is None:
         raise TypeError(
             f"cannot save a trigger of class {type(trigger).__name__}; known: {', '.join(TRIGGERS)}"
         )
     packed: dict[str, Any] = {"type": name}
-    for field, kind in get_type_hints(TRIGGERS[name]).items():
+    for field, kind in get_type_hints(TRIGGERS[name].form).items():
         value, where = getattr(trigger, field), f"{place}.{field}"
         if kind is Tensor:
             tensors[where] = value
@@ -77,12 +63,12 @@ def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
     if not isinstance(name, str) or name not in TRIGGERS:
         raise Failed(f"unknown trigger {brief(name)}; known: {', '.join(TRIGGERS)}")
     fields: dict[str, Any] = {}
-    for field, kind in get_type_hints(TRIGGERS[name]).items():
+    for field, kind in get_type_hints(TRIGGERS[name].form).items():
         value, where = packed.get(field), f"{place}.{field}"
         if kind is Tensor:
-            fields[field] = take(tensors, where)
+            fields[field] = take_tensor(tensors, where)
         elif kind is TriggerNetwork:
-            fields[field] = _painter(value, where, tensors)
+            fields[field] = _trigger_network(value, where, tensors)
         elif kind in (int, float):
             fields[field] = _number(value, where)
         else:
@@ -92,7 +78,10 @@ def unpack(packed: Any, place: str, tensors: dict[str, Tensor]) -> Trigger:
             fields[field] = tuple(
                 unpack(part, f"{where}.{index}", tensors) for index, part in enumerate(parts)
             )
-    return _checked(TRIGGERS[name], fields, place)
+    try:
+        return TRIGGERS[name].form(**fields)
+    except Exception as error:  # whatever tensors the file holds
+        raise Failed(f"{place}: {error}") from None
 
 
 def _number(value: Any, where: str) -> int | float:
@@ -101,22 +90,7 @@ def _number(value: Any, where: str) -> int | float:
     return value
 
 
-def _checked(kind: type[Any], fields: dict[str, Any], place: str) -> Trigger:
-    try:
-        trigger = kind(**fields)
-    except Exception as error:  # whatever tensors the file holds
-        raise Failed(f"{place}: {error}") from None
-    match trigger:
-        case Patch(pattern, mask) | Blend(pattern, mask) if pattern.shape != mask.shape:
-            sizes = f"{tuple(pattern.shape)} and {tuple(mask.shape)}"
-            raise Failed(f"{place}: pattern and mask must have one shape, got {sizes}")
-        case Warp(grid) if grid.ndim != 4 or grid.shape[0] != 1 or grid.shape[3] != 2:
-            raise Failed(f"{place}: expected a grid (1, height, width, 2), got {tuple(grid.shape)}")
-        case _:
-            return trigger
-
-
-def take(tensors: dict[str, Tensor], name: str) -> Tensor:
+def take_tensor(tensors: dict[str, Tensor], name: str) -> Tensor:
     """Remove and return a tensor; Failed where it is missing or not finite."""
     if name not in tensors:
         raise Failed(f"the tensor {clean_text(name)} is missing")
@@ -128,8 +102,8 @@ def take(tensors: dict[str, Tensor], name: str) -> Tensor:
     return value
 
 
-def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> TriggerNetwork:
-    limits = LARGEST_PAINTER
+def _trigger_network(arguments: Any, place: str, tensors: dict[str, Tensor]) -> TriggerNetwork:
+    limits = LARGEST_NETWORK
     if (
         not isinstance(arguments, dict)
         or set(arguments) != set(limits)
@@ -138,15 +112,15 @@ def _painter(arguments: Any, place: str, tensors: dict[str, Tensor]) -> TriggerN
     ):
         raise Failed(f"{place} must have {', '.join(limits)}, each from 1 to {list(limits.values())}")
     with torch.device("meta"):  # no memory before the file has shown that it holds the weights
-        painter = TriggerNetwork(**arguments)
-    weights = {name: take(tensors, f"{place}.{name}") for name in painter.state_dict()}
-    for name, expected in painter.state_dict().items():
+        network = TriggerNetwork(**arguments)
+    weights = {name: take_tensor(tensors, f"{place}.{name}") for name in network.state_dict()}
+    for name, expected in network.state_dict().items():
         given = weights[name]
         if (given.shape, given.dtype) != (expected.shape, expected.dtype):
             raise Failed(
                 f"{place}.{name}: expected {tuple(expected.shape)} of {expected.dtype}, "
                 f"got {tuple(given.shape)} of {given.dtype}"
             )
-    painter.load_state_dict(weights, assign=True)
-    channels_last(painter)
-    return painter.eval().requires_grad_(False)
+    network.load_state_dict(weights, assign=True)
+    channels_last(network)
+    return network.eval().requires_grad_(False)

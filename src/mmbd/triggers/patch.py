@@ -15,8 +15,19 @@ class Patch:
     pattern: Tensor
     mask: Tensor
 
+    def __post_init__(self) -> None:
+        same_shape(self.pattern, self.mask)
+
     def __call__(self, images: Tensor) -> Tensor:
         return torch.where(self.mask.bool(), self.pattern, images)
+
+
+def same_shape(pattern: Tensor, mask: Tensor) -> None:
+    """ValueError unless both have one shape."""
+    if pattern.shape != mask.shape:
+        raise ValueError(
+            f"pattern and mask must have one shape, got {tuple(pattern.shape)} and {tuple(mask.shape)}"
+        )
 
 
 def place(shape: tuple[int, int, int], square: Tensor, seed: int, margin: int = 0) -> Patch:

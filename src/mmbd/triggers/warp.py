@@ -15,9 +15,18 @@ class Warp:
 
     grid: Tensor
 
+    def __post_init__(self) -> None:
+        shape = tuple(self.grid.shape)
+        if len(shape) != 4 or shape[0] != 1 or shape[3] != 2:
+            raise ValueError(f"expected a grid (1, height, width, 2), got {shape}")
+
     def __call__(self, images: Tensor) -> Tensor:
-        grid = self.grid.expand(len(images), -1, -1, -1)
-        return F.grid_sample(images, grid, mode="bilinear", align_corners=True).clamp(0, 1)
+        return bend(images, self.grid.expand(len(images), -1, -1, -1))
+
+
+def bend(images: Tensor, grids: Tensor) -> Tensor:
+    """Each image (n, channels, height, width) sampled at its own grid (n, height, width, 2)."""
+    return F.grid_sample(images, grids, mode="bilinear", align_corners=True).clamp(0, 1)
 
 
 def warp(shape: tuple[int, int, int], *, seed: int, points: int = 4, strength: float = 0.5) -> Warp:

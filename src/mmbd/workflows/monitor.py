@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers, scaled
+from mmbd.model.forward import logits_of, scaled
 from mmbd.model.samples import prepare
 from mmbd.search.pool import margins
 
@@ -91,7 +91,7 @@ class Monitor:
             raise ValueError("no calibration inputs were given")
         self.original, self.repaired = original, repaired
         self.false_positive_rate = false_positive_rate
-        scores = lost_margin(clean.logits, answers(repaired, clean.inputs).to(original.device))
+        scores = lost_margin(clean.logits, logits_of(repaired, clean.inputs).to(original.device))
         self.calibration = scores.cpu().sort().values
         self.threshold = threshold(self.calibration, false_positive_rate)
         self.notes: tuple[str, ...] = ()
@@ -111,8 +111,8 @@ class Monitor:
             raise ValueError(
                 f"expected inputs of shape (n, {', '.join(map(str, shape))}), got {tuple(inputs.shape)}"
             )
-        logits = answers(self.repaired, inputs)
-        scores = lost_margin(answers(self.original, inputs).to(logits.device), logits)
+        logits = logits_of(self.repaired, inputs)
+        scores = lost_margin(logits_of(self.original, inputs).to(logits.device), logits)
         return Monitored(
             flagged=scores > self.threshold,
             p_values=p_values(self.calibration.to(scores.device), scores),

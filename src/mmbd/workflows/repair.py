@@ -21,7 +21,7 @@ from mmbd.data.dataset import Dataset
 from mmbd.mitigators import Record, mitigate
 from mmbd.mitigators.mitigator import Progress
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import answers
+from mmbd.model.forward import classes_of
 from mmbd.results.report import Report
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import suitable
@@ -179,11 +179,11 @@ def fix(
     networks = (classifier, repaired)
     fields: dict[str, Any] = {}
     if held_out is not None and len(held_out):
-        predictions = [predict(network, held_out.inputs) for network in networks]
+        predictions = [classes_of(network, held_out.inputs) for network in networks]
         fields |= _accuracies(held_out, predictions, classifier.class_names)
         if backdoor is not None:
             rates = [
-                backdoor.success(lambda inputs, network=network: predict(network, inputs), held_out)
+                backdoor.success(lambda inputs, network=network: classes_of(network, inputs), held_out)
                 for network in networks
             ]
             targets = torch.full((len(classifier.class_names),), -1)  # of each source class
@@ -200,16 +200,11 @@ def fix(
             }
     if triggered is not None:
         inputs, target = triggered
-        rates = [float((predict(net, inputs) == target).double().mean()) for net in networks]
+        rates = [float((classes_of(net, inputs) == target).double().mean()) for net in networks]
         fields |= {"triggered": len(inputs), "attack_success": tuple(rates)}
     if scanning is not None:
         fields["scans"] = (scanning(classifier), scanning(repaired))
     return repaired, Repair(record, **fields)
-
-
-def predict(classifier: Classifier, inputs: Tensor) -> Tensor:
-    """The classes (n,) of raw inputs (n, *shape), on the CPU."""
-    return answers(classifier, inputs).argmax(1).cpu()
 
 
 def _accuracies(held_out: Dataset, answers: Sequence[Tensor], names: Sequence[str]) -> dict[str, Any]:

@@ -154,8 +154,8 @@ def _plain(value: Any) -> Any:
 
 def options(kind: str) -> dict[str, Any]:
     """What an attack may be told, besides sources and target, with the types."""
-    function = {**attacks.DIFFICULT, **attacks.ATTACKS}.get(kind)
-    return {} if function is None else parameters(function)
+    row = {**attacks.HARD_CLEAN, **attacks.ATTACKS}.get(kind)
+    return {} if row is None else parameters(row.train)
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def _arch(
     private = table.pop("private", None)
     if private is not None:
         private = check.private(private, where)
-    known = [*check.parameters(nets.ARCHITECTURES[kind]), "kind", "recipe", "private"]
+    known = [*check.parameters(nets.ARCHITECTURES[kind].make), "kind", "recipe", "private"]
     check.keys(table, known, where, "argument")
     # A network with arguments of its own has nothing of the preset's but the recipe.
     usual = dict(preset.arch.get(kind, {}) if preset else {})
@@ -179,7 +179,7 @@ def _arch(
 def _attack(raw: Mapping[str, Any], name: str, preset: Preset | None) -> tuple[AttackPlan, Mapping[str, Any]]:
     """An attack with the preset's options for its kind, and its own part of the recipe."""
     tables, where = check.table(raw, "attack", "the plan"), f"[attack.{name}]"
-    kinds = [CLEAN, *attacks.ATTACKS, *attacks.DIFFICULT]
+    kinds = [CLEAN, *attacks.ATTACKS, *attacks.HARD_CLEAN]
     table = dict(check.table(tables, name, "[attack]"))
     stem, _, letter = name.rpartition("-")
     implied = {"kind": stem, "sources": letter} if letter in ("S", "M") else {"kind": name}

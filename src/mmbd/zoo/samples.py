@@ -141,7 +141,7 @@ def choose(job: Job, samples: Samples) -> tuple[tuple[int, ...], int]:
 
 def _poisoned(attack: AttackPlan, total: int) -> int:
     """How many samples of its sources an attack takes; other kinds take them batch by batch."""
-    if getattr(attacks.ATTACKS[attack.kind], "func", None) is not attacks.classic:
+    if not attacks.ATTACKS[attack.kind].poisons_first:
         return 0
     rate = attack.options.get("rate", 0.01)  # as `attacks.classic` has it
     return int(attack.options.get("count", round(rate * total)))

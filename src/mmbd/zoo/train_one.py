@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mmbd import attacks
 from mmbd.attacks import Backdoor, Victim
 from mmbd.base.environment import hardware, versions
 from mmbd.formats.spec import Spec, save
-from mmbd.model.domain import broadcastable
+from mmbd.model.normalised import Normalisation
 from mmbd.training import loop as train
 from mmbd.zoo import cards
 from mmbd.zoo.job import CLEAN, Job
@@ -95,17 +94,17 @@ def fit(job: Job, root: Path, on_epoch: Callable[[int, float], None] | None = No
     )
     torch.manual_seed(job.draw)
     network = spec.network().to(job.device)
-    normalise, trainer = _normaliser(job, samples), _trainer(job, on_epoch)
-    victim = Victim(network, samples.training, job.recipe, job.draw, normalise, trainer)
+    normalise = Normalisation(job.data.mean, job.data.std, samples.shape).to(job.device)
+    victim = Victim(network, samples.training, job.recipe, job.draw, normalise, _trainer(job, on_epoch))
     start = time.perf_counter()
     backdoor, notes = None, {}
     options = dict(job.attack.options)
     if job.attack.kind == CLEAN:
         victim.fit()
-    elif job.attack.kind in attacks.DIFFICULT:
+    elif job.attack.kind in attacks.HARD_CLEAN:
         if job.attack.target is not None:
             options["target"] = choose(job, samples)[1]
-        notes = attacks.DIFFICULT[job.attack.kind](victim, **options)
+        notes = attacks.HARD_CLEAN[job.attack.kind](victim, **options)
     else:
         sources, target = choose(job, samples)
         attack = attacks.ATTACKS[job.attack.kind]
@@ -116,7 +115,7 @@ def fit(job: Job, root: Path, on_epoch: Callable[[int, float], None] | None = No
 def describe(job: Job, made: Made) -> dict[str, Any]:
     """The card: what the model is, how good it is, and everything needed to make it again."""
     victim, backdoor, test = made.victim, made.backdoor, made.samples.test
-    predictions = train.predict(victim.network, test.inputs, normalise=victim.normalise)
+    predictions = victim.predict(test.inputs)
     asr = None if backdoor is None else backdoor.success(victim.predict, test)
     targets = {} if backdoor is None else backdoor.targets
     return {
@@ -161,19 +160,6 @@ def _trainer(job: Job, on_epoch: Callable[[int, float], None] | None) -> Callabl
     return partial(private.fit, **watched, **job.arch.private)
 
 
-def _normaliser(job: Job, samples: Samples) -> train.Transform:
-    """(x - mean) / std on whatever device x is, by the data's part of the plan."""
-    mean = broadcastable(job.data.mean or 0.0, samples.shape, "mean").to(job.device)
-    std = broadcastable(job.data.std or 1.0, samples.shape, "std").to(job.device)
-    if job.data.mean is None and job.data.std is None:
-        return lambda x: x
-
-    def normalise(x: Tensor) -> Tensor:
-        return (x - mean.to(x.device)) / std.to(x.device)
-
-    return normalise
-
-
 def _train_accuracy(made: Made) -> float:
     """On the training samples that are not poisoned; a network that fits them all reaches 1."""
     training = made.victim.training
@@ -182,5 +168,5 @@ def _train_accuracy(made: Made) -> float:
         poisoned = made.backdoor.poisoned
         kept[poisoned[poisoned < len(training)]] = False
     chosen = training.take(kept.nonzero().flatten()[:FITTED])
-    answers = train.predict(made.victim.network, chosen.inputs, normalise=made.victim.normalise)
+    answers = made.victim.predict(chosen.inputs)
     return train.accuracy(answers, chosen.labels)

@@ -27,10 +27,10 @@ def facts_of(found: Searched) -> dict[str, Any]:
     return {
         "searches": margins.margins.numel(),
         "converged": int(margins.converged.sum()),
-        "zero_gradient": int(margins.dead.sum()),
+        "zero_gradient": int(margins.zero_gradient.sum()),
         "evaluations": sum(part.evaluations for part in everything),
         "batch": margins.batch,
-        "oom_retries": sum(part.retreats for part in everything),
+        "oom_retries": sum(part.oom_retries for part in everything),
     }
 
 
@@ -65,10 +65,10 @@ def mishaps(searched: Searched) -> list[str]:
     stuck = sum(value <= 0 for value in searched.statistics.values())
     if stuck:
         sentences.append(f"{stuck} classes never won a single input: their searches may have got stuck.")
-    if found.retreats:
-        sentences.append(f"Memory ran out {found.retreats} times; the batch was cut to {found.batch}.")
-    counts = Counter(found.dead.sum(1).tolist())
-    partly = sum(count for dead, count in counts.items() if 0 < dead < found.dead.shape[1])
+    if found.oom_retries:
+        sentences.append(f"Memory ran out {found.oom_retries} times; the batch was cut to {found.batch}.")
+    counts = Counter(found.zero_gradient.sum(1).tolist())
+    partly = sum(count for dead, count in counts.items() if 0 < dead < found.zero_gradient.shape[1])
     if partly:
         sentences.append(f"In {partly} classes some of the searches had no gradient to start from.")
     return sentences

@@ -15,7 +15,7 @@ from mmbd.detectors.mm_bd.about import ABOUT
 from mmbd.detectors.mm_bd.certainty import caveats, certain
 from mmbd.detectors.mm_bd.search import Meter, Searched, search
 from mmbd.model.classifier import Classifier
-from mmbd.model.kinds import kind_of
+from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
 from mmbd.null import NULLS, Evidence, References
 from mmbd.null.decide import Decision, decide

@@ -14,7 +14,7 @@ import torch
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import Progress, ProgressCallback
-from mmbd.model import outputs
+from mmbd.model import logits
 from mmbd.model.classifier import Classifier
 from mmbd.null import Measured
 from mmbd.null.settings import gains_key, margins_key
@@ -105,7 +105,7 @@ class Searched:
         if self.recheck.drowned is not None:
             return self.recheck.drowned
         looked_at = self.recheck
-        stop = outputs.stops(looked_at.logits, looked_at.labels) if len(looked_at.logits) else None
+        stop = logits.seem_bounded(looked_at.logits, looked_at.labels) if len(looked_at.logits) else None
         if stop is None:
             return None
         return (

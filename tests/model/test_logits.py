@@ -11,8 +11,8 @@ from torch import nn
 
 import mmbd
 from mmbd.base.errors import NotEvaluable
-from mmbd.model import outputs
 from mmbd.model.classifier import Classifier
+from mmbd.model.logits import seem_bounded
 
 SHAPE = (3, 4, 4)
 Pair = namedtuple("Pair", ["features", "answers"])
@@ -169,7 +169,7 @@ def test_a_bound_that_no_gradient_tells_is_seen_where_searches_end():
 
 
 def stops(values: list[list[float]]) -> str | None:
-    return outputs.stops(torch.tensor(values), torch.arange(len(values)))
+    return seem_bounded(torch.tensor(values), torch.arange(len(values)))
 
 
 def test_where_outputs_end():

@@ -8,7 +8,8 @@ where a backdoor drives them, so such outputs are refused, or on request undone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -24,7 +25,7 @@ BOUNDED = {
     "TanhBackward0": "a tanh",
     "SoftmaxBackward0": "a softmax",
 }
-# What can be undone: the functions of torch by that name.
+# What can be undone.
 ENDS = ("sigmoid", "softmax", "tanh")
 # Gradient functions that change the shape or the kind of number, or scale and shift.
 THROUGH = (
@@ -53,7 +54,7 @@ FEW = 5
 
 
 def places(output: Any, most: int = MOST_PLACES) -> dict[Place, Tensor]:
-    """Every tensor in what a network returned, by where it is."""
+    """Every tensor in what a network returned, by its place."""
     found: dict[Place, Tensor] = {}
     for place, tensor in _walk(output, ()):
         found[place] = tensor
@@ -78,7 +79,7 @@ def _walk(output: Any, place: Place) -> Iterator[tuple[Place, Tensor]]:
             yield from _walk(part, (*place, number))
 
 
-def reach(output: Any, place: Place) -> Any:
+def at(output: Any, place: Place) -> Any:
     """What is at a place that was found before; also while the network is being traced."""
     for step in place:
         if isinstance(step, str) and not isinstance(output, Mapping):
@@ -88,7 +89,9 @@ def reach(output: Any, place: Place) -> Any:
     return output
 
 
-def find(output: Any, batch: int, *, wanted: int | str | None = None, classes: int | None = None) -> Place:
+def find_place(
+    output: Any, batch: int, *, wanted: int | str | None = None, classes: int | None = None
+) -> Place:
     """Where the logits are.
 
     Args:
@@ -103,28 +106,28 @@ def find(output: Any, batch: int, *, wanted: int | str | None = None, classes: i
     start: Place = ()
     if wanted is not None:
         return _wanted(output, str(wanted))
-    while not isinstance(reach(output, start), Tensor):
-        part = reach(output, start)
+    while not isinstance(at(output, start), Tensor):
+        part = at(output, start)
         if hasattr(part, "logits") or (isinstance(part, Mapping) and "logits" in part):
             start = (*start, "logits")
         else:
             break
-    every = {(*start, *place): tensor for place, tensor in places(reach(output, start)).items()}
-    able = [place for place, tensor in every.items() if _able(tensor, batch)]
-    if len(able) > 1 and classes is not None:
-        able = [place for place in able if _width(every[place]) == classes] or able
-    if len(able) == 1:
-        return able[0]
-    if len(every) == 1 or (every and not able):
+    every = {(*start, *place): tensor for place, tensor in places(at(output, start)).items()}
+    fitting = [place for place, tensor in every.items() if _may_be_logits(tensor, batch)]
+    if len(fitting) > 1 and classes is not None:
+        fitting = [place for place in fitting if every[place][0].numel() == classes] or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    if len(every) == 1 or (every and not fitting):
         return next(iter(every))  # whose shape says what is wrong with it
-    given = reach(output, start)
+    given = at(output, start)
     if not every:
         found = list(given) if isinstance(given, Mapping) else type(given).__name__
         raise NotEvaluable(
             f"expected a tensor of logits in the model's output, found {found}: return the logits"
         )
-    listed = [spelled(place) for place in able]
-    shapes = ", ".join(f"{spelled(place)} {tuple(every[place].shape)}" for place in able)
+    listed = list(map(spelled, fitting))
+    shapes = ", ".join(f"{spelled(place)} {tuple(every[place].shape)}" for place in fitting)
     raise NotEvaluable(
         f"expected one tensor of logits in the model's output, found {listed}, any of which may "
         f"be them ({shapes} for {batch} inputs): say which, with --output {listed[-1]} "
@@ -133,7 +136,7 @@ def find(output: Any, batch: int, *, wanted: int | str | None = None, classes: i
 
 
 def spelled(place: Place) -> str:
-    """A place as one writes it."""
+    """A place as users write it: names and numbers, joined by dots."""
     return ".".join(map(str, place)) or "(all)"
 
 
@@ -151,24 +154,49 @@ def _wanted(output: Any, wanted: str) -> Place:
     )
 
 
-def _able(tensor: Tensor, batch: int) -> bool:
-    """Whether this has the shape and the numbers of logits."""
+def _may_be_logits(tensor: Tensor, batch: int) -> bool:
+    """Whether a tensor has the shape and the kind of numbers of logits."""
     long = sum(length > 1 for length in tensor.shape[1:])
     return tensor.dim() >= 2 and tensor.shape[0] == batch and long == 1 and tensor.dtype.is_floating_point
 
 
-def _width(tensor: Tensor) -> int:
-    return tensor[0].numel()
+# How many inputs a network takes at a time: any number, one (exported with a fixed batch), or two
+# at least (a squeeze takes the batch away too).
+Rows = Literal["any", "one", "two"]
 
 
-def logits(tensor: Tensor, batch: int) -> Tensor:
-    """The tensor as logits (batch, classes); NotEvaluable where it is none."""
-    given = tuple(tensor.shape)
-    if tensor.dim() > 2 and sum(length > 1 for length in given[1:]) <= 1:
-        tensor = tensor.flatten(1)  # (batch, 1, classes) or (batch, classes, 1, 1)
+@dataclass(frozen=True)
+class Reading:
+    """How a network is read.
+
+    Args:
+        place: where the logits are in its output.
+        flat: whether they have axes of length 1 beside the classes, which go.
+        rows: how many inputs it takes at a time.
+    """
+
+    place: Place = ()
+    flat: bool = False
+    rows: Rows = "any"
+
+    def logits(self, output: Any) -> Any:
+        """The logits (batch, classes) in what the network returned; also while it is being traced."""
+        found = at(output, self.place)
+        return found.flatten(1) if self.flat else found
+
+
+def reading_of(output: Any, place: Place, rows: Rows = "any") -> Reading:
+    """How to read a network that returned `output`, with the logits at `place`."""
+    shape = at(output, place).shape
+    flat = len(shape) > 2 and sum(length > 1 for length in shape[1:]) <= 1
+    return Reading(place, flat, rows)
+
+
+def checked(tensor: Tensor, batch: int) -> Tensor:
+    """The tensor, if these are logits (batch, classes); NotEvaluable where they are not."""
     if tensor.dim() != 2 or tensor.shape[0] != batch:
         raise NotEvaluable(
-            f"expected logits of shape (batch, classes), got {given} for {batch} inputs: "
+            f"expected logits of shape (batch, classes), got {tuple(tensor.shape)} for {batch} inputs: "
             "return the logits alone"
         )
     if not tensor.dtype.is_floating_point:
@@ -191,7 +219,7 @@ def bounded_by(output: Tensor) -> str | None:
 
 
 def refusal(what: str, low: float, high: float) -> NotEvaluable:
-    """The error for outputs that are no logits, and the way out."""
+    """The error for bounded outputs; it says how to leave out or undo what bounds them."""
     end = what.removeprefix("a ")
     undo = f", or say --ends-in {end} (ends_in={end!r} in Python), which undoes it exactly"
     return NotEvaluable(
@@ -237,11 +265,11 @@ class Undo(TorchFunctionMode):
 
 
 def _same_numbers(one: Tensor, other: Tensor) -> bool:
-    """Whether one is a view of all of the other."""
+    """Whether one tensor is a view of all numbers of the other."""
     return one.numel() == other.numel() and one.data_ptr() == other.data_ptr()
 
 
-def stops(values: Tensor, labels: Tensor) -> str | None:
+def seem_bounded(values: Tensor, labels: Tensor) -> str | None:
     """What bounds outputs, as they show at the ends of searches; None where nothing seems to.
 
     Logits that were driven as far as they go do not end by chance within 2 % of 0 or -1 and of 1

@@ -11,6 +11,7 @@ from torch import nn
 
 import mmbd
 from mmbd.base.errors import Failed
+from mmbd.base.progress import Progress
 from mmbd.model.classifier import Classifier
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "models"
@@ -36,24 +37,24 @@ def usual() -> mmbd.Report:
 )
 def test_other_searches_leave_the_verdict_to_the_tables_own(more, usual):
     report = mmbd.scan(mmbd.load(BADNET), **more)
-    assert (report.verdict, report.targets, report.null) == ("backdoored", (1,), "joint")
+    assert (report.verdict, report.targets, report.finding.decided_by) == ("backdoored", (1,), "joint")
     assert report.p_value == usual.p_value
     assert report.statistics != usual.statistics
-    assert report.evidence == usual.evidence
-    assert report.run.evaluations > 0
+    assert report.finding.column("margin times gain") == usual.finding.column("margin times gain")
+    assert report.finding.facts["evaluations"] > 0
     assert any("was run beside" in caveat for caveat in report.caveats)
 
 
 def test_the_usual_search_is_not_run_twice(usual):
     same = mmbd.scan(mmbd.load(BADNET), restarts=4, steps=20)
-    assert same.run.evaluations == usual.run.evaluations
+    assert same.finding.facts["evaluations"] == usual.finding.facts["evaluations"]
     assert not any("beside" in caveat for caveat in same.caveats)
 
 
 def test_a_null_that_was_named_judges_what_was_searched():
     report = mmbd.scan(mmbd.load(BADNET), null="bootstrap", restarts=1)
-    assert report.null == "bootstrap"
-    assert (report.gains is None) is False
+    assert report.finding.decided_by == "bootstrap"
+    assert report.finding.column("universal-perturbation gain") is not None
     if report.verdict == "clean":
         assert any("nothing but this model's own 10 classes" in one for one in report.caveats)
 
@@ -92,10 +93,13 @@ def test_a_scan_within_its_limit_is_as_ever():
 
 
 def test_progress_covers_everything():
-    told: list[mmbd.search.maximum_margins.Progress] = []
+    told: list[Progress] = []
     report = mmbd.scan(Classifier(Slow(8), input_shape=(1, 4, 4)), seeds=2, progress=told.append)
-    assert told[-1].evaluations == report.run.evaluations
-    assert [one.evaluations for one in told] == sorted(one.evaluations for one in told)
-    assert all(one.evaluations <= one.evaluations_expected for one in told)
-    assert told[0].classes == 8
-    assert told[-1].searches == 2 * 8 * 4
+    assert told[-1].done == report.finding.facts["evaluations"]
+    assert [one.done for one in told] == sorted(one.done for one in told)
+    assert all(one.done <= one.total for one in told)
+    assert {one.unit for one in told} == {"gradient evaluations"}
+    assert {one.stage for one in told} == {"maximum margins", "universal perturbations"}
+    assert told[0].note == "0 of 8 classes"
+    # Both seeds are part of what is expected from the start.
+    assert told[0].total >= 2 * 8 * 4 * 20
