@@ -132,6 +132,7 @@ def test_presets_of_a_row_are_its_own(run):
 
 @pytest.mark.parametrize("given", [["--data", "even.npz"], []])
 def test_evaluate_takes_any_detector(run, tmp_path, given):
+    (tmp_path / "zoo").mkdir()
     zoo = toy_zoos.table(tmp_path / "zoo", clean=1, backdoored=1)
     arguments = ["--option", "threshold=0.9", "--workers", 0, "--json", "-", *given]
     code, out, errors = run("evaluate", zoo, *COUNT, *arguments)
@@ -143,6 +144,7 @@ def test_evaluate_takes_any_detector(run, tmp_path, given):
 
 
 def test_evaluate_refuses_options_that_a_detector_does_not_take(run, tmp_path):
+    (tmp_path / "zoo").mkdir()
     zoo = toy_zoos.table(tmp_path / "zoo", clean=1, backdoored=1)
     code, _, errors = run("evaluate", zoo, "--detector", "mm-bd", "counting", "--option", "threshold=1")
     assert code == gate.USAGE

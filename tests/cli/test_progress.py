@@ -20,7 +20,7 @@ def test_a_long_job_says_once_what_it_will_take(capsys):
         for done in (1, 4, 5, 6):
             progress(step(done, float(done), total=1000))
     assert capsys.readouterr().err == (
-        "mmbd: a[31mb: maximum margins, up to 1,000 gradient evaluations, about 16 min 36 s\n"
+        "mmbd: a\\x1b[31mb: maximum margins, up to 1,000 gradient evaluations, about 16 min 36 s\n"
     )
 
 

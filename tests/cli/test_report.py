@@ -73,17 +73,14 @@ def test_a_folder_of_reports_into_every_form(run, stored, tmp_path):
 
 
 def test_reports_of_schema_2_are_read(run, tmp_path):
-    old = json.loads(OLD.read_text())
-    reports = old if isinstance(old, list) else list(old.values())
-    for number, one in enumerate(reports[:6]):
-        report = one.get("report", one)
-        text = report if isinstance(report, str) else json.dumps(report)
-        (tmp_path / f"old{number}.json").write_text(text)
-        verdict = json.loads(text)["verdict"]
+    reports = [entry["report"] for entry in json.loads(OLD.read_text())["reports"][:6]]
+    for number, report in enumerate(reports):
+        (tmp_path / f"old{number}.json").write_text(json.dumps(report))
         code, out, errors = run("report", f"old{number}.json", "--quiet", "--out", f"new{number}.json")
-        assert (out.split(":")[0], errors) == (verdict, "")
-        assert code == {"clean": 0, "backdoored": 1, "not evaluable": 3}[verdict]
+        assert (out.split(":")[0], errors) == (report["verdict"], "")
+        assert code == {"clean": 0, "backdoored": 1, "not evaluable": 3}[report["verdict"]]
         assert json.loads((tmp_path / f"new{number}.json").read_text())["schema"] == 3
+    assert {report["schema"] for report in reports} == {2}
 
 
 def test_printed_json_is_what_was_stored(run, stored):

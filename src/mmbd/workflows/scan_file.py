@@ -134,7 +134,7 @@ def claims_to_be_a_report(text: str) -> bool:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return True
-    return isinstance(found, dict) and "schema" in found and "verdict" in found
+    return isinstance(found, dict) and "schema" in found and not found.keys().isdisjoint({"verdict", "finding"})
 
 
 def _scanned(file: Path, loading: Mapping[str, Any], scanning: ScanOptions) -> Report:
