@@ -68,8 +68,9 @@ def test_every_output_of_any_detector(run, tmp_path):
     outs = [word for suffix in ("json", "html", "sarif") for word in ("--out", f"r.{suffix}")]
     code, out, errors = run("scan", "m.safetensors", *COUNT, "--data", "odd.npz", *outs)
     assert (code, errors) == (gate.BACKDOORED, "")
-    assert "share of samples" in out
-    assert "share of samples" in (tmp_path / "r.html").read_text()
+    for shown in (out, (tmp_path / "r.html").read_text()):
+        assert "share of samples" in shown.lower()
+        assert "threshold 0.5" in shown
     stored = Report.load(tmp_path / "r.json")
     assert [artifact.kind for artifact in stored.finding.artifacts] == ["trigger mask", "trigger pattern"]
     assert len(json.loads((tmp_path / "r.sarif").read_text())["runs"][0]["results"]) == 1
@@ -80,7 +81,8 @@ def test_samples_are_drawn_by_the_seed(run, tmp_path):
         arguments = ["--data", "mixed.npz", "--per-class", 2, "--seed", seed, "--out", "-"]
         return Report.from_json(run("scan", "m.safetensors", *COUNT, *arguments)[1]).statistics
 
-    samples(tmp_path / "mixed.npz", np.random.default_rng(0).integers(0, 8, 160))
+    right, other = np.arange(160) % 8, np.random.default_rng(0).integers(0, 8, 160)
+    samples(tmp_path / "mixed.npz", np.where(np.arange(160) % 3, right, other))
     assert shares(1) == shares(1)
     assert len({shares(seed) for seed in range(5)}) > 1
 
@@ -137,10 +139,10 @@ def test_evaluate_takes_any_detector(run, tmp_path, given):
     arguments = ["--option", "threshold=0.9", "--workers", 0, "--json", "-", *given]
     code, out, errors = run("evaluate", zoo, *COUNT, *arguments)
     assert code == gate.CLEAN, errors
-    reports = [result["report"] for result in json.loads(out)["results"]]
-    assert len(reports) == 2
-    if not given:  # a table knows no samples
-        assert {report["finding"]["verdict"] for report in reports} == {"not evaluable"}
+    answers = json.loads(out)["models"]
+    assert [answer["detector"] for answer in answers] == ["counting"] * 2
+    # A table knows no samples.
+    assert {answer["verdict"] for answer in answers} == ({"clean"} if given else {"not evaluable"})
 
 
 def test_evaluate_refuses_options_that_a_detector_does_not_take(run, tmp_path):
