@@ -142,7 +142,9 @@ def test_evaluate_takes_any_detector(run, tmp_path, given):
     answers = json.loads(out)["models"]
     assert [answer["detector"] for answer in answers] == ["counting"] * 2
     # A table knows no samples.
-    assert {answer["verdict"] for answer in answers} == ({"clean"} if given else {"not evaluable"})
+    assert {answer["detection"]["verdict"] for answer in answers} == (
+        {"clean"} if given else {"not evaluable"}
+    )
 
 
 def test_evaluate_refuses_options_that_a_detector_does_not_take(run, tmp_path):
