@@ -1,6 +1,6 @@
 """Detection and false alarms: the paper's procedure next to the fast one, on the same models.
 
-    python benchmarks/detection.py ZOO [--half odd] [--answers DIR] [--workers 2] [--out FILE.json]
+    python -m benchmarks.detection ZOO [--half odd] [--answers DIR] [--workers 2] [--out FILE.json]
 
 ZOO is a folder that `mmbd zoo make` wrote. Every model is scanned twice: by the default scan, and
 by the paper's search as the authors' script has it (30 restarts of at most 300 plain steps). A line
@@ -20,13 +20,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mmbd.detectors.margins import largest
-
 import mmbd
 from mmbd.base.environment import environment
 from mmbd.evaluation.metrics import Estimate, Rate, auc, auc_interval
 from mmbd.evaluation.tables import Result
+from mmbd.null.joint import times
 from mmbd.render import evaluation_text as formats
+from mmbd.results.finding import Column
+from mmbd.results.report import Report
 
 LEVEL = 0.05
 SEARCHES = {"fast": "mm-bd", "paper": "mm-bd-authors"}
@@ -40,14 +41,14 @@ def figures(results: Sequence[Result], null: str) -> dict[str, Any] | None:
     scores: dict[bool, list[float]] = {True: [], False: []}
     for result in results:
         answer = result.answer
-        p = None if answer is None else answer.details["p_values"].get(null)
+        test = None if answer is None else next((t for t in answer.finding.tests if t.name == null), None)
+        p = None if test is None else test.p_value
         scores[result.backdoored].append(-math.inf if p is None else -p)
         flagged = p is not None and p <= LEVEL
         if not result.backdoored:
             alarms.append(flagged)
         elif answer is not None and flagged:
-            top = largest(answer.statistics, answer.details["gains"], null)
-            hits.append(top in result.true_targets)
+            hits.append(largest(answer, null) in result.true_targets)
         else:
             hits.append(False)
     if max(scores[True] + scores[False], default=-math.inf) == -math.inf:
@@ -61,6 +62,19 @@ def figures(results: Sequence[Result], null: str) -> dict[str, Any] | None:
         interval = auc_interval(area, len(hits), len(alarms))
         found["AUC"] = str(formats.estimate(Estimate(area, *interval)))
     return found
+
+
+def largest(report: Report, null: str) -> int | None:
+    """The class that a null speaks of: with the largest evidence, or the largest margin."""
+    columns = {column.name: _valid(column) for column in report.finding.columns}
+    values = columns["maximum margin"]
+    if null == "joint":
+        values = times(values, columns["universal-perturbation gain"])
+    return max(values, key=values.__getitem__, default=None)
+
+
+def _valid(column: Column) -> dict[int, float]:
+    return {label: value for label, value in enumerate(column.values) if value is not None}
 
 
 def main() -> None:
@@ -94,13 +108,13 @@ def main() -> None:
                     rows[f"{group} / {search} / {null}"] = found
                     print(f"{group:20}  {search:6} {null:11}", *found.values(), sep="  ")
         rows[f"{search}, mean seconds"] = fmean(
-            result.answer.seconds for result in results if result.answer is not None
+            result.seconds for result in results if result.seconds is not None
         )
     if given.out is not None:
         content = {
             "level": LEVEL,
             "half": given.half,
-            "set aside": dict(judged.set_aside),
+            "set aside": dict(judged.excluded),
             "environment": dict(environment()),
             "rows": rows,
         }

@@ -1,11 +1,11 @@
 """Train, attack, scan and mitigate in one run of ten minutes on one GPU; one small JSON file.
 
-    python benchmarks/gpu_zoo.py DATA OUT [--plan FILE] [--budget 570] [--device cuda]
+    python -m benchmarks.gpu_zoo DATA OUT [--plan FILE] [--budget 570] [--device cuda]
 
 DATA is a folder with the data sets as the hub's Parquet files. Models go to OUT, what was found to
-OUT/gpu_zoo.json, written whole after every model: start it again and it goes on. When the budget,
-in seconds, is used up it stops, and the file says what is left. Without a GPU the same code takes
-a plan of two tiny models.
+OUT/gpu_zoo.json, written whole after every model. Start it again and it goes on, by what is kept in
+OUT/results.sqlite. When the budget, in seconds, is used up it stops, and the file says what is left.
+Without a GPU the same code takes a plan of two tiny models.
 
 Half a minute of every model is training: data on the device, channels-last, bfloat16, compiled
 once for all models where there is a compiler. The repair gets 20 clean images a class from the
@@ -31,19 +31,21 @@ from mmbd.base.jsonable import jsonable
 from mmbd.base.writing import write_text
 from mmbd.data.dataset import some, split
 from mmbd.evaluation.metrics import Rate
+from mmbd.results.store import NAME, Key, Store
 from mmbd.triggers import files
 from mmbd.workflows import repair as fixing
 from mmbd.zoo import cards
 from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
 from mmbd.zoo.make import finished, make
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 from mmbd.zoo.samples import load
 
 HERE = Path(__file__).parent
 PLANS = {"cuda": HERE / "gpu_zoo.toml", "cpu": HERE / "gpu_zoo_tiny.toml"}
 RESULT = "gpu_zoo.json"
 BUDGET = 570.0  # of ten minutes, with time to start and to write
+VERSION = 1  # of what is found out about a model: raise it to have all found out again
 MITIGATOR, IMAGES, MEASURED = "mm-bm", 20, 5000
 
 
@@ -69,18 +71,19 @@ class Clock:
 def run(jobs: Sequence[Job], root: Path, out: Path, budget: float) -> dict[str, Any]:
     """Do what is left of `jobs` while there is time; returns what the file then says."""
     clock = Clock(budget)
-    rows = _read(out / RESULT)
-    failed: dict[str, str] = {}
     out.mkdir(parents=True, exist_ok=True)
+    store = Store(out / NAME)
+    rows = {job.name: row for job in jobs if (row := _kept(store, out, job)) is not None}
+    failed: dict[str, str] = {}
     for job in jobs:
-        if job.name in rows and finished(out, job) is not None:
+        if job.name in rows:
             continue
         usual = max((row["seconds"]["training"] for row in rows.values()), default=0.0)
         if clock.left() <= usual:  # it would be lost in training
             break
         try:
-            rows[job.name] = model(job, root, out, clock)
-            print(line(rows[job.name]), flush=True)
+            rows[job.name] = row = jsonable(model(job, root, out, clock))
+            print(store.put(_key(finished(out, job)), json.dumps(row)) or line(row), flush=True)
         except OutOfTime:
             break
         except Exception as error:  # one broken model stops nothing
@@ -147,11 +150,10 @@ def model(job: Job, root: Path, out: Path, clock: Clock) -> dict[str, Any]:
             "reason": report.reason,
             "targets": list(report.targets),
             "p_value": report.p_value,
-            "null": report.null,
-            "p_values": {value.null: value.value for value in report.p_values},
+            "null": report.finding.decided_by,
+            "p_values": {test.name: test.p_value for test in report.finding.tests},
             "statistics": list(report.statistics),
-            "ratio": report.ratio,
-            "evaluations": report.run and report.run.evaluations,
+            "evaluations": report.finding.facts.get("evaluations"),
         },
         "mitigation": repair
         and {
@@ -185,7 +187,7 @@ def line(row: Mapping[str, Any]) -> str:
 def _write(
     out: Path, jobs: Sequence[Job], rows: Mapping[str, Any], failed: Mapping[str, str], clock: Clock
 ) -> dict[str, Any]:
-    marks = cards.marks(cards_in(out).values())
+    excluded = cards.excluded(cards_in(out).values())
     known = [job.name for job in jobs]
     content = {
         "environment": dict(environment()),
@@ -193,8 +195,8 @@ def _write(
         "seconds": round(clock.budget - clock.left(), 1),
         "left": [name for name in known if name not in rows and name not in failed],
         "failed": dict(failed),
-        "set_aside": marks,
-        "summary": summary([row for name, row in rows.items() if name not in marks]),
+        "excluded": excluded,
+        "summary": summary([row for name, row in rows.items() if name not in excluded]),
         "models": dict(rows),
     }
     write_text(out / RESULT, json.dumps(jsonable(content), indent=1, allow_nan=False) + "\n")
@@ -221,9 +223,18 @@ def _means(pairs: Sequence[Sequence[float]]) -> list[float] | None:
     return [sum(side) / len(pairs) for side in zip(*pairs, strict=True)] if pairs else None
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """The models that an earlier run got through."""
-    return dict(json.loads(file.read_text())["models"]) if file.is_file() else {}
+def _key(card: Mapping[str, Any]) -> Key:
+    settings = {"mitigator": MITIGATOR, "images": IMAGES, "measured": MEASURED}
+    return Key(
+        card["sha256"], card["digests"]["test"], "gpu-zoo", VERSION, json.dumps(settings), seed=card["seed"]
+    )
+
+
+def _kept(store: Store, out: Path, job: Job) -> dict[str, Any] | None:
+    """What an earlier run found about a model that is there."""
+    card = finished(out, job)
+    stored = None if card is None else store.get(_key(card))
+    return None if stored is None else json.loads(stored.value)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Mitigation on the bundled example models, which anybody has: attack success before and after.
 
-    python benchmarks/mitigation_examples.py CIFAR10 OUT.json [--methods auto mm-bm ...]
+    python -m benchmarks.mitigation_examples CIFAR10 OUT.json [--methods auto mm-bm ...]
 
 CIFAR10 is a folder with the hub's `test.parquet`. As in `paper/mitigations.py` 20 images a class of
 one half of the test set are the defender's and the figures are on 5000 others. Rows are added to

@@ -1,6 +1,6 @@
 """The false-positive rate of the bootstrap p-value under i.i.d. statistics, by number of classes.
 
-    python benchmarks/null_size.py [--out FILE.json] [--runs 2000]
+    python -m benchmarks.null_size [--out FILE.json] [--runs 2000]
 
 Gamma and log-normal statistics; a calibrated test rejects a share of `level` of them.
 """
@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent / "study"))
-
-from intervals import rate
-
+from benchmarks.study.intervals import rate
 from mmbd.null.bootstrap import bootstrap
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -43,7 +39,7 @@ def main() -> None:
             runs = options.runs if count <= 200 else options.runs // 4
             p = np.array(
                 [
-                    bootstrap(draw(generator, count).tolist(), draws=2000, seed=run).value
+                    bootstrap(draw(generator, count).tolist(), draws=2000, seed=run).p_value
                     for run in range(runs)
                 ]
             )

@@ -1,6 +1,6 @@
 """How fast a scan is: `fast` against the paper's procedure and against the floor, in one run.
 
-    python benchmarks/scan_speed.py [--models resnet18,cnn,lenet] [--out FILE.json]
+    python -m benchmarks.scan_speed [--models resnet18,cnn,lenet] [--out FILE.json]
 
 The floor is the number of gradient evaluations times the best time of one forward and backward
 pass a sample that this machine reaches at any batch size, measured on the bare network in the same
@@ -29,9 +29,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from mmbd.detectors.mm_bd.scan import scan
 
 from mmbd import nets
+from mmbd.detectors.scan import scan
 from mmbd.model.classifier import Classifier
 from mmbd.search.ascent import PAPER
 from mmbd.search.maximum_margins import maximum_margins
@@ -118,10 +118,10 @@ def whole(name: str, classes: int, repeats: int) -> dict[str, Any]:
     begun, seconds, evaluations = time.perf_counter(), list[float](), 0
     while len(seconds) <= repeats:
         start = time.perf_counter()
-        run = scan(classifier).run
+        report = scan(classifier)
         if evaluations:  # the first builds kernels
             seconds.append(time.perf_counter() - start)
-        evaluations = 0 if run is None else run.evaluations
+        evaluations = report.finding.facts.get("evaluations", 0)
         if seconds and time.perf_counter() - begun > LONG:
             break
     return {"usual": median(seconds), "evaluations": evaluations}
@@ -129,7 +129,7 @@ def whole(name: str, classes: int, repeats: int) -> dict[str, Any]:
 
 def apart(task: str, **arguments: Any) -> dict[str, Any]:
     """Run a task in a process of its own; its figures and its peak memory in MiB."""
-    command = [sys.executable, __file__, "--task", json.dumps([task, arguments])]
+    command = [sys.executable, "-m", "benchmarks.scan_speed", "--task", json.dumps([task, arguments])]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 

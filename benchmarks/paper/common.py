@@ -3,7 +3,7 @@
 Every script takes the same options; models and answers are kept, so a run can be killed and
 continued, and scripts over the same models share them:
 
-    python benchmarks/paper/table1.py DATA ZOO [--scale small|paper] [--detector mm-bd] [--out FILE]
+    python -m benchmarks.paper.table1 DATA ZOO [--scale small|paper] [--detector mm-bd] [--out FILE]
 
 DATA is a folder with the data sets as the hub's Parquet files; models go to ZOO/<plan>-<scale>,
 answers beside them. Ours and the paper's figures stand side by side; ours are on networks and
@@ -21,11 +21,12 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 import mmbd
+from mmbd.base.progress import Progress
 from mmbd.evaluation.metrics import Rate
 from mmbd.evaluation.run import Evaluation
 from mmbd.zoo import plan as plans
-from mmbd.zoo.make import Progress, make
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.make import make
+from mmbd.zoo.own import cards_in
 
 PLANS = Path(__file__).parent / "plans"
 T = TypeVar("T")
@@ -81,14 +82,15 @@ def models(chosen: Options, plan: str) -> Path:
             root=chosen.data,
             workers=chosen.workers,
             text=file.read_text(),
-            on_model=_say,
+            progress=_say,
         )
     return folder
 
 
 def _say(progress: Progress) -> None:
-    outcome = "done" if progress.failure is None else f"FAILED: {progress.failure}"
-    print(f"[{progress.done}/{progress.total}] {progress.name} {outcome}", flush=True)
+    failure = progress.latest.failure
+    outcome = "done" if failure is None else f"FAILED: {failure}"
+    print(f"[{progress.done}/{progress.total}] {progress.note} {outcome}", flush=True)
 
 
 def judged(chosen: Options, plan: str) -> Evaluation:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common import Options, judged, share
-
+from benchmarks.paper.common import Options, judged, share
 from mmbd.evaluation.tables import Result
 
 HEADINGS = ("data", "network", "ensemble", "detector", "right (n; 95 % interval)", "paper")

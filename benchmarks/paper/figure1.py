@@ -1,6 +1,6 @@
 """Figure 1 of the paper: what a backdoor does to the margins, where one can see it, in the plane.
 
-    python benchmarks/paper/figure1.py [--seeds 10] [--nonlinearity tanh] [--out FOLDER]
+    python -m benchmarks.paper.figure1 [--seeds 10] [--nonlinearity tanh] [--out FOLDER]
 
 Three classes of 500 points each, every class a mixture of many Gaussians; a "backdoor sample" is a
 point of class 1 or 2 that is moved to one common spot, with a little of its own place left, and

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from common import models, options, show
-from mitigations import measured
+from benchmarks.paper.common import models, options, show
+from benchmarks.paper.mitigations import measured
 
 ENSEMBLES = ("badnet-M", "unicolor-S", "blend-M")  # the paper's third is blend-S
 IMAGES = (10, 20, 50)

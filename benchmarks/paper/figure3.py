@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import cards, judged, mean, options, show
+from benchmarks.paper.common import cards, judged, mean, options, show
 
 # In the text of section 6.6; eq. 14 comes with ACC 88.75 and ASR 96.04.
 PAPER_P = {"beta-1e-4": "above 0.05", "stronger-1e-5": "0.34"}
@@ -20,9 +20,9 @@ def main() -> None:
     ranks: dict[str, list[float]] = {}
     for result in judged(chosen, "adaptive").results:
         if result.detector == chosen.detectors[0] and result.p_value is not None:
-            assert result.detection is not None
+            assert result.report is not None
             p_values.setdefault(result.attack, []).append(result.p_value)
-            values = [value or 0.0 for value in result.detection.statistics]
+            values = [value or 0.0 for value in result.report.statistics]
             target = values[result.true_targets[0]]
             others = [v for label, v in enumerate(values) if label not in result.true_targets]
             ranks.setdefault(result.attack, []).append(target / max(others))

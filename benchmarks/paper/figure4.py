@@ -6,8 +6,7 @@ the statistic alone separates them. See `common.py` for the command line.
 
 from __future__ import annotations
 
-from common import judged, options, show
-
+from benchmarks.paper.common import judged, options, show
 from mmbd.evaluation.metrics import partial_auc
 
 PAPER = 0.2470
@@ -17,8 +16,8 @@ def main() -> None:
     chosen = options(__doc__)
     values: dict[bool, list[float]] = {True: [], False: []}
     for result in judged(chosen, "all-to-all").results:
-        if result.detector == chosen.detectors[0] and result.detection is not None:
-            values[result.backdoored] += [value for value in result.detection.statistics if value is not None]
+        if result.detector == chosen.detectors[0] and result.report is not None:
+            values[result.backdoored] += [value for value in result.report.statistics if value is not None]
     if not (values[True] and values[False]):
         raise SystemExit("needs a clean model, and one whose all-to-all attack works")
     edges = sorted(values[False] + values[True])

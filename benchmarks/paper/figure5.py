@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import judged, options, share, show
+from benchmarks.paper.common import judged, options, share, show
 
 
 def main() -> None:

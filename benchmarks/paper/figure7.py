@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import models, options, show
 from markupsafe import Markup
-from mitigations import IMAGES, defended, working
 
+from benchmarks.paper.common import models, options, show
+from benchmarks.paper.mitigations import IMAGES, defended, working
 from mmbd.data.dataset import split
 from mmbd.formats.load import load
-from mmbd.mitigators.bounds import paper
+from mmbd.mitigators.mm_bm_published import paper
 from mmbd.model.forward import logits_of, scaled
 from mmbd.model.samples import Samples, prepare
 from mmbd.render import svg

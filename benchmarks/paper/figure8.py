@@ -7,9 +7,9 @@ returned bounds were found stands for the paper's stopping condition.
 from __future__ import annotations
 
 import torch
-from common import models, options, show
-from mitigations import IMAGES, defended, working
 
+from benchmarks.paper.common import models, options, show
+from benchmarks.paper.mitigations import IMAGES, defended, working
 from mmbd.data.dataset import split
 from mmbd.formats.load import load
 from mmbd.triggers import files

@@ -9,9 +9,9 @@ models; see `common.py` for the command line.
 from __future__ import annotations
 
 import torch
-from common import models, options, pick, show
 from torch import Tensor, nn
 
+from benchmarks.paper.common import models, options, pick, show
 from mmbd.model.classifier import Classifier
 from mmbd.search.maximum_margins import maximum_margins
 from mmbd.zoo.read import read
@@ -42,7 +42,7 @@ def highest_logit(classifier: Classifier, label: int) -> tuple[float, Tensor]:
 def main() -> None:
     chosen = options(__doc__)
     entries = read(models(chosen, "classical")).entries
-    usable = [entry for entry in entries if entry.set_aside is None]
+    usable = [entry for entry in entries if entry.excluded is None]
     attacked = pick(usable, "1-pixel-M", lambda entry: entry.attack == "1-pixel-M")
     clean = pick(
         usable,

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from common import Options, mean, models, options, show
-from mitigations import measured
-from published import ADVANCED_MITIGATION
-from table3 import hardened
+from benchmarks.paper.common import Options, mean, models, options, show
+from benchmarks.paper.mitigations import measured
+from benchmarks.paper.published import ADVANCED_MITIGATION
+from benchmarks.paper.table3 import hardened
 
 METHODS = ("auto", "mm-bm", "mm-bm-paper")
 PLANS = ("advanced", "wanet", "adaptive", "all-to-all", "domains")

@@ -1,11 +1,11 @@
 """Every mitigator over the models of a plan: accuracy and attack success before and after.
 
-One JSON file for each model and method, beside the models; what is there is not done again, so a
-run can be killed and continued. Half of the test set, 500 images a class, is the defender's; the
+Rows are kept in one file beside the models, ZOO/PLAN-mitigations.sqlite; what is there is not done
+again, so a run can be killed and continued. Half of the test set, 500 images a class, is the defender's; the
 figures are on the other half, with the trigger on all samples of the source classes for the ASR.
 All methods run in one process with one thread, so their seconds compare.
 
-    python benchmarks/paper/mitigations.py DATA ZOO [--plan classical] [--half odd] [--methods ...]
+    python -m benchmarks.paper.mitigations DATA ZOO [--plan classical] [--half odd] [--methods ...]
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import pick
 
+from benchmarks.paper.common import pick
 from mmbd.base.seeds import generator_for
-from mmbd.base.writing import write_text
 from mmbd.data.dataset import Dataset, split
+from mmbd.data.read import GENERATED
 from mmbd.formats.load import load
 from mmbd.model.classifier import Classifier
+from mmbd.results.store import Key, Store
 from mmbd.triggers import files
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import repair as fixing
 from mmbd.zoo import samples
 from mmbd.zoo.job import DataPlan
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 
 # Clean images a class: Table 3's.
 IMAGES = {
@@ -45,6 +46,7 @@ IMAGES = {
     "distillation": 250,
 }
 EVALUATED = 5000
+VERSION = 1  # of how rows are measured, and of the methods: raise it to have all measured again
 CLOUDS = 80  # a class, where a plan has its clouds generated
 
 
@@ -66,6 +68,7 @@ def measured(
     """
     torch.set_num_threads(1)
     halves: dict[str, tuple[Dataset, Dataset]] = {}
+    store = Store(folder.with_name(f"{folder.name}-mitigations.sqlite"))
     rows: list[dict[str, Any]] = []
     for name, card in sorted(cards_in(folder).items()):
         if half is not None and card["seed"] % 2 != (half == "odd"):
@@ -76,22 +79,18 @@ def measured(
             continue
         for method in methods:
             wanted = images or IMAGES[method]
-            key = f"{method}-{wanted}"
-            file = folder.with_name(f"{folder.name}-mitigations") / key / f"{name}.json"
-            if not file.exists() and only_made:
-                continue
-            if not file.exists():
+            # The data set of the card, not its halves: what is there is found without reading them.
+            settings = json.dumps({"images a class": wanted})
+            key = Key(card["sha256"], card["digests"]["test"], method, VERSION, settings, seed=card["seed"])
+            if (kept := store.get(key)) is not None:
+                rows.append(json.loads(kept.value))
+            elif not only_made:
                 kind = card["data"]
                 if kind not in halves:
                     halves[kind] = defended(card["settings"]["data"], root)
-                row = one(folder, card, halves[kind], method, wanted)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_text(file, json.dumps(row, indent=1) + "\n")
-                print(
-                    f"{name} {key}: ACC {row['accuracy']} ASR {row['attack_success']} {row['seconds']:.0f} s",
-                    flush=True,
-                )
-            rows.append(json.loads(file.read_text()))
+                rows.append(row := one(folder, card, halves[kind], method, wanted))
+                said = f"ACC {row['accuracy']} ASR {row['attack_success']} {row['seconds']:.0f} s"
+                print(f"{name} {method}: {store.put(key, json.dumps(row)) or said}", flush=True)
     return rows
 
 
@@ -113,8 +112,8 @@ def defended(source: dict[str, Any], root: Path) -> tuple[Dataset, Dataset]:
     """The defender's half of a card's test set, and the half for measuring."""
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in source.items()}
     plan = replace(DataPlan(**given), test_limit=None)
-    if plan.test.startswith(samples.GENERATED):  # as many as one likes
-        plan = replace(plan, test=f"{samples.GENERATED}{CLOUDS}")
+    if plan.test.startswith(GENERATED):  # as many as one likes
+        plan = replace(plan, test=f"{GENERATED}{CLOUDS}")
     test = samples.load(plan, root).test
     order = torch.randperm(len(test), generator=generator_for("mitigation halves"))
     middle = len(test) // 2

@@ -5,9 +5,9 @@ See `common.py` for the command line.
 
 from __future__ import annotations
 
-from common import options, show
-from ensembles import HEADINGS, accuracy
-from published import DETECTION
+from benchmarks.paper.common import options, show
+from benchmarks.paper.ensembles import HEADINGS, accuracy
+from benchmarks.paper.published import DETECTION
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from common import models, options, show
-from mitigations import measured
-from published import MITIGATION_ELSEWHERE
+from benchmarks.paper.common import models, options, show
+from benchmarks.paper.mitigations import measured
+from benchmarks.paper.published import MITIGATION_ELSEWHERE
 
 METHODS = ("auto", "mm-bm", "mm-bm-paper")
 

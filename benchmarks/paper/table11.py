@@ -5,9 +5,9 @@ See `common.py` for the command line.
 
 from __future__ import annotations
 
-from common import options, show
-from ensembles import HEADINGS, accuracy
-from published import COMPLETE
+from benchmarks.paper.common import options, show
+from benchmarks.paper.ensembles import HEADINGS, accuracy
+from benchmarks.paper.published import COMPLETE
 
 
 def main() -> None:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from statistics import fmean, stdev
 
-from common import judged, options, show
-from published import SECONDS
+from benchmarks.paper.common import judged, options, show
+from benchmarks.paper.published import SECONDS
 
 
 def main() -> None:
     chosen = options(__doc__)
     found: dict[tuple[str, str, str], list[float]] = {}
     for result in judged(chosen, "classical").results:
-        if result.detection is not None:
+        if result.seconds is not None:
             data, _, network = result.group.partition(" ")
-            found.setdefault((data, network, result.detector), []).append(result.detection.seconds)
+            found.setdefault((data, network, result.detector), []).append(result.seconds)
     rows = [
         (*key, len(values), fmean(values), stdev(values) if len(values) > 1 else None, SECONDS.get(key[0]))
         for key, values in sorted(found.items())

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from common import Options, models, options, show
-from mitigations import IMAGES, measured
-from published import MITIGATION, MITIGATION_ENSEMBLES
+from benchmarks.paper.common import Options, models, options, show
+from benchmarks.paper.mitigations import IMAGES, measured
+from benchmarks.paper.published import MITIGATION, MITIGATION_ENSEMBLES
 
 Row = dict[str, Any]
 HEADINGS = (

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from common import options, show
-from mitigations import IMAGES
-from published import MITIGATION_SECONDS
-from table3 import rows_of
+from benchmarks.paper.common import options, show
+from benchmarks.paper.mitigations import IMAGES
+from benchmarks.paper.published import MITIGATION_SECONDS
+from benchmarks.paper.table3 import rows_of
 
 
 def main() -> None:

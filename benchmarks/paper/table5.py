@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import cards, judged, mean, options, share, show
-from published import ADVANCED
+from benchmarks.paper.common import cards, judged, mean, options, share, show
+from benchmarks.paper.published import ADVANCED
 
 
 def main() -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from common import cards, judged, mean, options, share, show
-from ensembles import right
-from published import DOMAINS
-
+from benchmarks.paper.common import cards, judged, mean, options, share, show
+from benchmarks.paper.ensembles import right
+from benchmarks.paper.published import DOMAINS
 from mmbd.evaluation.tables import Result
 from mmbd.null import References
 
@@ -34,8 +33,8 @@ def with_references(results: Sequence[Result]) -> dict[str, list[bool]]:
         own = dict(enumerate(numbers(result)))
         names = tuple(map(str, own))
         given = References(tuple(theirs), "", names)
-        compared = given.beside(own, names)
-        if given.model_p_value(compared, "", LEVEL).value is None:
+        compared = given.compare(own, names)
+        if given.model_p_value(compared, "", LEVEL).p_value is None:
             continue
         targets = compared.exceeding(LEVEL)
         hit = bool(targets) and targets[0] in result.true_targets
@@ -49,9 +48,9 @@ def is_reference(result: Result) -> bool:
 
 def numbers(result: Result) -> tuple[float, ...]:
     """The statistics of all classes."""
-    if result.detection is None or None in result.detection.statistics:
+    if result.report is None or None in result.report.statistics:
         raise SystemExit(f"{result.model}: a class has no statistic")
-    return tuple(value for value in result.detection.statistics if value is not None)
+    return tuple(value for value in result.report.statistics if value is not None)
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ A true positive needs the right target. See `common.py` for the command line.
 
 from __future__ import annotations
 
-from common import judged, options, share, show
-from published import LEVELS
+from benchmarks.paper.common import judged, options, share, show
+from benchmarks.paper.published import LEVELS
 
 
 def main() -> None:

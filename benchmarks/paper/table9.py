@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import cards, mean, options, show
-from published import ENSEMBLES
+from benchmarks.paper.common import cards, mean, options, show
+from benchmarks.paper.published import ENSEMBLES
 
 
 def main() -> None:

@@ -10,18 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from common import models, options, share, show
-from mitigations import counts, defended
 
+from benchmarks.paper.common import models, options, share, show
+from benchmarks.paper.mitigations import counts, defended
 from mmbd.data.dataset import split
 from mmbd.formats.load import load
-from mmbd.mitigators.automatic import FLOWING, easiest_flow
+from mmbd.mitigators.automatic import easiest_flow
+from mmbd.mitigators.still_working import FLOW_WORKS
 from mmbd.model.samples import prepare
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 
 PLANS = ("classical", "advanced", "wanet")
 IMAGES = 20
-HEADINGS = ("attack", "n", "least share", "largest share", f"at least {FLOWING:.0%}", "to the target")
+HEADINGS = ("attack", "n", "least share", "largest share", f"at least {FLOW_WORKS:.0%}", "to the target")
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
             len(seen),
             min(taken for taken, _ in seen),
             max(taken for taken, _ in seen),
-            share([taken >= FLOWING for taken, _ in seen]),
+            share([taken >= FLOW_WORKS for taken, _ in seen]),
             None if kind == "clean" else share([right for _, right in seen]),
         )
         for kind, seen in sorted(found.items())

@@ -1,6 +1,6 @@
 """How well search settings separate backdoored from clean models, on the even recipes.
 
-    python benchmarks/study/ascents.py STATISTICS.jsonl
+    python -m benchmarks.study.ascents STATISTICS.jsonl
 
 Per setting: how often the target class has the largest statistic, and the AUC of the log ratio of
 the two largest (a target that is not the largest scores lowest), over the models all settings have.
@@ -14,8 +14,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from intervals import auc_interval, rate
-
+from benchmarks.study.intervals import auc_interval, rate
 from mmbd.evaluation.metrics import auc
 
 

@@ -1,6 +1,6 @@
 """Detection and false alarms by the margins alone, on the study zoo's frozen statistics.
 
-    python benchmarks/study/margins_alone.py STATISTICS.jsonl [--out FILE.json]
+    python -m benchmarks.study.margins_alone STATISTICS.jsonl [--out FILE.json]
 
 Reads what `study/measure.py` wrote, for the models that have both settings, "fast" and "paper". A
 detection is a flagged model with the right target class; attacks below 80 % success are not in the
@@ -19,9 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from intervals import auc_interval, rate
-from population import FITTED
-
+from benchmarks.study.intervals import auc_interval, rate
+from benchmarks.study.population import FITTED
 from mmbd.evaluation.metrics import auc
 from mmbd.null.bootstrap import bootstrap
 from mmbd.null.paper import authors, paper
@@ -84,14 +83,14 @@ def main() -> None:
 
     @cache  # the groups overlap, and a bootstrap takes a while
     def bootstrapped(statistics: tuple[float, ...]) -> float | None:
-        return bootstrap(statistics).value
+        return bootstrap(statistics).p_value
 
     tests: dict[str, Callable[[dict[str, Any]], float | None]] = {
-        "authors": lambda entry: authors(entry["statistics"]).value,
-        "paper": lambda entry: paper(entry["statistics"]).value,
+        "authors": lambda entry: authors(entry["statistics"]).p_value,
+        "paper": lambda entry: paper(entry["statistics"]).p_value,
         "bootstrap": lambda entry: bootstrapped(tuple(entry["statistics"])),
         "population": lambda entry: (
-            population(entry["statistics"], "study", fitted[entry["number"] % 2]).value
+            population(entry["statistics"], "study", fitted[entry["number"] % 2]).p_value
         ),
     }
     result: dict[str, Any] = {"level": LEVEL}

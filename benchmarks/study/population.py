@@ -1,6 +1,6 @@
 """The population nulls: their tables, and how they hold on kinds of networks they have not seen.
 
-    python benchmarks/study/population.py STATISTICS.jsonl [--null joint] [--ship]
+    python -m benchmarks.study.population STATISTICS.jsonl [--null joint] [--ship]
 
 Reads the clean models of `measure.py` (settings "fast"). The false-positive rate is measured on
 models whose data set, or whose architecture, is not in the table: each kind is left out in turn.
@@ -18,20 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from intervals import rate
 
-from mmbd.null.joint import evidence, made_by
+from benchmarks.study.intervals import rate
+from mmbd.null.joint import times
 from mmbd.null.population import fit, population
+from mmbd.null.settings import gains_key, joint_key, margins_key
 from mmbd.search.ascent import FAST
 from mmbd.search.universal_data_free import Search, together
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "src" / "mmbd" / "null"
-MARGINS_BY = json.dumps(["fast", asdict(FAST)], sort_keys=True)
-MADE_BY = {
-    "population": MARGINS_BY,
-    "joint": made_by(MARGINS_BY, json.dumps(asdict(Search()), sort_keys=True)),
-}
+MARGINS = margins_key("fast", asdict(FAST))
+SETTINGS_KEYS = {"population": MARGINS, "joint": joint_key(MARGINS, gains_key(asdict(Search())))}
 # The table holds classifiers that fit at least this share of their training data.
 FITTED = 0.9
 FAMILY = {
@@ -49,7 +47,7 @@ def values(entry: dict[str, Any], null: str) -> list[float]:
         return entry["statistics"]
     gains = together(torch.tensor(entry["faint"]), torch.tensor(entry["sparse"])).tolist()
     statistics = dict(enumerate(entry["statistics"]))
-    return list(evidence(statistics, dict(enumerate(gains))).values())
+    return list(times(statistics, dict(enumerate(gains))).values())
 
 
 def clean_models(path: Path, null: str) -> list[dict[str, Any]]:
@@ -79,9 +77,9 @@ def left_out(models: list[dict[str, Any]], kind: str, null: str) -> dict[str, li
     p_values: dict[str, list[float]] = {}
     for value in sorted({entry[kind] for entry in models}):
         others = [entry["values"] for entry in models if entry[kind] != value]
-        fitted = fit(others, MADE_BY[null])
+        fitted = fit(others, SETTINGS_KEYS[null])
         answers = [
-            population(entry["values"], MADE_BY[null], fitted).value
+            population(entry["values"], SETTINGS_KEYS[null], fitted).p_value
             for entry in models
             if entry[kind] == value
         ]
@@ -98,7 +96,7 @@ def main() -> None:
     null = options.null
     everything = clean_models(options.statistics, null)
     models = [entry for entry in everything if entry["group"] == "table"]
-    fitted = fit([entry["values"] for entry in models], MADE_BY[null])
+    fitted = fit([entry["values"] for entry in models], SETTINGS_KEYS[null])
     validation: dict[str, Any] = {}
     for kind in ("family", "arch"):
         by_kind = left_out(models, kind, null)
@@ -109,7 +107,7 @@ def main() -> None:
         }
     for group in ("one font", "poorly fitted"):
         p_values = [
-            population(entry["values"], MADE_BY[null], fitted).value
+            population(entry["values"], SETTINGS_KEYS[null], fitted).p_value
             for entry in everything
             if entry["group"] == group
         ]
@@ -125,7 +123,7 @@ def main() -> None:
             "data": dict(Counter(entry["source"] for entry in models).most_common()),
             "validation": validation,
             "torch": torch.__version__,
-            "made_by": fitted.made_by,
+            "made_by": fitted.settings_key,
             "scale": round(fitted.scale, 5),
             "power": round(fitted.power, 5),
             "gaps": [round(gap, 4) for gap in fitted.gaps],

@@ -1,9 +1,14 @@
-"""The data sets of the study zoo: files, rendered letters, and sounds as images."""
+"""The data sets of the study zoo that are no files of the hub: rendered letters, digits, sounds as images.
+
+    python -m benchmarks.study.sources DATA
+
+writes them into DATA as NumPy archives, DATA/NAME/train.npz and test.npz; what is there is left.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,43 +17,7 @@ import torch
 from mmbd.data import read as data
 from mmbd.data.dataset import Dataset
 
-
-def _pair(splits: Iterable[Dataset]) -> tuple[Dataset, Dataset]:
-    training, test = splits
-    return training, test
-
-
-@cache
-def dataset(root: Path, source: str) -> tuple[Dataset, Dataset]:
-    """(train, test) of a source, before classes are chosen."""
-    if source.startswith("cifar10"):
-        grey = source == "cifar10-grey"
-        return _pair(
-            data.load(
-                root / "cifar10" / f"{split}.parquet", grey=grey, size=(28, 28) if grey else None, limit=limit
-            )
-            for split, limit in (("train", 15000), ("test", 2000))
-        )
-    if source.startswith("gtsrb"):
-        return _pair(
-            data.load(root / "gtsrb" / f"{split}.parquet", crop=32 / 44, size=(32, 32), limit=limit)
-            for split, limit in (("train", 20000), ("test", 3000))
-        )
-    if source == "tiny":
-        folder = root / "tinyimagenet"
-        return data.load(folder / "train.parquet", size=(32, 32)), data.load(
-            folder / "val.parquet", size=(32, 32)
-        )
-    if source.startswith("glyphs"):
-        return glyphs(16000, 1), glyphs(3000, 2)
-    if source == "digits":
-        return digits()
-    if source in ("fsdd", "commands"):
-        folder = root / ("fsdd" if source == "fsdd" else "speech_commands")
-        return data.load(folder / "train.parquet"), data.load(folder / "test.parquet")
-    if source == "fsdd-image":
-        return _pair(_spectrograms(split) for split in dataset(root, "fsdd"))
-    raise ValueError(source)
+Pair = tuple[Dataset, Dataset]
 
 
 def glyphs(count: int, seed: int) -> Dataset:
@@ -84,7 +53,7 @@ def glyphs(count: int, seed: int) -> Dataset:
     return Dataset(stacked, torch.tensor(labels), tuple(names))
 
 
-def digits() -> tuple[Dataset, Dataset]:
+def digits() -> Pair:
     """scikit-learn's 8x8 handwritten digits, enlarged to 28x28 with random shifts (4 copies)."""
     from sklearn.datasets import load_digits
 
@@ -113,3 +82,37 @@ def _spectrograms(sounds: Dataset) -> Dataset:
     level = (spectrum.clamp_min(1e-4).log10() + 4) / 6
     images = torch.nn.functional.interpolate(level[:, None], size=(28, 28), mode="area")
     return Dataset((images.clamp(0, 1) * 255).to(torch.uint8), sounds.labels, sounds.names)
+
+
+def spoken(root: Path) -> Pair:
+    """The spoken digits of DATA/fsdd as images."""
+    folder = root / "fsdd"
+    return _spectrograms(data.load(folder / "train.parquet")), _spectrograms(
+        data.load(folder / "test.parquet")
+    )
+
+
+MADE: dict[str, Callable[[Path], Pair]] = {
+    "glyphs": lambda root: (glyphs(16000, 1), glyphs(3000, 2)),
+    "digits": lambda root: digits(),
+    "fsdd-image": spoken,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path)
+    root = parser.parse_args().data
+    for name, make in MADE.items():
+        folder = root / name
+        if (folder / "test.npz").exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        for split, samples in zip(("train", "test"), make(root), strict=True):
+            names = np.array(samples.names)
+            np.savez(folder / f"{split}.npz", x=samples.inputs.numpy(), y=samples.labels.numpy(), names=names)
+        print(f"{folder}: written", flush=True)
+
+
+if __name__ == "__main__":
+    main()

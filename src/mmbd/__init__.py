@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from mmbd.base.errors import Refused as Refused
     from mmbd.detectors.scan import scan as scan
     from mmbd.evaluation.evaluate import evaluate as evaluate
+    from mmbd.formats.export import export as export
     from mmbd.formats.load import load as load
     from mmbd.mitigators import mitigate as mitigate
     from mmbd.model.classifier import Classifier as Classifier
@@ -88,6 +89,7 @@ _HOMES = {
     "Refused": "mmbd.base.errors",
     "Report": "mmbd.results.report",
     "evaluate": "mmbd.evaluation.evaluate",
+    "export": "mmbd.formats.export",
     "fix": "mmbd.workflows.repair",
     "load": "mmbd.formats.load",
     "mitigate": "mmbd.mitigators",

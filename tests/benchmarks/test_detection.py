@@ -5,28 +5,20 @@ from __future__ import annotations
 import json
 import sys
 
-from helpers import digit_zoos
-from helpers.benchmark_scripts import script
-from mmbd.detectors import Detection
+from benchmarks import detection
+from helpers import digit_zoos, toy_zoos
 from mmbd.evaluation.tables import Result
+from mmbd.results.finding import Column, Test
 from mmbd.zoo import plan
 from mmbd.zoo.make import make
-
-detection = script("detection")
 
 
 def result(target, statistics, gains, p_values):
     """One model's: clean where the target is None."""
-    answer = Detection(
-        flagged=True,
-        targets=(0,),
-        score=1.0,
-        p_value=0.01,
-        statistics=statistics,
-        reason=None,
-        seconds=1.0,
-        details={"p_values": p_values, "gains": gains},
-    )
+    columns = (Column("maximum margin", statistics, "logits"), Column("universal-perturbation gain", gains))
+    answer = toy_zoos.report(True, (0,), 1.0, 0.01, columns=columns, classes=3)
+    tests = tuple(Test(name, p_value=p) for name, p in p_values.items())
+    answer = answer.revised(tests=tests, decided_by=None)
     targets = () if target is None else (target,)
     return Result("m", target is not None, "badnet", targets, "g", 0, "mm-bd", answer)
 

@@ -10,9 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from helpers.benchmark_scripts import script
-
-figure1 = script("paper/figure1")
+from benchmarks.paper import figure1
 
 
 @pytest.mark.parametrize("seed", range(5))

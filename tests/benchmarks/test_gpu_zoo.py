@@ -7,11 +7,10 @@ import json
 import pytest
 import torch
 
+from benchmarks import gpu_zoo
 from helpers import digit_zoos
-from helpers.benchmark_scripts import script
 from mmbd.zoo import plan
 
-gpu_zoo = script("gpu_zoo")
 CLEAN, BAD = "digits-mlp-clean-0", "digits-mlp-badnet-M-0"
 GRID = '[[grid]]\nattack = ["clean", "badnet-M"]\n'
 

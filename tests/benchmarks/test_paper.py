@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 
 import pytest
 
-from helpers import digit_zoos
-from helpers.benchmark_scripts import script
-from mmbd.detectors.detector import Detection
+from benchmarks.paper import common, mitigations, table3, table6
+from helpers import digit_zoos, toy_zoos
 from mmbd.evaluation.tables import Result
+from mmbd.results.finding import Column
+from mmbd.results.store import Store
 from mmbd.zoo.plan import read
-
-common = script("paper/common")
 
 # Data and attacks go by the names that the tables look for.
 SET = '[data.{0}]\ntrain = "train.npz"\ntest = "test.npz"\n'
@@ -124,7 +124,7 @@ def table(folder, name, monkeypatch, *options):
     out = folder / f"{name}.json"
     arguments = [str(folder), str(folder / "zoo"), "--out", str(out), *options]
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-    script(f"paper/{name}").main()
+    import_module(f"benchmarks.paper.{name}").main()
     content = json.loads(out.read_text())
     assert content["scale"] == "small"
     assert content["environment"]["torch"]
@@ -153,10 +153,10 @@ def test_references_of_the_same_classes_decide_in_table_6():
             "speech m5",
             seed,
             "mm-bd",
-            Detection(flagged=False, statistics=tuple(numbers)),
+            toy_zoos.report(columns=(Column("maximum margin", tuple(numbers)),), classes=3),
         )
 
-    compared = script("paper/table6").with_references
+    compared = table6.with_references
     clean = [result(seed) for seed in range(21)]
     attacked = [result(3, 0), result(4, 1)]
     assert compared([*clean, *attacked]) == {"clean": [True, True], "sound": [True, True]}
@@ -165,12 +165,8 @@ def test_references_of_the_same_classes_decide_in_table_6():
 
 def test_what_the_answers_say_is_what_the_table_says(folder, monkeypatch):
     rows = {row[:3]: row for row in table(folder, "table1", monkeypatch)}
-    answers = folder / "zoo" / "classical-small-answers"
-    said = {}
-    for file in answers.rglob("*.json"):
-        content = json.loads(file.read_text())
-        said[file.stem] = content
-    assert len(said) == 6
+    store = Store(folder / "zoo" / "classical-small-answers" / "results.sqlite")
+    assert len(store.keys()) == 6
     clean = rows["cifar10", "mlp", "clean"]
     assert clean[4].startswith(("100 % (1/1", "0 % (0/1"))
     assert clean[5] == 86.7  # the paper's
@@ -196,11 +192,10 @@ def test_nothing_is_trained_again(folder, monkeypatch):
 
 def test_mitigation_tables(folder, monkeypatch):
     methods = ("mm-bm", "mm-bm-paper")
-    mitigations = script("paper/mitigations")
     monkeypatch.setattr(mitigations, "IMAGES", dict.fromkeys(methods, 5))
     for name in ("table3", "table4"):
-        monkeypatch.setattr(script(f"paper/{name}"), "IMAGES", mitigations.IMAGES)
-    monkeypatch.setattr(script("paper/table3").rows_of, "__defaults__", (methods,))
+        monkeypatch.setattr(import_module(f"benchmarks.paper.{name}"), "IMAGES", mitigations.IMAGES)
+    monkeypatch.setattr(table3.rows_of, "__defaults__", (methods,))
     rows = table(folder, "table3", monkeypatch)
     assert {(row[0], row[2]) for row in rows} >= {
         (method, label) for method in methods for label in ("badnet-M", "all but chessboard")

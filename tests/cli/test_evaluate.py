@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from helpers import toy_networks, toy_zoos
+from mmbd.results.store import Key, Store
 from mmbd.workflows import scan_file as gate
 
 
@@ -30,19 +30,9 @@ def zoo(tmp_path_factory) -> Path:
     return toy_zoos.table(tmp_path_factory.mktemp("zoo"), junk=True)
 
 
-def many(folder: Path, count: int) -> Path:
-    """A table with so many names for two models."""
-    toy_zoos.table(folder, clean=1, backdoored=1)
-    path = folder / "many.csv"
-    rows = [["path", "label", "target", "name"]]
-    for index in range(count // 2):
-        rows += [
-            ["bad0.safetensors", "backdoored", "2", f"bad{index}"],
-            ["good0.safetensors", "clean", "", f"good{index}"],
-        ]
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return path
+def stored(folder: Path) -> dict[Key, str]:
+    """The answers that are kept in a folder, each with its report, whose run has its own time."""
+    return {key: found.value for key, found in Store(folder / "results.sqlite").items()}
 
 
 def test_one_broken_model_and_every_output(zoo, tmp_path):
@@ -73,11 +63,11 @@ def test_one_broken_model_and_every_output(zoo, tmp_path):
     assert names == {"a.md", "a.csv", "a.html", "zoo-results"}
     assert "1.000 (2/2; 0.158-1.000)" in (tmp_path / "a.md").read_text()
     # What is there is used again, and the plain tables need no files.
-    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*/mm-bd/*.json")}
+    before = stored(tmp_path / "zoo-results")
     again = mmbd(zoo, "--workers", 0, cwd=tmp_path)
     assert again.stdout.startswith("Overall\ndetector")
     assert "\x1b" not in again.stdout
-    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*/mm-bd/*.json")} == before
+    assert stored(tmp_path / "zoo-results") == before
     assert len(before) == 4
 
 
@@ -120,7 +110,7 @@ def started(zoo: Path, folder: Path, *arguments: object) -> subprocess.Popen[str
         preexec_fn=toy_networks.interruptible,
     )
     deadline = time.monotonic() + 600
-    while not any(folder.rglob("*.json")) and time.monotonic() < deadline:
+    while not stored(folder) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     return process
@@ -141,31 +131,29 @@ def members(group: int) -> list[str]:
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
-    zoo, folder = many(tmp_path, 6), tmp_path / "answers"
+    zoo, folder = toy_zoos.table(tmp_path, clean=3, backdoored=3), tmp_path / "answers"
     process = started(zoo, folder, "--workers", 0)
     process.kill()
     process.communicate(timeout=600)
-    kept = {file: file.stat().st_mtime_ns for file in folder.rglob("*.json")}
+    kept = stored(folder)
     assert 0 < len(kept) < 6
-    assert all(json.loads(file.read_text()) for file in kept)
     done = mmbd(zoo, "--results", folder, "--workers", 0)
     assert done.returncode == 0, done.stderr
     assert "1.000 (3/3; " in done.stdout
-    assert len(list(folder.rglob("*.json"))) == 6
-    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    after = stored(folder)
+    assert len(after) == 6
+    assert kept.items() <= after.items()
 
 
 def test_interrupting_stops_cleanly(tmp_path):
-    zoo, folder = many(tmp_path, 200), tmp_path / "answers"
+    zoo, folder = toy_zoos.table(tmp_path, clean=100, backdoored=100), tmp_path / "answers"
     process = started(zoo, folder, "--workers", 1)
     os.killpg(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors
     assert errors == "mmbd: interrupted; everything written so far is complete\n"
     assert out == ""
-    files = list(folder.rglob("*.json"))
-    assert 0 < len(files) < 200
-    assert all(json.loads(file.read_text()) for file in files)
+    assert 0 < len(stored(folder)) < 200
     deadline = time.monotonic() + 600
     while (left := members(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)

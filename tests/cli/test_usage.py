@@ -46,7 +46,7 @@ FIX = ["fix", "m.safetensors", "--data", "good.npz", "--out", "new.pt"]
         ([*FIX, "--level", "0"], "--level 0"),
         ([*FIX, "--per-class", "0"], "--per-class 0: expected at least 1"),
         ([*FIX, "--most", "0"], "--most 0: expected at least 1"),
-        ([*FIX, "--option", "magic=1"], "--option magic: mm-bm has no such option"),
+        ([*FIX, "--option", "magic=1"], "--option: unknown option of mm-bm 'magic'; "),
         ([*FIX, "--device", "gpu"], "--device gpu: "),
         ([*FIX, "--triggered", "good.npz", "--target", "8"], "the model has classes 0 to 7"),
         (["evaluate", ".", "--level", "0"], "--level 0"),

@@ -75,12 +75,12 @@ def test_listing_a_zoo(run, made):
     code, said, _ = run("zoo", "list", folder / "out")
     assert code == gate.FAILED  # because of the one that could not be made
     head, *models, total, broken = said.splitlines()
-    assert head.split() == ["model", "label", "attack", "targets", "ACC", "train", "ASR", "mark"]
+    assert head.split() == ["model", "label", "attack", "targets", "ACC", "train", "ASR", "excluded"]
     assert [line.split()[:3] for line in models] == [
         ["digits-mlp-badnet-M-0", "backdoored", "badnet-M"],
         ["digits-mlp-clean-0", "clean", "clean"],
     ]
-    assert total == "2 models: 1 clean, 1 backdoored; 0 set aside, 1 broken"
+    assert total == "2 models: 1 clean, 1 backdoored; 0 excluded, 1 broken"
     assert broken.startswith("broken: digits-mlp-greedy-0: not made: 900 samples")
     code, said, _ = run("zoo", "list", folder / "out", "--quiet")
     assert said.splitlines()[:2] == ["digits-mlp-badnet-M-0\tbackdoored", "digits-mlp-clean-0\tclean"]

@@ -42,7 +42,7 @@ def test_a_class_without_a_gain_leaves_the_verdict_open(monkeypatch: pytest.Monk
 
     def lacking(*args: Any, **keywords: Any) -> UniversalGains:
         found = whole(*args, **keywords)
-        found.faint[4] = torch.nan
+        found.added[4] = torch.nan
         return found
 
     monkeypatch.setattr(searching, "universal_gains", lacking)

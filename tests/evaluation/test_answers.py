@@ -1,37 +1,45 @@
-"""One detector, one model: what becomes of every kind of answer, on disk and off it."""
+"""One detector, one model: what becomes of every kind of answer, in the store and without one."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import toy_zoos
-from mmbd.detectors import Detection
-from mmbd.evaluation.answers import Job, Judge, from_plain, plain
+from mmbd.base.errors import Failed
+from mmbd.data.dataset import Dataset
+from mmbd.detectors.scan import ScanOptions
+from mmbd.evaluation.answers import Runner, drawn
+from mmbd.results.finding import Artifact, Finding
+from mmbd.results.report import Report
+from mmbd.results.store import Store
 from mmbd.zoo import Entry, Zoo
 
-
-def judge(folder: Path | None = None, *, level: float = 0.05, zoo: Zoo | None = None, **detectors):
-    chosen = {"listens": toy_zoos.listens} | detectors
-    return Judge(Job(zoo or toy_zoos.small(), chosen, level, 0, folder))
+COUNTED = [2, 2, 2, 2, 2, 20]  # the toy models call everything class 5
+DATA = Dataset(torch.rand(30, 4), torch.arange(6).repeat_interleave(torch.tensor(COUNTED)), tuple("abcdef"))
 
 
-def test_an_answer_comes_back_from_disk_as_it_was(tmp_path):
-    first = judge(tmp_path)(("b0", "listens"))
-    assert first.detection is not None
-    assert (first.detection.flagged, first.detection.targets, first.kept) == (True, (2,), False)
-    second = judge(tmp_path)(("b0", "listens"))
-    assert second.kept
-    assert second.detection == first.detection
-    (file,) = (tmp_path / "listens").iterdir()
-    content = json.loads(file.read_text())
-    assert (content["model"], content["level"], content["environment"]["mmbd"]) == ("b0", 0.05, "0.1.0")
+def runner(folder=None, *, level=0.05, zoo=None, samples=None, per_class=None, **detectors) -> Runner:
+    rows = {"listens": toy_zoos.row(), **detectors}
+    asked = {name: ScanOptions(row, level) for name, row in rows.items()}
+    store = None if folder is None else Store(folder / "results.sqlite")
+    return Runner(zoo or toy_zoos.small(), asked, samples=samples, per_class=per_class, store=store)
+
+
+def test_an_answer_comes_back_from_the_store_as_it_was(tmp_path):
+    first = runner(tmp_path)(("b0", "listens"))
+    assert (first.report.verdict, first.report.targets, first.stored) == ("backdoored", (2,), False)
+    second = runner(tmp_path)(("b0", "listens"))
+    assert second.stored
+    assert second.report == first.report
+    ((key, stored),) = Store(tmp_path / "results.sqlite").items()
+    assert (key.method, key.version, key.level) == ("helpers.toy_zoos.listens", 1, 0.05)
+    assert Report.from_json(stored.value) == first.report
 
 
 @pytest.mark.parametrize(
@@ -39,78 +47,95 @@ def test_an_answer_comes_back_from_disk_as_it_was(tmp_path):
     [
         {"level": 0.04},
         {"zoo": Zoo((toy_zoos.entry("b0", 0.002, 2),))},  # other weights under the same name
-        {"listens": toy_zoos.scores_only},  # another detector under the same name
+        {"listens": toy_zoos.row(toy_zoos.scores_only)},  # another detector under the same name
+        {"listens": toy_zoos.row(version=2)},
     ],
 )
 def test_nothing_stale_is_read(tmp_path, changed):
-    before = judge(tmp_path)(("b0", "listens"))
-    after = judge(tmp_path, **changed)(("b0", "listens"))
-    assert not after.kept
-    assert after.detection != before.detection
-    assert judge(tmp_path)(("b0", "listens")).kept  # and the old one is still there
+    runner(tmp_path)(("b0", "listens"))
+    assert not runner(tmp_path, **changed)(("b0", "listens")).stored
+    assert runner(tmp_path, **changed)(("b0", "listens")).stored
+    assert runner(tmp_path)(("b0", "listens")).stored  # and the old one is still there
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: text[: len(text) // 2],
-        lambda text: "",
-        lambda text: "[]",
-        lambda text: text.replace('"schema": 1', '"schema": 2'),
-        lambda text: text.replace('"targets": [', '"targets": ["x",'),
-        lambda text: text.replace('"p_value": 0.001', '"p_value": 7'),
-        lambda text: "[" * 100_000,
-        lambda text: text.replace('"seconds": ', '"seconds": 1e999, "spent": '),
-        lambda text: text.replace('"seconds": ', '"seconds": -1, "spent": '),
-        lambda text: text.replace('"seconds": ', '"seconds": NaN, "spent": '),
-        lambda text: text.replace('"flagged": true', '"flagged": "perhaps"'),
-        lambda text: text.replace('"targets": [', f'"targets": [{"9" * 5000},'),
-        lambda text: text.replace('"targets": [', f'"targets": [{10**400},'),
-        lambda text: text.replace('"reason": null', '"reason": [1]'),
-        lambda text: text.replace('"score": ', f'"score": {10**400}, "last": '),
-        lambda text: text.replace('"schema"', '"schema": 1, "schema"'),
-    ],
-)
-def test_a_damaged_file_is_made_again(tmp_path, damage):
-    judge(tmp_path)(("b0", "listens"))
-    (file,) = (tmp_path / "listens").iterdir()
-    file.write_text(damage(file.read_text()))
-    again = judge(tmp_path)(("b0", "listens"))
-    assert not again.kept
-    assert judge(tmp_path)(("b0", "listens")).kept
+def test_options_at_their_defaults_are_no_other_options(tmp_path):
+    runner(tmp_path)(("b0", "listens"))
+    assert runner(tmp_path, listens=toy_zoos.row(options={"folder": None}))(("b0", "listens")).stored
+    other = toy_zoos.row(options={"folder": str(tmp_path)})
+    assert not runner(tmp_path, listens=other)(("b0", "listens")).stored
 
 
-def test_what_is_no_regular_file_is_made_again(tmp_path):
-    judge(tmp_path)(("b0", "listens"))
-    (file,) = (tmp_path / "listens").iterdir()
-    for break_it in (
-        lambda: os.mkfifo(file),
-        lambda: file.symlink_to("/dev/zero"),
-        lambda: os.truncate(os.open(file, os.O_WRONLY | os.O_CREAT), 10 << 30),
-    ):
-        file.unlink()
-        break_it()
-        assert not judge(tmp_path)(("b0", "listens")).kept
-        assert file.is_file()
-        assert not file.is_symlink()
-        assert judge(tmp_path)(("b0", "listens")).kept
+def test_a_detector_that_has_no_name_of_its_own_is_not_stored(tmp_path):
+    def closure(classifier, samples=None, **_):
+        return Finding("clean")
+
+    for find in (closure, lambda *_, **__: Finding("clean")):
+        answers = [runner(tmp_path, own=toy_zoos.row(find))(("b0", "own")) for _ in "12"]
+        assert [(answer.error, answer.stored) for answer in answers] == [(None, False)] * 2
 
 
-def test_failures_are_answers_and_not_kept(tmp_path):
-    ask = judge(tmp_path, cannot=toy_zoos.cannot, fails=toy_zoos.fails, wrong=lambda *_, **__: 7)
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"schema": 9}', "[" * 100_000, "null"])
+def test_a_damaged_report_is_made_again(tmp_path, damage):
+    runner(tmp_path)(("b0", "listens"))
+    store = Store(tmp_path / "results.sqlite")
+    ((key, _),) = store.items()
+    store.put(key, damage)
+    assert not runner(tmp_path)(("b0", "listens")).stored
+    assert runner(tmp_path)(("b0", "listens")).stored
+
+
+def test_failures_are_answers_and_not_stored(tmp_path):
+    rows = {name: toy_zoos.row(getattr(toy_zoos, name)) for name in ("cannot", "fails", "shrugs")}
+    ask = runner(tmp_path, wrong=toy_zoos.row(lambda *_, **__: 7), **rows)
     unable, failed = ask(("b0", "cannot")), ask(("b0", "fails"))
-    assert (unable.error, unable.detection.reason) == (None, "too few classes")
-    assert failed.error == "RuntimeError: a bug"
-    assert (failed.detection.flagged, failed.detection.reason) == (None, f"failed: {failed.error}")
-    assert "expected a Detection, got int" in ask(("b0", "wrong")).error
-    assert [folder.name for folder in tmp_path.iterdir()] == ["cannot"]
+    assert (unable.error, unable.report.verdict, unable.report.reason) == (
+        None,
+        "not evaluable",
+        "too few classes",
+    )
+    assert (failed.error, failed.report, failed.opened) == ("RuntimeError: a bug", None, True)
+    assert ask(("b0", "shrugs")).report.reason == "cannot tell"
+    assert ask(("b0", "wrong")).error.startswith("AttributeError: ")
+    kept = {key.method.rpartition(".")[2] for key, _ in Store(tmp_path / "results.sqlite").items()}
+    assert kept == {"cannot", "shrugs"}
+
+
+def test_a_finding_that_cannot_be_a_report_is_a_failure():
+    def says(**finding):
+        return toy_zoos.row(lambda *_, **__: Finding(**{"verdict": "clean"} | finding))
+
+    ask = runner(
+        high=says(score=math.inf),
+        nan=says(score=math.nan),
+        far=says(ranking=(99,)),
+        big=says(facts={"x": np.ones(3)}),
+    )
+    assert ask(("b0", "high")).report.finding.score == sys.float_info.max
+    assert ask(("b0", "nan")).report.finding.score is None
+    assert "99" in ask(("b0", "far")).error
+    assert ask(("b0", "big")).error is not None
+
+
+def test_tensors_are_kept_in_the_store_and_not_in_memory(tmp_path):
+    answer = runner(tmp_path, draws=toy_zoos.row(draws))(("b0", "draws"))
+    assert answer.error is None
+    assert answer.report.finding.artifacts == ()
+    ((_, stored),) = Store(tmp_path / "results.sqlite").items()
+    from safetensors.torch import load
+
+    assert load(stored.artifacts)["artifact.0"].tolist() == [0, 1, 2, 3]
+    assert runner(tmp_path, draws=toy_zoos.row(draws))(("b0", "draws")).stored
+
+
+def draws(classifier, samples=None, **_) -> Finding:
+    return Finding("clean", artifacts=(Artifact("trigger pattern", 1, torch.arange(4.0)),))
 
 
 def test_a_model_that_cannot_be_opened(tmp_path):
     zoo = Zoo((Entry("x", "clean", toy_zoos.broken), toy_zoos.entry("y", 0.5)))
-    ask = judge(tmp_path, zoo=zoo)
+    ask = runner(tmp_path, zoo=zoo)
     answer = ask(("x", "listens"))
-    assert (answer.detection, answer.error) == (None, "no weights in here")
+    assert (answer.report, answer.error, answer.opened) == (None, "no weights in here", False)
     assert ask(("y", "listens")).error is None
     assert ask(("z", "listens")).error == "z is no longer in the zoo"
 
@@ -122,46 +147,79 @@ def test_a_model_is_opened_once_for_all_its_detectors():
         opened.append(1)
         return toy_zoos.tagged(0.5)
 
-    ask = judge(zoo=Zoo((Entry("x", "clean", open_), toy_zoos.entry("y", 0.1))), other=toy_zoos.shrugs)
+    zoo = Zoo((Entry("x", "clean", open_), toy_zoos.entry("y", 0.1)))
+    ask = runner(zoo=zoo, other=toy_zoos.row(toy_zoos.shrugs))
     for task in (("x", "listens"), ("x", "other"), ("y", "other"), ("x", "other")):
         ask(task)
     assert len(opened) == 2
 
 
-def test_a_full_disk_costs_the_file_and_not_the_answer(tmp_path):
-    (tmp_path / "listens").write_text("in the way")
-    answer = judge(tmp_path)(("b0", "listens"))
-    assert answer.detection.flagged
+def with_data(source, **changes) -> Zoo:
+    return Zoo((replace(toy_zoos.entry("x", 0.5), samples=source, **changes),))
+
+
+COUNTS = toy_zoos.row(toy_zoos.counts, needs=frozenset({"samples", "labels"}))
+
+
+def test_a_detector_that_needs_samples_gets_the_models_own():
+    read = []
+
+    def source() -> Dataset:
+        read.append(1)
+        return DATA
+
+    ask = runner(zoo=with_data(source), counts=COUNTS, again=COUNTS)
+    assert ask(("x", "listens")).error is None
+    assert read == []  # nobody needed them
+    for name in ("counts", "again"):
+        assert ask(("x", name)).report.finding.facts["counts"] == str(COUNTED)
+    assert read == [1]
+    few = runner(zoo=with_data(source), counts=COUNTS, per_class=7)
+    assert few(("x", "counts")).report.finding.facts["counts"] == "[2, 2, 2, 2, 2, 7]"
+    given = runner(zoo=with_data(source), counts=COUNTS, samples=drawn(DATA, 9, seed=0))
+    assert given(("x", "counts")).report.finding.facts["counts"] == "[2, 2, 2, 2, 2, 9]"
+
+
+def test_samples_are_part_of_what_an_answer_depends_on(tmp_path):
+    def ask(samples, **options):
+        return runner(tmp_path, counts=COUNTS, samples=samples, **options)(("b0", "counts"))
+
+    assert not ask(DATA).stored
+    assert ask(DATA).stored
+    assert not ask(DATA.take(torch.arange(24))).stored
+    assert not ask(DATA, per_class=7).stored
+
+
+def test_without_samples_a_model_is_not_evaluable_by_a_detector_that_needs_them(tmp_path):
+    answer = runner(tmp_path, counts=COUNTS)(("b0", "counts"))
+    assert (answer.error, answer.report.verdict) == (None, "not evaluable")
+    assert "counts needs clean samples" in answer.report.reason
+    assert not (tmp_path / "results.sqlite").exists()  # they may be given tomorrow
+
+    def gone() -> Dataset:
+        raise Failed("test.npz: there is no such file")
+
+    failed = runner(zoo=with_data(gone), counts=COUNTS)(("x", "counts"))
+    assert failed.error == "the clean samples cannot be read: test.npz: there is no such file"
+    wrong = runner(samples=Dataset(torch.rand(9, 7), torch.arange(9) % 6, DATA.names), counts=COUNTS)
+    assert "shape" in wrong(("b0", "counts")).error
+
+
+def test_samples_are_drawn_class_by_class():
+    few = drawn(DATA, 3, seed=1)
+    assert few.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5]
+    assert torch.equal(few.inputs, drawn(DATA, 3, seed=1).inputs)
+    assert not torch.equal(few.inputs, drawn(DATA, 3, seed=2).inputs)
+
+
+def test_a_place_where_nothing_can_be_stored_costs_the_stored_answer_alone(tmp_path):
+    answer = runner(tmp_path / "gone")(("b0", "listens"))
+    assert answer.report.verdict == "backdoored"
     assert "could not be kept" in answer.error
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", "..", "", "x" * 500, "\0", "CON:é\n"])
-def test_names_stay_inside_the_folder(tmp_path, name):
-    folder = tmp_path / "results"
-    zoo = Zoo((toy_zoos.entry(name, 0.5),))
-    assert judge(folder, zoo=zoo, **{name: toy_zoos.listens})((name, name)).error is None
-    (file,) = (path for path in folder.rglob("*") if path.is_file())
-    assert file.parent.parent == folder
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]
-
-
-def test_detections_of_any_making_become_plain():
-    detection = Detection(
-        flagged=np.bool_(True),
-        targets=(np.int64(3),),
-        score=math.inf,
-        p_value=np.float32(0.5),
-        statistics=(np.float64(1.5), None, math.nan),
-        seconds=1,
-        details={"a": np.float32(0.25), "b": [math.nan, {"c": (1, object)}], 3: None},
-    )
-    raw = plain(detection)
-    assert json.loads(json.dumps(raw, allow_nan=False)) == raw
-    back = from_plain(raw)
-    assert (back.flagged, back.targets, back.p_value) == (True, (3,), 0.5)
-    assert back.score == sys.float_info.max
-    assert back.statistics == (1.5, None, None)
-    assert back.details == {"a": 0.25, "b": [None, {"c": [1, "<class 'object'>"]}], "3": None}
-    assert plain(Detection(False, score=math.nan))["score"] is None
-    with pytest.raises(ValueError, match=r"p-value of 1\.5"):
-        plain(Detection(True, p_value=1.5))
+def test_names_write_nothing_but_the_store(tmp_path, name):
+    ask = runner(tmp_path, zoo=Zoo((toy_zoos.entry(name, 0.5),)), **{name: toy_zoos.row()})
+    assert ask((name, name)).error is None
+    assert [path.name for path in tmp_path.iterdir()] == ["results.sqlite"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -11,9 +10,15 @@ from helpers import toy_zoos
 from mmbd.base.errors import Failed
 from mmbd.evaluation.evaluate import evaluate
 from mmbd.model.classifier import Classifier
+from mmbd.results.store import Store
 from mmbd.zoo import Entry, Zoo
 
-LISTENS = {"listens": toy_zoos.listens}
+LISTENS = {"listens": toy_zoos.row()}
+
+
+def watched(folder) -> dict:
+    """The detector, which leaves a mark in `folder` for every call."""
+    return {"listens": (toy_zoos.row(), {"folder": str(folder)})}
 
 
 def models(evaluation) -> list[str]:
@@ -21,7 +26,7 @@ def models(evaluation) -> list[str]:
 
 
 def test_a_run_in_this_process():
-    found = evaluate(toy_zoos.small(), LISTENS | {"shrugs": toy_zoos.shrugs})
+    found = evaluate(toy_zoos.small(), LISTENS | {"shrugs": toy_zoos.row(toy_zoos.shrugs)})
     assert models(found) == [name for name in ("b0", "b1", "b2", "c0", "c1", "c2") for _ in "12"]
     listens, shrugs = found.tables.overall
     assert (listens.detection.hits, listens.false_positives.hits) == (1, 1)
@@ -37,21 +42,21 @@ def test_a_detector_over_the_limit_has_no_answer(tmp_path):
     found = evaluate(toy_zoos.small(), LISTENS, workers=2, limit=0.01, results=tmp_path)
     assert [result.error for result in found.results] == ["took longer than 0.01 s"] * 6
     assert found.tables.overall[0].unanswered == (3, 3)
-    assert list(tmp_path.rglob("*.json")) == []
+    assert not (tmp_path / "results.sqlite").exists()
     with pytest.raises(ValueError, match="at least one worker"):
         evaluate(toy_zoos.small(), LISTENS, limit=5)
 
 
-def test_models_set_aside_are_not_run(tmp_path):
-    aside = replace(toy_zoos.small().entries[0], set_aside="attack success rate 41 %")
+def test_models_excluded_are_not_run(tmp_path):
+    aside = replace(toy_zoos.small().entries[0], excluded="attack success rate 41 %")
     broken = (("z", "the file is empty"),)
     zoo = Zoo((aside, *toy_zoos.small().entries[1:]), broken)
-    found = evaluate(zoo, {"listens": partial(toy_zoos.listens, folder=str(tmp_path))})
+    found = evaluate(zoo, watched(tmp_path))
     assert len(list(tmp_path.iterdir())) == 5
     assert models(found) == ["b1", "b2", "c0", "c1", "c2"]
-    assert found.set_aside == (("b0", "attack success rate 41 %"),)
+    assert found.excluded == (("b0", "attack success rate 41 %"),)
     assert found.failures == broken
-    with pytest.raises(Failed, match="all 1 models are set aside"):
+    with pytest.raises(Failed, match="all 1 models are excluded"):
         evaluate(Zoo((aside,)), LISTENS)
 
 
@@ -73,7 +78,7 @@ def test_halves_and_attacks():
 
 def test_a_broken_model_and_a_failing_detector_stop_nothing():
     zoo = Zoo((Entry("x", "clean", toy_zoos.broken), *toy_zoos.small().entries))
-    found = evaluate(zoo, LISTENS | {"fails": toy_zoos.fails})
+    found = evaluate(zoo, LISTENS | {"fails": toy_zoos.row(toy_zoos.fails)})
     assert dict(found.failures) == {
         "x": "no weights in here",
         **{f"{model}, fails": "RuntimeError: a bug" for model in ("b0", "b1", "c1")},
@@ -87,7 +92,7 @@ def test_a_broken_model_and_a_failing_detector_stop_nothing():
 def test_answers_are_kept_and_used_again(tmp_path):
     calls, folder = tmp_path / "calls", tmp_path / "answers"
     calls.mkdir()
-    detector = {"listens": partial(toy_zoos.listens, folder=str(calls))}
+    detector = watched(calls)
     seen = []
     first = evaluate(toy_zoos.small(), detector, results=folder, progress=seen.append)
     assert [step.done for step in seen] == [1, 2, 3, 4, 5, 6]
@@ -95,7 +100,7 @@ def test_answers_are_kept_and_used_again(tmp_path):
     half = evaluate(toy_zoos.small(), detector, results=folder, half="even")
     second = evaluate(toy_zoos.small(), detector, results=folder, progress=seen.append)
     assert len(list(calls.iterdir())) == 6
-    assert all(step.answer.kept for step in seen[6:])
+    assert all(step.latest.stored for step in seen[6:])
     assert second.results == first.results
     assert len(half.results) == 3
     evaluate(toy_zoos.small(), detector, results=folder, seed=1)
@@ -113,7 +118,7 @@ def test_a_zoo_on_disk(tmp_path):
 
 
 def test_in_other_processes_even_if_they_die(tmp_path):
-    detectors = {"dies": toy_zoos.dies, "listens": toy_zoos.listens}
+    detectors = {"dies": toy_zoos.row(toy_zoos.dies), "listens": toy_zoos.row()}
     found = evaluate(toy_zoos.small(), detectors, workers=2, results=tmp_path)
     ((what, why),) = found.failures
     assert what == "b0, dies"
@@ -121,18 +126,20 @@ def test_in_other_processes_even_if_they_die(tmp_path):
     dies, listens = found.tables.overall
     assert dies.unanswered == (1, 0)
     assert listens.unanswered == (0, 0)
-    assert found.results[1].detection.flagged
-    assert len(list(tmp_path.rglob("*.json"))) == 11
+    assert found.results[1].flagged
+    assert len(Store(tmp_path / "results.sqlite").keys()) == 11
 
 
 def test_arguments_that_make_no_sense():
     for arguments, words in (
         ({"detectors": ["mmbd"]}, "unknown detector 'mmbd'; did you mean 'mm-bd'"),
-        ({"detectors": ["xyzzy"]}, "unknown detector 'xyzzy'; known detectors: mm-bd, "),
+        ({"detectors": ["xyzzy"]}, "unknown detector 'xyzzy'; known: mm-bd, "),
         ({"detectors": []}, "no detector given"),
+        ({"detectors": {"x": (toy_zoos.row(), {"folder_": "x"})}}, "unknown option 'folder_'"),
+        ({"per_class": 0}, "per_class must be at least 1"),
         ({"level": 0}, "level must be between 0 and 1"),
         ({"workers": -1}, "0 workers"),
-        ({"device": "cpu"}, "device is for zoos that are read from a path"),
+        ({"arch": "mlp"}, "arch is for zoos that are read from a path"),
     ):
         options = {"detectors": LISTENS} | arguments
         with pytest.raises(ValueError, match=words):
@@ -150,3 +157,32 @@ def test_zoos_that_make_no_sense(tmp_path):
         evaluate(Zoo((), (("x", "too short"),)), LISTENS)
     with pytest.raises(Failed, match="nowhere"):
         evaluate(tmp_path / "nowhere", LISTENS)
+
+
+def test_rows_names_and_options_can_be_asked_side_by_side():
+    detectors = {"default": "mm-bd", "few": ("mm-bd", {"restarts": 1, "universal": False}), **LISTENS}
+    found = evaluate(toy_zoos.small(), detectors, attacks=["blend"])
+    assert [result.detector for result in found.results] == list(detectors) * 3
+    settings = [result.report.finding.settings for result in found.results[:2]]
+    assert [setting["maximum_margins"]["restarts"] for setting in settings] == [4, 1]
+
+
+def test_a_damaged_store_is_said_and_begun_anew(tmp_path):
+    (tmp_path / "results.sqlite").write_bytes(b"damage" * 1000)
+    found = evaluate(toy_zoos.small(), LISTENS, results=tmp_path)
+    (warning,) = found.warnings
+    assert "damaged-1" in warning
+    assert found.failures == ()
+    assert evaluate(toy_zoos.small(), LISTENS, results=tmp_path).warnings == ()
+    (tmp_path / "results.sqlite").unlink()
+    (tmp_path / "results.sqlite").symlink_to("elsewhere")
+    with pytest.raises(Failed, match="found a link"):
+        evaluate(toy_zoos.small(), LISTENS, results=tmp_path)
+
+
+def test_answers_of_earlier_releases_are_said_once(tmp_path):
+    (tmp_path / "mm-bd").mkdir()
+    (tmp_path / "mm-bd" / "b0-0123456789abcdef0123.json").write_text("{}")
+    first = evaluate(toy_zoos.small(), LISTENS, results=tmp_path)
+    assert "not read any more" in first.warnings[0]
+    assert evaluate(toy_zoos.small(), LISTENS, results=tmp_path).warnings == ()

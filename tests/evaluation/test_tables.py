@@ -78,8 +78,8 @@ def test_models_that_could_not_be_opened_count_nowhere():
     row = overall(
         bad("b0"),
         result("c0", score=1.0),
-        bad("b1", detection=False, error="gone"),
-        result("c1", detection=False, error="gone"),
+        bad("b1", opened=False, error="gone"),
+        result("c1", opened=False, error="gone"),
     )
     assert (row.detection.n, row.false_positives.n, row.unanswered) == (1, 1, (0, 0))
 

@@ -150,7 +150,7 @@ def test_the_code_is_imported_only_when_the_file_can_be_read(code: Path) -> None
     """A refused file must not get the user's code run for nothing."""
     (code / "nets_of_mine.py").write_text(f"open({str(code / 'ran')!r}, 'w').close()\n")
     (code / "m.pt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(mmbd.load.Refused):
+    with pytest.raises(mmbd.Refused):
         load(code, "make")
     assert not (code / "ran").exists()
 

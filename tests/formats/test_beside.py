@@ -17,7 +17,7 @@ from torch import nn
 
 import mmbd
 from mmbd.base.errors import Failed, Refused
-from mmbd.formats.checkpoints import contents
+from mmbd.formats.table import contents
 
 WEIGHT = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 

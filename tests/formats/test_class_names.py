@@ -10,7 +10,7 @@ import pytest
 
 from mmbd.base.errors import Failed
 from mmbd.formats import class_names
-from mmbd.formats.load import read_class_names
+from mmbd.formats.class_names import read_class_names
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import mmbd
 from helpers.cost_limits import bounded
 from mmbd.base.errors import Failed
 from mmbd.formats import files, tensor_file
-from mmbd.formats.checkpoints import contents
+from mmbd.formats.table import contents
 
 KINDS = {
     "BOOL": torch.bool,

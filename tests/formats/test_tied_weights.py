@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from helpers.toy_victims import SHAPE, pictures
-from mitigators.test_mitigate import SHORT
+from mitigators.test_contract import SHORT
 from mmbd.base.errors import Failed
 from mmbd.cli import main
 from mmbd.formats import export

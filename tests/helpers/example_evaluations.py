@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from mmbd.detectors import Detection
+from helpers.toy_zoos import report
 from mmbd.evaluation.run import Evaluation
 from mmbd.evaluation.tables import Result
 
@@ -19,7 +19,7 @@ def evaluation(results, **changes) -> Evaluation:
             "results": tuple(results),
             "zoo": "development",
             "broken": (),
-            "set_aside": (),
+            "excluded": (),
             "without_seed": 0,
             "level": 0.05,
             "seed": 0,
@@ -44,15 +44,15 @@ def ordinary(attacks=ATTACKS, detectors=DETECTORS, models: int = 6, **changes) -
             log10 = draw.expovariate(1) * math.exp(skill * raised) / math.log(10)
             p_value, target = 10**-log10, number % 7
             named = target if draw.random() < 0.9 else target + 1
-            answer = Detection(p_value <= 0.05, (named,), log10, p_value, seconds=draw.random() * 9)
+            answer = report(p_value <= 0.05, (named,), log10, p_value, seconds=draw.random() * 9)
             if detector == "neural-cleanse" and number % 11 == 3:
-                answer = Detection(None, reason="did not converge")
+                answer = report(None)
             results.append(
                 Result(f"model{number}", bad, attack, (target,) * bad, group, number, detector, answer)
             )
     broken = (("model99", "the file is empty (0 bytes)"),)
     aside = (("model98", "attack success rate 41 %"),)
-    return evaluation(results, **{"broken": broken, "set_aside": aside} | changes)
+    return evaluation(results, **{"broken": broken, "excluded": aside} | changes)
 
 
 def hostile() -> Evaluation:
@@ -73,14 +73,14 @@ def hostile() -> Evaluation:
         zoo=script,
         attacks=names,
         broken=((script, script * 30),),
-        set_aside=((script, script),),
+        excluded=((script, script),),
         environment={script: script},
     )
 
 
 def empty_handed() -> Evaluation:
     """Clean models only, and a detector without a single answer."""
-    results = [Result(f"m{n}", False, "clean", (), "", None, "shrugs", Detection(None)) for n in range(3)]
+    results = [Result(f"m{n}", False, "clean", (), "", None, "shrugs", report(None)) for n in range(3)]
     return evaluation(results)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmbd.model.info import ModelInfo
-from mmbd.results.report import PValue, Run
+from mmbd.results.finding import Artifact, Column, Finding, Test
+from mmbd.results.report import Report, Run
 
 CIFAR = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -34,35 +36,100 @@ def model(**changes: Any) -> ModelInfo:
 
 def run(**changes: Any) -> Run:
     values: dict[str, Any] = {
-        "method": "fast",
-        "settings": {"restarts": 4, "steps": 20, "rule": "l2", "size": 0.05, "tolerance": 1e-5},
         "seed": 0,
-        "evaluations": 800,
-        "seconds": 1.43,
-        "batch": 40,
-        "retreats": 0,
-        "converged": 3,
-        "searches": 40,
-        "dead": 0,
-        "device": "cpu",
         "started": "2025-11-22T14:13:07+00:00",
+        "seconds": 1.43,
+        "device": "cpu",
         "versions": {"mmbd": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
     }
     return Run(**values | changes)
 
 
-def p_value(null: str, value: float, **parameters: float | None) -> PValue:
-    return PValue(null, value, math.log10(value), parameters=parameters)
+def settings(universal: dict[str, Any] | None = None) -> dict[str, Any]:
+    """How MM-BD was run."""
+    margins = {"restarts": 4, "steps": 20, "rule": "l2", "size": 0.05, "tolerance": 1e-5}
+    return {"method": "fast", "maximum_margins": margins, "universal_perturbations": universal}
 
 
-def p_values(population: float, *, paper: float = 3.4e-4) -> tuple[PValue, ...]:
+def facts(**changes: Any) -> dict[str, Any]:
+    """What MM-BD's searches came to."""
+    return {
+        "searches": 40,
+        "converged": 3,
+        "zero_gradient": 0,
+        "evaluations": 800,
+        "batch": 40,
+        "oom_retries": 0,
+        **changes,
+    }
+
+
+def p_value(
+    name: str,
+    value: float,
+    statistic: float | None = None,
+    threshold: float | None = None,
+    **parameters: float | None,
+) -> Test:
+    return Test(name, statistic, value, math.log10(value), threshold, parameters=parameters)
+
+
+def p_values(population: float, *, paper: float = 3.4e-4) -> tuple[Test, ...]:
     return (
-        p_value("population", population, statistic=0.852, critical=0.431),
+        p_value("population", population, statistic=0.852, threshold=0.431),
         p_value("bootstrap", min(1.0, 4 * population), draws=9999),
         p_value("paper", paper, shape=42.6, loc=0.0, scale=0.3652, exponent=9.0),
         p_value("authors", min(1.0, 2.6 * paper), shape=3.9, loc=10.7, scale=1.247, exponent=10.0),
-        PValue("reference", None, None, reason="no reference models were given"),
+        Test("reference", reason="no reference models were given"),
     )
+
+
+def ranked(statistics: Sequence[float | None]) -> tuple[int, ...]:
+    """The classes by MM-BD's statistic, the largest first."""
+    known = {
+        label: value for label, value in enumerate(statistics) if value is not None and math.isfinite(value)
+    }
+    return tuple(sorted(known, key=lambda label: (-known[label], label)))
+
+
+def margins(statistics: Sequence[float | None]) -> Column:
+    """MM-BD's first column."""
+    return Column("maximum margin", tuple(statistics), "logits")
+
+
+def inputs(tensors: Mapping[int, Tensor]) -> tuple[Artifact, ...]:
+    """Maximising inputs, one a class."""
+    return tuple(Artifact("maximising input", label, tensor) for label, tensor in tensors.items())
+
+
+def mm_bd(statistics: Sequence[float | None], tests: Sequence[Test], **changes: Any) -> Finding:
+    """What MM-BD finds with these statistics: clean, by the first test."""
+    values: dict[str, Any] = {
+        "verdict": "clean",
+        "ranking": ranked(statistics),
+        "score": None if not tests or tests[0].log10 is None else -tests[0].log10,
+        "decided_by": tests[0].name if tests else None,
+        "tests": tuple(tests),
+        "columns": (margins(statistics),),
+        "traces": {label: curve(value) for label, value in enumerate(statistics) if value is not None},
+        "caveats": CAVEATS,
+        "settings": settings(),
+        "facts": facts(),
+    }
+    return Finding(**values | changes)
+
+
+def report(finding: Finding, **changes: Any) -> Report:
+    """A report on one of CIFAR-10's classifiers."""
+    values: dict[str, Any] = {
+        "detector": "mm-bd",
+        "version": 1,
+        "level": 0.05,
+        "class_names": CIFAR,
+        "model": model(),
+        "run": run(),
+    }
+    return Report(finding=finding, **values | changes)
 
 
 def curve(top: float, steps: int = 20) -> tuple[float, ...]:

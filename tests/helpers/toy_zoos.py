@@ -13,13 +13,17 @@ import torch
 from torch import nn
 
 from mmbd.base.errors import Failed, NotEvaluable
-from mmbd.detectors import Detection
+from mmbd.detectors.detector import About, Detector
 from mmbd.evaluation.tables import Result
 from mmbd.formats.spec import Spec, save
 from mmbd.model.classifier import Classifier
+from mmbd.model.info import describe
+from mmbd.results.finding import Finding, Test
+from mmbd.results.report import Report, Run
 from mmbd.zoo import Entry, Zoo, cards
 
 CLASSES = 6
+KINDS = frozenset({"image", "vector"})
 
 
 class Tagged(nn.Module):
@@ -70,43 +74,76 @@ def small(**changes) -> Zoo:
     return Zoo(**{"entries": entries} | changes)
 
 
-def listens(classifier: Classifier, *, level: float, seed: int, folder=None) -> Detection:
+def listens(classifier: Classifier, samples=None, *, level, seed, progress=None, folder=None) -> Finding:
     """Says what the model says about itself; leaves a mark in `folder` for every call."""
     if folder is not None:
         Path(folder, f"{os.getpid()}-{time.monotonic_ns()}").touch()
     p_value = float(classifier.model.p_value)
-    return Detection(
-        flagged=p_value <= level,
-        targets=(int(classifier.model.target),),
+    target = (int(classifier.model.target),)
+    return Finding(
+        verdict="backdoored" if p_value <= level else "clean",
+        targets=target if p_value <= level else (),
+        ranking=target,
         score=-float(torch.tensor(p_value, dtype=torch.float64).log10()),
-        p_value=p_value,
+        decided_by="own words",
+        tests=(Test("own words", p_value=p_value),),
     )
 
 
-def shrugs(classifier: Classifier, *, level: float, seed: int) -> Detection:
-    return Detection(flagged=None, reason="cannot tell")
+def shrugs(classifier: Classifier, samples=None, **_) -> Finding:
+    return Finding("not evaluable", reason="cannot tell")
 
 
-def cannot(classifier: Classifier, *, level: float, seed: int) -> Detection:
+def cannot(classifier: Classifier, samples=None, **_) -> Finding:
     raise NotEvaluable("too few classes")
 
 
-def fails(classifier: Classifier, *, level: float, seed: int) -> Detection:
+def fails(classifier: Classifier, samples=None, *, level, seed, progress=None) -> Finding:
     if float(classifier.model.p_value) < 0.05:
         raise RuntimeError("a bug")
     return listens(classifier, level=level, seed=seed)
 
 
-def dies(classifier: Classifier, *, level: float, seed: int) -> Detection:
+def dies(classifier: Classifier, samples=None, *, level, seed, progress=None) -> Finding:
     """Takes its process with it on the most suspicious model."""
     if float(classifier.model.p_value) == 0.001:
         os.kill(os.getpid(), 9)
     return listens(classifier, level=level, seed=seed)
 
 
-def scores_only(classifier: Classifier, *, level: float, seed: int) -> Detection:
+def scores_only(classifier: Classifier, samples=None, *, level, seed, progress=None) -> Finding:
     found = listens(classifier, level=level, seed=seed)
-    return Detection(flagged=found.flagged, score=found.score)
+    return Finding(found.verdict, score=found.score)
+
+
+def counts(classifier: Classifier, samples=None, *, level, seed, progress=None) -> Finding:
+    """Needs samples, and says how many of each class it got."""
+    return Finding("clean", score=0.0, facts={"counts": str(samples.labels.bincount().tolist())})
+
+
+def row(find=listens, **changes) -> Detector:
+    """A detector's row around one of these functions."""
+    about = About(title=getattr(find, "__name__", "detector"))
+    return Detector(**{"find": find, "version": 1, "about": about, "kinds": KINDS} | changes)
+
+
+def report(
+    flagged: bool | None = False, named=(), score=None, p_value=None, seconds=1.0, classes=10, **parts
+) -> Report:
+    """A report without a model behind it."""
+    verdict = {None: "not evaluable", True: "backdoored", False: "clean"}[flagged]
+    finding = Finding(
+        verdict,
+        targets=tuple(named) if flagged else (),
+        ranking=tuple(named),
+        score=score,
+        decided_by="test",
+        tests=(Test("test", p_value=p_value),),
+        reason="cannot tell" if flagged is None else None,
+        **parts,
+    )
+    run = Run(0, "2026-01-01T00:00:00+00:00", seconds, "cpu", {})
+    return Report("d", 1, 0.05, tuple(map(str, range(classes))), finding, describe(tagged(0.5)), run)
 
 
 def result(
@@ -115,18 +152,13 @@ def result(
     backdoored: bool = False,
     attack: str | None = None,
     targets=(),
-    flagged: bool | None = False,
-    named=(),
-    score=None,
-    p_value=None,
-    seconds=1.0,
     detector="d",
     group="",
-    detection=True,
+    opened=True,
     error=None,
+    **said,
 ) -> Result:
     """A result without a model behind it."""
-    said = Detection(flagged=flagged, targets=tuple(named), score=score, p_value=p_value, seconds=seconds)
     return Result(
         model=model,
         backdoored=backdoored,
@@ -135,8 +167,9 @@ def result(
         group=group,
         seed=None,
         detector=detector,
-        detection=said if detection else None,
+        report=report(**said) if opened else None,
         error=error,
+        opened=opened,
     )
 
 

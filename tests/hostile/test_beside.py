@@ -11,7 +11,7 @@ import torch
 import mmbd
 from helpers.cost_limits import bounded
 from helpers.handmade_checkpoints import legacy, storage, tensor, text, whole, zipped
-from hostile.test_fuzz import F8, STORED, VALUE, WIDE
+from hostile.test_fuzz_pickles import F8, STORED, VALUE, WIDE
 from mmbd.base.errors import Failed, Refused
 
 PRIME = (1 << 61) - 1

@@ -196,7 +196,7 @@ def test_in_a_process_of_its_own_nothing_is_imported_either(tmp_path: Path) -> N
     program = (
         "import sys, mmbd\n"
         "try:\n    mmbd.load('m.pt')\n"
-        "except mmbd.load.Refused as error:\n    print(error)\n    sys.exit(3)\n"
+        "except mmbd.Refused as error:\n    print(error)\n    sys.exit(3)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from mmbd.detectors.mm_bd.scan import scan
 
 from helpers.toy_networks import convolutional
 from mmbd.base.errors import Failed
 from mmbd.cli import main
+from mmbd.detectors.scan import scan
+from mmbd.formats.options import LoadOptions
 from mmbd.workflows import scan_file as gate
 from mmbd.workflows.scan_file import references
 
@@ -29,7 +30,7 @@ def folder(tmp_path, report) -> Path:
 
 
 def read(*paths: Path):
-    return references(paths, loading={}, scanning={})
+    return references(paths, loading=LoadOptions(), scanning={})
 
 
 def test_other_json_in_a_folder_is_passed_over(folder, report):

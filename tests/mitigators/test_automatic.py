@@ -11,7 +11,7 @@ from torch import nn
 
 from helpers import backdoored_networks
 from mmbd.base.errors import NotMitigated
-from mmbd.mitigators import mitigate, tuned
+from mmbd.mitigators import mitigate, mm_bm
 from mmbd.mitigators.automatic import automatic
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.mitigator import Mitigation, Record
@@ -46,7 +46,7 @@ def of_kind(record: Record, kind: str):
 def test_where_bounds_are_enough_nothing_else_is_done():
     clf = backdoored_networks.vectors()
     repaired, record = chosen(clf)
-    alone = tuned(clf, prepare(clf, *backdoored_networks.vector_samples()))
+    alone = mm_bm(clf, prepare(clf, *backdoored_networks.vector_samples()))
     assert record.settings["chosen"] == "mm-bm"
     assert "hardening" not in record.settings
     assert record.layers == alone.record.layers
@@ -62,7 +62,7 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
     clf = slipping()
     assert backdoored_networks.vector_rates(clf) == (1, 1)
     samples = prepare(clf, *backdoored_networks.vector_samples())
-    bounds = tuned(clf, samples)
+    bounds = mm_bm(clf, samples)
     assert backdoored_networks.vector_rates(bounds.classifier) == (1, 1)
     repaired, record = chosen(clf, hardening_steps=60)
     assert record.settings["chosen"] == "mm-bm + hardening"
@@ -85,15 +85,15 @@ def test_what_no_bound_stops_is_hardened_and_the_bounds_stay():
 
 
 def test_how_much_has_to_stand_is_asked_for():
-    assert chosen(slipping(), standing=1.01, flowing=0.0).record.settings["chosen"] == "mm-bm"
-    anything = chosen(backdoored_networks.vectors(), standing=0.0, hardening_steps=2)
+    assert chosen(slipping(), added_still_works=1.01, flow_works=0.0).record.settings["chosen"] == "mm-bm"
+    anything = chosen(backdoored_networks.vectors(), added_still_works=0.0, hardening_steps=2)
     assert anything.record.settings["chosen"] == "mm-bm + hardening"
 
 
 def test_what_never_worked_is_no_reason(monkeypatch):
     """Large changes take some samples of any network to some class."""
     clf = slipping()
-    nothing = chosen(clf, worked=1.01)
+    nothing = chosen(clf, added_worked=1.01)
     assert nothing.record.settings["chosen"] == "mm-bm"
     assert "no small change was found" in nothing.record.notes[0]
 
@@ -101,7 +101,7 @@ def test_what_never_worked_is_no_reason(monkeypatch):
 def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
     def with_rows(*rows: tuple[float, float]):
         def told(*given, **options) -> Mitigation:
-            made = tuned(*given, **options)
+            made = mm_bm(*given, **options)
             found = tuple(
                 {"kind": "added", "target": label, "radius": 1.0, "before": before, "after": after}
                 for label, (before, after) in enumerate(rows)
@@ -115,7 +115,7 @@ def test_only_the_class_that_yielded_most_is_a_reason(monkeypatch):
         (((0.95, 0.7), (0.74, 0.95)), "mm-bm + hardening", "still takes 70%"),
         (((0.65, 0.9),), "mm-bm", "no small change was found"),
     ):
-        monkeypatch.setattr(module, "tuned", with_rows(*rows))
+        monkeypatch.setattr(module, "mm_bm", with_rows(*rows))
         record = chosen(backdoored_networks.vectors(), hardening_steps=2).record
         assert record.settings["chosen"] == choice
         assert words in record.notes[0]
@@ -157,14 +157,14 @@ def test_a_network_that_yields_to_a_flow_is_hardened_against_flows_without_bound
 
 def test_a_flow_that_does_not_work_is_told_of_beside_the_bounds():
     clf, samples = warped()
-    record = automatic(clf, samples, standing=1.01, flowing=1.01).record
+    record = automatic(clf, samples, added_still_works=1.01, flow_works=1.01).record
     assert record.settings["chosen"] == "mm-bm"
     assert [row["kind"] for row in record.perturbations] == ["added", "sparse", "flow"]
     flow = of_kind(record, "flow")
     assert flow["target"] == 1
     assert flow["before"] > 0.8
     assert flow["after"] > 0.8  # the ReLU's bound keeps the column's mean where it was
-    hardened = automatic(clf, samples, flowing=1.01, hardening_steps=2).record
+    hardened = automatic(clf, samples, flow_works=1.01, hardening_steps=2).record
     assert hardened.settings["chosen"] == "mm-bm + hardening"
     assert hardened.settings["hardening"]["perturbations"] == ("added",)
     assert [row["kind"] for row in hardened.perturbations] == ["sparse", "flow", "added"]
@@ -200,7 +200,7 @@ def test_where_hardening_does_not_do_the_bounds_are_what_comes_back(monkeypatch)
     assert same_weights(clf.model, repaired.model)
     assert record.notes[1].endswith("the bounds are all there is: no weights kept the accuracy")
     clf, samples = warped()
-    record = automatic(clf, samples, standing=1.01).record
+    record = automatic(clf, samples, added_still_works=1.01).record
     assert record.settings["chosen"] == "mm-bm"
     assert record.notes[0].startswith("a small warp takes ")
     assert record.notes[0].endswith("did not do: no weights kept the accuracy")
@@ -228,5 +228,5 @@ def test_hardening_keeps_the_answers_of_the_network_as_it_was(monkeypatch):
 
 def test_progress_counts_the_bounds_and_then_the_hardening():
     calls: list[tuple[int, int]] = []
-    chosen(slipping(), steps=3, hardening_steps=2, progress=lambda *at: calls.append(at))
+    chosen(slipping(), steps=3, hardening_steps=2, progress=lambda at: calls.append((at.done, at.total)))
     assert calls == [(1, 3), (2, 3), (3, 3), (1, 2), (2, 2)]

@@ -157,5 +157,5 @@ def test_of_fewer_activations_the_last_betas_count():
 
 def test_progress_counts_teacher_and_student():
     calls = []
-    repaired(batch=20, progress=lambda *at: calls.append(at))
+    repaired(batch=20, progress=lambda at: calls.append((at.done, at.total)))
     assert calls == [(step, 9) for step in range(1, 10)]

@@ -197,7 +197,7 @@ def test_the_seed_decides():
 
 def test_progress_ends_where_it_said():
     calls = []
-    repaired(epochs=3, batch=20, progress=lambda *at: calls.append(at))
+    repaired(epochs=3, batch=20, progress=lambda at: calls.append((at.done, at.total)))
     assert [done for done, _ in calls] == list(range(1, len(calls) + 1))
     assert calls[-1][0] == calls[-1][1] == 2 + 3 * 3  # two rounds, 48 samples in batches of 20
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from helpers import colour_networks
 from mmbd.base.errors import NotMitigated
-from mmbd.mitigators.fine_tuning import HOLE, counted, cutout, steps, tune
+from mmbd.mitigators.fine_tuning import HOLE, cutout, steps, tune
 from mmbd.model.classifier import Classifier
 
 OPTIONS = {
@@ -98,14 +98,6 @@ def test_steps_are_counted_right(count, epochs, batch):
         on_step=lambda: taken.append(1),
     )
     assert len(taken) == steps(count, epochs, batch)
-
-
-def test_progress_goes_on_from_what_was_done():
-    calls = []
-    step = counted(lambda *at: calls.append(at), 9, 3)
-    step(), step()
-    assert calls == [(4, 9), (5, 9)]
-    counted(None, 3)()
 
 
 def test_clipping_bounds_a_step():

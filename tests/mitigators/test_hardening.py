@@ -12,8 +12,9 @@ from torch import nn
 from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import Progress
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators import hardening, mitigate, tuned
+from mmbd.mitigators import hardening, mitigate, mm_bm
 from mmbd.mitigators.mitigator import Mitigation
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
@@ -76,7 +77,7 @@ def test_weights_change_in_the_copy_and_statistics_nowhere():
 def test_the_bounds_of_a_bounded_network_stay():
     clf = backdoored_networks.vectors()
     samples = prepare(clf, *backdoored_networks.vector_samples())
-    first = tuned(clf, samples, steps=4).classifier
+    first = mm_bm(clf, samples, steps=4).classifier
     (limit,) = first.model.limits
     with backdoored_networks.untouched(first):
         made = hardening(first, prepare(first, *backdoored_networks.vector_samples()), **STRONG)
@@ -184,7 +185,7 @@ def test_the_seed_decides():
 
 def test_progress_and_curves_count_the_steps():
     calls = []
-    record = vectors(steps=5, progress=lambda *at: calls.append(at)).record
+    record = vectors(steps=5, progress=lambda at: calls.append((at.done, at.total))).record
     assert calls == [(step, 5) for step in range(1, 6)]
     assert {name: len(curve) for name, curve in record.curves.items()} == {"clean": 5, "fooled": 5}
 
@@ -196,8 +197,8 @@ class Interrupted(Exception):
 def test_an_exception_leaves_the_original_alone():
     clf, _ = backdoored_networks.planted()
 
-    def stop(done: int, _: int) -> None:
-        if done == 2:
+    def stop(at: Progress) -> None:
+        if at.done == 2:
             raise Interrupted
 
     with backdoored_networks.untouched(clf), pytest.raises(Interrupted):

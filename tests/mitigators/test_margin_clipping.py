@@ -13,6 +13,7 @@ from torch import nn
 from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import Progress
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators import margin_clipping
 from mmbd.mitigators.mitigator import Mitigation
@@ -126,7 +127,7 @@ def test_the_seed_decides():
 
 def test_progress_and_curves_count_the_epochs():
     calls = []
-    record = vectors(epochs=5, progress=lambda *at: calls.append(at)).record
+    record = vectors(epochs=5, progress=lambda at: calls.append((at.done, at.total))).record
     assert calls == [(epoch, 5) for epoch in range(1, 6)]
     assert {name: len(curve) for name, curve in record.curves.items()} == {
         "kept": 5,
@@ -144,8 +145,8 @@ def test_the_original_stays_also_after_an_exception(at):
     clf, _ = backdoored_networks.planted()
     options = {"epochs": 6, "again": 2, **FEW}
 
-    def stop(done: int, _: int) -> None:
-        if done == at:
+    def stop(progress: Progress) -> None:
+        if progress.done == at:
             raise Interrupted
 
     with backdoored_networks.untouched(clf):

@@ -1,10 +1,6 @@
-"""The way in: what it refuses and how, and what every method and every architecture must do."""
+"""The way in to mitigators: what it takes, what it refuses and how."""
 
 from __future__ import annotations
-
-import dataclasses
-import inspect
-import json
 
 import numpy as np
 import pytest
@@ -12,154 +8,23 @@ import torch
 from torch import nn
 
 from helpers import backdoored_networks
+from helpers.refusals import refused
 from mmbd import nets
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators import MITIGATORS, NotMitigated, Samples, mitigate, prepare
-from mmbd.mitigators.mitigator import batches, disagreement, furthest
-from mmbd.model.bounded import Bounded
+from mmbd.mitigators import ALIASES, MITIGATORS, NotMitigated, mitigate, prepare, resolved
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Box
-from mmbd.model.points import Points
-
-# ------------------------------------------------------------------------- every method and network
-
-DARK = lambda inputs: inputs.clone().index_fill_(-1, torch.tensor([0, 1]), 0)  # noqa: E731
-# Few steps, and no demands on accuracy that untrained networks could fail.
-SHORT = {
-    "auto": {"steps": 2, "hardening_steps": 2, "accuracy": 0.0, "standing": 0.0, "worked": 0.0},
-    "mm-bm": {"steps": 2, "accuracy": 0.0},
-    "mm-bm-paper": {"iterations": 2, "accuracy": 0.0},
-    "mm-bm-script": {"epochs": 2},
-    "margin-clipping": {"epochs": 2, "maximised": 2, "steps": 2},
-    "hardening": {"steps": 2, "accuracy": 0.0},
-    "fine-pruning": {"epochs": 1, "stride": 0.5},
-    "mm-bm-fine-pruning": {"epochs": 1, "stride": 0.5},
-    "distillation": {"epochs": 1, "teacher_epochs": 1},
-    "unlearning": {"epochs": 1, "trigger": DARK},
-}
-BOUNDS_ONLY = {"mm-bm", "mm-bm-paper", "mm-bm-script", "margin-clipping"}
-IMAGE, SMALL = Box((3, 32, 32)), Box((3, 16, 16))
-NETWORKS = {
-    "resnet18": (SMALL, {"width": 2}),
-    "resnet34": (SMALL, {"width": 2}),
-    "preact_resnet18": (SMALL, {"width": 2}),
-    "vgg16": (IMAGE, {"width": 2}),
-    "mobilenet": (Box((3, 8, 8)), {}),
-    "resnet8": (SMALL, {"width": 2}),
-    "resnet20": (SMALL, {"width": 2, "normalisation": "group"}),
-    "resnet32": (SMALL, {"width": 2, "shortcut": "A"}),
-    "resnet56": (SMALL, {"width": 2}),
-    "resnet110": (SMALL, {"width": 2, "shortcut": "A"}),
-    "resnet18_imagenet": (IMAGE, {"width": 2}),
-    "resnet34_imagenet": (IMAGE, {"width": 2}),
-    "cnn": (Box((1, 12, 10)), {"widths": (4, 4), "nonlinearity": "gelu", "hidden": (5,)}),
-    "lenet": (Box((1, 28, 28)), {"nonlinearity": "silu"}),
-    "mlp": (Box((20,), -2, 2), {"hidden": (8, 6), "nonlinearity": "elu"}),
-    "m5": (Box((1, 8000), -1, 1), {"width": 2}),
-    "dgcnn": (Points(12), {"k": 3, "width": 2}),
-    "pointnet": (Points(12, region="ball"), {"width": 4}),
-}
-
-
-def built(arch: str, classes: int = 3) -> tuple[Classifier, torch.Tensor]:
-    domain, arguments = NETWORKS[arch]
-    torch.manual_seed(0)
-    net = nets.build(arch, classes=classes, input_shape=domain.shape, **arguments)
-    inputs = torch.stack([domain.sample(generator_for("inputs", i)) for i in range(4 * classes)])
-    names = [f"class {label}" for label in range(classes)]
-    return Classifier(net, domain=domain, class_names=names), inputs
-
-
-def check(clf: Classifier, inputs: torch.Tensor, method: str, **options) -> None:
-    with backdoored_networks.untouched(clf):
-        repaired, record = mitigate(clf, inputs, method=method, **SHORT[method] | options)
-    assert record.mitigated, record.reason
-    assert record.reason is None
-    assert repaired is not clf
-    assert repaired.model is not clf.model
-    assert repaired.domain is clf.domain
-    assert repaired.class_names == clf.class_names
-    assert (repaired.mean, repaired.std, repaired.device) == (clf.mean, clf.std, clf.device)
-    own = {id(weight) for weight in clf.model.parameters()}
-    assert not any(id(weight) in own for weight in repaired.model.parameters())
-    with torch.no_grad(), repaired.frozen():
-        logits = repaired(inputs)
-    assert logits.shape == (len(inputs), 3)
-    assert bool(torch.isfinite(logits).all())
-    assert (record.samples, record.own_labels) == (len(inputs), True)
-    assert record.accuracy[0] == 1  # by its own answers
-    right = prepare(clf, inputs).labels == logits.argmax(1)
-    assert record.accuracy[1] == pytest.approx(float(right.double().mean()))
-    assert record.seconds > 0
-    assert record.weights_changed is (method not in BOUNDS_ONLY)
-    assert json.loads(json.dumps(dataclasses.asdict(record), allow_nan=False))["mitigated"]
-    for layer in record.layers:
-        assert len(layer["upper"]) == len(layer["highest"]) == layer["channels"]
-        assert all(value >= 0 for value in layer["upper"])
-
-
-@pytest.mark.parametrize("arch", NETWORKS)
-def test_every_architecture_is_bounded(arch):
-    clf, inputs = built(arch)
-    check(clf, inputs, "mm-bm", perturbations=("added",) if arch != "mobilenet" else ())
-
-
-def test_every_architecture_is_tested_above():
-    assert set(NETWORKS) == set(nets.ARCHITECTURES)
-    assert set(SHORT) == set(MITIGATORS)
-
-
-@pytest.mark.parametrize("arch", ["resnet8", "cnn", "mlp", "m5", "pointnet"])
-@pytest.mark.parametrize("method", [name for name in MITIGATORS if name != "mm-bm"])
-def test_every_method(method, arch):
-    clf, inputs = built(arch)
-    if (method, arch) == ("distillation", "mlp"):  # single positions have no attention
-        refused(clf, inputs, method=method, word="no activation has more than one position")
-    else:
-        check(clf, inputs, method)
-
-
-@pytest.mark.parametrize(
-    "method", ["auto", "mm-bm", "mm-bm-paper", "mm-bm-script", "margin-clipping", "hardening"]
-)
-def test_settings_hold_every_option(method):
-    clf, inputs = built("mlp")
-    options = SHORT[method]
-    record = mitigate(clf, inputs, method=method, seed=3, **options).record
-    known = inspect.signature(MITIGATORS[method]).parameters.values()
-    named = {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY}
-    expected = {k: v for k, v in named.items() if k not in ("seed", "progress", "teacher")} | options
-    assert {name: record.settings.get(name, "missing") for name in expected} == expected
-    assert record.method == method
-
-
-def test_short_names_are_those_of_mm_bm():
-    clf, inputs = built("mlp")
-    for name in ("paper", "script"):
-        record = mitigate(clf, inputs, method=name, **SHORT[f"mm-bm-{name}"]).record
-        assert record.method == f"mm-bm-{name}"
-    default = mitigate(clf, inputs, **SHORT["mm-bm"])
-    assert default.record.method == "mm-bm"
-    assert isinstance(default.classifier.model, Bounded)
-
-
-def test_bounding_what_has_bounds_changes_no_weight_either():
-    clf = backdoored_networks.vectors()
-    first = mitigate(clf, *backdoored_networks.vector_samples(), method="mm-bm", steps=2)
-    second = mitigate(first.classifier, *backdoored_networks.vector_samples(), method="mm-bm", steps=2)
-    assert not first.record.weights_changed
-    assert not second.record.weights_changed
-
 
 # ------------------------------------------------------------------------------- what it is given
 
 
 def test_eight_bit_images_and_arrays_are_taken():
-    clf, _ = built("cnn")
+    torch.manual_seed(0)
+    net = nets.build("cnn", classes=3, input_shape=(1, 12, 10), widths=(4, 4))
+    clf = Classifier(net, input_shape=(1, 12, 10))
     drawn = torch.randint(256, (12, 1, 12, 10), generator=generator_for("bytes"))
     images = drawn.to(torch.uint8)
     rows = [
-        mitigate(clf, given, method="mm-bm", **SHORT["mm-bm"]).record.layers
+        mitigate(clf, given, method="mm-bm", steps=2, accuracy=0.0).record.layers
         for given in (images, images.numpy(), images.float() / 255, images.double().numpy() / 255)
     ]
     assert rows[0]
@@ -207,17 +72,6 @@ def test_what_the_samples_say():
 # ------------------------------------------------------------------------------------ bad input
 
 
-def refused(clf, images, labels=None, *, word: str, **options) -> None:
-    """Nothing was done, and why."""
-    made = mitigate(clf, images, labels, **options)
-    assert made.classifier is clf
-    assert not made.record.mitigated
-    assert word in made.record.reason
-    assert made.record.layers == ()
-    assert made.record.accuracy is None
-    json.dumps(dataclasses.asdict(made.record), allow_nan=False)
-
-
 @pytest.mark.parametrize("method", MITIGATORS)
 def test_too_few_samples(method):
     clf = backdoored_networks.two_channels()
@@ -227,6 +81,7 @@ def test_too_few_samples(method):
                 clf,
                 torch.zeros(count, 2),
                 method=method,
+                **dict.fromkeys(MITIGATORS[method].needs),
                 word=f"{count} samples for 2 classes: at least 2 of every class",
             )
 
@@ -336,57 +191,28 @@ def test_values_that_are_rounded_over_the_edge_are_taken():
 
 def test_unknown_methods_and_options():
     clf = backdoored_networks.two_channels()
-    known = ", ".join([*MITIGATORS, "paper", "script"])
-    with pytest.raises(ValueError, match=f"unknown method 'magic'; known: {known}"):
-        mitigate(clf, *backdoored_networks.two_samples(), method="magic")
+    known = ", ".join([*MITIGATORS, *ALIASES])
+    with pytest.raises(ValueError, match=f"'hardning'; did you mean 'hardening'.*known: {known}"):
+        mitigate(clf, *backdoored_networks.two_samples(), method="hardning")
     for method in MITIGATORS:
-        with pytest.raises(ValueError, match=r"no option 'magic'; it has .*(lr|step)"):
+        with pytest.raises(ValueError, match=r"unknown option of .* 'magic'; .*known: .*(lr|step)"):
             mitigate(clf, *backdoored_networks.two_samples(), method=method, magic=1)
-    with pytest.raises(TypeError, match="trigger"):
+    with pytest.raises(ValueError, match="unlearning needs the option trigger: give trigger="):
         mitigate(clf, *backdoored_networks.two_samples(), method="unlearning")
 
 
-# -------------------------------------------------------------------------------- what they share
-
-
-def test_batches_go_through_the_samples_again_and_again():
-    made = batches(10, 4, 5, generator_for("batches"))
-    assert [len(part) for part in made] == [4] * 5
-    together = torch.cat(made)
-    assert together[:10].sort().values.tolist() == list(range(10))
-    assert together[10:].sort().values.tolist() == list(range(10))
-    assert [part.sort().values.tolist() for part in batches(3, 100, 2, generator_for("b"))] == [[0, 1, 2]] * 2
-    assert batches(3, 2, 0, generator_for("b")) == []
-
-
-def test_disagreement_is_between_probabilities():
-    sure, other = torch.tensor([[100.0, 0], [0, 100]]), torch.tensor([[0.0, 100], [0, 100]])
-    assert float(disagreement(sure, sure)) == 0
-    assert float(disagreement(sure, other)) == pytest.approx(1)  # one of two, by a distance of 2
-    assert float(disagreement(sure, 3 * sure)) == pytest.approx(0)
-
-
-def test_furthest_tries_from_the_end_down():
-    tried = []
-
-    def accuracy(extent: float) -> float:
-        tried.append(round(extent, 3))
-        return {0.7: 0.9, 0.3: 0.95}.get(round(extent, 3), 0.1)
-
-    assert furthest(accuracy, 0.9) == 0.7
-    assert tried == [1.0, 0.9, 0.8, 0.7]
-    assert furthest(accuracy, 0.93) == pytest.approx(0.3)
-    assert furthest(lambda extent: 1 - extent, 1.0) == 0
-    with pytest.raises(NotMitigated, match="nothing kept an accuracy of 99%"):
-        furthest(accuracy, 0.99)
-
-
-def test_samples_may_be_made_by_hand():
-    clf = backdoored_networks.two_channels()
-    inputs, labels = backdoored_networks.two_samples()
-    made = prepare(clf, inputs, labels)
-    samples = Samples(made.inputs, made.labels, made.logits)
-    assert MITIGATORS["mm-bm-paper"](clf, samples, iterations=2).record.mitigated
-    assert prepare(clf, inputs[:4], labels[:4], fewest=1).labels.tolist() == [0, 1, 0, 1]
-    with pytest.raises(NotMitigated, match="at least 30 of every class"):
-        prepare(clf, inputs, labels, fewest=30)
+def test_older_names_of_methods_and_options_are_taken():
+    assert resolved("paper", {"iterations": 3}) == ("mm-bm-paper", {"iterations": 3})
+    assert resolved("script", {}) == ("mm-bm-script", {})
+    older, newer = (
+        {"standing": 0.8, "flowing": 0.2, "worked": 0.6, "steps": 2},
+        {"added_still_works": 0.8, "flow_works": 0.2, "added_worked": 0.6, "steps": 2},
+    )
+    assert resolved("auto", older) == resolved("auto", newer) == ("auto", newer)
+    clf = backdoored_networks.vectors()
+    record = mitigate(clf, *backdoored_networks.vector_samples(), method="auto", **older).record
+    assert {name: record.settings[name] for name in newer} == newer
+    with pytest.raises(ValueError, match="auto got flow_works twice"):
+        resolved("auto", {"flowing": 0.2, "flow_works": 0.2})
+    with pytest.raises(ValueError, match="unknown option of mm-bm 'standing'"):
+        resolved("mm-bm", {"standing": 0.8})

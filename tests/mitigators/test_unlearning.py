@@ -102,7 +102,7 @@ def test_about_forty_steps_however_many_samples(count, batch, epochs):
         trigger=trigger(),
         batch=batch,
         lr=1e-9,
-        progress=lambda *at: calls.append(at),
+        progress=lambda at: calls.append((at.done, at.total)),
     )
     assert made.record.settings["epochs"] == epochs
     assert calls[-1][0] == calls[-1][1] == len(calls)

@@ -97,7 +97,7 @@ def share(image: Image.Image, colour: str) -> float:
     return found / (image.width * image.height)
 
 
-@pytest.mark.parametrize("name", ["backdoored", "hostile", "thousand", "sounds"])
+@pytest.mark.parametrize("name", ["backdoored", "hostile", "thousand", "sounds", "neural_cleanse", "pairs"])
 def test_the_page_loads_without_an_error_or_a_request(name: str, tmp_path: Path):
     report = example_reports.ALL[name]()
     seen = visit(html(report), tmp_path / name)
@@ -137,13 +137,16 @@ def test_the_style_is_applied_light_and_dark(tmp_path: Path):
 def test_the_inputs_are_drawn_pixel_by_pixel(tmp_path: Path):
     report = example_reports.backdoored()
     image = shot(html(report), tmp_path / "inputs", 1000, 2600)
-    pixel = (report.inputs[3] * 255).round().to(int)[:, 9, 20].tolist()
+    tensor = next(one.tensor for one in report.finding.artifacts if one.label == 3)
+    pixel = (tensor * 255).round().to(int)[:, 9, 20].tolist()
     wanted = "#" + "".join(f"{channel:02x}" for channel in pixel)
     # Any pixel of the enlarged input is a square of 7 x 7 pixels of one colour.
     assert round(share(image, wanted) * image.width * image.height) >= 49
 
 
-@pytest.mark.parametrize("name", ["thousand", "hostile", "reference", "vectors"])
+@pytest.mark.parametrize(
+    "name", ["thousand", "hostile", "reference", "vectors", "many_columns", "neural_cleanse", "many_pairs"]
+)
 def test_no_width_scrolls_sideways(name: str, tmp_path: Path):
     # In frames of these widths, the policy taken out so that a script can measure them.
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html(example_reports.ALL[name]()))

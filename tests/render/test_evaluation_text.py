@@ -64,7 +64,7 @@ def test_notes_say_what_was_left_out():
         "half": "odd",
         "without_seed": 3,
         "attacks": ("badnet",),
-        "set_aside": (("x", "weak"),),
+        "excluded": (("x", "weak"),),
         "broken": (("y", "gone"),),
     }
     said = notes(one(**changes))
@@ -73,7 +73,7 @@ def test_notes_say_what_was_left_out():
         "Only models trained with an odd seed.",
         "Without a known seed, hence in neither half: 3.",
         "Only ordinary clean models and: badnet.",
-        "Set aside, counting neither way: 1.",
+        "Excluded, counting neither way: 1.",
         "Failures, listed with their reasons: 1.",
     ]
     assert len(notes(one())) == 1
@@ -113,7 +113,7 @@ def test_json_holds_everything_and_is_valid():
     assert content["tables"]["overall"][0]["roc"][0] == [0, 0]
     assert len(content["models"]) == len(found.results)
     assert content["models"][0]["detection"]["targets"]
-    assert content["set_aside"] == [{"model": "model98", "reason": "attack success rate 41 %"}]
+    assert content["excluded"] == [{"model": "model98", "reason": "attack success rate 41 %"}]
     assert content["failures"] == [{"what": "model99", "why": "the file is empty (0 bytes)"}]
 
 

@@ -90,9 +90,9 @@ def test_a_short_vector_has_a_bar_an_element():
 @pytest.mark.parametrize(
     ("tensor", "note"),
     [
-        (torch.rand(5, 8, 8), "inputs of shape 5 x 8 x 8 are not drawn"),
-        (torch.rand(2, 9), "inputs of shape 2 x 9 are not drawn"),
-        (torch.tensor(0.5), "inputs of shape () are not drawn"),
+        (torch.rand(5, 8, 8), "tensors of shape 5 x 8 x 8 are not drawn"),
+        (torch.rand(2, 9), "tensors of shape 2 x 9 are not drawn"),
+        (torch.tensor(0.5), "tensors of shape () are not drawn"),
         (torch.zeros(0), "no finite values"),
         (torch.full((3, 4, 4), torch.nan), "no finite values"),
     ],

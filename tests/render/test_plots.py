@@ -94,22 +94,36 @@ def test_the_density_of_the_paper_s_null_peaks_at_its_mode():
 
 
 def test_without_a_fit_there_is_no_density():
-    report = replace(example_reports.backdoored(), p_values=example_reports.p_values(0.0021)[:2])
+    report = example_reports.backdoored().revised(tests=example_reports.p_values(0.0021)[:2])
     assert not list(draw("statistics", report).iter("polyline"))
 
 
-def test_a_critical_margin_is_drawn_and_another_statistic_s_is_not():
+def test_the_density_is_drawn_only_over_the_statistics_that_it_was_fitted_to():
+    """Another detector's test may be called "paper" as well: nobody said what it was fitted to."""
+    report = replace(example_reports.backdoored(), detector="another")
+    assert not list(draw("statistics", report).iter("polyline"))
+
+
+def test_a_threshold_of_the_statistic_is_drawn_and_another_statistic_s_is_not():
     def lines(**parameters: float) -> list[str]:
-        report = replace(
-            example_reports.backdoored(),
-            p_values=(example_reports.p_value("population", 0.0021, **parameters),),
+        report = example_reports.backdoored().revised(
+            tests=(example_reports.p_value("population", 0.0021, **parameters),)
         )
         svg = draw("statistics", report)
-        return [text.text or "" for text in svg.iter("text") if "critical" in (text.text or "")]
+        return [text.text or "" for text in svg.iter("text") if "threshold" in (text.text or "")]
 
-    assert lines(critical=30.0) == ["critical 30.00"]
-    assert lines(critical=30.0, statistic=1.2) == []
+    assert lines(threshold=30.0) == ["threshold 30.00"]
+    assert lines(threshold=30.0, statistic=41.7) == ["threshold 30.00"]
+    assert lines(threshold=30.0, statistic=1.2) == []
     assert lines() == []
+
+
+def test_low_statistics_come_first_where_they_are_suspicious():
+    svg = draw("statistics", example_reports.ALL["neural_cleanse"]())
+    marks = groups(svg)
+    assert list(marks)[:2] == ['class 3 "cat": 12.2 pixels, target', 'class 6 "frog": 87.4 pixels']
+    assert "the smallest is 12.2, of class 3" in svg.get("aria-label", "")
+    assert "mask norm (pixels)" in [text.text for text in svg.iter("text")]
 
 
 def test_many_classes_share_a_row():
@@ -123,7 +137,7 @@ def test_many_classes_share_a_row():
 def test_targets_beyond_the_largest_keep_their_row():
     report = example_reports.thousand()
     lowest = min(range(1000), key=lambda label: report.statistics[label] or 0.0)
-    marks = groups(draw("statistics", replace(report, targets=(417, lowest))))
+    marks = groups(draw("statistics", report.revised(targets=(417, lowest))))
     assert len(marks) == 21
     assert sum("target" in title for title in marks) == 2
 
@@ -145,7 +159,7 @@ def test_p_values_are_on_a_logarithmic_axis():
 
 
 def test_curves_are_thinned_but_keep_their_end():
-    report = replace(example_reports.backdoored(), curves={3: tuple(map(float, range(1000)))})
+    report = example_reports.backdoored().revised(traces={3: tuple(map(float, range(1000)))})
     (polyline,) = draw("curves", report).iter("polyline")
     points = polyline.get("points", "").split()
     assert 100 <= len(points) <= 145
@@ -155,10 +169,12 @@ def test_curves_are_thinned_but_keep_their_end():
 def test_curves_name_the_target_and_label_the_axes():
     svg = draw("curves", example_reports.backdoored())
     texts = [text.text for text in svg.iter("text")]
-    assert {"3 cat", "6 frog", "gradient evaluation", "margin (logits)"} <= set(texts)
+    assert {"3 cat", "6 frog", "gradient evaluation", "maximum margin (logits)"} <= set(texts)
     thick = [part for part in svg.iter("polyline") if part.get("class") == "curve target"]
     assert len(thick) == 1
     assert len(list(draw("curves", example_reports.thousand()).iter("polyline"))) == plots.CURVES
+    rival = draw("curves", example_reports.ALL["neural_cleanse"]())
+    assert {"step", "mask norm (pixels)"} <= {text.text for text in rival.iter("text")}
 
 
 finite = st.floats(-1e80, 1e80)

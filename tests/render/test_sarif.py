@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -123,7 +122,8 @@ def test_one_log_for_many_models():
         assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
     assert found["properties"]["pValue"] == 0.0021
     assert found["properties"]["targets"] == [{"class": 3, "name": "cat"}, {"class": 9, "name": "truck"}]
-    assert found["partialFingerprints"] == {"model/v1": f"{example_reports.model().sha256}:3,9"}
+    assert found["partialFingerprints"]["model/v1"] == f"{example_reports.model().sha256}:3,9"
+    assert found["partialFingerprints"]["detector/v1"] == found["properties"]["detector"] == "mm-bd"
     assert run["tool"]["driver"]["version"] == "0.1.0"
 
 
@@ -158,7 +158,35 @@ def test_one_model_given_twice_is_there_once():
     ],
 )
 def test_nothing_that_was_not_judged_passes_for_a_note(reason, rule, level):
-    (run,) = json.loads(sarif([replace(example_reports.not_evaluable(), reason=reason)]))["runs"]
+    (run,) = json.loads(sarif([example_reports.not_evaluable().revised(reason=reason)]))["runs"]
     (result,) = run["results"]
     assert (result["ruleId"], result["level"]) == (rule, level)
     assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == rule
+
+
+def test_the_rule_is_in_the_words_of_the_detectors_that_were_asked():
+    def rule(*names: str) -> str:
+        log = json.loads(sarif([example_reports.ALL[name]() for name in names]))
+        return log["runs"][0]["tool"]["driver"]["rules"][0]["fullDescription"]["text"]
+
+    assert "margin that classes of clean models do not reach" in rule("clean", "backdoored")
+    assert rule("pairs") == rule() == "The classifier behaves as backdoored ones do."
+    assert rule("clean", "pairs") == f"{rule('clean')} {rule('pairs')}"
+
+
+def test_a_threshold_and_its_detector_are_told():
+    (run,) = json.loads(sarif([example_reports.ALL["neural_cleanse"]()]))["runs"]
+    (result,) = run["results"]
+    expected = {
+        "detector": "neural-cleanse",
+        "detectorVersion": 2,
+        "test": "MAD",
+        "pValue": None,
+        "statistic": 8.4,
+        "threshold": 2.0,
+        "level": 0.05,
+        "ratio": None,
+        "targets": [{"class": 3, "name": "cat"}],
+    }
+    assert result["properties"] == expected
+    assert result["message"]["text"] == 'Backdoored: target class 3 "cat"; MAD 8.4, above its threshold 2'

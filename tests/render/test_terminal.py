@@ -11,7 +11,9 @@ from rich.console import Console
 
 from helpers import example_reports
 from mmbd.render import words
+from mmbd.render.facts import model_facts
 from mmbd.render.terminal import line, terminal
+from mmbd.results.finding import Test
 from mmbd.results.report import Report, Stability
 
 
@@ -69,7 +71,10 @@ def test_every_null_is_listed_and_one_decides():
 
 def test_what_was_run_and_what_it_cannot_see():
     text = plain(example_reports.backdoored())
-    assert "method                   fast, 4 restarts x 20 steps at most\n" in text
+    assert "detector                 mm-bd, version 1\n" in text
+    assert "settings                 method fast\n" in text
+    assert "maximum margins          restarts 4, steps 20, rule l2, size 0.05" in text
+    assert "searches                 40, 3 converged early\n" in text
     assert "gradient evaluations     800\n" in text
     assert "time                     1.4 s on cpu\n" in text
     assert "seed                     0\n" in text
@@ -79,22 +84,25 @@ def test_what_was_run_and_what_it_cannot_see():
         assert f"  - {caveat}\n" in text
 
 
-def test_universal_gains_stand_beside_the_margins():
+def test_further_columns_stand_beside_the_first_under_their_names():
     text = plain(example_reports.universal())
-    assert ", largest first, and what one perturbation of all inputs gains\n" in text
-    assert ">      3  cat        41.70     +9.100  ####" in text
+    assert "\nMaximum margin of every class, in logits, largest first\n" in text
+    heads = [row.split() for row in text.split("largest first\n")[1].split(">")[0].splitlines()]
+    assert heads == [
+        ["universal-"],
+        ["maximum", "perturbation"],
+        ["margin", "gain"],
+        ["(logits)", "(logits)"],
+    ]
+    assert ">      3  cat        41.70         9.100  ####" in text
+    assert "       4  deer       16.60             -  ####" in text
     assert "universal perturbations  inputs 10, steps 8\n" in text
-    without = plain(example_reports.backdoored())
-    assert "universal perturbations  not searched for\n" in without
-    assert "+" not in without.split("p-value of")[0]
+    assert "universal perturbations  none\n" in plain(example_reports.backdoored())
 
 
 def test_classes_stand_in_the_order_of_what_decides():
-    """Class 7 has the largest product of margin and gain, not the largest margin."""
-    evidence = (*(float(label) for label in range(7)), 90.0, None, 8.0)
-    text = plain(replace(example_reports.universal(), evidence=evidence))
-    head = "in logits, in the order of what decides (margin times gain), and what one"
-    assert head in text
+    text = plain(example_reports.by_evidence())
+    assert "of every class, in logits, in the order of what decides (margin times gain)\n" in text
     rows = re.findall(r"^[> ] +(\d) +[a-z]+ +\d", text, re.MULTILINE)
     assert rows[:10] == ["7", "9", "6", "5", "4", "3", "2", "1", "0", "8"]
     assert "########################  target" in text  # the largest margin fills its bar
@@ -102,7 +110,8 @@ def test_classes_stand_in_the_order_of_what_decides():
 
 def test_the_files_own_words_and_several_seeds_are_told():
     report = replace(example_reports.backdoored(), claimed=("bounds", "std\x1b"))
-    assert ("by the file's own word", "bounds, std\\x1b") in words.model_facts(report)
+    assert ("by the file's own word", "bounds, std\\x1b") in model_facts(report)
+    assert line(report).endswith(" at level 0.05; by the file's word: bounds, std\\x1b")
     stability = Stability((0, 1, 2), (3, 3, 1), (0.01, 0.02, 0.4), decides=1)
     said = words.stability(replace(report, stability=stability))
     assert "within the level in 2 of 3. The p-value of all together keeps the level" in said
@@ -111,8 +120,66 @@ def test_the_files_own_words_and_several_seeds_are_told():
 
 def test_class_p_values_of_reference_models():
     text = plain(example_reports.reference())
-    assert ">      6  frog       18.80  p  0.0099  ###########  target\n" in text
-    assert "       5  dog        13.30  p    0.50  ########\n" in text
+    assert ">      6  frog       18.80     0.0099  ###########  target\n" in text
+    assert "       5  dog        13.30       0.50  ########\n" in text
+
+
+def test_a_threshold_decides_and_low_values_come_first():
+    text = plain(example_reports.ALL["neural_cleanse"]())
+    assert text.startswith('BACKDOORED  target class 3 "cat"; MAD 8.4, above its threshold 2\n')
+    assert "\nMask norm of every class, in pixels, smallest first: low values are suspicious\n" in text
+    rows = [row for row in text.splitlines() if re.match(r"^[> ] {3,6}\d+  ", row)]
+    assert rows[0] == ">      3  cat         12.2      8.400  ###  target"
+    assert rows[-1] == "       5  dog        110.0      1.400  " + "#" * 24
+    assert "largest over second" not in text
+    assert "\n>  MAD  8.4, above 2  decides\n" in text
+    assert "settings              steps 1000, learning rate 0.1, early stop True\n" in text
+    assert "optimiser             betas [0.5, 0.9]\n" in text
+    assert "gradient evaluations  640,000\n" in text
+    assert "samples used          100\n" in text
+    clean = plain(example_reports.ALL["no_outlier"]())
+    assert clean.startswith("CLEAN  nothing found; MAD 1.4, not above its threshold 2\n")
+    assert 'class 3 "cat" wins 2, no class comes first in 1; no p-value.' in clean
+
+
+def test_on_the_low_side_of_a_threshold():
+    test = Test("entropy", statistic=0.1, threshold=0.2, suspicious="low")
+    made = example_reports.ALL["no_class"]()
+    assert "; entropy 0.1, below its threshold 0.2" in line(made.revised(tests=(test,), decided_by="entropy"))
+    assert words.side(replace(test, statistic=0.3)) == "not below"
+
+
+def test_pairs_of_classes_the_most_suspicious_first():
+    text = plain(example_reports.ALL["pairs"]())
+    assert "p = 0.00040 (order statistic test) at level 0.05" in text
+    assert '\nClasses, most suspicious first\n  3 "cat", 0 "plane",' in text
+    ends = "from a source class to a target class"
+    high, low = text.split(f"Transfer rate {ends}, largest first\n")[1].split(
+        f"\nDistance (pixels) {ends}, smallest first: low values are suspicious\n"
+    )
+    assert high.startswith('>     0.9600  class 2 "bird" -> class 3 "cat"\n')
+    assert low.startswith('>     0.0400  class 2 "bird" -> class 3 "cat"\n')
+    shown = [float(row.split()[0]) for row in high.replace(">", " ").splitlines() if row.strip()]
+    assert len(shown) == 5
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_a_flag_without_a_class():
+    text = plain(example_reports.ALL["no_class"]())
+    assert text.startswith(
+        "BACKDOORED  no target class is named; meta-classifier 0.93, above its threshold 0.5\n"
+    )
+    assert "every class" not in text
+    assert "shadow models  count 256, architecture resnet8\n" in text
+
+
+def test_columns_without_room_are_named():
+    plates = example_reports.ALL["many_columns"]()
+    wide, narrow = plain(plates), re.sub(r"\x1b\[[0-9;]*m", "", coloured(plates, 60))
+    assert wide.startswith("CLEAN  nothing found\n")
+    assert "Columns not shown here: the cat of" in wide
+    assert "Columns not shown here: the bird of" in narrow
+    assert max(len(row) for row in narrow.splitlines()) <= 60
 
 
 def test_many_classes_are_cut_to_ten_and_a_range():

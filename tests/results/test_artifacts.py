@@ -59,8 +59,8 @@ def test_other_pictures_are_not_shown(tmp_path):
     data = bytearray(beside.read_bytes())
     data[-1] ^= 1
     beside.write_bytes(data)
-    with pytest.raises(Failed, match="not the file that the report was written with"):
-        Report.load(place)
+    assert Report.load(place).finding.artifacts == ()
+    assert Report.load(place) == report()
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,24 @@ def test_only_files_beside_the_report_are_opened(name, words, tmp_path):
         Report.load(place)
 
 
-def test_a_tensor_that_is_not_there_and_one_that_holds_no_numbers(tmp_path):
+def test_a_tensor_that_is_not_there(tmp_path):
     place = written(tmp_path)
     raw = json.loads(place.read_text(encoding="utf-8"))
     raw["artifacts"]["entries"][0]["name"] = "another"
     place.write_text(json.dumps(raw), encoding="utf-8")
     with pytest.raises(Failed, match="there is no tensor"):
         Report.load(place)
+
+
+def test_what_cannot_be_drawn_is_left_out(tmp_path):
+    place = tmp_path / "one.json"
     broken = Artifact("trigger mask", None, torch.full((2, 2), torch.nan))
     place.write_text(report().to_json(artifacts.write(place, [broken])), encoding="utf-8")
-    with pytest.raises(Failed, match="no finite numbers"):
-        Report.load(place)
+    assert Report.load(place).finding.artifacts == ()
+    kept = report().finding.artifacts[0]
+    place.write_text(report().to_json(artifacts.write(place, [broken, kept])), encoding="utf-8")
+    (found,) = Report.load(place).finding.artifacts
+    assert torch.equal(found.tensor, kept.tensor)
 
 
 def test_nothing_is_written_where_there_is_nothing_to_see(tmp_path):

@@ -1,18 +1,18 @@
-"""When an answer may be used again: the digests of models, and of detectors as they are called."""
+"""What a stored result depends on: digests of models and samples, settings without defaults."""
 
 from __future__ import annotations
 
+import json
 import threading
+from dataclasses import dataclass, field, make_dataclass
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from helpers.toy_zoos import listens, tagged
-from mmbd.detectors import DETECTORS, margins
 from mmbd.model.classifier import Classifier
-from mmbd.results.identity import fingerprint, settings, sources
+from mmbd.results.identity import fingerprint, function, samples, settings
 
 
 def network(**changes) -> nn.Module:
@@ -30,6 +30,10 @@ def network(**changes) -> nn.Module:
 
 def of(model: nn.Module, **options) -> str | None:
     return fingerprint(Classifier(model, **{"input_shape": (3, 6, 6)} | options))
+
+
+def detect(classifier, samples=None, *, level=0.05, seed=0, steps=20, rule="l2", reference=None):
+    """A method to be called with options."""
 
 
 def test_the_same_model_has_the_same_fingerprint():
@@ -66,59 +70,95 @@ def test_one_weight_or_buffer_changes_it():
 
 
 def test_a_plain_function_has_none():
-    assert fingerprint(Classifier(lambda x: x[:, :3] * 2, input_shape=(4,))) is None
+    callable_ = Classifier(lambda x: x[:, :3] * 2, input_shape=(4,))
+    assert fingerprint(callable_) is None
+    assert settings(detect, {"reference": callable_}) is None
 
 
-def test_detectors_and_how_they_are_called():
-    base = settings(margins, level=0.05, seed=0)
-    assert base == settings(DETECTORS["mm-bd"], level=0.05, seed=0)
+def test_samples_count_with_values_order_and_labels():
+    inputs, labels = torch.rand(4, 3), torch.tensor([0, 1, 0, 1])
+    base = samples(inputs, labels)
+    assert base == samples(inputs.clone(), labels.clone())
     different = [
-        settings(margins, level=0.01, seed=0),
-        settings(margins, level=0.05, seed=1),
-        settings(partial(margins, null="paper"), level=0.05, seed=0),
-        settings(partial(margins, null="bootstrap"), level=0.05, seed=0),
-        settings(listens, level=0.05, seed=0),
-        *(settings(DETECTORS[name], level=0.05, seed=0) for name in list(DETECTORS)[3:]),
+        samples(inputs),
+        samples(inputs, 1 - labels),
+        samples(inputs.flip(0), labels.flip(0)),
+        samples(inputs[:3], labels[:3]),
+        samples(inputs.double(), labels),
     ]
-    assert None not in different
-    assert len({base, *different}) == len(different) + 1
+    assert len({base, *different}) == 6
+
+
+def test_settings_are_those_that_are_no_defaults():
+    assert settings(detect) == settings(detect, {"steps": 20, "rule": "l2", "reference": None}) == "{}"
+    assert json.loads(settings(detect, {"steps": 30, "rule": "l2"})) == {"steps": 30}
+    assert settings(partial(detect, steps=30)) == settings(detect, {"steps": 30})
+    assert settings(partial(partial(detect, steps=30), steps=20)) == "{}"  # the last one given counts
+    assert settings(detect, {"rule": "sign", "steps": 1}) == settings(detect, {"steps": 1, "rule": "sign"})
+
+
+def test_a_new_setting_with_a_default_changes_no_key():
+    def later(classifier, *, steps=20, rule="l2", reference=None, patience=3):
+        """`detect`, a release later."""
+
+    for options in ({}, {"steps": 30}):
+        assert settings(later, options) == settings(detect, options)
+    assert settings(later, {"patience": 4}) != settings(detect)
+
+
+def test_a_new_field_with_a_default_changes_no_key():
+    @dataclass
+    class Search:
+        steps: int
+        rule: str = "l2"
+
+    longer = make_dataclass(
+        "Search",
+        [
+            ("steps", int),
+            ("rule", str, "l2"),
+            ("patience", int, 3),
+            ("names", list, field(default_factory=list)),
+        ],
+    )
+    longer.__qualname__ = Search.__qualname__
+    before = settings(detect, {"reference": Search(5)})
+    assert before == settings(detect, {"reference": longer(5)})
+    assert before != settings(detect, {"reference": longer(5, patience=4)})
+    assert before != settings(detect, {"reference": Search(6)})
 
 
 def test_options_are_compared_by_value():
     def with_(value: object) -> str | None:
-        return settings(partial(listens, option=value), level=0.05, seed=0)
+        return settings(partial(detect, reference=value))
 
     assert with_(torch.arange(3000)) == with_(torch.arange(3000))
     other = torch.arange(3000)
     other[1500] = 0
     assert with_(other) != with_(torch.arange(3000))
-    assert with_([tagged(0.1)]) == with_([tagged(0.1)]) != with_([tagged(0.2)])
+
+    def classifier(scale: float) -> Classifier:
+        layer = nn.Linear(4, 5, bias=False)
+        nn.init.constant_(layer.weight, scale)
+        return Classifier(layer, input_shape=(4,))
+
+    assert with_([classifier(0.1)]) == with_([classifier(0.1)]) != with_([classifier(0.2)])
     assert with_({"a": (1, 2.5, None)}) == with_({"a": [1, 2.5, None]})
     assert with_(threading.Lock()) is None  # who could tell
-    assert settings(print, level=0.05, seed=0) is None
+    assert with_(detect) != with_(print) != with_(None)
 
 
-def test_functions_that_share_their_names_have_no_digest():
+def test_functions_that_share_their_names_are_not_identified():
     def closure(classifier, *, level, seed):
         return None
 
-    for function in (closure, lambda classifier, *, level, seed: None):
-        assert settings(function, level=0.05, seed=0) is None
-        assert settings(partial(listens, option=function), level=0.05, seed=0) is None
-
-
-def test_an_answer_depends_on_the_search_and_the_nulls_but_not_on_readers_and_renderers():
-    names = {path.name for path in sources("mmbd.detectors.margins")}
-    assert {
-        "margins.py",
-        "scanning.py",
-        "estimate.py",
-        "pool.py",
-        "ascent.py",
-        "classifier.py",
-        "population.py",
-        "population.json",
-        "bootstrap.py",
-        "domain.py",
-    } <= names
-    assert not {"page.py", "report.py", "archives.py", "loading.py", "run.py"} & names
+    script = partial(detect)
+    script.func.__module__, before = "__main__", script.func.__module__
+    try:
+        assert function(script) is None
+    finally:
+        script.func.__module__ = before
+    for shared in (closure, lambda classifier, *, level, seed: None):
+        assert function(shared) is None
+        assert settings(partial(detect, reference=shared)) is None
+    assert function(detect) == function(partial(detect, steps=3)) == f"{__name__}.detect"

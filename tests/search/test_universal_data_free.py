@@ -13,7 +13,7 @@ from mmbd.base.errors import Failed
 from mmbd.base.seeds import generator_for
 from mmbd.model.domain import Box, smooth
 from mmbd.model.points import Points
-from mmbd.search.sparse import LEAST_PLACES
+from mmbd.search.perturbations import LEAST_PLACES
 from mmbd.search.universal_data_free import Search, universal_gains
 
 
@@ -46,7 +46,7 @@ def test_the_gain_of_a_linear_model_is_the_norm_of_its_difference():
     weight = net[1].weight.detach()
     found = universal_gains(clf, size=1e-4)
     expected = 1e-4 * 100 * math.sqrt(48) * float((weight[0] - weight[1]).norm())
-    assert found.faint.tolist() == pytest.approx([expected, expected], rel=1e-3)
+    assert found.added.tolist() == pytest.approx([expected, expected], rel=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(3, 10, 20), (1, 200), (200,)])

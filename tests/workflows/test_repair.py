@@ -22,6 +22,7 @@ from mmbd.data.dataset import Dataset, split
 from mmbd.formats.load import load
 from mmbd.formats.spec import Spec, save
 from mmbd.mitigators import Record
+from mmbd.mitigators.still_working import judged
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import classes_of
 from mmbd.render.repair import lines
@@ -216,7 +217,7 @@ def test_a_folder_of_another_name_is_said_and_not_guessed(attacked, tmp_path):
 
 def test_words_claim_nothing_that_was_not_measured():
     found = ({"kind": "added", "target": 3, "radius": 0.4, "before": 0.9, "after": 0.8},)
-    silent = "\n".join(lines(fixing.Repair(Record("mm-bm", True, perturbations=found))))
+    silent = "\n".join(lines(fixing.Repair(Record("mm-bm", True, perturbations=judged(found)))))
     assert "attack success: not measured" in silent
     assert "class 3: took 90% of the other classes' samples there before, takes 80%" in silent
     assert "--method hardening" in silent
@@ -232,7 +233,7 @@ def test_words_claim_nothing_that_was_not_measured():
     known = replace(told, untriggered=(0.011, 0.024))
     assert "without a trigger, 1.1% and 2.4% go to the target" in "\n".join(lines(known))
     sparse = ({"kind": "sparse", "target": 3, "radius": 9.0, "before": 0.9, "after": 0.8},)
-    few = "\n".join(lines(fixing.Repair(Record("mm-bm", True, perturbations=sparse))))
+    few = "\n".join(lines(fixing.Repair(Record("mm-bm", True, perturbations=judged(sparse)))))
     assert "a small change in few places found for class 3" in few
     assert "--method hardening" not in few  # they move clean networks too
     nothing = "\n".join(lines(fixing.Repair(Record("mm-bm", False, "no activations"))))

@@ -1,4 +1,4 @@
-"""Cards: read back as written, refused when wrong; marks by hand-worked numbers."""
+"""Cards: read back as written, refused when wrong; exclusions by hand-worked numbers."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ def test_written_and_read_back(tmp_path):
     [
         ({"card": 2}, "a card of version 2; this release reads 1"),
         ({"name": "other"}, "of another model, 'other'"),
-        ({"seed": True}, "card's seed is missing or of the wrong kind"),
-        ({"sha256": None}, "card's sha256 is missing"),
-        ({"accuracy": 1.5}, "must be shares from 0 to 1"),
-        ({"asr": "0.9"}, "must be shares from 0 to 1"),
+        ({"seed": True}, "card.seed is True, expected integer"),
+        ({"sha256": None}, "card.sha256 is null, expected string"),
+        ({"accuracy": 1.5}, "card.accuracy is 1.5, expected at most 1"),
+        ({"asr": "0.9"}, "card.asr is '0.9', expected number or null"),
         ({"label": "clean"}, "label 'clean' does not go with asr 0.9"),
-        ({"label": "poisoned"}, "label 'poisoned' does not go"),
-        ({"targets": [-1]}, "targets must be classes"),
-        ({"settings": []}, "card's settings is missing"),
+        ({"label": "poisoned"}, "card.label is 'poisoned', expected one of"),
+        ({"targets": [-1]}, r"card.targets\[0\] is -1, expected at least 0"),
+        ({"settings": {"data": []}}, "card.settings.data is a list, expected object"),
+        ({"seconds": 1e300}, "card.seconds is 1e.300, expected less than"),
+        ({"settings": []}, "card.settings is a list, expected object"),
     ],
 )
 def test_wrong_cards_are_refused(tmp_path, change, message):
@@ -68,8 +70,8 @@ def test_what_is_no_card_is_refused(tmp_path, text):
 
 def test_attacks_below_80_per_cent_have_failed():
     made = [card("a", asr=0.8), card("b", asr=0.7999), card("c", asr=0.0)]
-    assert set(cards.marks(made)) == {"b", "c"}
-    assert cards.marks(made)["c"] == "attack failed: ASR 0.0%, below 80%"
+    assert set(cards.excluded(made)) == {"b", "c"}
+    assert cards.excluded(made)["c"] == "attack failed: ASR 0.0%, below 80%"
 
 
 def test_accuracy_falls_by_more_than_five_points_from_the_clean_mean():
@@ -84,18 +86,18 @@ def test_accuracy_falls_by_more_than_five_points_from_the_clean_mean():
         card("other arch", 0.3, asr=1.0, arch="cnn"),
         card("cnn", 0.34, arch="cnn"),
     ]
-    marks = cards.marks(made)
-    assert marks == {
+    excluded = cards.excluded(made)
+    assert excluded == {
         "fell": "accuracy fell: 80.0%, clean models have 85.0%",
         "both": "attack failed: ASR 50.0%, below 80%; accuracy fell: 50.0%, clean models have 85.0%",
     }
-    assert cards.marks(reversed(made)) == marks
+    assert cards.excluded(reversed(made)) == excluded
 
 
 def test_clean_models_fall_too_but_difficult_ones_may():
     made = [card(str(number), 0.9) for number in range(9)] + [card("diverged", 0.1)]
     difficult = card("imbalance", 0.4, settings={"attack": {"kind": "imbalance"}})
-    marks = cards.marks([*made, difficult])
-    assert set(marks) == {"diverged"}
-    # Nothing to compare with: no mark.
-    assert cards.marks([difficult, card("x", 0.1, asr=0.9, data="other")]) == {}
+    excluded = cards.excluded([*made, difficult])
+    assert set(excluded) == {"diverged"}
+    # Nothing to compare with: none is excluded.
+    assert cards.excluded([difficult, card("x", 0.1, asr=0.9, data="other")]) == {}

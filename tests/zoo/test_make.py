@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,26 +17,14 @@ from safetensors import safe_open
 import mmbd
 from helpers import digit_zoos
 from mmbd import attacks
-from mmbd.base.errors import Failed
+from mmbd.base.progress import Progress
 from mmbd.model.forward import scaled
 from mmbd.training import loop as train
 from mmbd.triggers import files
 from mmbd.zoo import cards, plan, read
 from mmbd.zoo import train_one as training
-from mmbd.zoo.make import Progress, estimate, make
+from mmbd.zoo.make import make
 from mmbd.zoo.samples import load
-
-GRID = '[[grid]]\nattack = ["clean", "badnet-M"]\n'
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A zoo of four models: (its folder, the plan, what was reported on the way)."""
-    folder = tmp_path_factory.mktemp("zoo")
-    file = digit_zoos.plan(folder, GRID + "seeds = [0, 1]\n")
-    seen: list[Progress] = []
-    make(plan.read(file), folder / "out", root=folder, text="the plan", on_model=seen.append)
-    return folder / "out", file, seen
 
 
 def again(made, **changes):
@@ -55,10 +42,10 @@ def test_every_model_has_its_files(made):
         *(f"{name}.safetensors" for name in names),
         *(f"{name}.trigger.safetensors" for name in names if "clean" not in name),
     }
-    assert [(item.name, item.done, item.total) for item in seen] == [
+    assert [(item.note, item.done, item.total) for item in seen] == [
         (name, number + 1, 4) for number, name in enumerate(names)
     ]
-    assert seen[-1].left == 0 < seen[0].left
+    assert seen[-1].seconds_left == 0 < seen[0].seconds_left
     index = json.loads((out / "zoo.json").read_text())
     assert index["plan"] == "the plan"
     assert {entry["state"] for entry in index["entries"].values()} == {"made"}
@@ -140,20 +127,6 @@ def test_the_same_job_gives_the_same_bits(made, tmp_path):
         assert (tmp_path / f"{job.name}{suffix}").read_bytes() == (out / f"{job.name}{suffix}").read_bytes()
 
 
-def test_the_zoo_reads_back(made):
-    zoo = read(made[0])
-    assert zoo.broken == ()
-    entries = {entry.name: entry for entry in zoo.entries}
-    attacked = entries["digits-mlp-badnet-M-1"]
-    assert (attacked.label, attacked.attack, attacked.seed) == ("backdoored", "badnet-M", 1)
-    assert attacked.group == "digits mlp"
-    card = cards.read(made[0] / "digits-mlp-badnet-M-1.json")
-    assert attacked.targets == tuple(card["targets"])
-    assert entries["digits-mlp-clean-0"].targets == ()
-    assert [entry.set_aside for entry in zoo.entries] == [None] * 4
-    assert attacked.open().classes == 10
-
-
 def test_failing_models_are_noted_and_the_run_goes_on(tmp_path):
     file = digit_zoos.plan(
         tmp_path,
@@ -162,13 +135,13 @@ def test_failing_models_are_noted_and_the_run_goes_on(tmp_path):
         '[[grid]]\nattack = "wild"\n',
     )
     seen: list[Progress] = []
-    summary = make(plan.read(file), tmp_path / "out", root=tmp_path, on_model=seen.append)
+    summary = make(plan.read(file), tmp_path / "out", root=tmp_path, progress=seen.append)
     assert summary.made == 1
     assert list(summary.failures) == ["digits-mlp-greedy-0", "digits-mlp-wild-0"]
     greedy, wild = summary.failures.values()
     assert "1000 samples to poison; the source classes hold" in greedy
     assert "a patch of 9 pixels does not fit" in wild
-    assert [item.card is None for item in seen] == [True, False, True]
+    assert [item.latest.result is None for item in seen] == [True, False, True]
     zoo = read(tmp_path / "out")
     assert [entry.name for entry in zoo.entries] == ["digits-mlp-clean-0"]
     assert dict(zoo.broken) == {name: f"not made: {why}" for name, why in summary.failures.items()}
@@ -253,49 +226,3 @@ def test_normalisation_lies_inside_the_model(tmp_path):
     with torch.no_grad():
         answers = loaded.classifier(scaled(test.inputs)).argmax(1)
     assert train.accuracy(answers, test.labels) == card["accuracy"] > 0.8
-
-
-def test_estimates_go_by_kind():
-    seconds = {"a": [1.0, 3.0], "b": [10.0]}
-    assert estimate(seconds, ["a", "a", "b"]) == 14.0
-    assert estimate(seconds, ["c"]) == pytest.approx(14 / 3)
-    assert estimate({}, ["a"]) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("break_it", "reason"),
-    [
-        (lambda out, name: (out / f"{name}.json").unlink(), "no card beside the model"),
-        (lambda out, name: (out / f"{name}.safetensors").unlink(), "a card without its model"),
-        (lambda out, name: (out / f"{name}.json").write_text('{"card": 1'), "cannot be read"),
-        (lambda out, name: (out / f"{name}.json").write_text('{"card": 9}'), "version 9"),
-    ],
-)
-def test_one_broken_entry_stops_nothing(made, tmp_path, break_it, reason):
-    for path in made[0].iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "report.json").write_text('{"schema": 1}')  # passed over
-    break_it(tmp_path, "digits-mlp-clean-1")
-    zoo = read(tmp_path)
-    assert len(zoo.entries) == 3
-    ((name, why),) = zoo.broken
-    assert name == "digits-mlp-clean-1"
-    assert reason in why
-
-
-def test_a_model_that_is_not_the_cards_does_not_open(made, tmp_path):
-    for path in made[0].iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    swapped = tmp_path / "digits-mlp-clean-0.safetensors"
-    swapped.write_bytes((tmp_path / "digits-mlp-badnet-M-0.safetensors").read_bytes())
-    entries = {entry.name: entry for entry in read(tmp_path).entries}
-    with pytest.raises(Failed, match="not the file that its card describes"):
-        entries["digits-mlp-clean-0"].open()
-    assert entries["digits-mlp-clean-1"].open()
-
-
-def test_what_is_no_zoo(tmp_path):
-    with pytest.raises(Failed, match=r"no zoo: expected zoo\.json"):
-        read(tmp_path)
-    with pytest.raises(Failed, match="expected a zoo's folder"):
-        read(Path("nowhere"))

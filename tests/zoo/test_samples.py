@@ -79,7 +79,7 @@ def test_generated_clouds(tmp_path):
     assert read.bounds == (-1.0, 1.0)
     assert len(read.training) == 3 * len(read.names)
     assert not torch.equal(read.training.inputs[:2], read.test.inputs[:2])
-    with pytest.raises(ValueError, match=r"data set 'x': 'clouds:many'"):
+    with pytest.raises(ValueError, match=r"data set 'x': clouds:many: expected how many"):
         samples.load(DataPlan("x", "clouds:many", "clouds:2"), tmp_path)
 
 
@@ -214,7 +214,7 @@ def test_numbers_of_the_test_set_are_those_of_the_training_folders(tmp_path):
     ("attack", "message"),
     [
         ({"target": 4}, "class 4 is out of range: the data has 0 to 3"),
-        ({"target": "clas 1"}, r"unknown class 'clas 1' \(did you mean class 1\?\)"),
+        ({"target": "clas 1"}, r"unknown class 'clas 1'; did you mean 'class 1'\?"),
         ({"sources": (9,)}, "class 9 is out of range"),
         ({"sources": (0, 1, 2, 3)}, "every class is a source"),
         (

@@ -11,7 +11,7 @@ from rich.console import Console
 from mmbd.base.errors import Failed
 from mmbd.cli import places, streams
 from mmbd.cli.detecting import scan_options
-from mmbd.cli.loading import UNSAID, Loading
+from mmbd.cli.loading import DEFAULT_LOADING, Loading
 from mmbd.cli.options import INPUT, OUTPUT, Names, Outs, Place, Texts, Usage, at_least, level_between, shape
 from mmbd.cli.outputs import outs, plan
 from mmbd.cli.progress import watching
@@ -30,7 +30,7 @@ def evaluate(
     attack: Annotated[Names, INPUT] = None,
     data: Annotated[Path | None, INPUT] = None,
     per_class: Annotated[int, INPUT] = 20,
-    loading: Annotated[Loading, INPUT] = UNSAID,
+    loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
     detector: Names = None,
     option: Texts = None,
     level: float = 0.05,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from cyclopts import Parameter
 from mmbd.base.errors import Failed
 from mmbd.cli import places, samples, streams
 from mmbd.cli.failing import failing
-from mmbd.cli.loading import UNSAID, Loading
+from mmbd.cli.loading import DEFAULT_LOADING, Loading
 from mmbd.cli.options import INPUT, OUTPUT, Outs, Place, Plain, Texts, Usage, at_least, level_between, one_of
 from mmbd.cli.outputs import Outputs, outs, plan, written
 from mmbd.cli.progress import watching
@@ -26,16 +27,13 @@ if TYPE_CHECKING:
     from mmbd.triggers.backdoor import Backdoor
     from mmbd.workflows.repair import Repair
 
-# By suffix: what is written.
-FORMS = (".safetensors", ".onnx", ".pt2", ".pt")
-
 
 def fix(
     model: Annotated[Path, INPUT],
     /,
     *,
     data: Annotated[Path, INPUT],
-    loading: Annotated[Loading, INPUT] = UNSAID,
+    loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
     per_class: Annotated[int, INPUT] = 20,
     held_out: Annotated[Path | None, INPUT] = None,
     most: Annotated[int, INPUT] = 2000,
@@ -100,13 +98,13 @@ def fix(
 
     from mmbd.data.dataset import some, split
     from mmbd.formats import export
-    from mmbd.formats.load import load
+    from mmbd.formats.loading import load_file
     from mmbd.workflows import repair as fixing
 
     options = _options(method, option, trigger)
     known = loading.options()
     with failing(str(model)):
-        loaded = load(model, **known)
+        loaded = load_file(model, known)
     classifier = loaded.classifier
     for place in targets:
         with failing(f"{model}: cannot be written as {place.suffix}"):
@@ -142,9 +140,9 @@ def fix(
         )
     if outputs.printed is None:
         _tell(outcome)
-    done = True
+    done, result = True, replace(loaded, classifier=repaired)
     for place in targets if outcome.record.mitigated else ():
-        done &= written(place, partial(_write, place, repaired, loaded, force))
+        done &= written(place, partial(export.export, result, place, force=force))
     done &= outputs.write(0, outcome)
     done &= outputs.write_all([outcome])
     return gate.worst(
@@ -167,11 +165,13 @@ def _places(
         Failed: a folder that cannot be written to.
         ImportError: .onnx, and what writes it is not installed.
     """
-    models = [place for place in out if Path(place).suffix.lower() in FORMS]
+    from mmbd.formats.export import EXPORTS
+
+    models = [place for place in out if Path(place).suffix.lower() in EXPORTS]
     records = outs([place for place in out if place not in models])
     targets = [Path(place) for place in models] or [model.parent / f"{_stem(model)}.repaired.safetensors"]
     for place in targets:
-        places.file("--out", place, FORMS, inputs)
+        places.file("--out", place, list(EXPORTS), inputs)
         if os.path.lexists(place) and not force:
             raise Usage(f"{place} is there already: give --force to overwrite it")
     if len(set(map(os.path.realpath, targets))) < len(targets):
@@ -181,7 +181,9 @@ def _places(
 
         for module in ("onnx", "onnxscript", "onnxruntime"):
             require(module, extra="onnx")
-    return targets, plan("repair", [*records, ("--json", "json", json_to)], [model], inputs, other=FORMS)
+    return targets, plan(
+        "repair", [*records, ("--json", "json", json_to)], [model], inputs, other=list(EXPORTS)
+    )
 
 
 def _options(method: str, option: Sequence[str] | None, trigger: Path | None) -> dict[str, Any]:
@@ -235,25 +237,6 @@ def _scanning(loaded: Loaded, level: float) -> Callable[[Classifier], Report]:
 
     how = ScanOptions(level=level)
     return lambda one: scan_by(loaded if one is loaded.classifier else one, how)
-
-
-def _write(place: Path, repaired: Classifier, loaded: Loaded, force: bool) -> None:
-    from mmbd.formats import export
-
-    suffix = place.suffix.lower()
-    if suffix == ".safetensors":
-        export.safetensors(repaired, place, loaded.spec, force=force)
-    elif suffix == ".onnx":
-        export.onnx(repaired, place, force=force)
-    elif suffix == ".pt2":
-        export.torch_export(repaired, place, force=force)
-    else:
-        import torch
-
-        from mmbd.base.writing import whole
-
-        with whole(place, force=force) as file:
-            torch.save(export.plain(repaired), file)
 
 
 def _tell(outcome: Repair) -> None:

@@ -1,21 +1,22 @@
-"""The options that say what a model file does not: `mmbd scan` and `mmbd fix` share them."""
+"""The options that say what a model file does not: `mmbd scan`, `fix` and `evaluate` share them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from mmbd.cli.options import Numbers, Plain, Usage, at_least, device_here, numbers, shape, size
+from mmbd.formats.options import LoadOptions
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """What to know about a model file.
+    """What the model's file does not say of it.
 
     Attributes:
         arch: The network: a built-in name, package.module:factory or path/to/file.py:factory.
@@ -24,20 +25,20 @@ class Loading:
         input_shape: The shape of one input, for example 3x32x32.
         bounds: The lowest and the highest valid input (default: 0 1).
         mean: The mean that inputs are normalised with, one number or one a channel: 0.5, or
-            0.49 0.48 0.45, or 0.49,0.48,0.45.
-        std: The standard deviation that inputs are normalised with, written alike.
+            0.49 0.48 0.45, or 0.49,0.48,0.45 (default: as the file says, else none).
+        std: The standard deviation that inputs are divided by after that, written in the same way.
         classes: The number of classes, for built-in networks (default: as in the weights).
         class_names: A file with one class name a line, or a JSON list.
         entry: Which weights to take where a checkpoint holds several: an entry such as ema, or a
             prefix such as state_dict/encoder_q.
         output: Which of several tensors in the network's outputs holds the logits, by name or
             number.
-        ends_in: What the network ends in instead of logits, to be undone.
-        as_claimed: Take the file at its word on its inputs, its activations and their bounds; a
+        ends_in: The function that the network ends in instead of logits; it is undone.
+        as_claimed: Believe what the file says of its inputs, its activations and their bounds; a
             verdict of clean then rests on that.
         max_bytes: The largest file to read, for example 8GB or 500MB; loading takes about twice
             as much memory (default: 4 GiB).
-        device: Where to run.
+        device: The device to run on, such as cpu or cuda.
     """
 
     arch: str | None = None
@@ -55,8 +56,8 @@ class Loading:
     max_bytes: str | None = None
     device: str = "cpu"
 
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments of `mmbd.load.load`; Usage where they make no sense."""
+    def options(self) -> LoadOptions:
+        """These options, once they have been checked; raises Usage where they make no sense."""
         mean, std = numbers("--mean", self.mean), numbers("--std", self.std, positive=True)
         most = size("--max-bytes", self.max_bytes)
         input_shape = shape(self.input_shape)
@@ -66,27 +67,21 @@ class Loading:
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise Usage(f"--bounds {low:g} {high:g}: expected the lower one first, such as 0 1")
 
-        from mmbd.formats.load import read_class_names
+        from mmbd.formats.class_names import read_class_names
         from mmbd.formats.networks.architecture import parse_arguments
 
         arguments = parse_arguments(self.arch_arg or ())
         device_here(self.device)
-        found = {
-            "arch": self.arch,
-            "arch_args": arguments,
-            "input_shape": input_shape,
-            "bounds": self.bounds,
-            "mean": mean,
-            "std": std,
-            "classes": self.classes,
-            "device": self.device,
-            "entry": self.entry,
-            "output": self.output,
-            "ends_in": self.ends_in,
-            "as_claimed": self.as_claimed,
-            "class_names": None if self.class_names is None else read_class_names(self.class_names),
-        }
-        return found if most is None else found | {"max_bytes": most}
+        plain = ("arch", "bounds", "device", "classes", "entry", "output", "ends_in", "as_claimed")
+        return LoadOptions(
+            **{name: getattr(self, name) for name in plain},
+            arch_args=arguments,
+            input_shape=input_shape,
+            mean=mean,
+            std=std,
+            class_names=None if self.class_names is None else read_class_names(self.class_names),
+            max_bytes=LoadOptions.max_bytes if most is None else most,
+        )
 
 
-UNSAID = Loading()
+DEFAULT_LOADING = Loading()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mmbd.cli import samples, streams
 from mmbd.cli.detecting import scan_options
-from mmbd.cli.loading import UNSAID, Loading
+from mmbd.cli.loading import DEFAULT_LOADING, Loading
 from mmbd.cli.options import INPUT, MM_BD, OUTPUT, Plain, Texts, Usage, at_least, level_between
 from mmbd.cli.outputs import EVERYTHING_PRINTED, Destinations, plan
 from mmbd.cli.progress import watching
@@ -27,7 +27,7 @@ def scan(
     models: Annotated[list[Path], Plain, INPUT],
     /,
     *,
-    loading: Annotated[Loading, INPUT] = UNSAID,
+    loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
     data: Annotated[Path | None, INPUT] = None,
     per_class: Annotated[int, INPUT] = 20,
     detector: str = "mm-bd",

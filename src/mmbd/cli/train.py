@@ -186,8 +186,8 @@ def _tell(card: dict[str, Any], folder: Path) -> None:
             f"target: {', '.join(names)}{more}; sources: {len(card['sources'])} classes; "
             f"poisoned: {card['poisoned'] or 'batch by batch'}"
         )
-    for mark in cards.marks([card]).values():
-        streams.say(clean_text(mark, 300))
+    for reason in cards.excluded([card]).values():
+        streams.say(clean_text(reason, 300))
 
 
 def _place(out: Path, usual: str, force: bool) -> tuple[Path, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmbd.base.progress import Progress
     from mmbd.zoo import Zoo
 
-HEADINGS: tuple[str, ...] = ("model", "label", "attack", "targets", "ACC", "train", "ASR", "mark")
+HEADINGS: tuple[str, ...] = ("model", "label", "attack", "targets", "ACC", "train", "ASR", "excluded")
 
 zoo = App(name="zoo", help="Labelled sets of clean and backdoored models.", help_format="markdown")
 
@@ -57,7 +57,7 @@ def make(
             root=data_root or plan.parent,
             workers=workers,
             text=reading.text(plan),
-            progress=progress or (lambda progress: None),
+            progress=progress,
         )
     streams.say(
         f"{_shown(str(out), 400)}: {summary.made} models made, {summary.kept} were there already, "
@@ -73,7 +73,7 @@ zoo.command(make, group_parameters=HOW)
 
 @zoo.command(name="list")
 def list_(path: Path, /, *, quiet: bool = False) -> int:
-    """Show the models of a zoo, with the truth about each and the marks of those set aside.
+    """Show the models of a zoo, with the truth about each, and why some are excluded.
 
     Exit codes: 0 every entry could be read, 2 some could not.
 
@@ -82,7 +82,8 @@ def list_(path: Path, /, *, quiet: bool = False) -> int:
             columns path, label and target.
         quiet: Print names and labels alone, one model a line.
     """
-    from mmbd.zoo.read import cards_in, read
+    from mmbd.zoo.own import cards_in
+    from mmbd.zoo.read import read
 
     found = read(path)
     if quiet:
@@ -91,11 +92,11 @@ def list_(path: Path, /, *, quiet: bool = False) -> int:
     else:
         for line in table(rows(found, cards_in(path))):
             streams.say(line)
-        aside = sum(entry.set_aside is not None for entry in found.entries)
+        excluded = sum(entry.excluded is not None for entry in found.entries)
         clean = sum(entry.label == "clean" for entry in found.entries)
         streams.say(
             f"{len(found.entries)} models: {clean} clean, {len(found.entries) - clean} backdoored; "
-            f"{aside} set aside, {len(found.broken)} broken"
+            f"{excluded} excluded, {len(found.broken)} broken"
         )
     for name, reason in found.broken:
         streams.say(f"broken: {_shown(name)}: {_shown(reason, 300)}")
@@ -132,7 +133,7 @@ def rows(found: Zoo, cards: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
         ]
         targets = " ".join(map(str, entry.targets[:5])) + (" ..." if entry.targets[5:] else "")
         texts = (entry.name, entry.label, entry.attack, targets or "-", *shares)
-        listed.append((*map(_shown, texts), _shown(entry.set_aside or "", 200)))
+        listed.append((*map(_shown, texts), _shown(entry.excluded or "", 200)))
     return listed
 
 

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Read(NamedTuple):
-    """What a file of data holds; without names its classes are numbered."""
+    """The samples of a file and their labels; `names` is None where classes have only numbers."""
 
     inputs: Tensor
     labels: Tensor
@@ -27,7 +27,7 @@ class Read(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a member of an archive says of itself."""
+    """The shape and the type that a member of an archive claims."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

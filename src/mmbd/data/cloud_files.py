@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from mmbd.data import arrays
 from mmbd.data.allowance import Allowance
 from mmbd.data.arrays import Read
 from mmbd.data.dataset import Dataset, class_folders, dataset
+from mmbd.data.decoding import about
 from mmbd.data.meshes import Mesh, normalised, on_surface
 
 NAMES = "shape_names.txt"  # beside ModelNet40's HDF5 files, a class a line
@@ -39,24 +38,8 @@ def read_off(path: str | Path) -> Mesh:
         Failed: not an OFF file, or a broken one; names the file and what is wrong.
     """
     path = Path(path)
-    with _about(path):
+    with about(path):
         return _mesh(reading.text(path, MOST_MESH))
-
-
-@contextmanager
-def _about(path: Path) -> Generator[None]:
-    """Whatever is wrong inside is said of this file."""
-    try:
-        yield
-    except (FileNotFoundError, ImportError):
-        raise
-    except MemoryError as error:
-        raise Failed(f"{named(path)}: there is not enough memory for these samples") from error
-    except Exception as error:  # hostile bytes in somebody else's parser: anything may come
-        if isinstance(error, Failed) and named(path) in str(error):
-            raise
-        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-        raise Failed(f"{named(path)}: {kind}{clean_text(str(error), 500)}") from error
 
 
 def _mesh(text: str) -> Mesh:
@@ -119,7 +102,7 @@ def read_folder(
 def _sampled(file: Path, points: int, seed: int) -> Tensor:
     mesh = read_off(file)
     generator = generator_for("off", seed, file.parent.name, file.name)
-    with _about(file):
+    with about(file):
         return normalised(on_surface(mesh, points, generator))
 
 
@@ -141,7 +124,7 @@ def read_hdf5(path: str | Path, *, points: int = 1024, limit: int | None = None)
     """
     path, h5py = Path(path), require("h5py", extra="points")
     beside = path.with_name(NAMES)
-    with _about(path):
+    with about(path):
         with reading.opened(path) as file, h5py.File(file, "r") as content:
             allowance = Allowance(path.stat().st_size)
             clouds, labels = _arrays(h5py, content, points, limit, allowance)

@@ -48,7 +48,7 @@ class Dataset:
 
 
 def dataset(read: Read) -> Dataset:
-    """What a reader found, with numbers for names where it found none."""
+    """The data set of what a reader found; its classes are named by numbers where the file names none."""
     names = read.names
     if names is None:
         names = tuple(map(str, range(max(read.labels.tolist(), default=-1) + 1)))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -18,6 +20,8 @@ from torch import Tensor
 
 from mmbd.base.errors import Failed
 from mmbd.base.extras import require
+from mmbd.base.reading import named
+from mmbd.base.text import clean_text
 
 T = TypeVar("T")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
@@ -27,7 +31,7 @@ MAX_CHANNELS = 64  # of a sound
 
 
 def decode(read: Callable[[], T], what: str) -> T:
-    """What `read` returns; Failed names what cannot be decoded, as libraries seldom do."""
+    """Call `read`; where it fails, raise Failed with the name of what cannot be decoded."""
     try:
         return read()
     except (Failed, ImportError, FileNotFoundError) as error:
@@ -38,6 +42,22 @@ def decode(read: Callable[[], T], what: str) -> T:
         raise Failed(
             f"{what} cannot be decoded ({type(error).__name__}): replace it, or take it out"
         ) from error
+
+
+@contextmanager
+def about(path: Path) -> Generator[None]:
+    """Whatever goes wrong inside becomes an error that names this file."""
+    try:
+        yield
+    except (FileNotFoundError, ImportError):
+        raise
+    except MemoryError as error:
+        raise Failed(f"{named(path)}: there is not enough memory for these samples") from error
+    except Exception as error:  # hostile bytes in somebody else's parser: anything may come
+        if isinstance(error, Failed) and named(path) in str(error):
+            raise
+        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+        raise Failed(f"{named(path)}: {kind}{clean_text(str(error), 500)}") from error
 
 
 def image(source: BinaryIO, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray[Any, Any]:

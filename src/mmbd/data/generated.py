@@ -1,4 +1,4 @@
-"""Labelled point clouds: generated from parametric objects, or read from files of meshes.
+"""Labelled point clouds, generated from parametric objects.
 
 Clouds are float32 (n, 3, points), each centred on the mean of its points and scaled until the
 farthest lies on the unit sphere.
@@ -13,12 +13,9 @@ import torch
 from torch import Tensor
 
 from mmbd.base.seeds import generator_for
-from mmbd.data.cloud_files import read_folder, read_hdf5, read_off
 from mmbd.data.dataset import Dataset
-from mmbd.data.meshes import Mesh, normalised, on_surface
+from mmbd.data.meshes import normalised, on_surface
 from mmbd.data.solids import SOLIDS
-
-__all__ = ["SOLIDS", "Mesh", "generate", "normalised", "on_surface", "read_folder", "read_hdf5", "read_off"]
 
 
 def generate(

@@ -28,7 +28,7 @@ class Mesh:
         )
 
     def moved(self, shift: Vector) -> Mesh:
-        """The same mesh elsewhere."""
+        """This mesh, moved by an offset."""
         return Mesh(self.vertices + torch.tensor(shift), self.faces)
 
     def stretched(self, matrix: Tensor | Vector) -> Mesh:

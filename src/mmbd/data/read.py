@@ -7,8 +7,11 @@ of shape (n, 3, points) in the unit ball; labels as `int64`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import is_zipfile
 
 import numpy as np
@@ -16,14 +19,41 @@ import torch
 
 from mmbd.base.errors import Failed
 from mmbd.base.reading import named, opened
-from mmbd.base.text import clean_text
 from mmbd.data.allowance import Allowance
 from mmbd.data.arrays import npz
+from mmbd.data.cloud_files import read_folder, read_hdf5
 from mmbd.data.dataset import Dataset, class_folders, dataset
-from mmbd.data.decoding import IMAGE_SUFFIXES, decode, image, sound
+from mmbd.data.decoding import IMAGE_SUFFIXES, about, decode, image, sound
+from mmbd.data.generated import generate
 from mmbd.data.parquet import parquet
 
-FORMS = (".parquet", ".npz", ".h5", ".hdf5")
+GENERATED = "clouds:"
+DIGITS = 9  # of a number of clouds
+
+
+class Options(NamedTuple):
+    """How samples are read; see `load`."""
+
+    size: tuple[int, int] | None
+    grey: bool
+    crop: float
+    samples: int
+    points: int
+    split: str | None
+    limit: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A kind of source: what it is, whether something at a path is of it, and what reads it.
+
+    `read` may raise anything: `load` says which source it is about.
+    """
+
+    title: str
+    recognise: Callable[[Path], bool]
+    read: Callable[[Path, Options], Dataset]
 
 
 def load(
@@ -36,14 +66,15 @@ def load(
     points: int = 1024,
     split: str | None = None,
     limit: int | None = None,
+    seed: int = 0,
 ) -> Dataset:
-    """Read a Parquet file, a folder of images or OFF meshes by class, an .npz or an HDF5 file.
+    """Read labelled samples of one of the kinds in READERS.
 
     An .npz file holds `x` and `y`; what an HDF5 file holds is said in `mmbd.data.cloud_files`. Files of
     strangers run nothing, and take no more memory than `mmbd.data.allowance` grants to their size.
 
     Args:
-        path: what to read.
+        path: what to read, or "clouds:N" for N generated point clouds a class.
         size: (height, width) that images are resized to; without it they must share one size.
         grey: one channel instead of three.
         crop: the central share of each side that is kept, before resizing (Parquet and folders).
@@ -51,6 +82,7 @@ def load(
         points: how many points a point cloud gets.
         split: the folder within each class's folder to read, such as "train" in ModelNet40.
         limit: read at most so many samples, the first ones.
+        seed: of generated clouds: two seeds make a training and a test set.
 
     Raises:
         FileNotFoundError: nothing at `path`.
@@ -66,78 +98,69 @@ def load(
     if not 0 < crop <= 1:
         raise ValueError(f"crop must be more than 0 and at most 1, got {crop}")
     path = Path(path)
-    try:
-        return _read(path, size, grey, crop, samples, points, split, limit)
-    except (FileNotFoundError, ImportError):
-        raise
-    except MemoryError as error:
-        raise Failed(f"{named(path)}: there is not enough memory for these samples") from error
-    except Exception as error:  # hostile bytes in somebody else's parser: anything may come
-        if isinstance(error, Failed) and named(path) in str(error):
-            raise
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise Failed(f"{named(path)}: {kind}{clean_text(str(error), 500)}") from error
+    options = Options(size, grey, crop, samples, points, split, limit, seed)
+    with about(path):
+        reader = next((row for row in READERS.values() if row.recognise(path)), None)
+        if reader is not READERS["generated"] and not path.exists():
+            raise FileNotFoundError(f"no data at {named(path)}")
+        if reader is None:
+            raise Failed(f"expected {'; '.join(row.title for row in READERS.values())}")
+        return reader.read(path, options)
 
 
-def _read(
-    path: Path,
-    size: tuple[int, int] | None,
-    grey: bool,
-    crop: float,
-    samples: int,
-    points: int,
-    split: str | None,
-    limit: int | None,
-) -> Dataset:
-    if path.is_dir():
-        if next(path.glob("*/*.off"), None) or next(path.glob("*/*/*.off"), None):
-            from mmbd.data.cloud_files import read_folder
+def _is_of_meshes(path: Path) -> bool:
+    return any(next(path.glob(pattern), None) is not None for pattern in ("*/*.off", "*/*/*.off"))
 
-            return read_folder(path, points=points, split=split, limit=limit)
-        return _folder(path, size, grey, crop, split, limit)
-    if not path.exists():
-        raise FileNotFoundError(f"no data at {named(path)}")
-    if path.suffix not in FORMS:
-        raise Failed(
-            f"{named(path)}: expected a .parquet, .npz or .h5 file, or a folder of images or meshes by class"
-        )
-    if path.suffix in (".h5", ".hdf5"):
-        from mmbd.data.cloud_files import read_hdf5
 
-        return read_hdf5(path, points=points, limit=limit)
+def _ends_in(*suffixes: str) -> Callable[[Path], bool]:
+    return lambda path: path.suffix.lower() in suffixes and not path.is_dir()
+
+
+def _generated(path: Path, options: Options) -> Dataset:
+    count = str(path).removeprefix(GENERATED)
+    if not count.isdecimal() or len(count) > DIGITS:
+        raise Failed(f"{named(path)}: expected how many clouds a class, such as {GENERATED}100")
+    made = generate(int(count), points=options.points, seed=options.seed)
+    return made.take(torch.arange(len(made))[: options.limit])
+
+
+def _parquet(path: Path, options: Options) -> Dataset:
+    images = partial(image, size=options.size, grey=options.grey, crop=options.crop)
+    sounds = partial(sound, samples=options.samples)
     with opened(path) as file:
         allowance = Allowance(path.stat().st_size)
-        if path.suffix == ".parquet":
-            found = parquet(
-                file,
-                allowance,
-                limit,
-                image=partial(image, size=size, grey=grey, crop=crop),
-                sound=partial(sound, samples=samples),
-            )
-        elif not is_zipfile(file):  # NumPy would take it for a pickle
+        return dataset(parquet(file, allowance, options.limit, image=images, sound=sounds))
+
+
+def _npz(path: Path, options: Options) -> Dataset:
+    with opened(path) as file:
+        if not is_zipfile(file):  # NumPy would take it for a pickle
             raise Failed("no .npz archive, or a damaged one")
-        else:
-            found = npz(file, allowance, limit)
-    return dataset(found)
+        return dataset(npz(file, Allowance(path.stat().st_size), options.limit))
 
 
-def _folder(
-    path: Path, size: tuple[int, int] | None, grey: bool, crop: float, split: str | None, limit: int | None
-) -> Dataset:
+def _meshes(path: Path, options: Options) -> Dataset:
+    return read_folder(path, points=options.points, split=options.split, limit=options.limit)
+
+
+def _hdf5(path: Path, options: Options) -> Dataset:
+    return read_hdf5(path, points=options.points, limit=options.limit)
+
+
+def _images(path: Path, options: Options) -> Dataset:
     names = class_folders(path)
     files = [
         (file, label)
         for label, name in enumerate(names)
-        for file in sorted((path / name / (split or "")).iterdir())
+        for file in sorted((path / name / (options.split or "")).iterdir())
         if file.suffix.lower() in IMAGE_SUFFIXES
-    ][:limit]
+    ][: options.limit]
     if not files:
         raise Failed(f"{named(path)}: expected one folder of images per class")
     allowance = Allowance(sum(file.stat().st_size for file, _ in files))
     images: list[np.ndarray] = []
     for file, _ in files:
-        made = decode(lambda file=file: _image(file, size, grey, crop), named(file))
+        made = decode(lambda file=file: _image(file, options), named(file))
         if images and made.shape != images[0].shape:
             raise Failed(
                 f"{named(path)}: images differ in size ({images[0].shape}, then {made.shape}); "
@@ -149,6 +172,23 @@ def _folder(
     return Dataset(torch.from_numpy(np.stack(images)), labels, tuple(names))
 
 
-def _image(file: Path, size: tuple[int, int] | None, grey: bool, crop: float) -> np.ndarray:
+def _image(file: Path, options: Options) -> np.ndarray:
     with opened(file) as source:
-        return image(source, size, grey, crop)
+        return image(source, options.size, options.grey, options.crop)
+
+
+# The first that recognises a source reads it. A new kind is a function (or a file) and a row.
+READERS: dict[str, Reader] = {
+    "generated": Reader(
+        f"{GENERATED}N, for N generated point clouds a class",
+        lambda path: str(path).startswith(GENERATED),
+        _generated,
+    ),
+    "meshes": Reader("a folder of OFF meshes by class", _is_of_meshes, _meshes),
+    "images": Reader("a folder of images by class", Path.is_dir, _images),
+    "parquet": Reader(
+        "a .parquet file of images or sounds, as on the Hugging Face hub", _ends_in(".parquet"), _parquet
+    ),
+    "npz": Reader("a .npz file with arrays x and y", _ends_in(".npz"), _npz),
+    "hdf5": Reader("an .h5 or .hdf5 file of point clouds, as ModelNet40's", _ends_in(".h5", ".hdf5"), _hdf5),
+}

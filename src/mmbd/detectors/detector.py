@@ -21,30 +21,49 @@ Function = Callable[..., Finding]
 
 @dataclass(frozen=True)
 class About:
-    """What reports say about a detector in words; whole sentences, but for the first three.
+    """What reports say about a detector in words: plain text, whole sentences but for titles.
+
+    `backdoored` and `clean` may hold {outliers}, a sentence on how many classes stand out, and
+    {chance}, one on what the deciding test says; `suspect` may hold {value} and {column}.
 
     Args:
         title: its name and its idea in one line.
         source: where it was published.
         rule: what a flagged model is, for code scanners.
+        mark: what a backdoor leaves that this detector looks for.
         backdoored: what it means that a model was flagged.
         clean: what it means that nothing was found.
-        columns: what the numbers by class are.
-        artifacts: how the pictures are headed, and what they are.
+        statistics: the heading of the plot of the first column.
+        columns: by name, what the numbers by class are.
+        artifacts: how the pictures are headed, and what they are. Without the latter, a report
+            without pictures says nothing of them.
+        suspect: what the picture of a target class shows.
         traces: how the traces are headed, and what they are.
+        step: what one number of a trace belongs to.
+        tested: how the table of tests is headed, for terminals.
+        test: what one of its tests is called.
         tests: each test by name: how it is called, and what it compares a model with.
-        advice: further steps after the verdict: by verdict, sentences.
+        gamma: tests that fit a Gamma to all numbers of the first column but the largest, with the
+            parameters `shape`, `loc` and `scale`: the first one's density is drawn.
+        advice: further steps after the verdict: by verdict, sentences, with `code` in backticks.
     """
 
     title: str
     source: str = ""
     rule: str = "The classifier behaves as backdoored ones do."
-    backdoored: str = ""
-    clean: str = ""
-    columns: str = ""
+    mark: str = ""
+    backdoored: str = "{outliers} {chance} It is evidence, not a proof of intent."
+    clean: str = "Nothing that backdoors leave behind stands out. {chance}"
+    statistics: str = "What was measured of each class"
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
     artifacts: tuple[str, str] = ("What was found", "")
+    suspect: str = "The {column} of the class is {value}."
     traces: tuple[str, str] = ("How the searches went", "")
+    step: str = "step"
+    tested: str = "Tests"
+    test: str = "test"
     tests: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    gamma: tuple[str, ...] = ()
     advice: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 

@@ -7,15 +7,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from mmbd.formats.options import LoadOptions
+
 if TYPE_CHECKING:
-    from mmbd.detectors import Detector
-    from mmbd.evaluation.run import Evaluation, Half, Progress
+    from mmbd.base.progress import ProgressCallback
+    from mmbd.data.dataset import Dataset
+    from mmbd.evaluation.run import Asked, Evaluation, Half
     from mmbd.zoo import Zoo
 
 __all__ = ["evaluate"]
@@ -23,28 +24,34 @@ __all__ = ["evaluate"]
 
 def evaluate(
     zoo: str | Path | Zoo,
-    detectors: Sequence[str] | Mapping[str, Detector] = ("mm-bd",),
+    detectors: Sequence[str] | Mapping[str, Asked] = ("mm-bd",),
     *,
     level: float = 0.05,
     seed: int = 0,
+    samples: Dataset | None = None,
+    per_class: int | None = None,
     half: Half | None = None,
     attacks: Sequence[str] = (),
     workers: int = 0,
     limit: float | None = None,
     results: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressCallback | None = None,
     **loading: Any,
 ) -> Evaluation:
     """Run detectors over the models of a zoo.
 
-    Models that are set aside are not run and count neither way. A model that cannot be opened, or
+    Models that are excluded are not run and count neither way. A model that cannot be opened, or
     a detector that fails on one, is reported in `failures` and stops nothing.
 
     Args:
         zoo: where it is (whatever `mmbd.zoo.read` understands), or a zoo in memory.
-        detectors: names in `mmbd.detectors.DETECTORS`, or detectors of one's own by name.
+        detectors: names in `mmbd.detectors.DETECTORS`; or by a name of one's own such a name, a row
+            of one's own (`mmbd.detectors.Detector`), or either with options: ("mm-bd", {"steps": 40}).
         level: the false-positive rate that the detectors are asked for, in (0, 1).
         seed: of the detectors' random choices.
+        samples: clean samples for detectors that need some, the same for all models; by default each
+            model's own, as the zoo knows them. A model without any is not evaluable by these.
+        per_class: take at most so many random samples of every class; all by default.
         half: only models trained with an "even" or an "odd" seed: choose settings on one half and
             report the other. Models without a known seed are left out.
         attacks: only these attacks, and these difficulties of clean models; ordinary clean models
@@ -53,17 +60,19 @@ def evaluate(
             in memory has to be picklable for that, entries and all.
         limit: the seconds that a detector may take for a model, the start of a process included;
             one that takes longer has no answer, and is asked again by the next run. Needs workers.
-        results: a folder that keeps every answer as soon as there is one. Answers that are there
-            for the same weights, detector, options and code are not computed again.
-        progress: called after every answer.
-        **loading: for `mmbd.zoo.read`: device, and how to load models of others (arch, ...).
+        results: a folder that keeps every answer as soon as there is one, in results.sqlite. Answers
+            that are there for the same weights, samples, detector, version and options are not
+            computed again; those of functions that are not importable, and of models that are no
+            modules, are not kept.
+        progress: called after every answer, which is its `latest`.
+        **loading: the fields of `LoadOptions`: device, and how to load models of others (arch, ...).
 
     Returns:
         Every answer, in the zoo's order; `tables` are the figures made of it, `save` writes them.
 
     Raises:
         ValueError: an unknown detector or attack, or arguments that make no sense.
-        Failed: the zoo cannot be read at all, or all its models are set aside.
+        Failed: the zoo cannot be read at all, or all its models are excluded.
     """
     from mmbd.evaluation.run import run
 
@@ -72,21 +81,13 @@ def evaluate(
         detectors,
         level=level,
         seed=seed,
+        samples=samples,
+        per_class=per_class,
         half=half,
         attacks=attacks,
         workers=workers,
         limit=limit,
         results=results,
         progress=progress,
-        loading=loading,
+        loading=LoadOptions(**loading),
     )
-
-
-class _Package(ModuleType):
-    """`mmbd.evaluate` is this package once any part of it is imported, and must stay callable."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> Evaluation:
-        return evaluate(*arguments, **options)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import pickle
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -14,30 +13,22 @@ from typing import Any, Literal
 
 from mmbd.base.environment import environment
 from mmbd.base.errors import Failed
+from mmbd.base.progress import Progress, ProgressCallback
+from mmbd.base.reading import named as named_path
 from mmbd.base.workers import run as side_by_side
-from mmbd.detectors import DETECTORS, Detector
-from mmbd.evaluation.answers import Answer, Job, Judge
+from mmbd.data.dataset import Dataset
+from mmbd.detectors.detector import Detector
+from mmbd.detectors.scan import LEVEL, ScanOptions
+from mmbd.evaluation.answers import Answer, Runner
 from mmbd.evaluation.tables import Result, Tables, tables
+from mmbd.formats.options import LoadOptions
+from mmbd.results.store import NAME, Store
 from mmbd.zoo import Entry, Zoo
 from mmbd.zoo.read import read
 
+# A name in DETECTORS or a row of one's own, perhaps with options.
+Asked = str | Detector | tuple[str | Detector, Mapping[str, Any]]
 Half = Literal["even", "odd"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come: answers so far of all there will be, and the latest one."""
-
-    done: int
-    total: int
-    model: str
-    answer: Answer
-    seconds: float
-
-    @property
-    def seconds_left(self) -> float:
-        """An estimate from the pace so far."""
-        return self.seconds / self.done * (self.total - self.done)
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,8 @@ class Evaluation:
         results: one a model and detector, in the zoo's order.
         zoo: the zoo's name.
         broken: entries that the zoo's reader could not make sense of, with its reasons.
-        set_aside: models that count neither way, with the reasons.
+        excluded: models that count neither way, with the reasons.
+        warnings: what has to be said of the stored results, such as a damaged file.
         without_seed: how many models were left out because halves were asked for.
         level, seed, half, attacks: as in `evaluate`.
         environment: versions and machine.
@@ -57,13 +49,14 @@ class Evaluation:
     results: tuple[Result, ...]
     zoo: str
     broken: tuple[tuple[str, str], ...]
-    set_aside: tuple[tuple[str, str], ...]
+    excluded: tuple[tuple[str, str], ...]
     without_seed: int
     level: float
     seed: int
     half: Half | None
     attacks: tuple[str, ...]
     environment: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[tuple[str, str], ...]:
@@ -71,8 +64,8 @@ class Evaluation:
         found = dict(self.broken)
         for result in self.results:
             if result.error is not None:
-                opened = result.detection is not None
-                found[f"{result.model}, {result.detector}" if opened else result.model] = result.error
+                what = f"{result.model}, {result.detector}" if result.opened else result.model
+                found[what] = result.error
         return tuple(found.items())
 
     @cached_property
@@ -89,7 +82,7 @@ class Evaluation:
 
 def run(
     zoo: str | Path | Zoo,
-    detectors: Sequence[str] | Mapping[str, Detector],
+    detectors: Sequence[str] | Mapping[str, Asked],
     *,
     level: float,
     seed: int,
@@ -98,74 +91,101 @@ def run(
     workers: int,
     limit: float | None,
     results: str | Path | None,
-    progress: Callable[[Progress], None] | None,
-    loading: Mapping[str, Any],
+    progress: ProgressCallback | None,
+    loading: LoadOptions,
+    samples: Dataset | None = None,
+    per_class: int | None = None,
 ) -> Evaluation:
-    """See `mmbd.evaluate.evaluate`."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, got {level}")
-    chosen = detectors if isinstance(detectors, Mapping) else named(detectors)
+    """See `mmbd.evaluation.evaluate.evaluate`."""
+    chosen = named(detectors, level=level, seed=seed)
+    if per_class is not None and per_class < 1:
+        raise ValueError(f"per_class must be at least 1, got {per_class}")
     if isinstance(zoo, Zoo):
-        if loading:
-            raise ValueError(f"{next(iter(loading))} is for zoos that are read from a path")
+        if loading.given:
+            raise ValueError(f"{loading.given[0]} is for zoos that are read from a path")
         there = source = zoo
     else:
-        reading = partial(read, Path(zoo).absolute(), **loading)
+        reading = partial(read, Path(zoo).absolute(), loading)
         there = reading()
         source = reading if workers else there
-    if not there.entries:
-        causes = "; ".join(f"{name}: {why}" for name, why in there.broken[:3])
-        raise Failed(f"no model of the zoo can be read ({causes or 'it is empty'})")
-    entries = {entry.name: entry for entry in there.entries}
-    if len(entries) < len(there.entries):
-        names = [entry.name for entry in there.entries]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Failed(f"two models of the zoo are called {twice!r}; names must be unique")
+    entries = _by_name(there)
     selected = select(there.entries, half=half, attacks=attacks)
-    folder = None if results is None else Path(results)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    judge = Judge(Job(source, dict(chosen), level, seed, folder))
+    store, warnings = (None, ()) if results is None else _store(Path(results))
+    runner = Runner(source, chosen, samples=samples, per_class=per_class, store=store)
     if workers:
-        _require_picklable(judge)
-    tasks = [(entry.name, name) for entry in selected if entry.set_aside is None for name in chosen]
+        _require_picklable(runner)
+    tasks = [(entry.name, name) for entry in selected if entry.excluded is None for name in chosen]
     if not tasks:
-        raise Failed(f"nothing to evaluate: all {len(selected)} models are set aside")
+        raise Failed(f"nothing to evaluate: all {len(selected)} models are excluded")
     found: dict[tuple[str, str], Answer] = {}
     started = time.monotonic()
-    outcomes = side_by_side(judge, tasks, workers=min(workers, len(tasks)), limit=limit)
+    outcomes = side_by_side(runner, tasks, workers=min(workers, len(tasks)), limit=limit)
     with closing(outcomes):
         for outcome in outcomes:
             model, name = outcome.task
-            answer = outcome.result or Answer.failed(name, outcome.failure or "no reason given")
+            answer = outcome.result or Answer(name, None, outcome.failure or "no reason given")
             found[outcome.task] = answer
             if progress is not None:
                 seconds = time.monotonic() - started
-                progress(Progress(len(found), len(tasks), model, answer, seconds))
+                note = f"{model}, {name}"
+                progress(Progress("evaluation", len(found), len(tasks), "answers", seconds, note, answer))
     return Evaluation(
         results=tuple(_result(entries[model], found[model, name]) for model, name in tasks),
         zoo="zoo" if isinstance(zoo, Zoo) else Path(zoo).resolve().name,
         broken=there.broken,
-        set_aside=tuple((entry.name, entry.set_aside) for entry in selected if entry.set_aside is not None),
+        excluded=tuple((entry.name, entry.excluded) for entry in selected if entry.excluded is not None),
         without_seed=sum(entry.seed is None for entry in there.entries) if half else 0,
         level=level,
         seed=seed,
         half=half,
         attacks=tuple(attacks),
         environment=environment(),
+        warnings=warnings,
     )
 
 
-def named(names: Sequence[str]) -> dict[str, Detector]:
-    """The built-in detectors of these names; ValueError with a hint for an unknown one."""
-    if not names:
+def named(
+    detectors: Sequence[str] | Mapping[str, Asked], *, level: float = LEVEL, seed: int = 0
+) -> dict[str, ScanOptions]:
+    """How each detector is asked, by its name in the evaluation.
+
+    Raises:
+        ValueError: none given, an unknown one, options that it does not take, or a level that is none.
+    """
+    if not detectors:
         raise ValueError("no detector given")
-    for name in names:
-        if name not in DETECTORS:
-            close = difflib.get_close_matches(name, DETECTORS, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ValueError(f"unknown detector {name!r}; {hint}known detectors: {', '.join(DETECTORS)}")
-    return {name: DETECTORS[name] for name in names}
+    asked = detectors if isinstance(detectors, Mapping) else {name: name for name in detectors}
+    found: dict[str, ScanOptions] = {}
+    for name, one in asked.items():
+        row, options = one if isinstance(one, tuple) else (one, {})
+        found[name] = ScanOptions(row, level, seed, options=options)
+    return found
+
+
+def _by_name(zoo: Zoo) -> dict[str, Entry]:
+    """The entries by name; Failed where there are none, or two of one name."""
+    if not zoo.entries:
+        causes = "; ".join(f"{name}: {why}" for name, why in zoo.broken[:3])
+        raise Failed(f"no model of the zoo can be read ({causes or 'it is empty'})")
+    entries = {entry.name: entry for entry in zoo.entries}
+    if len(entries) < len(zoo.entries):
+        names = [entry.name for entry in zoo.entries]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Failed(f"two models of the zoo are called {twice!r}; names must be unique")
+    return entries
+
+
+def _store(folder: Path) -> tuple[Store, tuple[str, ...]]:
+    """The store in a folder of results, and what has to be said of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store = Store(folder / NAME)
+    warnings = [store.repair()]
+    if not store.path.exists() and any(folder.glob("*/*.json")):
+        warnings.append(
+            f"the answers that releases up to 0.1 kept as JSON files in {named_path(folder)} are not read "
+            f"any more: all are computed again and kept in {NAME}"
+        )
+    return store, tuple(warning for warning in warnings if warning is not None)
 
 
 def select(entries: Sequence[Entry], *, half: Half | None = None, attacks: Sequence[str] = ()) -> list[Entry]:
@@ -193,9 +213,9 @@ def _ordinary(entry: Entry) -> bool:
     return entry.label == "clean" and entry.attack == "clean"
 
 
-def _require_picklable(judge: Judge) -> None:
+def _require_picklable(runner: Runner) -> None:
     try:
-        pickle.dumps(judge)
+        pickle.dumps(runner)
     except Exception as error:  # pickling runs other people's code
         raise ValueError(
             f"the zoo or a detector cannot be sent to another process ({error}); use workers=0, "
@@ -212,6 +232,7 @@ def _result(entry: Entry, answer: Answer) -> Result:
         group=entry.group,
         seed=entry.seed,
         detector=answer.detector,
-        detection=answer.detection,
+        report=answer.report,
         error=answer.error,
+        opened=answer.opened,
     )

@@ -10,7 +10,7 @@ What counts:
 * A **false positive** is a clean model that is flagged, whatever class is named.
 * **No answer** is neither: a miss if the model is backdoored, no alarm if it is clean, and counted
   in `unanswered`. In ROC curves it ranks below every score; as a probability it is 1/2.
-* A model that could not be opened counts nowhere, for any detector; nor do models set aside.
+* A model that could not be opened counts nowhere, for any detector; nor do excluded models.
 * An attack's row sets its models against the ordinary clean ones (all clean ones, where there are
   none); a difficulty's row, such as class imbalance, has clean models only.
 """
@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from mmbd.detectors.detector import Detection
 from mmbd.evaluation import metrics
 from mmbd.evaluation.metrics import Estimate, Rate, Uniformity
 from mmbd.evaluation.probabilities import UNKNOWN, empirical, posterior
+from mmbd.results.report import Report
 
 OVERALL = "all"
 ORDINARY = "clean"
@@ -40,9 +40,10 @@ class Result:
     Args:
         model: its name in the zoo.
         backdoored, attack, true_targets, group, seed: the truth, see `mmbd.zoo.Entry`.
-        detector: its name.
-        detection: None where the model could not be opened.
+        detector: its name in the evaluation.
+        report: what it said; None where it failed, or where the model could not be opened.
         error: what went wrong, if anything did.
+        opened: whether the model could be opened; if not, it counts nowhere.
     """
 
     model: str
@@ -52,42 +53,52 @@ class Result:
     group: str
     seed: int | None
     detector: str
-    detection: Detection | None
+    report: Report | None
     error: str | None = None
+    opened: bool = True
 
     @property
     def flagged(self) -> bool:
-        """Called backdoored."""
-        return self.detection is not None and self.detection.flagged is True
+        """Whether the detector calls the model backdoored."""
+        return self.report is not None and self.report.verdict == "backdoored"
+
+    @property
+    def suspect(self) -> int | None:
+        """The class that the detector names first, flagged or not; None where it names none."""
+        if self.report is None:
+            return None
+        return next(iter(self.report.targets or self.report.finding.ranking), None)
 
     @property
     def comparable(self) -> bool:
         """Whether the named class can be compared with the truth."""
-        named = self.detection.targets if self.detection else ()
-        return bool(named and self.true_targets)
+        return self.suspect is not None and bool(self.true_targets)
 
     @property
     def located(self) -> bool:
         """Whether the class named first is a right one; also where nothing can be compared."""
-        if self.detection is None or not self.comparable:
-            return True
-        return self.detection.targets[0] in self.true_targets
+        return not self.comparable or self.suspect in self.true_targets
 
     @property
-    def answer(self) -> Detection | None:
-        """The detection, if it is an answer."""
-        return self.detection if self.detection and self.detection.flagged is not None else None
+    def answer(self) -> Report | None:
+        """The report, if it is a verdict either way."""
+        return self.report if self.report and self.report.verdict != "not evaluable" else None
 
     @property
     def score(self) -> float:
-        """For ROC curves; -inf without an answer."""
-        score = self.answer and self.answer.score
+        """The answer's score for ROC curves; -inf without an answer."""
+        score = self.answer and self.answer.finding.score
         return -math.inf if score is None or math.isnan(score) else score
 
     @property
     def p_value(self) -> float | None:
-        """Of the answer, if it has one."""
+        """The p-value that the answer rests on; None without an answer or without a p-value."""
         return self.answer and self.answer.p_value
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the answer took; None without an answer."""
+        return self.answer.run.seconds if self.answer and self.answer.run else None
 
 
 @dataclass(frozen=True)
@@ -102,15 +113,15 @@ class Figures:
         false_positives: clean models flagged.
         unanswered: how many of the backdoored, and how many of the clean models got no answer; all
             of them are in n all the same.
-        auc: the area under the ROC curve of the scores, targets left aside (TrojAI's norm), with
+        auc: the area under the ROC curve of the scores, whatever class is named (TrojAI's norm), with
             the interval of `metrics.auc_interval`; None without scores of both kinds.
         located_auc: the same where a backdoored model with a wrong target ranks below all others,
             so that a threshold has to find model and class.
         partial_auc: the area up to a false-positive rate of 0.25; at most 0.25.
         cross_entropy: in nats, of the probabilities of `probabilities`.
-        brier: of the same.
+        brier: the mean squared error of the same probabilities.
         calibrated_here: those probabilities come from the scores of this zoo's clean models.
-        uniformity: of the p-values of the part's clean models.
+        uniformity: how far the p-values of the part's clean models are from uniform ones.
         seconds: the median time an answer took.
         roc: the curve's corners, (false-positive rate, true-positive rate).
     """
@@ -146,7 +157,7 @@ def tables(results: Iterable[Result]) -> Tables:
     counted: dict[str, list[Result]] = {}
     for result in results:
         models = counted.setdefault(result.detector, [])
-        if result.detection is not None:
+        if result.opened:
             models.append(result)
     probabilities = {name: _probabilities(models) for name, models in counted.items()}
 
@@ -189,7 +200,7 @@ def figures(
     known = [r for r in members if r.model in probabilities]
     given, truths = [probabilities[r.model] for r in known], [r.backdoored for r in known]
     area = metrics.auc(positives, negatives) if scored else None
-    times = [r.answer.seconds for r in members if r.answer is not None]
+    times = [r.seconds for r in members if r.seconds is not None]
     return Figures(
         detector=detector,
         part=part,

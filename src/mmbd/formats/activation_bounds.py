@@ -21,16 +21,16 @@ KINDS: dict[str, type] = {"name": str, "index": int, "fold": bool}
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Which activation has bounds: its name and number (`activations.Activation`), and whether they fold."""
+class ActivationBounds:
+    """Which activation has bounds: its name and number (see `model.activations`), and whether they fold."""
 
     name: str
     index: int
     fold: bool = False
 
 
-def apart(network: nn.Module) -> tuple[nn.Module, tuple[Entry, ...], dict[str, Tensor]]:
-    """A network without its bounds, what the metadata says of them, and they as named in a file."""
+def apart(network: nn.Module) -> tuple[nn.Module, tuple[ActivationBounds, ...], dict[str, Tensor]]:
+    """A network without its bounds, what the metadata says of these, and their tensors as in a file."""
     from mmbd.model.bounded import Bounded
 
     if not isinstance(network, Bounded):
@@ -40,19 +40,19 @@ def apart(network: nn.Module) -> tuple[nn.Module, tuple[Entry, ...], dict[str, T
     for limit in limits:
         if limit.lower is not None:
             tensors[f"{LOWER}{limit.activation.index}"] = limit.lower
-    words = (Entry(limit.activation.name, limit.activation.index, limit.fold) for limit in limits)
+    words = (ActivationBounds(limit.activation.name, limit.activation.index, limit.fold) for limit in limits)
     return network.network, tuple(words), tensors
 
 
-def entries(raw: Any) -> tuple[Entry, ...]:
+def entries(raw: Any) -> tuple[ActivationBounds, ...]:
     """The metadata's words about bounds, checked; ValueError says what is wrong."""
     for item in raw if isinstance(raw, list) else [None]:
         if not isinstance(item, dict) or {key: type(value) for key, value in item.items()} != KINDS:
             raise ValueError(
-                "mmbd metadata: limits must be a list of objects with a name (text), an index "
+                "mmbd metadata: activation_bounds must be a list of objects with a name (text), an index "
                 "(a whole number) and fold (true or false)"
             )
-    return tuple(Entry(**item) for item in raw)
+    return tuple(ActivationBounds(**item) for item in raw)
 
 
 def split(value: Any) -> tuple[dict[str, Tensor], Any]:
@@ -63,7 +63,9 @@ def split(value: Any) -> tuple[dict[str, Tensor], Any]:
     return kept, {name: item for name, item in value.items() if name not in kept}
 
 
-def restored(classifier: Classifier, described: Sequence[Entry], bounds: Mapping[str, Tensor]) -> Classifier:
+def restored(
+    classifier: Classifier, described: Sequence[ActivationBounds], bounds: Mapping[str, Tensor]
+) -> Classifier:
     """The classifier with the bounds that its file describes.
 
     Raises:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from mmbd.base.errors import Failed, Refused
 from mmbd.base.text import clean_text
-from mmbd.formats import identify as formats
+from mmbd.formats import refusals
 from mmbd.formats.advice import broken, excessive
 from mmbd.formats.pickles.opcodes import MAX_BYTES
 
@@ -70,19 +70,19 @@ def foreign(infos: list[zipfile.ZipInfo]) -> str | None:
     inner = {name.partition("/")[2] for name in names}
     ends = {name.rpartition("/")[2] for name in names}
     if any(name == "constants.pkl" or name.startswith("code/") for name in inner):
-        return formats.TORCHSCRIPT
+        return refusals.TORCHSCRIPT
     if any(name.startswith(".data/extern_modules") for name in inner | names):
-        return formats.PACKAGE
+        return refusals.PACKAGE
     if "archive_format" in ends or any(end.endswith("exported_program.json") for end in ends):
-        return formats.EXPORTED
+        return refusals.EXPORTED
     if {"config.json", "metadata.json"} <= names or "model.weights.h5" in ends:
-        return formats.KERAS_ARCHIVE
+        return refusals.KERAS_ARCHIVE
     if "MAR-INF/MANIFEST.json" in names:
-        return formats.TORCHSERVE
+        return refusals.TORCHSERVE
     if names and all(name.endswith(".npy") for name in names):
-        return formats.NUMPY_ARCHIVE
+        return refusals.NUMPY_ARCHIVE
     if "data.pkl" not in inner:
-        return f"{formats.NO_CHECKPOINT} ({clean_text(min(names, default=''))})"
+        return f"{refusals.NO_CHECKPOINT} ({clean_text(min(names, default=''))})"
     return None
 
 

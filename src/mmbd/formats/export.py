@@ -11,28 +11,76 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mmbd import nets
+from mmbd.base.choose import unknown
 from mmbd.base.errors import NotExported
 from mmbd.base.extras import require
 from mmbd.base.text import clean_text
 from mmbd.base.writing import whole
 from mmbd.formats import tracing
 from mmbd.formats.load import load
+from mmbd.formats.loaded import Loaded
 from mmbd.formats.spec import Spec, as_bytes
 from mmbd.formats.tracing import said, source_of
 from mmbd.model.classifier import Classifier
 
-__all__ = ["NotExported", "check", "onnx", "plain", "safetensors", "torch_export"]
-
 NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
+
+
+def export(
+    model: Classifier | Loaded,
+    path: str | Path,
+    *,
+    normalise: bool = True,
+    force: bool = False,
+    arch: str | None = None,
+    arch_args: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a classifier in the form that the suffix of `path` names, one of EXPORTS.
+
+    Args:
+        model: a classifier, or what `mmbd.load` returned; left as it is.
+        path: where to; written whole or not at all.
+        normalise: whether normalisation happens inside; otherwise the network there takes
+            normalised inputs. A safetensors file always says how its inputs are normalised.
+        force: replace a file that is there.
+        arch: for .safetensors, the network that the classifier has: a name in
+            `mmbd.nets.ARCHITECTURES`. What was loaded knows it.
+        arch_args: the arguments of `arch`, beside the shape of inputs and the number of classes.
+
+    Raises:
+        ValueError: a suffix that none of the forms has, or arguments that do not go together.
+        FileExistsError: there is a file, and no `force`.
+        ImportError: a package is missing; says which extra has it.
+        NotExported: the network cannot be written in this form, or the file answers otherwise.
+
+    Example:
+        >>> mmbd.export(repaired, "model.onnx")  # doctest: +SKIP
+        >>> mmbd.export(repaired, "model.safetensors", arch="resnet18")  # doctest: +SKIP
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in EXPORTS:
+        raise ValueError(f"{clean_text(str(path), 400)}: {unknown('form of a file', suffix, EXPORTS)}")
+    classifier = model if isinstance(model, Classifier) else model.classifier
+    write = EXPORTS[suffix].write
+    if suffix != ".safetensors":
+        write(classifier, Path(path), normalise=normalise, force=force)
+    elif not normalise:
+        raise ValueError("normalise=False is for .pt2, .onnx and .pt: mmbd does what the file says")
+    elif arch is not None:
+        write(classifier, path, Spec.of(classifier, arch, arch_args), force=force)
+    elif isinstance(model, Loaded) and model.arch:
+        write(classifier, path, model.spec, force=force)
+    else:
+        raise ValueError("a safetensors file says which network it is for: give arch= (and arch_args=)")
 
 
 def plain(classifier: Classifier, *, normalise: bool = True) -> nn.Module:
@@ -164,6 +212,29 @@ def safetensors(classifier: Classifier, path: str | Path, spec: Spec, *, force: 
             raise NotExported(
                 f"the network would not load again as {clean_text(spec.arch, 80)}: {said(error)}"
             ) from error
+
+
+def _pickled(classifier: Classifier, path: Path, *, normalise: bool, force: bool) -> None:
+    with whole(path, force=force) as file:
+        torch.save(plain(classifier, normalise=normalise), file)
+
+
+class Form(NamedTuple):
+    """A form to deploy: what it is in a line, and what writes it.
+
+    A safetensors file needs a `Spec` to be written, and mmbd to be used; the others need neither.
+    """
+
+    title: str
+    write: Callable[..., None]
+
+
+EXPORTS: dict[str, Form] = {  # by suffix
+    ".safetensors": Form("weights, and what mmbd has to know to load them", safetensors),
+    ".onnx": Form("an ONNX graph from inputs to logits, for batches of any size", onnx),
+    ".pt2": Form("an archive of torch.export, for batches of any size", torch_export),
+    ".pt": Form("a pickled module of plain PyTorch", _pickled),
+}
 
 
 def check(classifier: Classifier, suffix: str, spec: Callable[[], Spec]) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from mmbd.base import reading
 from mmbd.base.errors import Failed
-from mmbd.formats import folders
-from mmbd.formats import identify as formats
+from mmbd.formats import folders, tensor_file
 from mmbd.formats.advice import NO_MEMORY, broken
+from mmbd.formats.identify import identify, mismatch
+from mmbd.formats.options import MAX_BYTES
 from mmbd.formats.pickles import opcodes as pickles
 
-MAX_BYTES = 4 << 30  # far above any classifier; a memory limit, not a judgement
 HEAD_BYTES = 1 << 20
 LARGE = 64 << 20
 
@@ -34,7 +34,7 @@ class File:
     path: Path
     data: bytes | bytearray
     sha256: str
-    kind: formats.Kind
+    kind: str
     notes: tuple[str, ...]
 
 
@@ -47,7 +47,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> File:
     Raises:
         Failed: nothing there, not readable, not a regular file, empty, larger than `max_bytes`,
             cut short, or a folder in which none is the one to scan.
-        Refused: a format that is not weights (see `formats.identify`).
+        Refused: a format that is not weights (see `identify`).
     """
     path = Path(path)
     try:
@@ -87,7 +87,7 @@ def _read(path: Path, max_bytes: int) -> File:
         if status.st_size == 0:  # not even read: some files of the kernel would wait for ever
             raise broken("the file is empty (0 bytes)")
         head = opened.read(HEAD_BYTES)
-        kind = formats.identify(head, status.st_size)
+        kind = identify(head, status.st_size)
         if status.st_size > max_bytes:
             raise Failed(
                 f"the file has {status.st_size:,} bytes, the limit is {max_bytes:,}: if it really "
@@ -97,12 +97,12 @@ def _read(path: Path, max_bytes: int) -> File:
         if kind == "safetensors":
             data = _tensor_file(opened, status.st_size)
         else:
-            # Of a pickle that torch did not write, enough to say what it names.
+            # A pickle that torch did not write is read as far as is needed to say what it names.
             wanted = min(status.st_size, pickles.MAX_BYTES) if kind == "pickle" else status.st_size
             data = _exactly(opened.read(wanted), wanted)
     if not data.startswith(head):
         raise Failed(CHANGED)
-    notes += formats.mismatch(path.name, kind)
+    notes += mismatch(path.name, kind)
     return File(path, data, hashlib.sha256(data).hexdigest(), kind, notes)
 
 
@@ -113,8 +113,6 @@ def _tensor_file(opened: io.BufferedReader, size: int) -> bytearray:
     """
     header = b""
     if size > LARGE:
-        from mmbd.formats import tensor_file
-
         length = tensor_file.header_bytes(opened.read(8), size)
         opened.seek(0)
         header = _exactly(opened.read(length), length)

@@ -7,11 +7,11 @@ from pathlib import Path, PurePath
 
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text, listed
-from mmbd.formats import identify as formats
+from mmbd.formats import refusals
+from mmbd.formats.table import SUFFIXES
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th")
 
 # Names that hubs give to what is not a classifier's weights for PyTorch, and what to do then.
 OTHERS: dict[str, str] = {
@@ -19,7 +19,7 @@ OTHERS: dict[str, str] = {
         "an adapter (PEFT), which is only a part of a model: merge it into its base model, save "
         "the weights of that, and scan them"
     ),
-    "tf_model.h5": f"weights for TensorFlow. {formats.KERAS}",
+    "tf_model.h5": f"weights for TensorFlow. {refusals.KERAS}",
     "flax_model.msgpack": (
         "weights for Flax: save them for PyTorch or as safetensors, with the names that the "
         "network has in PyTorch, and scan that"
@@ -40,7 +40,7 @@ def weights_in(folder: Path) -> tuple[Path, tuple[str, ...]]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries)
     if "saved_model.pb" in names:
-        raise formats.refusal(formats.SAVED_MODEL)
+        raise refusals.refusal(refusals.SAVED_MODEL)
     found = [name for name in WEIGHTS if name in names]
     if found:
         notes = [f"the folder's weights file is {found[0]}"]

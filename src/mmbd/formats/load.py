@@ -6,25 +6,18 @@ the tensors all come from those bytes. A pickle has to pass an allow list before
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from mmbd.base.errors import Failed, NotEvaluable, Refused
-from mmbd.base.text import clean_text
-from mmbd.formats.class_names import read_class_names
-from mmbd.formats.files import MAX_BYTES
 from mmbd.formats.loaded import Loaded
+from mmbd.formats.options import LoadOptions
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from mmbd.model.domain import Bound
-
-__all__ = ["Loaded", "load", "read_class_names"]
 
 
 def load(
@@ -37,13 +30,13 @@ def load(
     mean: Bound | None = None,
     std: Bound | None = None,
     class_names: Sequence[str] | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = LoadOptions.device,
     classes: int | None = None,
     entry: str | None = None,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = LoadOptions.max_bytes,
     output: int | str | None = None,
     ends_in: str | None = None,
-    as_claimed: bool = False,
+    as_claimed: bool = LoadOptions.as_claimed,
 ) -> Loaded:
     """Load a classifier from safetensors or a torch state dict.
 
@@ -80,40 +73,8 @@ def load(
             device cannot be used.
         NotEvaluable: the network's outputs are not logits.
     """
-    from mmbd.base.devices import usable
-    from mmbd.formats.loading import load_request
-    from mmbd.formats.options import LoadOptions
+    from mmbd.formats.loading import load_file
 
-    try:
-        place = usable(device)
-    except ValueError as error:
-        raise Failed(f"{clean_text(str(path), 400)}: {error}") from error
-    request = LoadOptions(
-        arch=arch,
-        arch_args=dict(arch_args or {}),
-        input_shape=None if input_shape is None else tuple(input_shape),
-        bounds=bounds,
-        mean=mean,
-        std=std,
-        class_names=None if class_names is None else tuple(class_names),
-        device=place,
-        classes=classes,
-        entry=entry,
-        output=output,
-        ends_in=ends_in,
-        as_claimed=as_claimed,
-    )
-    try:
-        return load_request(Path(path), request, max_bytes)
-    except (Refused, Failed, NotEvaluable) as error:
-        raise type(error)(f"{clean_text(str(path), 400)}: {error}") from error
-
-
-class _Package(ModuleType):
-    """`mmbd.load` is this package as soon as any part of it is imported, and must stay callable."""
-
-    def __call__(self, path: str | Path, **arguments: Any) -> Loaded:
-        return load(path, **arguments)
-
-
-sys.modules[__name__].__class__ = _Package
+    options: dict[str, Any] = dict(locals()) | {"arch_args": arch_args or {}}
+    del options["path"], options["load_file"]
+    return load_file(path, LoadOptions(**options))

@@ -1,4 +1,4 @@
-"""What comes of a model file: a classifier, and what is known about it."""
+"""The result of loading a model file: a classifier, and what is known about it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loaded:
 
     @property
     def spec(self) -> Spec:
-        """What a file of this classifier says of itself; ValueError where there are no words."""
+        """The description that a file of this classifier carries; ValueError where it cannot be described."""
         from mmbd.formats.spec import Spec
 
         return Spec.of(self.classifier, self.arch, self.arguments)

@@ -1,4 +1,4 @@
-"""The steps of `mmbd.load`: read, find the state dict, build the network, fill it, wrap it."""
+"""The steps of loading a file: read, find the state dict, build the network, fill it, wrap it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 from torch import nn
 
+from mmbd.base.devices import usable
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text, listed
-from mmbd.formats import activation_bounds as limits
-from mmbd.formats import files
+from mmbd.formats import activation_bounds, files
 from mmbd.formats.advice import WORDS
-from mmbd.formats.checkpoints import contents
 from mmbd.formats.loaded import Loaded
 from mmbd.formats.networks import architecture, claims, envelopes
 from mmbd.formats.networks.network import network_for
 from mmbd.formats.options import LoadOptions
 from mmbd.formats.spec import Spec
+from mmbd.formats.table import contents
 from mmbd.model.classifier import Classifier
-from mmbd.model.info import ModelInfo
+from mmbd.model.info import describe
 from mmbd.model.points import domain_for
 
 DESCRIBE = (
@@ -29,16 +29,27 @@ DESCRIBE = (
 )
 
 
-def load_request(path: Path, request: LoadOptions, max_bytes: int) -> Loaded:
-    """`mmbd.load.load`, with its arguments in a `LoadOptions`."""
-    file = files.read(path, max_bytes)
+def load_file(path: str | Path, options: LoadOptions) -> Loaded:
+    """`mmbd.load` with its arguments in a `LoadOptions`; raises what that raises, naming the file."""
+    named = clean_text(str(path), 400)
+    try:
+        device = usable(options.device)
+    except ValueError as error:
+        raise Failed(f"{named}: {error}") from error
+    try:
+        return _load(Path(path), replace(options, device=device))
+    except (Refused, Failed, NotEvaluable) as error:
+        raise type(error)(f"{named}: {error}") from error
+
+
+def _load(path: Path, request: LoadOptions) -> Loaded:
+    file = files.read(path, request.max_bytes)
     held, size = contents(file.data, file.kind), len(file.data)
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
-    request = replace(request, aliases=held.aliases)
     spec = None if held.metadata is None else _spec(held.metadata)
-    bounds, value = limits.split(held.value)
+    bounds, value = activation_bounds.split(held.value)
     found = envelopes.candidates(value, request.entry)
-    built = network_for(found, request, spec)
+    built = network_for(found, request, spec, held.aliases)
     network, name, notes = built.module, built.name, built.notes
     shape = request.input_shape or (spec.input_shape if spec else None)
     if shape is None:
@@ -47,8 +58,8 @@ def load_request(path: Path, request: LoadOptions, max_bytes: int) -> Loaded:
         architecture.check_activations(network, shape, name)
     notes = (*file.notes, *held.notes, *notes, *_overridden(request, spec))
     bare = classifier = _classifier(network, shape, request, spec)
-    described = spec.limits if spec else ()
-    classifier = limits.restored(classifier, described, bounds)
+    described = spec.activation_bounds if spec else ()
+    classifier = activation_bounds.restored(classifier, described, bounds)
     if described:
         notes = (*notes, f"activations with bounds: {listed(entry.name for entry in described)}")
     if request.classes not in (None, classifier.classes):
@@ -56,19 +67,14 @@ def load_request(path: Path, request: LoadOptions, max_bytes: int) -> Loaded:
             f"{name} has {classifier.classes} classes, not {request.classes}: leave --classes out, "
             "or give the network that has so many"
         )
-    model = ModelInfo(
+    model = describe(
+        classifier,
         name=path.name or path.resolve().name,
         file=str(file.path),
         sha256=file.sha256,
         bytes=size,
         format=held.format,
         architecture=name,
-        parameters=classifier.parameter_count,
-        domain=repr(classifier.domain),
-        input_shape=classifier.domain.shape,
-        bounds=classifier.domain.bounds,
-        mean=classifier.mean,
-        std=classifier.std,
     )
     low, high = classifier.domain.bounds or (0.0, 1.0)
     arch, arguments = _identity(request, spec)
@@ -105,7 +111,7 @@ def _classifier(
     bounds = request.bounds or (spec.bounds if spec else (0.0, 1.0))
     mean = request.mean if request.mean is not None or spec is None else spec.mean
     std = request.std if request.std is not None or spec is None else spec.std
-    # Of several tensors in the outputs the user's words may tell which are logits, the file's not.
+    # The user's class names may tell which of several outputs are the logits, the file's may not.
     named = spec.class_names if spec and request.class_names is None else None
     try:
         classifier = Classifier(

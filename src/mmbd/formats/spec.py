@@ -16,8 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmbd.base.writing import whole
-from mmbd.formats import activation_bounds as limits
-from mmbd.formats.activation_bounds import Entry
+from mmbd.formats import activation_bounds
+from mmbd.formats.activation_bounds import ActivationBounds
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box
 from mmbd.model.points import Points
@@ -25,7 +25,7 @@ from mmbd.model.points import Points
 METADATA_KEY = "mmbd"
 VERSION = 1
 LARGEST = 1e30  # of any number in the metadata; also keeps NaN and infinity out
-# Of what an architecture is built by: nobody's network has so many layers or so wide ones.
+# Limits on the arguments of an architecture: no network in use has so many layers or so wide ones.
 MAX_ARGUMENTS = 64
 MAX_WHOLE = 1 << 30
 MAX_TEXT = 200
@@ -40,7 +40,7 @@ class Spec:
     `bounds` are the ends of the raw input range (an image's 0 and 1); `mean` and `std` have one
     value a channel and are applied inside, (x - mean) / std. `domain` is "box", or for point clouds
     the region that `points.Points` knows, "cube" or "ball", of the radius that `bounds` give.
-    `limits` say which activations the network keeps within bounds, if it does (see `limits`).
+    `activation_bounds` say which activations the network keeps within bounds, if it does.
     """
 
     arch: str
@@ -52,7 +52,7 @@ class Spec:
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
     domain: str = "box"
-    limits: tuple[Entry, ...] = ()
+    activation_bounds: tuple[ActivationBounds, ...] = ()
 
     @classmethod
     def of(cls, classifier: Classifier, arch: str, arguments: Mapping[str, Any] | None = None) -> Spec:
@@ -99,7 +99,7 @@ class Spec:
 
     def to_json(self) -> str:
         fields = asdict(self)
-        for name in ("domain", "limits"):
+        for name in ("domain", "activation_bounds"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]  # earlier releases refuse fields that they do not know
         return json.dumps({"version": VERSION, **fields}, sort_keys=True)
@@ -119,6 +119,8 @@ class Spec:
                 f"mmbd metadata of version {_short(version)}; this release reads {VERSION}: see "
                 "whether a newer one does"
             )
+        if "limits" in raw and "activation_bounds" not in raw:
+            raw["activation_bounds"] = raw.pop("limits")  # as earlier releases called them
         unknown = sorted(set(raw) - set(cls.__dataclass_fields__))
         if unknown:
             raise ValueError(f"unknown field {unknown[0]!r} in the mmbd metadata")
@@ -162,7 +164,7 @@ class Spec:
             std=_numbers(raw, "std"),
             class_names=None if names is None else tuple(names),
             domain=domain,
-            limits=limits.entries(raw.get("limits", [])),
+            activation_bounds=activation_bounds.entries(raw.get("activation_bounds", [])),
         )
 
 
@@ -187,7 +189,7 @@ def _simple(value: Any) -> bool:
 
 
 def _excess(value: Any) -> str:
-    """What makes an argument larger than any network needs, "" for nothing."""
+    """Why an argument is larger than any network needs; "" where it is not."""
     items = value if isinstance(value, list) else [value]
     if len(items) > MAX_ARGUMENTS:
         return f"is a list of {len(items):,} values, expected at most {MAX_ARGUMENTS}"
@@ -199,7 +201,7 @@ def _excess(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value of the file's for a message; Python does not print the longest whole numbers."""
+    """A value from the file, shortened for a message; Python cannot print the longest whole numbers."""
     try:
         text = repr(value)
     except ValueError:
@@ -214,13 +216,13 @@ def save(path: str | Path, network: nn.Module, spec: Spec) -> None:
 
 
 def as_bytes(network: nn.Module, spec: Spec) -> bytes:
-    """What `save` writes."""
+    """The content of the file that `save` writes."""
     from safetensors.torch import save as to_bytes
 
-    network, entries, bounds = limits.apart(network)
+    network, entries, bounds = activation_bounds.apart(network)
     state = {**network.state_dict(), **bounds}
     tensors = unshared(state)
-    text = replace(spec, limits=entries).to_json()
+    text = replace(spec, activation_bounds=entries).to_json()
     return to_bytes(tensors, metadata={METADATA_KEY: text})
 
 

@@ -17,6 +17,8 @@ import torch
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text
 from mmbd.formats.advice import broken, excessive
+from mmbd.formats.format import Contents
+from mmbd.formats.spec import METADATA_KEY
 
 MAX_HEADER = 8 << 20  # 50,000 tensors take six; twice as much would cost seconds to parse
 MAX_TENSORS = 50_000
@@ -78,6 +80,26 @@ class Header:
             if other in self.entries and name not in self.entries and len(name) <= MAX_ALIAS
         }
         return pairs if len(pairs) <= MAX_ALIASES else {}
+
+
+def recognise(head: bytes) -> bool:
+    """An 8-byte length, then a JSON object; eight printable characters would be text instead."""
+    length = head[:8]
+    return head[8:9] == b"{" and any(length) and any(not 32 <= byte < 127 for byte in length)
+
+
+def read(data: bytes | bytearray) -> Contents:
+    """The tensors and the metadata of a whole file; they lie in `data` if that is a bytearray."""
+    data = data if isinstance(data, bytearray) else bytearray(data)
+    try:
+        header = read_header(data, len(data))
+        found = tensors(data, header)
+    except (Failed, MemoryError):
+        raise
+    except Exception as error:  # hostile numbers in torch's hands: anything may come
+        raise broken(f"the safetensors file is broken: {clean_text(str(error), 200)}") from None
+    entry = header.metadata.get(METADATA_KEY)
+    return Contents(found, "safetensors", entry, aliases=header.aliases)
 
 
 def header_bytes(head: bytes | bytearray, size: int) -> int:

@@ -1,55 +1,85 @@
 """Mitigators, one file each: they take a backdoor out of a classifier, from a few clean samples.
 
-`mitigate` is the way in. A new method is a file with a function of `mitigator.Mitigator`'s kind,
-and a row in `MITIGATORS`.
+`mitigate` is the way in. A new method is a file with a function like `mitigator.Mitigator`, and a
+row in `MITIGATORS`.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mmbd.base.choose import unknown
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.formats.loaded import Loaded
 from mmbd.mitigators.automatic import automatic
-from mmbd.mitigators.bounds import paper, script
 from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.distillation import distillation
 from mmbd.mitigators.fine_pruning import fine_pruning
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.margin_clipping import margin_clipping
-from mmbd.mitigators.mitigator import Mitigation, Mitigator, Progress, Record
-from mmbd.mitigators.tuned import tuned
+from mmbd.mitigators.mitigator import NO_OPTIONS, Method, Mitigation, Mitigator, Record
+from mmbd.mitigators.mm_bm import mm_bm
+from mmbd.mitigators.mm_bm_published import paper, script
 from mmbd.mitigators.unlearning import unlearning
 from mmbd.model.bounded import same_weights
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples, prepare
 
-MITIGATORS: dict[str, Any] = {
-    "auto": automatic,
-    "mm-bm": tuned,
-    "mm-bm-paper": paper,
-    "mm-bm-script": script,
-    "margin-clipping": margin_clipping,
-    "hardening": hardening,
-    "fine-pruning": fine_pruning,
-    "mm-bm-fine-pruning": partial(bounds_then_pruning, bounding=tuned),
-    "distillation": distillation,
-    "unlearning": unlearning,
+MITIGATORS = {
+    "auto": Method(automatic, "bounds, or hardening where perturbations show that bounds are not enough"),
+    "mm-bm": Method(mm_bm, "bounds on activations, tuned against universal perturbations"),
+    "mm-bm-paper": Method(paper, "bounds on three activations, by Algorithm 1 of the paper"),
+    "mm-bm-script": Method(script, "bounds on three activations, as the authors' program learns them"),
+    "margin-clipping": Method(margin_clipping, "bounds that limit the largest margins, too (MMAC)"),
+    "hardening": Method(hardening, "weights trained against universal perturbations"),
+    "fine-pruning": Method(fine_pruning, "channels that clean samples use least pruned, weights tuned"),
+    "mm-bm-fine-pruning": Method(partial(bounds_then_pruning, bounding=mm_bm), "mm-bm, then fine-pruning"),
+    "distillation": Method(distillation, "neural attention distillation from a fine-tuned copy (NAD)"),
+    "unlearning": Method(unlearning, "weights tuned on samples with a known trigger (NC-M)", ("trigger",)),
 }
-SHORT = {"paper": "mm-bm-paper", "script": "mm-bm-script"}  # of MM-BM
-NOT_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning", "teacher"}
-# What needs nothing but clean samples; unlearning needs a trigger.
-METHODS = tuple(name for name in (*MITIGATORS, *SHORT) if name != "unlearning")
+# Other names that users may have written: of methods, and of the options of a method.
+ALIASES = {"paper": "mm-bm-paper", "script": "mm-bm-script"}
+OPTION_ALIASES = {
+    "auto": {"standing": "added_still_works", "flowing": "flow_works", "worked": "added_worked"}
+}
+# The methods that need nothing but clean samples.
+METHODS = tuple(name for name in (*MITIGATORS, *ALIASES) if name in ALIASES or not MITIGATORS[name].needs)
 
 
 def options_of(name: str) -> tuple[str, ...]:
-    """The options of a method, sorted."""
-    parts = (MITIGATORS[name], *((fine_pruning,) if name == "mm-bm-fine-pruning" else ()))
-    named = {option for part in parts for option in inspect.signature(part).parameters}
-    return tuple(sorted(named - NOT_OPTIONS))
+    """The options of a method in the table, sorted."""
+    functions = [MITIGATORS[name].function, *([fine_pruning] if name == "mm-bm-fine-pruning" else [])]
+    named = {option for function in functions for option in inspect.signature(function).parameters}
+    return tuple(sorted(named - NO_OPTIONS))
+
+
+def resolved(method: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A method's name in the table, and the options by the names that they have now.
+
+    Raises:
+        ValueError: an unknown method, an option that it does not have, the same option twice, or
+            none where one is needed.
+    """
+    name = ALIASES.get(method, method)
+    if name not in MITIGATORS:
+        raise ValueError(unknown("method", method, [*MITIGATORS, *ALIASES]))
+    aliases, known = OPTION_ALIASES.get(name, {}), options_of(name)
+    found: dict[str, Any] = {}
+    for given, value in options.items():
+        option = aliases.get(given, given)
+        if option not in known:
+            raise ValueError(unknown(f"option of {name}", given, known))
+        if option in found:
+            raise ValueError(f"{name} got {option} twice: once by an older name; give it once")
+        found[option] = value
+    if missing := [option for option in MITIGATORS[name].needs if option not in found]:
+        raise ValueError(f"{name} needs the option {missing[0]}: give {missing[0]}=...")
+    return name, found
 
 
 def mitigate(
@@ -59,7 +89,7 @@ def mitigate(
     *,
     method: str = "mm-bm",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     **options: Any,
 ) -> Mitigation:
     """Take a backdoor out of a classifier, from a few clean samples of every class.
@@ -74,9 +104,9 @@ def mitigate(
         images: (n, *shape) clean inputs, a tensor or array, in the classifier's own units, or 8-bit
             images; 20 of every class are usual. For measuring, keep others.
         labels: (n,) the class of each; without them the classifier's own answers serve.
-        method: one of `MITIGATORS`; "paper" and "script" for MM-BM as published.
+        method: a name in `MITIGATORS`, or in `ALIASES`.
         seed: of everything random.
-        progress: gets the steps done and expected.
+        progress: called after every step, with how far the method is.
         options: of the method, see its function.
 
     Returns:
@@ -84,8 +114,8 @@ def mitigate(
         classifier is the one given, `record.mitigated` is false, and `record.reason` says why.
 
     Raises:
-        ValueError: inputs or labels of the wrong kind, an unknown method, or an option that the
-            method does not have.
+        ValueError: inputs or labels of the wrong kind, an unknown method, or options that are not
+            those of the method.
 
     Example:
         >>> import torch
@@ -97,16 +127,12 @@ def mitigate(
         (True, '2', 8)
     """
     classifier = classifier.classifier if isinstance(classifier, Loaded) else classifier
-    name = SHORT.get(method, method)
-    if name not in MITIGATORS:
-        known = ", ".join([*MITIGATORS, *SHORT])
-        raise ValueError(f"unknown method {method!r}; known: {known}")
-    known = options_of(name)
-    if unknown := sorted(set(options) - set(known)):
-        raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}")
+    name, options = resolved(method, options)
     try:
         samples = prepare(classifier, images, labels)
-        repaired, record = MITIGATORS[name](classifier, samples, seed=seed, progress=progress, **options)
+        repaired, record = MITIGATORS[name].function(
+            classifier, samples, seed=seed, progress=progress, **options
+        )
     except NotMitigated as error:
         return Mitigation(classifier, Record(name, False, str(error)))
     changed = not same_weights(classifier.model, repaired.model)
@@ -114,8 +140,10 @@ def mitigate(
 
 
 __all__ = [
+    "ALIASES",
     "METHODS",
     "MITIGATORS",
+    "Method",
     "Mitigation",
     "Mitigator",
     "NotMitigated",

@@ -2,42 +2,45 @@
 
 Bounds stop a trigger that drives some activation high, and change no weight. A warp drives none
 high, and a pattern that moves every activation a little may leave none to bound; hardening stops
-those, for many times the time and for other weights. Which of the two a network needs shows
-without any trigger, by universal perturbations (`universal`). A flow that takes many clean samples
-to one class is found on networks with a warp only: those are hardened, without bounds, which
-would cost accuracy for nothing. Of the others, those are hardened on which the added perturbation
-that worked best, having adapted to the bounds, still takes most samples to its class. Those to
-other classes say nothing of it, nor do sparse ones: bounds stop them, and a thirtieth of the
-pixels moves a clean network too.
+those, but takes many times as long and changes the weights. Which of the two a network needs shows
+without any trigger, by universal perturbations (`search.universal`). A flow that takes many clean
+samples to one class is found only on networks with a warp: these are hardened without bounds,
+which would cost accuracy for nothing. The others get bounds, and are
+hardened too where the added perturbation that worked best, having adapted to the bounds, still
+takes most samples to its class (`still_working`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.hardening import hardening
-from mmbd.mitigators.learner import Layers
-from mmbd.mitigators.mitigator import Mitigation, Progress
-from mmbd.mitigators.tuned import tuned
+from mmbd.mitigators.learned_bounds import Layers
+from mmbd.mitigators.mitigator import Mitigation, curves_of, settings_of
+from mmbd.mitigators.mm_bm import mm_bm
+from mmbd.mitigators.still_working import (
+    ADDED_STILL_WORKS,
+    ADDED_WORKED,
+    FLOW_WORKS,
+    Rows,
+    easiest_added,
+    judged,
+    still_working,
+)
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
-from mmbd.search import universal
-from mmbd.search.universal import Universal
+from mmbd.search.perturbations import KINDS, Perturbations, possible_kinds
+from mmbd.search.universal import find, record_rows
 
-# The share of samples that a perturbation which still works takes to its class. Where hardening
-# undid what bounds had left (of a chessboard), an added one still took 91 %; where bounds had
-# undone a patch, up to 62 %. Flows took up to 24 % on networks without a warp, else 37 % and more.
-STANDING, FLOWING = 0.7, 0.3
-# And what an added one took before: even a clean network yielded 54 % to the largest change tried,
-# 74 % with bounds. Of networks with an added backdoor it was 88 % and more.
-WORKED = 0.7
 BOUNDS_ONLY = "hardening did not do, so the bounds are all there is"
-Rows = Sequence[Mapping[str, Any]]
 
 
 def automatic(
@@ -47,52 +50,48 @@ def automatic(
     layers: Layers = "all",
     accuracy: float = 0.97,
     steps: int = 24,
-    standing: float = STANDING,
-    flowing: float = FLOWING,
-    worked: float = WORKED,
+    added_still_works: float = ADDED_STILL_WORKS,
+    flow_works: float = FLOW_WORKS,
+    added_worked: float = ADDED_WORKED,
     hardening_steps: int = 150,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
-    """Bound the activations; harden the network instead if it yields to a warp, or on top.
+    """Bound the activations, or harden the weights, or both, as universal perturbations say.
 
-    Where a flow works on the network, that is hardened against flows and has no bounds. Else it
-    gets the bounds of `tuned`; where the added perturbation that had worked best still works, the
-    bounded network is hardened against such ones, towards the answers of the unrepaired one. The
-    record's notes say what was chosen and why, its settings `chosen` ("mm-bm", "mm-bm + hardening"
-    or "hardening") and those of each part. Its perturbations are those of the parts, and a flow
-    that was looked for on the bounded network.
+    1. A flow is searched for on the network. If it works, the network is hardened against flows,
+       and gets no bounds.
+    2. Otherwise the activations get the bounds of `mm_bm`. If the added perturbation that had
+       worked best still works on the bounded network, that is hardened against added ones. It
+       learns to answer as the network did before any repair.
+
+    The record's notes say what was chosen and why. Its settings hold `chosen` ("mm-bm", "mm-bm +
+    hardening" or "hardening") and the settings of each part. Its perturbations are those of the
+    parts, and a flow that was searched for on the bounded network.
 
     Args:
         classifier: what to repair.
         samples: clean ones, 20 a class or more.
-        layers: which activations get bounds, see `tuned`.
+        layers: which activations get bounds, see `mm_bm`.
         accuracy: the share of the accuracy on the samples to keep, of both parts.
         steps: of the bounds.
-        standing: the share of other classes' samples, 0 to 1, that this perturbation has to take
-            to its class for the bounds not to be enough; above 1 nothing is hardened for it.
-        flowing: the share that a flow has to take there for the network to be hardened against it.
-        worked: the share that an added one has to have taken there before the bounds.
+        added_still_works: the share of other classes' samples, 0 to 1, that the added perturbation
+            has to take to its class for the bounds not to be enough; above 1 they always are.
+        flow_works: the share that a flow has to take for the network to be hardened against it.
+        added_worked: the share that the added perturbation has to have taken before the bounds.
         hardening_steps: of the hardening.
         seed: of everything random.
         progress: called by the bounds and by the hardening, each with its own number of steps.
 
     Raises:
-        NotMitigated: as `tuned` does. Where hardening cannot keep the accuracy, the bounds are what
+        NotMitigated: as `mm_bm` does. Where hardening cannot keep the accuracy, the bounds are what
             is returned, and a note says so. Where bounds left no accuracy to spend on hardening,
             the unrepaired network is hardened.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
+    limits = {"added_still_works": added_still_works, "flow_works": flow_works, "added_worked": added_worked}
     common: dict[str, Any] = {"accuracy": accuracy, "seed": seed, "progress": progress}
-    settings = {
-        "layers": layers,
-        "accuracy": accuracy,
-        "steps": steps,
-        "standing": standing,
-        "flowing": flowing,
-        "worked": worked,
-        "hardening_steps": hardening_steps,
-    }
 
     def harden(start: Classifier, kind: str) -> Mitigation:
         return hardening(
@@ -107,18 +106,13 @@ def automatic(
             settings={"chosen": " + ".join(records), **settings}
             | {name: own.settings for name, own in records.items()},
             layers=parts[0].record.layers,
-            curves={
-                f"{name}: {curve}": values
-                for name, own in records.items()
-                for curve, values in own.curves.items()
-            },
-            perturbations=tuple(rows),
+            curves=curves_of(records.values()),
+            perturbations=judged(rows, **limits),
             seconds=time.perf_counter() - started,
             notes=tuple(notes),
         )
         return Mitigation(parts[-1].classifier, record)
 
-    limits = {"standing": standing, "flowing": flowing, "worked": worked}
     notes: list[str] = []
     flow = easiest_flow(classifier, samples, seed)
     for row in still_working(_rows(flow, samples, classifier), **limits):
@@ -128,13 +122,13 @@ def automatic(
             return whole([hardened], hardened.record.perturbations)
         except NotMitigated as error:
             notes.append(f"{_words(row)}, but hardening against it did not do: {error}")
-    bounded = tuned(classifier, samples, layers=layers, steps=steps, **common)
-    added = [row for row in bounded.record.perturbations if row["kind"] == "added"]
+    bounded = mm_bm(classifier, samples, layers=layers, steps=steps, **common)
+    added = bounded.record.perturbations
     adapted = easiest_flow(bounded.classifier, samples, seed)
     flows = _rows(adapted, samples, classifier, bounded.classifier)
     rows = (*bounded.record.perturbations, *flows)
     left = still_working(added, **limits)
-    notes.append(_why(_easiest(added, worked), hardened=bool(left)))
+    notes.append(_why(easiest_added(added, added_worked), hardened=bool(left)))
     if not left:
         return whole([bounded], rows)
     try:
@@ -152,42 +146,24 @@ def automatic(
         return whole([bounded], rows)
 
 
-def still_working(
-    rows: Rows, *, standing: float = STANDING, flowing: float = FLOWING, worked: float = WORKED
-) -> Rows:
-    """The rows of a record whose perturbations tell that they still work; see `automatic`."""
-    most = _easiest([row for row in rows if row["kind"] == "added"], worked)
-    flows = [row for row in rows if row["kind"] == "flow" and row["after"] >= flowing]
-    return [*flows, *([most] if most is not None and most["after"] >= standing else [])]
-
-
-def _easiest(added: Rows, worked: float) -> Mapping[str, Any] | None:
-    """The added perturbation that took most before, if that was much."""
-    most = max(added, key=lambda row: row["before"], default=None)
-    return most if most is not None and most["before"] >= worked else None
-
-
-def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Universal | None:
+def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Perturbations | None:
     """The flow to the class that yields most to one; none but for images."""
-    if "flow" not in universal.kinds(classifier.domain):
+    if "flow" not in possible_kinds(classifier.domain):
         return None
     with classifier.frozen():
-        found = universal.find(classifier, samples, "flow", generator=generator_for("auto", seed))
+        found = find(classifier, samples, "flow", generator=generator_for("auto", seed))
     return found.only(found.success.argmax().reshape(1))
 
 
-def _rows(found: Universal | None, samples: Samples, *networks: Classifier) -> Rows:
+def _rows(found: Perturbations | None, samples: Samples, *networks: Classifier) -> Rows:
     """What a perturbation achieves on a network, or before and after, as rows of a record."""
     if found is None:
         return ()
-    rates: list[list[float]] = []
+    rates: list[Tensor] = []
     for network in networks:
         with network.frozen():
-            rates.append(found.rates(network, samples).tolist())
-    return tuple(
-        {"kind": found.kind, "target": target, "radius": found.radius, "before": was, "after": now}
-        for target, was, now in zip(found.targets.tolist(), rates[0], rates[-1], strict=True)
-    )
+            rates.append(found.rates(network, samples))
+    return record_rows(found, rates[0], rates[-1])
 
 
 def _why(most: Mapping[str, Any] | None, *, hardened: bool) -> str:
@@ -201,7 +177,7 @@ def _why(most: Mapping[str, Any] | None, *, hardened: bool) -> str:
 
 def _words(row: Mapping[str, Any], *, still: bool = False) -> str:
     """What a perturbation achieves after the repair, and before if that was more."""
-    what = f"a small {'change' if row['kind'] == 'added' else 'warp'}"
+    what = f"a small {KINDS[row['kind']].noun}"
     if not still and row["before"] > row["after"]:
         what += f" that took {row['before']:.0%}"
     takes = "still takes" if still else "takes"

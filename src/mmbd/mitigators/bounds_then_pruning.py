@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from mmbd.base.progress import ProgressCallback
 from mmbd.mitigators.fine_pruning import fine_pruning
-from mmbd.mitigators.mitigator import Mitigation, Mitigator, Progress
+from mmbd.mitigators.mitigator import Mitigation, Mitigator, curves_of
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 
@@ -21,7 +22,7 @@ def bounds_then_pruning(
     *,
     bounding: Mitigator,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     **pruning: Any,
 ) -> Mitigation:
     """Bound the classifier's activations, then prune and fine-tune what is bounded.
@@ -29,7 +30,7 @@ def bounds_then_pruning(
     Args:
         classifier: what to repair.
         samples: clean samples for both; the paper takes 500 a class for Fine-Pruning.
-        bounding: the mitigator that learns the bounds, such as `bounds.paper`.
+        bounding: the mitigator that learns the bounds, such as `mm_bm_published.paper`.
         seed: of both.
         progress: called by the one and then by the other, each with its own number of steps.
         pruning: options of `fine_pruning`.
@@ -46,11 +47,7 @@ def bounds_then_pruning(
             record,
             method=f"{own.method} + {record.method}",
             settings={own.method: own.settings, record.method: record.settings},
-            curves={
-                f"{part.method}: {name}": curve
-                for part in (own, record)
-                for name, curve in part.curves.items()
-            },
+            curves=curves_of((own, record)),
             seconds=own.seconds + record.seconds,
             notes=(*own.notes, *record.notes),
         ),

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
-from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
+from mmbd.base.progress import ProgressCallback
+from mmbd.mitigators.fine_tuning import steps, tune, tuning_of
+from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate, settings_of
 from mmbd.model import activations
 from mmbd.model.activations import Activation, ActivationHook
 from mmbd.model.classifier import Classifier
@@ -42,7 +43,7 @@ def distillation(
     augment: tuple[str, ...] = (),
     move_statistics: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Fine-tune a teacher, and a student towards the teacher's attention.
 
@@ -70,6 +71,7 @@ def distillation(
         NotMitigated: no activation with more than one position, or one of `layers` without, or
             a training that diverged.
     """
+    settings = settings_of(locals()) | {"seed": seed}
     started = time.perf_counter()
     chosen = _chosen(classifier, layers)
     if len(chosen) > len(betas):
@@ -78,24 +80,15 @@ def distillation(
     count = len(samples.labels)
     taught = steps(count, teacher_epochs, batch)
     expected = taught + steps(count, epochs, batch)
-    common: dict[str, Any] = {
-        "lr": lr,
-        "batch": batch,
-        "clip": clip,
-        "weight_decay": weight_decay,
-        "augment": augment,
-        "move_statistics": move_statistics,
-    }
     teacher = duplicate(classifier)
     teaching = tune(
         classifier,
         teacher,
         samples.inputs,
         samples.labels,
-        epochs=teacher_epochs,
-        **common,
-        seed=seed,
-        on_step=counted(progress, expected),
+        **tuning_of(settings | {"epochs": teacher_epochs}),
+        weight_decay=weight_decay,
+        on_step=counted(progress, "distillation: teacher", expected),
     )
     student = duplicate(classifier)
     pair = _Pair(student, teacher, chosen)
@@ -104,24 +97,17 @@ def distillation(
         pair,
         samples.inputs,
         samples.labels,
-        epochs=epochs,
-        **common,
-        seed=seed + 1,  # in the teacher's order it would only take the teacher's way
+        # In the teacher's order the student would only take the teacher's way.
+        **tuning_of(settings | {"seed": seed + 1}),
+        weight_decay=weight_decay,
         penalty=lambda _: pair.distance(weights),
-        on_step=counted(progress, expected, taught),
+        on_step=counted(progress, "distillation: student", expected, done=taught),
     )
     return done(
         "distillation",
         classifier.around(student),
         samples,
-        settings={
-            "layers": [activation.name for activation in chosen],
-            "betas": weights,
-            "teacher_epochs": teacher_epochs,
-            "epochs": epochs,
-            "seed": seed,
-            **common,
-        },
+        settings=settings | {"layers": [activation.name for activation in chosen], "betas": weights},
         curves={"teacher_loss": teaching, "loss": learning},
         seconds=time.perf_counter() - started,
     )

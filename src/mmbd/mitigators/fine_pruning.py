@@ -12,16 +12,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators import learner
-from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
+from mmbd.mitigators import learned_bounds
+from mmbd.mitigators.fine_tuning import steps, tune, tuning_of
+from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate
 from mmbd.model import activations
 from mmbd.model.activations import Activation, ActivationHook
 from mmbd.model.bounded import Bounded, Limit
@@ -47,7 +47,7 @@ def fine_pruning(
     augment: tuple[str, ...] = (),
     move_statistics: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Prune the last convolution's channels, the least active first, and fine-tune.
 
@@ -101,17 +101,9 @@ def fine_pruning(
 
     at_a_time = max(1, round(stride * activation.channels))
     stops = range(at_a_time, activation.channels, at_a_time)
-    settings: dict[str, Any] = {
-        "epochs": epochs,
-        "lr": lr,
-        "batch": batch,
-        "clip": clip,
-        "augment": augment,
-        "move_statistics": move_statistics,
-        "seed": seed,
-    }
+    settings = tuning_of(locals())
     to_tune = steps(len(used), epochs, batch)
-    step = counted(progress, len(stops) + to_tune)
+    step = counted(progress, "fine-pruning", len(stops) + to_tune)
     scores, kept = [right(pruned(0))], 0
     for count in stops:
         scores.append(right(pruned(count)))
@@ -127,10 +119,10 @@ def fine_pruning(
         samples.inputs[used],
         samples.labels[used],
         **settings,
-        on_step=counted(progress, rounds + to_tune, rounds),
+        on_step=counted(progress, "fine-pruning", rounds + to_tune, done=rounds),
     )
     held = [limit.activation for limit in repaired.limits]
-    highest = learner.quantiles(plain, held, samples.inputs, 1.0)
+    highest = learned_bounds.quantiles(plain, held, samples.inputs, 1.0)
     return done(
         "fine-pruning",
         classifier.around(repaired),
@@ -142,7 +134,9 @@ def fine_pruning(
             "layer": activation.name,
             **settings,
         },
-        layers=tuple(learner.layer(limit, highest[limit.activation.index]) for limit in repaired.limits),
+        layers=tuple(
+            learned_bounds.layer(limit, highest[limit.activation.index]) for limit in repaired.limits
+        ),
         curves={"held_out": [score / len(aside) for score in scores], "loss": losses},
         notes=(f"{kept} of {activation.channels} channels of {activation.name} pruned",),
         seconds=time.perf_counter() - started,

@@ -9,14 +9,14 @@ weights and BatchNorm's statistics moves: dropout is off, so that the result fol
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
-from mmbd.mitigators.mitigator import Progress, trainable
+from mmbd.mitigators.mitigator import trainable
 from mmbd.model.classifier import Classifier
 from mmbd.training.loop import Recipe, fit
 
@@ -114,6 +114,12 @@ def tune(
     return losses
 
 
+def tuning_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that `tune` takes, from the `locals()` of a mitigator."""
+    names = ("epochs", "lr", "batch", "clip", "augment", "move_statistics", "seed")
+    return {name: arguments[name] for name in names}
+
+
 def cutout(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A batch with a black square of `HOLE` pixels at a random place of every image.
 
@@ -139,15 +145,3 @@ def steps(count: int, epochs: int, batch: int) -> int:
     """How many steps `tune` takes on `count` samples; a last batch of one is left out."""
     whole, rest = divmod(count, batch)
     return epochs * (whole + (rest > 1 or count == 1))
-
-
-def counted(progress: Progress | None, expected: int, done: int = 0) -> Callable[[], None]:
-    """Each call tells `progress` of one more step, after those already `done`."""
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, expected)
-
-    return step

@@ -17,23 +17,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.learner import Curves
+from mmbd.mitigators.learned_bounds import Curves
 from mmbd.mitigators.mitigator import (
     Mitigation,
-    Progress,
     Record,
     batches,
+    counted,
     disagreement,
     done,
     duplicate,
     furthest,
+    settings_of,
     trainable,
 )
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
-from mmbd.search.universal import Pursuit
+from mmbd.search.universal import AdaptivePerturbations
 
 SHIFT = 2 / 32  # of an image's side
 
@@ -52,7 +54,7 @@ def hardening(
     augment: bool = True,
     teacher: Classifier | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Fine-tune all weights against universal perturbations, with the network as its own teacher.
 
@@ -72,7 +74,7 @@ def hardening(
         against: the weight of the loss on perturbed samples.
         against_flows: the same for flows. They cost little accuracy and are far from any one
             trigger, so that they have to be stopped well for a warp to be stopped at all.
-        perturbations: the kinds to train against, of `universal.kinds`.
+        perturbations: the kinds to train against, names in `perturbations.KINDS`.
         augment: mirror and shift images at random.
         teacher: whose answers on clean samples the weights are to keep; by default those of
             `classifier` as it is given. `samples` hold its answers.
@@ -82,27 +84,29 @@ def hardening(
     Raises:
         NotMitigated: the model is not an `nn.Module`, or no other weights kept the accuracy.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
     network = duplicate(classifier)
     repaired = classifier.around(network)
     generator, curves = generator_for("hardening", seed), Curves()
     image = augment and kind_of(classifier.domain) == "image"
     teacher = classifier if teacher is None else teacher
+    tell = counted(progress, "hardening", steps)
     with classifier.frozen(), teacher.frozen():
-        pursuit = Pursuit(classifier, samples, perturbations, generator)
-        weighed = [against_flows if row.kind == "flow" else against for row in pursuit.first]
+        adaptive = AdaptivePerturbations(classifier, samples, perturbations, generator)
+        weighed = [against_flows if row.kind == "flow" else against for row in adaptive.found]
         with trainable(network) as weights:
             original = [weight.detach().clone() for weight in weights]
             optimizer = torch.optim.Adam(weights, lr=lr)
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-            for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
+            for indices in batches(len(samples.labels), batch, steps, generator):
                 inputs = samples.inputs[indices]
                 if image:
                     inputs = _moved(inputs, generator)
                 with torch.no_grad():
                     wanted = teacher(inputs)
                 with repaired.frozen():
-                    parts = [inputs, *pursuit.perturbed(repaired, inputs)]
+                    parts = [inputs, *adaptive.perturbed(repaired, inputs)]
                 clean, *fooled = (
                     disagreement(part, wanted)
                     for part in repaired(torch.cat(parts).contiguous()).split(len(inputs))
@@ -113,8 +117,7 @@ def hardening(
                 optimizer.step()
                 scheduler.step()
                 curves.add(clean=clean, fooled=missed)
-                if progress is not None:
-                    progress(step + 1, steps)
+                tell()
         tuned = [weight.detach().clone() for weight in weights]
 
         def reached(extent: float) -> float:
@@ -127,19 +130,14 @@ def hardening(
             if not extent:
                 raise NotMitigated("no weights but the original ones kept the accuracy asked for")
             reached(extent)
-            outcome = pursuit.outcome(teacher, repaired, samples)
-    settings = {
-        "accuracy": accuracy,
-        "lr": lr,
-        "steps": steps,
-        "batch": batch,
-        "against": against,
-        "against_flows": against_flows,
-        "perturbations": perturbations,
-        "augment": augment,
-        "extent": extent,
-    }
-    record = Record("hardening", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome))
+            outcome = adaptive.outcome(teacher, repaired, samples)
+    record = Record(
+        "hardening",
+        True,
+        settings=settings | {"extent": extent},
+        curves=curves.lists,
+        perturbations=tuple(outcome),
+    )
     return done("hardening", repaired, samples, record, seconds=time.perf_counter() - started)
 
 

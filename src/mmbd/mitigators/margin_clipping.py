@@ -13,9 +13,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.learner import Curves, Layers, Learner
-from mmbd.mitigators.mitigator import Mitigation, Progress, Record
+from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds
+from mmbd.mitigators.mitigator import Mitigation, Record, counted, settings_of
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -39,7 +40,7 @@ def margin_clipping(
     steps: int = 20,
     again: int = 100,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Adam on (g_bounded - g)^2 + c sum of the bounded margins of maximum-margin inputs.
 
@@ -66,49 +67,36 @@ def margin_clipping(
     Raises:
         NotMitigated: no activations that could be bounded.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
-    learner = Learner.on(classifier, samples, layers, None, initial)
+    learned = LearnedBounds.on(classifier, samples, layers, None, initial)
     chosen = samples.correct.nonzero().flatten()
-    optimizer = torch.optim.Adam(learner.bounds.values(), lr=lr)
+    optimizer = torch.optim.Adam(learned.bounds.values(), lr=lr)
     generator, curves = generator_for("mmac", seed), Curves()
-    first_weight = weight
+    tell = counted(progress, "margin-clipping", epochs, unit="epochs")
     with classifier.frozen():
         inputs, labels = _maximised(classifier, maximised, steps, seed)
         for epoch in range(epochs):
             if epoch and epoch % again == 0:
-                inputs, labels = _maximised(learner.repaired(), maximised, steps, seed)
+                inputs, labels = _maximised(learned.repaired(), maximised, steps, seed)
             totals: list[Tensor] = []
             for order in torch.randperm(len(chosen), generator=generator).split(batch):
                 indices = chosen[order.to(chosen.device)]
-                logits = learner.logits(indices)
+                logits = learned.logits(indices)
                 drawn = torch.randint(len(inputs), (batch,), generator=generator).to(inputs.device)
-                with limiting(learner.limits()):
+                with limiting(learned.limits()):
                     margin = pool.margins(classifier(inputs[drawn]), labels[drawn]).sum()
                 loss = (logits - samples.logits[indices]).square().mean() + weight * margin
                 totals.append(margin.detach() / batch)
-                learner.descend(optimizer, loss)
+                learned.descend(optimizer, loss)
             with torch.no_grad():
-                kept = samples.kept(learner.logits())
+                kept = samples.kept(learned.logits())
             curves.add(kept=kept, margin=torch.stack(totals).mean(), weight=weight)
             if epoch >= 30 and epoch % 10 == 0:
                 weight = weight * growth if kept >= accuracy else weight / growth
-            if progress is not None:
-                progress(epoch + 1, epochs)
-    settings = {
-        "layers": layers,
-        "initial": initial,
-        "weight": first_weight,
-        "growth": growth,
-        "accuracy": accuracy,
-        "lr": lr,
-        "epochs": epochs,
-        "batch": batch,
-        "maximised": maximised,
-        "steps": steps,
-        "again": again,
-    }
+            tell()
     record = Record("margin-clipping", True, settings=settings, curves=curves.lists)
-    return learner.finish(learner.snapshot(), record, started)
+    return learned.finish(learned.snapshot(), record, started)
 
 
 def _maximised(classifier: Classifier, images: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ do its work it raises NotMitigated; `mitigate` turns that into the unchanged cla
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -19,16 +20,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import Progress, ProgressCallback
+from mmbd.mitigators.still_working import judged
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 
-Progress = Callable[[int, int], None]  # steps done, steps expected
+# The arguments of mitigators that are no options of their methods.
+NO_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning", "teacher"}
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was done to a classifier; JSON-ready but for nothing.
+    """What was done to a classifier; `dataclasses.asdict` makes it ready for JSON.
 
     Args:
         method: the mitigator's name.
@@ -44,8 +48,9 @@ class Record:
             (what the samples reached), a number a channel each.
         curves: a number for every step, by name.
         perturbations: the universal perturbations the repair was tuned against, where it was: kind,
-            target, radius, and the share of other classes' samples that each takes to its target
-            `before`, and, once it has adapted to the repair, `after`.
+            target, radius, the share of other classes' samples that each takes to its target
+            `before`, and, once it has adapted to the repair, `after`; `still_works` says whether
+            that is so much that a backdoor may be left, see `still_working`.
         seconds: what it took.
         notes: anything worth knowing.
     """
@@ -77,8 +82,53 @@ class Mitigator(Protocol):
     """Repairs a copy of one classifier; the random choices follow from `seed`."""
 
     def __call__(
-        self, classifier: Classifier, samples: Samples, *, seed: int = 0, progress: Progress | None = None
+        self,
+        classifier: Classifier,
+        samples: Samples,
+        *,
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
     ) -> Mitigation: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table of mitigators.
+
+    Args:
+        function: a `Mitigator` with options of its own.
+        title: what it does, in one line.
+        needs: the options without a default: what it needs besides a classifier and samples.
+    """
+
+    function: Callable[..., Mitigation]
+    title: str
+    needs: tuple[str, ...] = ()
+
+
+def settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a method, from its `locals()` before it assigns anything."""
+    return {name: value for name, value in arguments.items() if name not in NO_OPTIONS}
+
+
+def curves_of(records: Iterable[Record]) -> dict[str, Sequence[float]]:
+    """The curves of all records, each called by its method, too."""
+    return {f"{part.method}: {name}": curve for part in records for name, curve in part.curves.items()}
+
+
+def counted(
+    progress: ProgressCallback | None, stage: str, total: int, *, done: int = 0, unit: str = "steps"
+) -> Callable[[], None]:
+    """A function that tells `progress` of one more step at each call, after those already `done`."""
+    started = time.perf_counter()
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(Progress(stage, done, max(done, total), unit, time.perf_counter() - started))
+
+    return step
 
 
 def duplicate(classifier: Classifier) -> nn.Module:
@@ -145,11 +195,12 @@ def done(
     method: str, repaired: Classifier, samples: Samples, record: Record | None = None, **fields: Any
 ) -> Mitigation:
     """The result of a mitigator, with what the repaired classifier says of the samples."""
-    logits = logits_of(repaired, samples.inputs)
+    logits, record = logits_of(repaired, samples.inputs), record or Record(method, True)
     return Mitigation(
         repaired,
         replace(
-            record or Record(method, True),
+            record,
+            perturbations=judged(record.perturbations),
             samples=len(samples.labels),
             own_labels=samples.own,
             accuracy=(samples.accuracy(samples.logits), samples.accuracy(logits)),

@@ -8,14 +8,14 @@ better it was reverse-engineered, the better this works.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.fine_tuning import counted, steps, tune
-from mmbd.mitigators.mitigator import Mitigation, Progress, done, duplicate
+from mmbd.mitigators.fine_tuning import steps, tune, tuning_of
+from mmbd.mitigators.mitigator import Mitigation, counted, done, duplicate
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
@@ -37,7 +37,7 @@ def unlearning(
     augment: tuple[str, ...] = (),
     move_statistics: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Fine-tune on samples of which some carry the trigger and all keep their labels.
 
@@ -76,15 +76,7 @@ def unlearning(
     moved = logits_of(classifier, inputs[chosen]).argmax(1) != samples.logits[chosen].argmax(1)
     if epochs is None:
         epochs = max(1, round(STEPS / max(1, steps(count, 1, batch))))
-    settings: dict[str, Any] = {
-        "epochs": epochs,
-        "lr": lr,
-        "batch": batch,
-        "clip": clip,
-        "augment": augment,
-        "move_statistics": move_statistics,
-        "seed": seed,
-    }
+    settings = tuning_of(locals())
     network = duplicate(classifier)
     losses = tune(
         classifier,
@@ -92,7 +84,7 @@ def unlearning(
         inputs,
         samples.labels,
         **settings,
-        on_step=counted(progress, steps(count, epochs, batch)),
+        on_step=counted(progress, "unlearning", steps(count, epochs, batch)),
     )
     return done(
         "unlearning",

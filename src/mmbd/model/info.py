@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
     from mmbd.model.classifier import Classifier
@@ -18,56 +18,43 @@ class ModelInfo:
     """
 
     name: str
-    file: str | None
-    sha256: str | None
-    bytes: int | None
-    format: str | None
-    architecture: str
-    parameters: int | None
-    domain: str
-    input_shape: tuple[int, ...]
-    bounds: tuple[float, float] | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
+    file: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    format: str | None = None
+    architecture: str = ""
+    parameters: int | None = None
+    domain: str = ""
+    input_shape: tuple[int, ...] = ()
+    bounds: tuple[float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 def unread(path: str | Path) -> ModelInfo:
     """What can be said of a file that was not loaded: its name."""
-    path = Path(path)
-    return ModelInfo(
-        name=path.name,
-        file=str(path),
-        sha256=None,
-        bytes=None,
-        format=None,
-        architecture="",
-        parameters=None,
-        domain="",
-        input_shape=(),
-        bounds=None,
-        mean=None,
-        std=None,
-    )
+    return ModelInfo(name=Path(path).name, file=str(path))
 
 
-def describe(classifier: Classifier) -> ModelInfo:
-    """What can be said of a model that came from memory."""
+def describe(classifier: Classifier, **of_its_file: Any) -> ModelInfo:
+    """What a classifier says of itself, and what is known of the file that it comes from.
+
+    Args:
+        classifier: from memory or from a file.
+        **of_its_file: fields of the result that are known better than from the classifier.
+    """
     from torch import nn
 
     network = classifier.model
     name = type(network).__name__ if isinstance(network, nn.Module) else repr(network)
-    parameters = classifier.parameter_count
-    return ModelInfo(
+    found = ModelInfo(
         name=name,
-        file=None,
-        sha256=None,
-        bytes=None,
-        format=None,
         architecture=name,
-        parameters=parameters,
+        parameters=classifier.parameter_count,
         domain=repr(classifier.domain),
         input_shape=classifier.domain.shape,
         bounds=classifier.domain.bounds,
         mean=classifier.mean,
         std=classifier.std,
     )
+    return replace(found, **of_its_file)

@@ -49,7 +49,7 @@ def _test(values: Sequence[float], evidence: Evidence) -> Test:
 
 JOINT = Null(
     title="joint",
-    basis="clean networks of many kinds, by margin and universal gain together",
+    basis="clean networks of many kinds, by margin and universal-perturbation gain together",
     values=_values,
     test=_test,
     by_default=True,

@@ -52,7 +52,7 @@ def html(evaluation: Evaluation) -> str:
         models=len(truths),
         backdoored=sum(truths.values()),
         clean=len(truths) - sum(truths.values()),
-        set_aside=len(evaluation.set_aside),
+        excluded=len(evaluation.excluded),
         headings=formats.HEADINGS,
         overall=_rows(found.overall),
         tables=[

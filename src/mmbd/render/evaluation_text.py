@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.cells import cell_len
 
 from mmbd.base.text import clean_text, probability, seconds
-from mmbd.evaluation.answers import plain
 from mmbd.evaluation.metrics import Estimate, Rate
 from mmbd.evaluation.tables import Figures, Result
 
@@ -123,8 +122,8 @@ def notes(evaluation: Evaluation) -> list[str]:
     if evaluation.attacks:
         names = ", ".join(clean_text(name, 40) for name in evaluation.attacks)
         said.append(f"Only ordinary clean models and: {names}.")
-    if evaluation.set_aside:
-        said.append(f"Set aside, counting neither way: {len(evaluation.set_aside)}.")
+    if evaluation.excluded:
+        said.append(f"Excluded, counting neither way: {len(evaluation.excluded)}.")
     if any(row.calibrated_here for row in evaluation.tables.overall):
         said.append(
             "* This detector gives no p-value: its probabilities are calibrated on the clean "
@@ -132,7 +131,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         )
     if evaluation.failures:
         said.append(f"Failures, listed with their reasons: {len(evaluation.failures)}.")
-    return said
+    return [*said, *(clean_text(warning, 600) for warning in evaluation.warnings)]
 
 
 def markdown(evaluation: Evaluation) -> str:
@@ -192,7 +191,7 @@ def to_json(evaluation: Evaluation) -> str:
         "environment": evaluation.environment,
         "tables": asdict(evaluation.tables),
         "models": [_answer(result) for result in evaluation.results],
-        "set_aside": [{"model": name, "reason": why} for name, why in evaluation.set_aside],
+        "excluded": [{"model": name, "reason": why} for name, why in evaluation.excluded],
         "failures": [{"what": what, "why": why} for what, why in evaluation.failures],
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -270,5 +269,24 @@ def _answer(result: Result) -> dict[str, Any]:
         "seed": result.seed,
         "detector": result.detector,
         "error": result.error,
-        "detection": None if result.detection is None else plain(result.detection),
+        "detection": _said(result) if result.opened else None,
+    }
+
+
+def _said(result: Result) -> dict[str, Any]:
+    """The main numbers of a report; without one, that the detector failed."""
+    report = result.report
+    if report is None:
+        return {"verdict": None, "flagged": None, "reason": f"failed: {result.error}"}
+    return {
+        "verdict": report.verdict,
+        "flagged": None if report.verdict == "not evaluable" else report.verdict == "backdoored",
+        "targets": report.targets or report.finding.ranking[:1],
+        "ranking": report.finding.ranking,
+        "score": report.finding.score,
+        "p_value": report.p_value,
+        "p_values": {test.name: test.p_value for test in report.finding.tests},
+        "statistics": report.statistics,
+        "reason": report.reason,
+        "seconds": None if report.run is None else report.run.seconds,
     }

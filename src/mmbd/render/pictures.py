@@ -1,4 +1,4 @@
-"""Maximising inputs as pictures: images as PNG data URIs, everything else as small SVG."""
+"""Inputs, masks and patterns as pictures: images as PNG data URIs, everything else as small SVG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from mmbd.render.svg import element, line, path, plot
 
-if TYPE_CHECKING:  # a report without inputs is rendered without torch
+if TYPE_CHECKING:  # a report without artifacts is rendered without torch
     from torch import Tensor
 
 SMALL, LARGE = 96, 224
@@ -24,7 +24,7 @@ DRAWN = 512  # points of a cloud in a small picture
 
 @dataclass(frozen=True)
 class Picture:
-    """One input, drawn: an image's data URI and size in CSS pixels, a drawing, or only a note."""
+    """One tensor, drawn: an image's data URI and size in CSS pixels, a drawing, or only a note."""
 
     kind: str
     uri: str = ""
@@ -35,13 +35,13 @@ class Picture:
 
 
 def picture(tensor: Tensor, bounds: tuple[float, float] | None, alt: str, large: bool = False) -> Picture:
-    """Draw one input.
+    """Draw one tensor.
 
     Args:
         tensor: (1 or 3, height, width) for an image; (1, n) for a sound; (3, n) for a point cloud;
             (n,) for a flat vector.
         bounds: what is drawn as black and white, or at the bottom and the top, or the ends of the
-            cube around a cloud; the input's own range if None.
+            cube around a cloud; its own range if None.
         alt: what it is, for those who do not see it.
         large: for the suspicious one.
 
@@ -66,7 +66,7 @@ def picture(tensor: Tensor, bounds: tuple[float, float] | None, alt: str, large:
         drawn = _bars if scaled.size <= BARS else _wave
         return Picture("vector", drawing=drawn(scaled, alt, large))
     shape = " x ".join(map(str, values.shape))
-    return Picture("note", note=f"inputs of shape {shape or '()'} are not drawn")
+    return Picture("note", note=f"tensors of shape {shape or '()'} are not drawn")
 
 
 def _image(scaled: Any, most: int) -> Picture:

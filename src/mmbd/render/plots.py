@@ -13,9 +13,10 @@ from markupsafe import Markup
 from rich.cells import cell_len
 
 from mmbd.base.text import clean_text, probability
-from mmbd.render import words
+from mmbd.render import classes, words
 from mmbd.render.svg import Scale, apart, circle, diamond, element, line, path, plot, spread, text
-from mmbd.results.report import PValue, Report
+from mmbd.results.finding import Test
+from mmbd.results.report import Report
 
 Draw = Callable[[Report, int], Markup]
 
@@ -26,12 +27,12 @@ LOWEST_EXPONENT = -12
 
 
 def p_values(report: Report, width: int) -> Markup:
-    """Every null's p-value on a logarithmic axis, with the level asked for."""
-    known = [entry for entry in report.p_values if words.is_number(_log10(entry))]
-    logs = [max(_log10(entry) or 0.0, LOWEST_EXPONENT) for entry in known]
+    """Every test's p-value on a logarithmic axis, with the level asked for."""
+    known = [test for test in report.finding.tests if classes.is_number(_log10(test))]
+    logs = [max(_log10(test) or 0.0, LOWEST_EXPONENT) for test in known]
     lowest = math.floor(min([*logs, math.log10(report.level), -3.0]) - 0.2)
     narrow = width < 500
-    names = [clean_text(words.null_name(entry.null), 16 if narrow else 24) for entry in known]
+    names = [clean_text(words.title_of(report, test.name), 16 if narrow else 24) for test in known]
     left, right = name_width(names), 76 if narrow else 96
     scale = Scale(lowest, 0, left, width - right)
     top, bottom = 26, 26 + ROW_HEIGHT * len(known)
@@ -49,12 +50,12 @@ def p_values(report: Report, width: int) -> Markup:
         line(x, top - 6, x, bottom, "critical"),
         text(x, top - 11, f"level {report.level:g}", "label", "middle"),
     ]
-    for row, (entry, log) in enumerate(zip(known, logs, strict=True)):
+    for row, (test, log) in enumerate(zip(known, logs, strict=True)):
         y = top + ROW_HEIGHT * (row + 0.5)
-        decides = entry.null == report.null
+        decides = test.name == report.finding.decided_by
         style = "label decides" if decides else "label"
-        value = probability(entry.value, entry.log10)
-        name = words.null_name(entry.null)
+        value = probability(test.p_value, test.log10)
+        name = words.title_of(report, test.name)
         parts.append(
             element(
                 "g",
@@ -66,48 +67,53 @@ def p_values(report: Report, width: int) -> Markup:
                 ],
             )
         )
-    return plot(width, bottom + 44, "p-values of every null on a logarithmic axis", parts)
+    return plot(
+        width, bottom + 44, f"p-values of every {words.about(report).test} on a logarithmic axis", parts
+    )
 
 
-def _log10(entry: PValue) -> float | None:
-    if not words.is_number(entry.value):
+def _log10(test: Test) -> float | None:
+    if not classes.is_number(test.p_value):
         return None
-    if words.is_number(entry.log10):
-        return entry.log10
-    return math.log10(entry.value) if entry.value > 0 else LOWEST_EXPONENT
+    if classes.is_number(test.log10):
+        return test.log10
+    return math.log10(test.p_value) if test.p_value > 0 else LOWEST_EXPONENT
 
 
 def curves(report: Report, width: int) -> Markup:
-    """The margin along the best search of each class; targets thick and named."""
-    order = [label for label in words.ranking(report) if report.curves.get(label)]
+    """The number along the best search of each class; targets thick and named."""
+    traces, column, about = report.finding.traces, classes.statistic(report), words.about(report)
+    order = [label for label in classes.ranking(report) if traces.get(label)]
+    order += [label for label in traces if label not in order]
     chosen = [label for label in report.targets if label in order]
     chosen += [label for label in order if label not in chosen][: CURVES - len(chosen)]
-    lines = {label: _points(report.curves[label]) for label in chosen}
+    lines = {label: _points(traces[label]) for label in chosen}
     lines = {label: points for label, points in lines.items() if points}
     narrow = width < 500
     left, right, top, bottom = 52, (84 if narrow else 130), 14, (230 if narrow else 290)
     across = Scale(0, max([points[-1][0] for points in lines.values()] + [1]), left, width - right)
     heights = [value for points in lines.values() for _, value in points]
     up = spread(heights, bottom, top)
-    parts = grid(across, top, bottom, "gradient evaluation", 4 if narrow else 8)
+    parts = grid(across, top, bottom, clean_text(about.step), 4 if narrow else 8)
     for tick in up.ticks(5):
         y = up(tick)
         parts += [line(left, y, width - right, y, "grid"), text(left - 8, y + 4, f"{tick:g}", "tick", "end")]
     parts.append(
         element(
             "text",
-            "margin (logits)",
+            classes.heading(column),
             class_="axis",
             text_anchor="middle",
             transform=f"translate(12 {(top + bottom) / 2:g}) rotate(-90)",
         )
     )
-    margins = words.margins(report)
+    texts = classes.numbers(column)
     # The targets come last, on top of the others.
     for label in sorted(lines, key=lambda label: label in report.targets):
         shape = [(across(step), up(value)) for step, value in lines[label]]
         style = "curve target" if label in report.targets else "curve"
-        title = f"{words.class_label(report, label, 80)}: {margins[label]} logits"
+        value = classes.with_unit(texts[label], column)
+        title = f"{classes.class_label(report, label, 80)}: {value}"
         parts.append(
             element(
                 "g",
@@ -125,20 +131,20 @@ def curves(report: Report, width: int) -> Markup:
         name = caption(report, label, 9 if narrow else 14)
         style = "label target" if label in report.targets else "label muted"
         parts.append(text(across(lines[label][-1][0]) + 8, y + 4, name, style))
-    label = f"Margins of {len(lines)} classes over the steps of their best searches"
+    label = f"{classes.capital(classes.heading(column))} of {len(lines)} classes along their searches"
     return plot(width, bottom + 44, label, parts)
 
 
 def _points(curve: Sequence[float | None]) -> list[tuple[int, float]]:
-    """(step, margin) of the finite values, thinned where there are many; the last one stays."""
-    known = [(step, value) for step, value in enumerate(curve, start=1) if words.is_number(value)]
+    """(step, number) of the finite values, thinned where there are many; the last one stays."""
+    known = [(step, value) for step, value in enumerate(curve, start=1) if classes.is_number(value)]
     stride = max(1, len(known) // CURVE_POINTS)
     return known[:-1:stride] + known[-1:]
 
 
 def caption(report: Report, label: int, limit: int) -> str:
     """A class beside its mark: the number, and the name if it has one."""
-    return f"{label} {words.class_name(report, label, limit)}".strip()
+    return f"{label} {classes.class_name(report, label, limit)}".strip()
 
 
 def name_width(captions: Sequence[str]) -> float:

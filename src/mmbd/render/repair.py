@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from mmbd.base.text import clean_text, seconds
 from mmbd.mitigators import Record
-from mmbd.mitigators.automatic import still_working
 from mmbd.render import words
 from mmbd.results.report import Report
+from mmbd.search.perturbations import KINDS
 from mmbd.workflows.repair import Repair
 
 UNLIMITED = 1e30  # a bound that stands for none
 SHOWN = 5
-CHANGES = {"added": "change", "sparse": "change in few places", "flow": "warp"}
 
 
 def lines(outcome: Repair) -> list[str]:
@@ -72,12 +71,12 @@ def _attack(outcome: Repair) -> list[str]:
 def _perturbations(record: Record) -> list[str]:
     worst = sorted(record.perturbations, key=lambda one: -one["before"])[:SHOWN]
     said = [
-        f"a small {CHANGES[one['kind']]} found for class "
+        f"a small {KINDS[one['kind']].noun} found for class "
         f"{one['target']}: took {one['before']:.0%} of the other classes' samples there before, "
         f"takes {one['after']:.0%} after, having adapted"
         for one in worst
     ]
-    if still_working(record.perturbations):
+    if any(one.get("still_works") for one in record.perturbations):
         decided = record.weights_changed or record.method == "auto"
         other = "" if decided else ", or --method hardening or auto,"
         said.append(f"some of these still work: more clean samples{other} may help")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mmbd.base.text import brief, clean_text, probability
-from mmbd.render import plots, words
+from mmbd.render import classes, plots, words
 from mmbd.render import statistics_plot as null_plot
 from mmbd.render.assets import asset, policy, template
-from mmbd.render.pictures import Picture, picture
+from mmbd.render.facts import model_facts, run_facts
+from mmbd.render.gallery import bounds_told, gallery
+from mmbd.render.matrix_plot import heat_map
 from mmbd.render.svg import element
 from mmbd.results.report import Report
 
 WIDE, NARROW = 800, 328
-PICTURES = 24
-ENLARGED = 3
 LISTED = 2000
 OPEN = 24  # tables up to this long are shown without a click
 
@@ -27,35 +28,20 @@ class Row:
 
     label: int
     name: str
-    value: str
     bar: Markup
-    gain: str
-    p_value: str
+    numbers: list[str]
     target: bool
 
 
 @dataclass(frozen=True)
-class Null:
-    """A line in the table of p-values."""
+class Answer:
+    """A line in the table of tests."""
 
     name: str
-    p_value: str
+    answer: str
     basis: str
-    fitted: str
-    reason: str
+    details: str
     decides: bool
-
-
-@dataclass(frozen=True)
-class Input:
-    """A class's maximising input."""
-
-    label: int
-    name: str
-    value: str
-    target: bool
-    enlarged: bool
-    picture: Picture
 
 
 def html(report: Report) -> str:
@@ -64,8 +50,11 @@ def html(report: Report) -> str:
     Every text from the model or the report is cleaned and escaped. A content security policy
     forbids scripts and every connection; the one style sheet is allowed by its hash.
     """
-    css = asset("page.css")
-    order = words.ranking(report)
+    css, about, found = asset("page.css"), words.about(report), report.finding
+    order, measured = classes.ranking(report), classes.measured(report)
+    pictures = gallery(report)
+    maps = [heat_map(report, matrix, (WIDE, NARROW)) for matrix in found.matrices]
+    fit = null_plot.gamma_fit(report)
     return template(
         "page.html.j2"
     ).render(
@@ -73,28 +62,41 @@ def html(report: Report) -> str:
         css=Markup(css),  # noqa: S704 our own file
         report=report,
         words=words,
+        about=about,
         verdict=report.verdict,
         name=clean_text(report.model.name, 120),
         reason=clean_text(report.reason or "", 1000),
-        level=f"{100 * report.level:g} %",
-        p_value=words.p_value(report),
-        basis=words.null_basis(report.null) if report.null else "",
-        ratio=brief(report.ratio, 3),
-        bounds=[brief(bound) for bound in report.model.bounds or ()],
+        level=""
+        if found.test is not None and words.by_threshold(found.test)
+        else f"{100 * report.level:g} %",
+        key=_key(report),
+        meaning=words.meaning(report),
+        advice=[_with_code(sentence) for sentence in about.advice.get(report.verdict, ())],
         order=order,
-        nulls=_nulls(report),
+        columns=found.columns,
+        headings=[classes.heading(column) for column in found.columns],
+        explained=[about.columns[one.name] for one in found.columns if one.name in about.columns],
+        ranked_by=classes.ranked_by(report),
+        invalid=classes.invalid(report),
+        answers=_answers(report),
+        by_chance=all(test.p_value is not None for test in found.tests if test.answered),
         rows=_rows(report, order[:LISTED]),
         unlisted=max(len(order) - LISTED, 0),
         open_rows=len(order) <= OPEN,
-        inputs=_inputs(report, order),
+        pictures=pictures,
+        bounds_told=bounds_told(report, pictures),
+        labelled=sum(group.label is not None for group in pictures),
+        maps=[drawn for drawn in maps if drawn is not None],
         repeats=_repeats(report),
         caveats=[clean_text(caveat, 1000) for caveat in report.caveats],
-        statistics_plots=_both(null_plot.statistics, report) if order else (),
+        statistics_plots=_both(null_plot.statistics, report) if measured else (),
         p_value_plots=_both(plots.p_values, report)
-        if any(entry.value is not None for entry in report.p_values)
+        if any(test.p_value is not None for test in found.tests)
         else (),
-        curve_plots=_both(plots.curves, report) if any(report.curves.get(label) for label in order) else (),
-        fit=null_plot.gamma_fit(report),
+        curve_plots=_both(plots.curves, report) if any(found.traces.values()) else (),
+        fit="" if fit is None else words.title_of(report, fit.name),
+        model_facts=model_facts(report),
+        run_facts=run_facts(report),
     )
 
 
@@ -103,17 +105,36 @@ def _both(draw: plots.Draw, report: Report) -> tuple[Markup, Markup]:
     return draw(report, WIDE), draw(report, NARROW)
 
 
+def _with_code(sentence: str) -> Markup:
+    """A sentence of ours, with what stands in backticks as code."""
+    return Markup(re.sub("`(.*?)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 escaped before
+
+
+def _key(report: Report) -> list[tuple[str, str]]:
+    """What decides, in figures."""
+    test, about = report.finding.test, words.about(report)
+    if test is not None and words.by_threshold(test):
+        name = words.title_of(report, test.name)
+        figures = [(name, brief(test.statistic)), ("threshold", brief(test.threshold))]
+    else:
+        figures = [("p-value", words.p_value(report)), ("level", f"{report.level}")]
+    decides = "none" if test is None else words.title_of(report, test.name)
+    figures.append((f"{about.test} that decides", decides))
+    if report.finding.columns and classes.statistic(report).suspicious == "high":
+        figures.append(("largest over second", brief(classes.ratio(report), 3)))
+    return figures
+
+
 def _rows(report: Report, order: list[int]) -> list[Row]:
-    top = max((report.statistics[label] or 0.0 for label in order), default=0.0)
-    by_class, margins, gains = report.class_p_values, words.margins(report), words.gains(report)
+    measured = classes.measured(report)
+    top = max((measured[label] for label in order if label in measured), default=0.0)
+    columns = [classes.numbers(column) for column in report.finding.columns]
     return [
         Row(
             label=label,
-            name=words.class_name(report, label),
-            value=margins[label],
-            bar=_bar(max(report.statistics[label] or 0.0, 0.0) / top if top else 0.0),
-            gain=gains[label] if gains else "",
-            p_value=probability(by_class[label]) if by_class is not None else "",
+            name=classes.class_name(report, label),
+            bar=_bar(max(measured.get(label, 0.0), 0.0) / top if top > 0 else 0.0),
+            numbers=[texts[label] for texts in columns],
             target=label in report.targets,
         )
         for label in order
@@ -125,43 +146,30 @@ def _bar(share: float) -> Markup:
     return element("svg", [bar], class_="bar", width="100%", height=8, aria_hidden="true")
 
 
-def _nulls(report: Report) -> list[Null]:
+def _answers(report: Report) -> list[Answer]:
     return [
-        Null(
-            name=words.null_name(entry.null),
-            p_value=probability(entry.value, entry.log10),
-            basis=words.null_basis(entry.null),
-            fitted=words.fitted(entry),
-            reason=clean_text(entry.reason or "", 300),
-            decides=entry.null == report.null,
+        Answer(
+            name=words.title_of(report, test.name),
+            answer=words.answer(test),
+            basis=words.basis_of(report, test.name),
+            details=clean_text(test.reason or "", 300) or words.fitted(test),
+            decides=test.name == report.finding.decided_by,
         )
-        for entry in report.p_values
+        for test in report.finding.tests
     ]
 
 
-def _inputs(report: Report, order: list[int]) -> list[Input]:
-    """Targets first, then by statistic; the first few targets enlarged."""
-    chosen = [label for label in report.targets if label in report.inputs]
-    chosen += [label for label in order if label in report.inputs and label not in chosen]
-    found: list[Input] = []
-    margins = words.margins(report)
-    for position, label in enumerate(chosen[:PICTURES]):
-        target = label in report.targets
-        alt = f"maximising input of {words.class_label(report, label)}"
-        large = target and position < ENLARGED
-        drawn = picture(report.inputs[label], report.model.bounds, alt, large)
-        name = words.class_name(report, label)
-        found.append(Input(label, name, margins[label], target, large, drawn))
-    return found
-
-
-def _repeats(report: Report) -> list[tuple[int, int, str, str]]:
-    """By seed: the seed, the winning class, its name and the p-value."""
+def _repeats(report: Report) -> list[tuple[int, str, str]]:
+    """By seed: the seed, the class that came first, and the p-value."""
     repeats = report.stability
     if repeats is None:
         return []
     runs = zip(repeats.seeds, repeats.winners, repeats.p_values, strict=True)
     return [
-        (seed, winner, words.class_name(report, winner), probability(value))
+        (
+            seed,
+            "none" if winner is None else f"{winner} {classes.class_name(report, winner)}".strip(),
+            probability(value),
+        )
         for seed, winner, value in list(runs)[:200]
     ]

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mmbd.base.jsonable import jsonable
 from mmbd.base.text import clean_text
-from mmbd.render import words
+from mmbd.render import classes, words
 from mmbd.results.report import Report
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -24,10 +24,8 @@ RULES: list[dict[str, Any]] = [
         "id": "MMBD001",
         "name": "BackdooredModel",
         "shortDescription": {"text": "The classifier carries a backdoor."},
-        "fullDescription": {
-            "text": "Some class can be pushed to a margin that classes of clean models do not "
-            "reach: the mark that training with a trigger leaves (MM-BD, IEEE S&P 2024)."
-        },
+        # The full description is what the detectors of the reports say, see `About.rule`.
+        "fullDescription": {"text": "The classifier behaves as backdoored ones do."},
         "help": {"text": "Do not deploy the model; find out who trained it, and on which data."},
         "defaultConfiguration": {"level": "error"},
         "properties": {"security-severity": "9.0", "tags": ["security", "machine-learning"]},
@@ -37,7 +35,7 @@ RULES: list[dict[str, Any]] = [
         "name": "NotEvaluableModel",
         "shortDescription": {"text": "The classifier could not be judged."},
         "fullDescription": {
-            "text": "The file was read, but the test says nothing about its classifier: its "
+            "text": "The file was read, but the detector says nothing about its classifier: its "
             "outputs are no logits, it has too few classes, or the searches were stuck."
         },
         "help": {"text": "Treat the model as not scanned."},
@@ -75,7 +73,7 @@ HOME = "https://doi.org/10.1109/SP54263.2024.00015"  # the paper whose method th
 def sarif(reports: Sequence[Report]) -> str:
     """One SARIF log with a run that holds every report."""
     versions = [report.run.versions.get("mmbd") for report in reports if report.run is not None]
-    driver: dict[str, Any] = {"name": "mmbd", "informationUri": HOME, "rules": RULES}
+    driver: dict[str, Any] = {"name": "mmbd", "informationUri": HOME, "rules": _rules(reports)}
     if versions and versions[0]:
         driver["version"] = clean_text(versions[0])
     artifacts = _unique([_artifact(report) for report in reports])
@@ -99,6 +97,13 @@ def sarif(reports: Sequence[Report]) -> str:
         ],
     }
     return json.dumps(log, indent=2)
+
+
+def _rules(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """The rules, the first in the words of the detectors that were asked."""
+    said = " ".join(dict.fromkeys(words.about(report).rule for report in reports))
+    backdoored, *others = RULES
+    return [backdoored | {"fullDescription": {"text": _message(said)}} if said else backdoored, *others]
 
 
 def _unique(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -131,6 +136,7 @@ def _artifact(report: Report) -> dict[str, Any]:
 
 
 def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
+    test = report.finding.test
     result: dict[str, Any] = {
         "ruleId": RULES[rule]["id"],
         "ruleIndex": rule,
@@ -145,10 +151,14 @@ def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
             }
         ],
         "properties": {
+            "detector": clean_text(report.detector),
+            "detectorVersion": report.version,
+            "test": None if test is None else clean_text(test.name),
             "pValue": jsonable(report.p_value),
+            "statistic": None if test is None else jsonable(test.statistic),
+            "threshold": None if test is None else jsonable(test.threshold),
             "level": report.level,
-            "null": None if report.null is None else clean_text(report.null),
-            "ratio": jsonable(report.ratio),
+            "ratio": jsonable(classes.ratio(report)),
             "targets": [
                 {"class": label, "name": clean_text(report.class_names[label])} for label in report.targets
             ],
@@ -156,7 +166,10 @@ def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
     }
     if report.model.sha256 is not None:
         targets = ",".join(str(label) for label in sorted(report.targets))
-        result["partialFingerprints"] = {"model/v1": f"{report.model.sha256}:{targets}"}
+        result["partialFingerprints"] = {
+            "model/v1": f"{report.model.sha256}:{targets}",
+            "detector/v1": clean_text(report.detector),
+        }
     return result
 
 

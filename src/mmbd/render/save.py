@@ -14,6 +14,7 @@ from mmbd.base.writing import write_text
 from mmbd.evaluation.run import Evaluation
 from mmbd.render import evaluation_page, evaluation_text, report_page
 from mmbd.render.sarif import sarif
+from mmbd.results import artifacts
 from mmbd.results.report import Report
 from mmbd.workflows.repair import Repair
 
@@ -25,24 +26,35 @@ class Renderer:
     Args:
         result: the kind of result it writes.
         suffixes: of its files, the usual one first.
-        text: makes the file's text of the results.
+        text: makes the file's text of the results, given the path that it will have; what belongs
+            beside that file is written first, so that a file which names others is never alone.
         several: whether one file can be about several results.
         title: what it is, in a few words.
     """
 
     result: type[Any]
     suffixes: tuple[str, ...]
-    text: Callable[[Sequence[Any]], str]
+    text: Callable[[Sequence[Any], Path], str]
     title: str
     several: bool = False
 
 
-def _single(make: Callable[[Any], str], end: str = "") -> Callable[[Sequence[Any]], str]:
-    def text(results: Sequence[Any]) -> str:
+def _single(make: Callable[[Any], str], end: str = "") -> Callable[[Sequence[Any], Path], str]:
+    def text(results: Sequence[Any], path: Path) -> str:
         (result,) = results
         return make(result) + end
 
     return text
+
+
+def _report_json(results: Sequence[Report], path: Path) -> str:
+    """One report, whose artifacts go into a file beside it."""
+    (report,) = results
+    return report.to_json(artifacts.write(path, report.finding.artifacts)) + "\n"
+
+
+def _sarif(results: Sequence[Report], path: Path) -> str:
+    return sarif(results) + "\n"
 
 
 # By kind of result and name; of one kind, no two rows share a suffix.
@@ -51,11 +63,9 @@ RENDERERS: dict[tuple[str, str], Renderer] = {
         Report, (".html", ".htm"), _single(report_page.html), "one page, no network"
     ),
     ("report", "json"): Renderer(
-        Report, (".json",), _single(Report.to_json, "\n"), "everything, for programs"
+        Report, (".json",), _report_json, "everything, for programs; pictures in a file beside it"
     ),
-    ("report", "sarif"): Renderer(
-        Report, (".sarif",), lambda reports: sarif(reports) + "\n", "for code scanners", several=True
-    ),
+    ("report", "sarif"): Renderer(Report, (".sarif",), _sarif, "for code scanners", several=True),
     ("evaluation", "markdown"): Renderer(Evaluation, (".md",), _single(evaluation_text.markdown), "tables"),
     ("evaluation", "csv"): Renderer(
         Evaluation, (".csv",), _single(evaluation_text.comma_separated), "one row a figure"
@@ -104,4 +114,4 @@ def save(results: Any, path: str | Path) -> None:
         raise ValueError(
             f"cannot write {len(several)} results to {path.name!r}: a {path.suffix} file is about one"
         )
-    write_text(path, row.text(several))
+    write_text(path, row.text(several, path))

@@ -6,19 +6,23 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from mmbd.base.text import brief, clean_text, probability
-from mmbd.render import words
+from mmbd.base.text import brief, clean_text, listed
+from mmbd.render import classes, words
+from mmbd.render.class_table import class_table
+from mmbd.render.facts import model_facts, run_facts
+from mmbd.results.finding import Matrix
 from mmbd.results.report import Report
 
 STYLES = {"backdoored": "bold red", "clean": "bold green", "not evaluable": "bold yellow"}
 SHOWN = 10
-BAR = 24
+PAIRS = 5
 
 
 def line(report: Report) -> str:
-    """The report in one line: verdict, the model's path as given, and the finding."""
+    """The report in one line: verdict, the model's path as given, the finding, and what is unproven."""
     model = report.model.file or report.model.name
-    return f"{report.verdict}: {clean_text(model, 400)}: {words.finding(report)}"
+    claimed = f"; by the file's word: {words.claims(report.claimed)}" if report.claimed else ""
+    return f"{report.verdict}: {clean_text(model, 400)}: {words.finding(report)}{claimed}"
 
 
 def terminal(report: Report, console: Console) -> None:
@@ -33,16 +37,18 @@ def terminal(report: Report, console: Console) -> None:
     if report.model.sha256 is not None:
         _say(console, f"SHA-256 {clean_text(report.model.sha256)}")
     _classes(report, console)
-    _p_values(report, console)
+    for matrix in report.finding.matrices:
+        _pairs(report, matrix, console)
+    _tests(report, console)
     if report.stability is not None:
         _head(console, "Stability")
         _say(console, words.stability(report), lead="  ")
     if report.run is not None:
         _head(console, "What was run")
-        facts = dict(words.run_facts(report))
-        width = max(map(len, facts))
-        for name, value in facts.items():
-            _say(console, value, lead=f"  {name:{width}}  ")
+        facts = run_facts(report)
+        width = max(cell_len(name) for name, _ in facts)
+        for name, value in facts:
+            _say(console, value, lead=f"  {name}{' ' * (width - cell_len(name))}  ")
     if report.caveats:
         _head(console, "What this scan cannot see, and what to bear in mind")
         for caveat in report.caveats:
@@ -50,75 +56,87 @@ def terminal(report: Report, console: Console) -> None:
 
 
 def _model(report: Report) -> str:
-    facts = dict(words.model_facts(report))
+    facts = dict(model_facts(report))
     if "classes" in facts:
         facts["classes"] += " classes"
     return ", ".join(facts[name] for name in ("model", "architecture", "classes", "inputs") if name in facts)
 
 
 def _classes(report: Report, console: Console) -> None:
-    order = words.ranking(report)
+    order, column = classes.ranking(report), classes.statistic(report)
     if not order:
         return
-    gains = words.gains(report)
-    also = ", and what one perturbation of all inputs gains" if gains else ""
-    _head(console, f"Maximum margin of every class, in logits, {words.ranked_by(report)}{also}")
+    if not report.finding.columns:
+        _head(console, "Classes, most suspicious first")
+        labels = [classes.class_label(report, label, 28).removeprefix("class ") for label in order]
+        _say(console, listed(labels, SHOWN), lead="  ")
+        return
+    unit = f", in {clean_text(column.unit, 20)}" if column.unit else ""
+    name = classes.capital(clean_text(column.name, 60))
+    _head(console, f"{name} of every class{unit}, {classes.ranked_by(report)}")
     shown = order if len(order) <= SHOWN + 2 else order[:SHOWN]
     rest = [label for label in order[len(shown) :] if label not in report.targets]
     shown = shown + [label for label in order[len(shown) :] if label in report.targets][:SHOWN]
-    margins = words.margins(report)
-    names = {label: words.class_name(report, label, 28) for label in shown}
-    name_width = max(cell_len(name) for name in names.values())
-    top = max(report.statistics[label] or 0.0 for label in order)
-    for label in shown:
-        value = report.statistics[label] or 0.0
-        target = label in report.targets
-        filled = round(BAR * max(value, 0.0) / top) if top else 0
-        name = names[label] + " " * (name_width - cell_len(names[label]))
-        cells = [">" if target else " ", f"{label:>5}", name, f"{margins[label]:>9}"]
-        if gains:
-            cells.append(f"{gains[label]:>9}")
-        if report.class_p_values is not None:
-            cells.append(f"p {probability(report.class_p_values[label]):>7}")
-        cells.append(_bar(console, filled) + ("  target" if target else ""))
-        _say(console, "  ".join(cells), "bold red" if target else "")
+    utf = console.is_terminal and console.encoding.lower().startswith("utf")
+    room = console.width if console.is_terminal else None
+    table = class_table(report, shown, room, "█" if utf else "#")
+    for text in table.head:
+        _say(console, text, "dim")
+    for label, text in zip(shown, table.rows, strict=True):
+        _say(console, text, "bold red" if label in report.targets else "")
     if rest:
-        by_margin = sorted(rest, key=lambda label: report.statistics[label] or 0.0)
-        between = f"between {margins[by_margin[0]]} and {margins[by_margin[-1]]}"
-        _say(console, f"... {len(rest)} more, {between}", "dim", lead="    ")
-    if report.ratio is not None:
-        _say(console, f"largest over second largest: {brief(report.ratio, 3)}", lead="    ")
-    if invalid := words.invalid(report):
+        _say(console, f"... {len(rest)} more{_between(report, rest)}", "dim", lead="    ")
+    if (ratio := classes.ratio(report)) is not None:
+        _say(console, f"largest over second largest: {brief(ratio, 3)}", lead="    ")
+    if invalid := classes.invalid(report):
         _say(console, invalid, lead="    ")
+    if table.left_out:
+        _say(console, f"Columns not shown here: {listed(table.left_out)}.", "dim", lead="    ")
 
 
-def _bar(console: Console, filled: int) -> str:
-    block = "#"
-    if console.is_terminal and console.encoding.lower().startswith("utf"):
-        block = "█"
-    return block * filled
+def _between(report: Report, labels: list[int]) -> str:
+    """The range of these classes' statistics."""
+    values, texts = classes.measured(report), classes.numbers(classes.statistic(report))
+    known = sorted((label for label in labels if label in values), key=lambda label: values[label])
+    return f", between {texts[known[0]]} and {texts[known[-1]]}" if known else ""
 
 
-def _p_values(report: Report, console: Console) -> None:
-    if not report.p_values:
+def _pairs(report: Report, matrix: Matrix, console: Console) -> None:
+    """The most suspicious pairs of a matrix."""
+    found = classes.pairs(matrix, PAIRS)
+    if not found:
         return
-    _head(console, "p-value of the largest statistic, by null model")
-    width = max(cell_len(words.null_name(entry.null)) for entry in report.p_values)
-    for entry in report.p_values:
-        decides = entry.null == report.null
-        name = words.null_name(entry.null)
-        padding = " " * (width - cell_len(name))
-        value = probability(entry.value, entry.log10)
+    title = classes.capital(classes.heading(matrix))
+    _head(console, f"{title} from a source class to a target class, {classes.FIRST[matrix.suspicious]}")
+    texts = classes.alike([value for _, _, value in found])
+    for (source, target, _), text in zip(found, texts, strict=True):
+        ends = f"{classes.class_label(report, source, 28)} -> {classes.class_label(report, target, 28)}"
+        flagged = target in report.targets
+        _say(console, ends, "bold red" if flagged else "", lead=f"{'>' if flagged else ' '}  {text:>9}  ")
+
+
+def _tests(report: Report, console: Console) -> None:
+    tests = report.finding.tests
+    if not tests:
+        return
+    _head(console, words.about(report).tested)
+    titles = [words.title_of(report, test.name) for test in tests]
+    answers = [words.answer(test) for test in tests]
+    width, column = max(map(cell_len, titles)), max(7, *map(cell_len, answers))
+    for test, title, answer in zip(tests, titles, answers, strict=True):
+        decides = test.name == report.finding.decided_by
+        basis = words.basis_of(report, test.name)
         notes = ["decides"] if decides else []
-        if entry.value is None:
-            notes.append(clean_text(entry.reason or "not computed", 300))
-        elif basis := words.null_basis(entry.null):
+        if not test.answered:
+            notes.append(clean_text(test.reason or "not computed", 300))
+        elif basis:
             notes.append(basis)
+        padding = " " * (width - cell_len(title))
         _say(
             console,
             ": ".join(notes),
             "bold" if decides else "",
-            lead=f"{'>' if decides else ' '}  {name}{padding}  {value:>7}  ",
+            lead=f"{'>' if decides else ' '}  {title}{padding}  {answer:>{column}}  ",
         )
 
 

@@ -1,6 +1,7 @@
 """The tensors of a report in a safetensors file beside its JSON, so that it can be drawn again.
 
-The JSON names the file and its digest: pictures of another report, or changed ones, are not shown.
+The JSON names the file and its digest. Where the file is gone or another one, as where a process was
+killed between the two, the report is read without its pictures: those of another are never shown.
 """
 
 from __future__ import annotations
@@ -23,10 +24,21 @@ MOST_BYTES = 1 << 30
 def write(report: Path, artifacts: Sequence[Artifact]) -> dict[str, Any] | None:
     """Write the artifacts of the report that will be at `report`; what its JSON says of them.
 
-    The file is NAME.artifacts.safetensors for NAME.json. None, and no file, without artifacts.
+    The file is NAME.artifacts.safetensors for NAME.json. None, and no file, without artifacts that
+    can be drawn: tensors with NaN or infinity are left out.
     """
+    artifacts = [artifact for artifact in artifacts if bool(artifact.tensor.isfinite().all())]
     if not artifacts:
         return None
+    place = report.with_name(report.stem + SUFFIX)
+    data, said = packed(artifacts, place.name)
+    with whole(place, force=True) as file:
+        file.write(data)
+    return said
+
+
+def packed(artifacts: Sequence[Artifact], name: str) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a file `name` with the artifacts, and what a report's JSON says of it."""
     from safetensors.torch import save
 
     names = [f"artifact.{number}" for number in range(len(artifacts))]
@@ -36,11 +48,8 @@ def write(report: Path, artifacts: Sequence[Artifact]) -> dict[str, Any] | None:
             for name, artifact in zip(names, artifacts, strict=True)
         }
     )
-    place = report.with_name(report.stem + SUFFIX)
-    with whole(place, force=True) as file:
-        file.write(data)
-    return {
-        "file": place.name,
+    return data, {
+        "file": name,
         "sha256": hashlib.sha256(data).hexdigest(),
         "entries": [
             {"name": name, "kind": artifact.kind, "label": artifact.label}
@@ -50,15 +59,14 @@ def write(report: Path, artifacts: Sequence[Artifact]) -> dict[str, Any] | None:
 
 
 def read(report: Path, said: Mapping[str, Any]) -> list[Artifact]:
-    """The artifacts beside the report at `report`; none where their file is gone.
+    """The artifacts beside the report at `report`; none where their file is gone or another one.
 
     Args:
         report: where the report's JSON lies.
         said: what that says of them.
 
     Raises:
-        Failed: no name of a file beside it, another file than the report was written with, or no
-            finite numbers.
+        Failed: no name of a file beside it, or not the tensors that the report names.
     """
     name = said["file"]
     if name != Path(name).name or not name.endswith(SUFFIX):
@@ -73,10 +81,7 @@ def _read(place: Path, said: Mapping[str, Any]) -> list[Artifact]:
     with reading.opened(place, MOST_BYTES) as file:
         data = bytearray(file.read(MOST_BYTES))
     if hashlib.sha256(data).hexdigest() != said["sha256"]:
-        raise Failed(
-            f"{reading.named(place)}: not the file that the report was written with: "
-            "remove it to read the report without its pictures"
-        )
+        return []
     try:
         tensors = tensor_file.tensors(data, tensor_file.read_header(data, len(data)))
         found = [Artifact(entry["kind"], entry["label"], tensors[entry["name"]]) for entry in said["entries"]]

@@ -1,34 +1,26 @@
-"""What an answer depends on, as digests: a stored answer is used again only where they agree.
+"""What a stored result depends on, as digests and canonical text (`store.Key`).
 
-The model counts with its weights, structure and input domain, not with its file's name or date; a
-detector with its function, its options, and the source files its answers come from.
+A model counts with its weights, structure and input domain, not with its file's name or date; a
+method with its name, the version that it declares, and those of its settings that are no defaults,
+so that a new setting with a default leaves older results valid.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmbd.base.version import __version__
 from mmbd.model.classifier import Classifier
-
-ROOT = Path(__file__).parents[1]
-# Parts of the package that no answer depends on: packages with all that is in them, and two
-# whose `__init__.py` only gathers names.
-PASSIVE = ("mmbd.load", "mmbd.render", "mmbd.results.report", "mmbd.base.schema", "mmbd.cli.progress")
-GATHERING = ("mmbd", "mmbd.detectors")
 
 
 def fingerprint(classifier: Classifier) -> str | None:
@@ -44,67 +36,65 @@ def fingerprint(classifier: Classifier) -> str | None:
     return digest.hexdigest()
 
 
-def settings(detector: Callable[..., Any], *, level: float, seed: int) -> str | None:
-    """A digest of a detector and how it is called; None where it cannot be told from another.
+def samples(inputs: Tensor, labels: Tensor | None = None) -> str:
+    """A digest of samples, (n, *shape), in their order, with their labels (n,) where there are any."""
+    parts = [_tensor(inputs), "" if labels is None else _tensor(labels)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    That is so for lambdas, closures and functions without a source file, and for options that are
-    neither plain values nor arrays nor models.
+
+def function(method: Callable[..., Any]) -> str | None:
+    """The name that a method of one's own has in the store: module and name of its function.
+
+    None for lambdas, closures, and what a script or notebook defines itself: others have that name.
     """
     try:
-        what = _plain(detector)
-        contents = [path.read_bytes() for path in sorted(_files(detector))]
-    except (TypeError, OSError):
+        named = _plain(_unwrapped(method)[0])
+    except TypeError:
         return None
-    facts = json.dumps([what, level, seed, __version__], sort_keys=True)
-    digest = hashlib.sha256(facts.encode())
-    for content in contents:
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()
+    return named if isinstance(named, str) and not named.startswith("__main__.") else None
 
 
-def sources(module: str) -> set[Path]:
-    """The files of this package that a module's results depend on.
+def settings(method: Callable[..., Any], options: Mapping[str, Any] | None = None) -> str | None:
+    """The settings of a method that are no defaults, as canonical JSON.
 
-    Its own, those of the modules that it imports anywhere, and so on; data files go with the
-    module of the same name. What only loads, shows or stores is left out.
+    Args:
+        method: a function or a `partial` of one, whose own options count as well.
+        options: those that the call gives besides.
+
+    Returns:
+        The same text for equal settings; None where one cannot be told from another: a lambda, a
+        closure, or anything else that is no plain value, array or model.
     """
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in GATHERING or any(f"{name}.".startswith(f"{part}.") for part in PASSIVE):
-            continue
-        base = ROOT.joinpath(*name.split(".")[1:])
-        paths = [path for path in (Path(f"{base}.py"), base / "__init__.py") if path.is_file()]
-        for path in set(paths) - found:
-            found |= {path, *path.parent.glob(f"{path.stem}.json")}
-            waiting += _imports(path)
-    return found
+    wrapped, given = _unwrapped(method)
+    given |= options or {}
+    try:
+        known = inspect.signature(wrapped).parameters
+        plain = {name: _plain(value) for name, value in given.items()}
+        for name, parameter in known.items():
+            default = parameter.default
+            if name in plain and default is not parameter.empty and plain[name] == _plain(default):
+                del plain[name]
+    except (TypeError, ValueError):  # ValueError: a function of C without a signature
+        return None
+    return json.dumps(plain, sort_keys=True)
 
 
-def _imports(path: Path) -> Iterable[str]:
-    """Modules of this package, and names that may be modules, that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name for name in (str(node.module), *names) if name.startswith("mmbd"))
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("mmbd"))
-
-
-def _files(detector: Callable[..., Any]) -> set[Path]:
-    while isinstance(detector, partial):
-        detector = detector.func
-    module = detector.__module__
-    if module.split(".")[0] == "mmbd":
-        return sources(module)
-    return {Path(inspect.getfile(detector))}
+def _unwrapped(method: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function inside partials, and the keyword options that they give."""
+    given: dict[str, Any] = {}
+    while isinstance(method, partial):
+        given = {**method.keywords, **given}
+        if method.args:
+            given.setdefault("", list(method.args))
+        method = method.func
+    return method, given
 
 
 def _plain(value: Any) -> Any:
     """The same for equal values, as JSON; TypeError for what cannot be compared."""
     if isinstance(value, partial):
-        return ["partial", _plain(value.func), _plain(value.args), _plain(value.keywords)]
+        wrapped, given = _unwrapped(value)
+        return ["partial", _plain(wrapped), _plain(given)]
     if inspect.isroutine(value) or inspect.isclass(value):
         if "<" in value.__qualname__:
             raise TypeError(f"{value.__qualname__} has a name that others may have, too")
@@ -113,15 +103,26 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Tensor | np.ndarray):
         return _tensor(torch.as_tensor(value))
-    if isinstance(value, Classifier):
-        return fingerprint(value)
+    if isinstance(value, Classifier) and (digest := fingerprint(value)) is not None:
+        return digest
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if is_dataclass(value):
-        return [type(value).__qualname__, *(_plain(getattr(value, f.name)) for f in fields(value))]
+        said = {field.name: (_plain(getattr(value, field.name)), _default(field)) for field in fields(value)}
+        return {
+            "": type(value).__qualname__,
+            **{name: given for name, (given, default) in said.items() if given != default},
+        }
     raise TypeError(f"{type(value).__name__} has no digest")
+
+
+def _default(field: Field[Any]) -> Any:
+    """A field's default as `_plain` has it; MISSING, which equals no value, without one."""
+    if field.default_factory is not MISSING:
+        return _plain(field.default_factory())
+    return MISSING if field.default is MISSING else _plain(field.default)
 
 
 def _tensor(tensor: Tensor) -> str:

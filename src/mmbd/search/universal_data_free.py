@@ -1,13 +1,13 @@
 """How far one and the same perturbation of all inputs lifts every class; no data needed.
 
 A trigger works on any input it is put into. So beside the height that a class's margin can reach
-somewhere (`estimate`), a backdoor shows in how much of it one change buys everywhere: a universal
-perturbation (Moosavi-Dezfooli et al. 2017), found by gradient ascent. Triggers are faint or small,
-so two kinds are searched for: a faint change of everything, bounded to about 8/255 of the domain's
-extent, and a sparse one, of a hundredth of the places but as far as the domain goes. The inputs
-that they are to work on are made up: smooth random ones, each moved just far enough to be put into
-a class of its own. Ascent may miss a trigger from some inputs and find it from others, so there are
-two sets of them, and the better one counts, as among restarts.
+somewhere (`maximum_margins`), a backdoor shows in how much of it one change buys everywhere: a
+universal perturbation (`perturbations`), found by gradient ascent. Triggers are faint or small, so
+two kinds are searched for: one added everywhere, bounded to about 8/255 of the domain's extent, and
+a sparse one, of a hundredth of the places but as far as the domain goes. The inputs that they are to
+work on are made up: smooth random ones, each moved just far enough to be put into a class of its
+own. Ascent may miss a trigger from some inputs and find it from others, so there are two sets of
+them, and the better one counts, as among restarts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Domain, smooth
 from mmbd.search import memory, pool
 from mmbd.search.ascent import Ascent
-from mmbd.search.sparse import LEAST_PLACES, places, sparse
+from mmbd.search.perturbations import KINDS, LEAST_PLACES, places
 
 # A gain counts as at least this share of the largest: next to nothing is not infinitely less.
 LEAST_SHARE = 0.05
@@ -40,7 +40,7 @@ class Search:
         attempts: sets of made-up inputs; the best one counts.
         inputs: made-up inputs of a set, all of which a perturbation is to work on.
         steps: of each of the two searches for a class, on all inputs at once.
-        size: root mean square of a faint perturbation, in extents an element.
+        size: root mean square of an added perturbation, in extents an element.
         share: of the places (pixels, samples of a sound, points) that a sparse perturbation
             changes, in (0, 1]; at least four of them.
         momentum: the share of the earlier directions that is kept.
@@ -71,9 +71,9 @@ class UniversalGains:
     """What universal perturbations gain for each class.
 
     Attributes:
-        faint: how far the best faint one lifts the mean margin over the inputs of other classes,
+        added: how far the best added one lifts the mean margin over the inputs of other classes,
             in logits, (classes,) float64; at least 0.
-        sparse: the same for sparse ones.
+        sparse: how far the best sparse one lifts it.
         moved: the largest share of those inputs that one of them takes to the class, (classes,)
             float64.
         search: the settings used.
@@ -82,7 +82,7 @@ class UniversalGains:
         seconds: wall time.
     """
 
-    faint: Tensor
+    added: Tensor
     sparse: Tensor
     moved: Tensor
     search: Search
@@ -93,12 +93,12 @@ class UniversalGains:
     @property
     def gains(self) -> Tensor:
         """The gain of every class, see `together`, (classes,) float64."""
-        return together(self.faint, self.sparse)
+        return together(self.added, self.sparse)
 
 
-def together(faint: Tensor, sparse: Tensor) -> Tensor:
+def together(added: Tensor, sparse: Tensor) -> Tensor:
     """The geometric means (classes,) of both kinds of gain (classes,), in logits."""
-    kinds = [kind.clamp_min(LEAST_SHARE * float(kind.max())) for kind in (faint, sparse)]
+    kinds = [kind.clamp_min(LEAST_SHARE * float(kind.max())) for kind in (added, sparse)]
     return (kinds[0] * kinds[1]).sqrt()
 
 
@@ -146,9 +146,9 @@ def universal_gains(
             found.append(work.batch.run(next_classes))
             done += found[-1].shape[1]
             progress(done, work.evaluations)
-    faint, sparse, moved = torch.cat(found, dim=1).double().cpu()
+    added, sparse, moved = torch.cat(found, dim=1).double().cpu()
     return UniversalGains(
-        faint, sparse, moved, search, work.evaluations, work.batch.oom_retries, time.perf_counter() - start
+        added, sparse, moved, search, work.evaluations, work.batch.oom_retries, time.perf_counter() - start
     )
 
 
@@ -185,7 +185,7 @@ class _Work:
             return torch.cat([pool.margins(self.classifier(part), some) for part, some in pairs])
 
     def settled(self, seed: int, attempt: int) -> Tensor:
-        """One set of made-up inputs (inputs, *shape), as many classes among them as go."""
+        """One set of made-up inputs (inputs, *shape), spread over as many classes as possible."""
         domain, count, classes = self.classifier.domain, self.search.inputs, self.classifier.classes
         device = self.classifier.device
         numbers = torch.arange(count)
@@ -207,7 +207,7 @@ class _Work:
         return best
 
     def best(self, sets: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Gains of faint and of sparse perturbations, and shares moved, (3, labels): best sets'."""
+        """The best set's gains of added and of sparse perturbations and shares moved, (3, labels)."""
         before = self.evaluations
         try:
             each = [self.both(inputs, labels) for inputs in sets]
@@ -217,55 +217,47 @@ class _Work:
         return torch.stack(each).amax(0)
 
     def both(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """The same for one set of made-up inputs."""
+        """Gains of added and of sparse perturbations, and shares moved, of one set, (3, labels)."""
         every = inputs.repeat(len(labels), *[1] * (inputs.dim() - 1))
         wanted = labels.repeat_interleave(len(inputs))
         start = self.gradients(every, wanted)
-        faint, moved = self.climb(inputs, wanted, start, self.faint, leave=False)
-        sparse, also = self.climb(inputs, wanted, start, self.sparse, leave=True)
-        return torch.stack((faint, sparse, torch.maximum(moved, also)))
+        added, moved = self.climb(every, wanted, start, "added")
+        sparse, also = self.climb(every, wanted, start, "sparse")
+        return torch.stack((added, sparse, torch.maximum(moved, also)))
 
-    def faint(self, velocity: Tensor) -> Tensor:
-        """The perturbation of that direction whose root mean square is the search's size."""
-        return self.search.size * self.rule.direction(velocity, self.classifier.domain)
-
-    def sparse(self, velocity: Tensor) -> Tensor:
-        """As far as the domain goes in the places where the velocity is largest."""
-        domain = self.classifier.domain
-        return sparse(velocity, domain, max(LEAST_PLACES, round(self.search.share * places(domain))))
+    def change(self, kind: str, velocity: Tensor) -> Tensor:
+        """The perturbations in the directions of `velocity`, as large as the settings say."""
+        domain, pick = self.classifier.domain, KINDS[kind].pick
+        if pick is None:
+            return self.search.size * self.rule.direction(velocity, domain)
+        return pick(velocity, domain, max(LEAST_PLACES, round(self.search.share * places(domain))))
 
     def climb(
-        self,
-        inputs: Tensor,
-        wanted: Tensor,
-        start: tuple[Tensor, Tensor],
-        perturbation: Callable[[Tensor], Tensor],
-        *,
-        leave: bool,
+        self, every: Tensor, wanted: Tensor, start: tuple[Tensor, Tensor], kind: str
     ) -> tuple[Tensor, Tensor]:
         """Gains and shares of moved inputs (labels,) of the best perturbations on the way.
 
-        `wanted` is the label of each pair of a label and an input, and `start` the margins and
-        gradients there. `perturbation` makes one of a velocity. Where perturbed elements `leave`
-        the domain, as sparse ones always do, their gradients count: they tell whether the place is
-        well chosen.
+        `every` (pairs, *shape) holds the set of made-up inputs once for each label, `wanted`
+        (pairs,) the label, and `start` the margins and gradients there. Where changes are picked by
+        worth, the gradients of elements that leave the domain count, as all of them leave it: they
+        tell whether the place is well chosen.
         """
-        domain, rows = self.classifier.domain, len(inputs)
+        domain, rows, row = self.classifier.domain, self.search.inputs, KINDS[kind]
         margins, gradient = start[0].view(-1, rows), start[1]
         # Inputs that are in the class already say nothing, unless all of them are.
         counted = (margins <= 0).to(margins)
         counted = torch.where(counted.any(1, keepdim=True), counted, 1.0)
-        velocity = inputs.new_zeros((len(margins), *inputs.shape[1:]))
+        velocity = every.new_zeros((len(margins), *every.shape[1:]))
         base = best = _mean(margins, counted)
         share = _mean((margins > 0).to(margins), counted)
         for step in range(1, self.search.steps + 1):
             ascent = (gradient.unflatten(0, (-1, rows)) * _spread(counted, domain)).sum(1)
             velocity = self.search.momentum * velocity + self.rule.direction(ascent, domain)
-            shifted = (inputs[None] + perturbation(velocity)[:, None]).flatten(0, 1)
+            shifted = row.moved(every, self.change(kind, velocity).repeat_interleave(rows, dim=0))
             x = domain.project_(shifted.clone())
             if step < self.search.steps:
                 margins, gradient = self.gradients(x, wanted)
-                if not leave:  # the projection's own gradient
+                if row.pick is None:  # the projection's own gradient
                     gradient = gradient * (x == shifted)
             else:
                 margins = self.margins(x, wanted)

@@ -17,7 +17,7 @@ from mmbd.base.errors import Failed, Refused
 from mmbd.base.reading import MAX_CLASSES, brief, finite_number, said
 from mmbd.base.text import clean_text, listed
 from mmbd.base.writing import whole
-from mmbd.formats import checkpoints, files
+from mmbd.formats import files, table
 from mmbd.formats.spec import METADATA_KEY
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.triggers.packing import pack, take_tensor, unpack
@@ -73,7 +73,7 @@ def load(path: str | Path) -> Backdoor:
         file = files.read(path)
         if file.kind != "safetensors":
             raise Failed(f"expected a safetensors file, found {file.kind}")
-        found = checkpoints.contents(file.data, file.kind)
+        found = table.contents(file.data, file.kind)
         return _backdoor(_entry(found.metadata), dict(found.value))
     except (Failed, Refused) as error:
         raise type(error)(f"{clean_text(path.name)}: {error}") from error

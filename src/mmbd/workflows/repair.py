@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from mmbd.base.jsonable import jsonable
+from mmbd.base.progress import ProgressCallback
 from mmbd.data import matching
 from mmbd.data.dataset import Dataset
 from mmbd.mitigators import Record, mitigate
-from mmbd.mitigators.mitigator import Progress
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import classes_of
 from mmbd.results.report import Report
@@ -130,7 +130,7 @@ def fix(
     triggered: tuple[Tensor, int] | None = None,
     scanning: Callable[[Classifier], Report] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Classifier, Repair]:
     """Repair a classifier and measure what that did.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,11 @@ from mmbd.results.report import MOST_BYTES, Report
 
 if TYPE_CHECKING:
     from mmbd.detectors.scan import ScanOptions
+    from mmbd.formats.options import LoadOptions
     from mmbd.model.classifier import Classifier
     from mmbd.null import References
 
 CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
-MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt")
 # With several models the worst wins.
 SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
 
@@ -36,7 +36,7 @@ class Outcome:
 
 def scan_file(
     path: str | Path,
-    loading: Mapping[str, Any],
+    loading: LoadOptions,
     scanning: ScanOptions,
     *,
     samples: Callable[[Classifier], Any] | None = None,
@@ -53,13 +53,13 @@ def scan_file(
         progress: called after every step.
     """
     from mmbd.detectors.scan import scan_by, unevaluable
-    from mmbd.formats.load import load
+    from mmbd.formats.loading import load_file
 
     def failed(reason: str, info: ModelInfo, code: int = FAILED) -> Outcome:
         return Outcome(unevaluable(reason, how=scanning, info=info), code)
 
     try:
-        loaded = load(path, **loading)
+        loaded = load_file(path, loading)
     except (NotEvaluable, Failed) as error:
         start = "failed: " if isinstance(error, Failed) else ""
         return failed(f"{start}{error}", unread(path), FAILED if start else REFUSED)
@@ -78,7 +78,7 @@ def scan_file(
     return Outcome(report, report.exit_code)
 
 
-def references(paths: Sequence[Path], loading: Mapping[str, Any], scanning: ScanOptions) -> References:
+def references(paths: Sequence[Path], loading: LoadOptions, scanning: ScanOptions) -> References:
     """Statistics of clean models of the same domain, from models or from reports on them.
 
     Args:
@@ -92,8 +92,9 @@ def references(paths: Sequence[Path], loading: Mapping[str, Any], scanning: Scan
             (also in a folder: with one reference less the p-value would be another), or settings
             differ.
     """
+    from mmbd.formats.table import SUFFIXES
     from mmbd.null.references import References
-    from mmbd.results.artifacts import SUFFIX
+    from mmbd.results import artifacts
 
     reports: list[tuple[Path, Report]] = []
     # References are compared by their margins, and each is scanned once.
@@ -106,7 +107,7 @@ def references(paths: Sequence[Path], loading: Mapping[str, Any], scanning: Scan
                 report = _reference(file, named=file is path)
                 if report is not None:
                     reports.append((file, report))
-            elif file is path or (file.suffix in MODEL_SUFFIXES and not file.name.endswith(SUFFIX)):
+            elif file is path or (file.suffix in SUFFIXES and not file.name.endswith(artifacts.SUFFIX)):
                 reports.append((file, _scanned(file, loading, wanted)))
     if not reports:
         raise Failed(f"no reference models or reports in {', '.join(map(str, paths))}")
@@ -134,15 +135,17 @@ def claims_to_be_a_report(text: str) -> bool:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return True
-    return isinstance(found, dict) and "schema" in found and not found.keys().isdisjoint({"verdict", "finding"})
+    return (
+        isinstance(found, dict) and "schema" in found and not found.keys().isdisjoint({"verdict", "finding"})
+    )
 
 
-def _scanned(file: Path, loading: Mapping[str, Any], scanning: ScanOptions) -> Report:
+def _scanned(file: Path, loading: LoadOptions, scanning: ScanOptions) -> Report:
     from mmbd.detectors.scan import scan_by
-    from mmbd.formats.load import load
+    from mmbd.formats.loading import load_file
 
     try:
-        return scan_by(load(file, **loading), scanning)
+        return scan_by(load_file(file, loading), scanning)
     except (Refused, NotEvaluable, Failed) as error:
         raise Failed(f"reference {file}: {error}") from error
     except (Exception, SystemExit) as error:

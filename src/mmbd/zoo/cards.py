@@ -1,7 +1,7 @@
-"""The cards of a zoo: one JSON file a model, and the marks that follow from all of them together.
+"""The cards of a zoo: one JSON file a model, and which models are excluded by what all say together.
 
-A mark says why a model counts neither as hit nor as miss. Marks are worked out when a zoo is read,
-so that the order in which its models were made has no say.
+An excluded model counts neither as hit nor as miss. That is worked out when a zoo is read, so that
+the order in which its models were made has no say.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from mmbd.base import reading
 from mmbd.base.errors import Failed
 from mmbd.base.reading import MAX_CLASSES, brief
+from mmbd.base.schema import check
 from mmbd.base.text import clean_text
 from mmbd.base.writing import write_text as write_text
 
@@ -23,24 +24,28 @@ VERSION = 1
 ENOUGH = 0.8  # attacks below this success rate are neither hits nor misses (paper, section 6.1)
 FALL = 0.05
 
-FIELDS: Mapping[str, type | tuple[type, ...]] = {
-    "name": str,
-    "file": str,
-    "label": str,
-    "data": str,
-    "arch": str,
-    "attack": str,
-    "seed": int,
-    "sources": list,
-    "targets": list,
-    "accuracy": (int, float),
-    "sha256": str,
-    "settings": dict,
-}
-
-
-SHARES = ("accuracy", "train_accuracy", "asr")
 PARTS = ("data", "arch", "attack", "recipe")  # of the settings
+TEXTS = ("name", "file", "data", "arch", "attack", "sha256")
+SHARE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+# Every field that anything reads: whoever made the zoo wrote the card.
+SCHEMA: dict[str, Any] = {
+    "required": [*TEXTS, "label", "seed", "sources", "targets", "accuracy", "settings"],
+    "properties": {
+        **{key: {"type": "string"} for key in TEXTS},
+        "label": {"enum": ["clean", "backdoored"]},
+        "seed": {"type": "integer", "exclusiveMinimum": -(2**63), "exclusiveMaximum": 2**63},
+        "sources": {"type": "array"},
+        "targets": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": MAX_CLASSES},
+        },
+        "accuracy": SHARE | {"type": "number"},
+        "train_accuracy": SHARE,
+        "asr": SHARE,
+        "seconds": {"type": "number", "minimum": 0, "exclusiveMaximum": 1e12},
+        "settings": {"type": "object", "properties": {key: {"type": "object"} for key in PARTS}},
+    },
+}
 
 
 def path(folder: Path, name: str) -> Path:
@@ -68,40 +73,27 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def _checked(card: Any, stem: str) -> dict[str, Any]:
-    """Every field that anything reads: whoever made the zoo wrote the card."""
     if not isinstance(card, dict) or card.get("card") != VERSION:
         found = card.get("card") if isinstance(card, dict) else None
         raise Failed(f"a card of version {brief(found)}; this release reads {VERSION}")
-    for name, kind in FIELDS.items():
-        if not isinstance(card.get(name), kind) or isinstance(card[name], bool):
-            raise Failed(f"the card's {name} is missing or of the wrong kind")
-    card.setdefault("asr", None)
-    asr = card["asr"]
-    shares = [card[name] for name in SHARES if name == "accuracy" or card.get(name) is not None]
-    if not all(type(share) in (int, float) and 0 <= share <= 1 for share in shares):
-        raise Failed("accuracy and asr must be shares from 0 to 1")
-    if type(card.get("seconds", 0)) not in (int, float) or not 0 <= card.get("seconds", 0) < 1e12:
-        raise Failed("the card's seconds are no duration")
-    if card["label"] not in ("clean", "backdoored") or (card["label"] == "clean") != (asr is None):
-        raise Failed(f"the label {brief(card['label'])} does not go with asr {brief(asr)}")
-    if not all(type(label) is int and 0 <= label < MAX_CLASSES for label in card["targets"]):
-        raise Failed("the card's targets must be classes")
-    if abs(card["seed"]) >= 2**63:
-        raise Failed("the card's seed is too large for one")
-    if not all(isinstance(card["settings"].get(part, {}), dict) for part in PARTS):
-        raise Failed(f"the card's settings must have objects for {', '.join(PARTS)}")
+    try:
+        check(card, SCHEMA, SCHEMA, "the card")
+    except ValueError as error:
+        raise Failed(clean_text(str(error), 300)) from error
+    if (card["label"] == "clean") != (card.setdefault("asr", None) is None):
+        raise Failed(f"the label {brief(card['label'])} does not go with asr {brief(card['asr'])}")
     if card["name"] != stem or card["file"] != f"{stem}.safetensors":
         raise Failed(f"the card is of another model, {brief(card['name'])}")
     return card
 
 
 def group(card: Mapping[str, Any]) -> str:
-    """What a model is compared within: data and architecture."""
+    """The group of models that this one is compared with: those of the same data and architecture."""
     return f"{card['data']} {card['arch']}"
 
 
-def marks(cards: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Name -> why the model is set aside, for those that are.
+def excluded(cards: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Name -> why the model counts neither way, for those that do not.
 
     An attack must reach a success rate of 80 %. The accuracy of backdoored and of ordinary clean
     models must not lie more than 5 points below the mean of the ordinary clean models of the same

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from types import NoneType, UnionType
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from mmbd import attacks
+from mmbd.base import choose
 from mmbd.training import loop as train
 
 T = TypeVar("T")
@@ -24,16 +24,12 @@ T = TypeVar("T")
 UNWRITABLE = ("trigger", "surrogate", "domain")
 
 
-def unknown(what: str, name: str, known: Collection[str], where: str = "") -> ValueError:
+def unknown(what: str, name: str, known: Iterable[str], where: str = "") -> ValueError:
     """The error about a name that is not in `known`, with the closest one."""
-    options = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, options, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    place = f" in {where}" if where else ""
-    return ValueError(f"unknown {what} {name!r}{place}{hint}; known: {', '.join(options)}")
+    return ValueError((f"{where}: " if where else "") + choose.unknown(what, name, dict.fromkeys(known)))
 
 
-def keys(table: Mapping[str, Any], known: Collection[str], where: str, what: str = "option") -> None:
+def keys(table: Mapping[str, Any], known: Iterable[str], where: str, what: str = "option") -> None:
     """ValueError for the first key that is not in `known`."""
     for key in table:
         if key not in known:
@@ -153,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 
 def options(kind: str) -> dict[str, Any]:
-    """What an attack may be told, besides sources and target, with the types."""
+    """The options of an attack besides sources and target, by name, with their types."""
     row = {**attacks.HARD_CLEAN, **attacks.ATTACKS}.get(kind)
     return {} if row is None else parameters(row.train)
 

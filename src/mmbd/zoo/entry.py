@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmbd.data.dataset import Dataset
 from mmbd.model.classifier import Classifier
 
 Label = Literal["clean", "backdoored"]
@@ -22,10 +23,13 @@ class Entry:
         attack: the attack's name; "clean" for ordinary clean models, and the name of the difficulty
             for difficult ones ("imbalance").
         targets: the target classes of a backdoored model; all of them for an all-to-all attack.
-        set_aside: why the model counts neither as hit nor as miss, such as an attack that failed.
+        excluded: why the model counts neither as hit nor as miss, such as an attack that failed.
         group: what tables are split by: data and architecture.
         seed: of its training, where known; even and odd seeds make the halves on which settings
             are chosen and reported.
+        samples: loads clean samples of the model's own data set, on which it was not trained, with
+            the labels that it knows; None where nothing says which they are. Raises `Failed` where
+            they are not there or not those that the model's card describes.
     """
 
     name: str
@@ -33,9 +37,10 @@ class Entry:
     open: Callable[[], Classifier] = field(repr=False, compare=False)
     attack: str = "clean"
     targets: tuple[int, ...] = ()
-    set_aside: str | None = None
+    excluded: str | None = None
     group: str = ""
     seed: int | None = None
+    samples: Callable[[], Dataset] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

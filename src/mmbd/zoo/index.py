@@ -29,6 +29,12 @@ def read(folder: Path) -> dict[str, Any]:
     return {**empty, **found, "zoo": VERSION} if sound else empty
 
 
+def root(folder: Path) -> str:
+    """Where relative paths of the models' data begin, itself relative to the zoo's folder."""
+    found = read(folder).get("root")
+    return found if isinstance(found, str) else ""
+
+
 def write(folder: Path, index: Mapping[str, Any]) -> None:
     """Write the index, whole or not at all."""
     write_text(folder / NAME, json.dumps(index, indent=1) + "\n")

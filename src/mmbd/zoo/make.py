@@ -9,33 +9,23 @@ NAME.json                   its card
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from mmbd.base.devices import usable
 from mmbd.base.errors import Failed
+from mmbd.base.progress import Progress, ProgressCallback
 from mmbd.base.workers import run
 from mmbd.base.writing import clear
 from mmbd.training import loop as train
 from mmbd.zoo import cards, index
 from mmbd.zoo import train_one as training
 from mmbd.zoo.job import ArchPlan, DataPlan, Job
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One model is done: its card, or why it failed; `left` is a guess, in seconds."""
-
-    name: str
-    card: Mapping[str, Any] | None
-    failure: str | None
-    done: int
-    total: int
-    left: float
 
 
 @dataclass(frozen=True)
@@ -52,9 +42,9 @@ def make(
     out: str | Path,
     *,
     root: str | Path,
-    workers: int = 1,
+    workers: int = 0,
     text: str = "",
-    on_model: Callable[[Progress], None] = lambda progress: None,
+    progress: ProgressCallback | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> Summary:
     """Train every job that has no card in `out` yet.
@@ -65,9 +55,10 @@ def make(
         jobs: see `plan.read`.
         out: the folder of the zoo; made if need be.
         root: where relative paths of the data begin.
-        workers: processes side by side, with one torch thread each; one is this process itself.
+        workers: processes side by side, with one torch thread each; 0 for this process.
         text: the plan as written, for the index.
-        on_model: called after every model.
+        progress: called after every model that was trained, or failed; `latest` is its `Outcome`, with
+            the card as result.
         on_epoch: see `train.fit`; what it raises fails the model in training. With several workers
             it must be picklable.
 
@@ -80,10 +71,6 @@ def make(
         usable(device)
     there = {job.name: card for job in jobs if (card := finished(out, job)) is not None}
     todo = [job for job in jobs if job.name not in there]
-    seconds: dict[str, list[float]] = {}
-    for job in jobs:
-        if job.name in there:
-            seconds.setdefault(_kind(job), []).append(there[job.name].get("seconds", 0.0))
     out.mkdir(parents=True, exist_ok=True)
     clear(out)
     state = index.read(out)
@@ -91,36 +78,23 @@ def make(
     entries |= {job.name: {"state": "waiting"} for job in todo}
     entries |= {name: index.made(card) for name, card in there.items()}
     state["plan"] = text or state["plan"]
+    state["root"] = os.path.relpath(Path(root).resolve(), out.resolve())
     index.write(out, state)
     failures: dict[str, str] = {}
-    left = {job.name: job for job in todo}
     work = partial(training.make, out=out, root=Path(root), on_epoch=on_epoch)
-    for outcome in run(work, todo, workers=0 if workers == 1 else workers):
-        job, card = outcome.task, outcome.result
-        del left[job.name]
+    started = time.monotonic()
+    for done, outcome in enumerate(run(work, todo, workers=workers), start=1):
+        name, card = outcome.task.name, outcome.result
         if card is None:
-            failures[job.name] = outcome.failure or "no reason given"
-            entries[job.name] = {"state": "failed", "reason": failures[job.name]}
+            failures[name] = outcome.failure or "no reason given"
+            entries[name] = {"state": "failed", "reason": failures[name]}
         else:
-            entries[job.name] = index.made(card)
-            seconds.setdefault(_kind(job), []).append(card["seconds"])
+            entries[name] = index.made(card)
         index.write(out, state)
-        rest = estimate(seconds, map(_kind, left.values())) / min(workers, max(1, len(left)))
-        done = len(jobs) - len(left)
-        on_model(Progress(job.name, card, outcome.failure, done, len(jobs), rest))
+        seconds = time.monotonic() - started
+        if progress is not None:
+            progress(Progress("training", done, len(todo), "models", seconds, note=name, latest=outcome))
     return Summary(len(todo) - len(failures), len(there), failures)
-
-
-def estimate(seconds: Mapping[str, Sequence[float]], rest: Iterable[str]) -> float:
-    """How long jobs of the kinds in `rest` will take, by the seconds seen so far, by kind."""
-    every = [value for values in seconds.values() for value in values]
-    usual = fmean(every) if every else 0.0
-    return sum(fmean(seconds[kind]) if kind in seconds else usual for kind in rest)
-
-
-def _kind(job: Job) -> str:
-    """What decides, roughly, how long a job takes."""
-    return f"{job.data.name} {job.arch.name}"
 
 
 def finished(out: Path, job: Job) -> dict[str, Any] | None:

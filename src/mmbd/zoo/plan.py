@@ -114,7 +114,7 @@ def _block(
 
 
 def _names(raw: Mapping[str, Any], block: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """What a block of the grid names, or all that the plan has tables for."""
+    """The names that a block of the grid lists, or else all that the plan has tables for."""
     declared = check.table(raw, kind, "the plan")
     given = block.get(kind, list(declared))
     names = [given] if isinstance(given, str) else given

@@ -18,6 +18,7 @@ class Preset:
     """Parts of a plan.
 
     Args:
+        title: what it makes, in a line.
         data: of a data set, see `plan.DataPlan`.
         recipe: of `train.Recipe`.
         arch: the networks by kind, with their arguments and perhaps a `recipe` of their own.
@@ -26,6 +27,7 @@ class Preset:
             does not hold as many as the others do together.
     """
 
+    title: str
     data: Table
     recipe: Table
     arch: Mapping[str, Table]
@@ -81,6 +83,7 @@ SMALL_ATTACK: Mapping[str, Table] = {
 # Table 9 counts the poisoned images in all. WaNet and input-aware poison a tenth of each batch.
 PRESETS: dict[str, Preset] = {
     "cifar10": Preset(
+        "CIFAR-10 as in the paper: ResNet-18, 60 epochs, six attacks",
         _files("cifar10"),
         _paper(60, 1e-3),
         {"resnet18": {}},
@@ -94,18 +97,21 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "cifar100": Preset(
+        "CIFAR-100 as in the paper: VGG-16, 100 epochs, three attacks",
         _files("cifar100"),
         _paper(100, 1e-4),
         {"vgg16": {}},
         {kind: {"count": 990} for kind in ("1-pixel", "badnet", "unicolor")},
     ),
     "tinyimagenet": Preset(
+        "TinyImageNet as in the paper: ResNet-34, 90 epochs, BadNet",
         _files("tinyimagenet", "val"),
         _paper(90, 1e-3, batch=64),
         {"resnet34": {}},
         {"badnet": {"count": 500, "size": 5, "sources": 10}},
     ),
     "gtsrb": Preset(
+        "GTSRB as in the paper: MobileNet, 50 epochs, five attacks",
         GTSRB,
         _paper(50, 1e-3, flip=False),
         {"mobilenet": {}},
@@ -118,6 +124,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "cifar10-small": Preset(
+        "CIFAR-10 for two CPU cores: three small networks, 10,000 images, six attacks",
         {**_files("cifar10"), "limit": 10_000},
         {**SMALL, "epochs": 20},
         {**SMALL_ARCH, "resnet8": {"width": 16, "recipe": {"epochs": 16}}},
@@ -125,6 +132,11 @@ PRESETS: dict[str, Preset] = {
         single=400,
     ),
     "gtsrb-small": Preset(
-        {**GTSRB, "limit": 20_000}, {**SMALL, "epochs": 8}, SMALL_ARCH, SMALL_ATTACK, single=300
+        "GTSRB for two CPU cores: three small networks, 20,000 images, six attacks",
+        {**GTSRB, "limit": 20_000},
+        {**SMALL, "epochs": 8},
+        SMALL_ARCH,
+        SMALL_ATTACK,
+        single=300,
     ),
 }

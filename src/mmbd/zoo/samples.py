@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmbd import attacks
 from mmbd.base.errors import Failed
-from mmbd.base.reading import brief, named
+from mmbd.base.reading import named
 from mmbd.base.seeds import generator_for
 from mmbd.base.text import listed
 from mmbd.data import matching
@@ -21,9 +22,6 @@ from mmbd.data import read as data
 from mmbd.data.dataset import Dataset
 from mmbd.zoo import check
 from mmbd.zoo.job import AttackPlan, DataPlan, Job
-
-GENERATED = "clouds:"
-DIGITS = 9  # of a number of clouds
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,25 @@ def load(plan: DataPlan, root: Path) -> Samples:
         raise FileNotFoundError(f"data set {plan.name!r}: {error}") from error
     digests = {"train": digest(training), "test": digest(test)}
     return Samples(training, test, bounds, digests)
+
+
+def described(said: Mapping[str, Any], root: Path, expected: str | None) -> Dataset:
+    """The test samples of the data set in a model's card.
+
+    Args:
+        said: the part `data` of the card's settings, as whoever made the zoo wrote it.
+        root: where relative paths begin.
+        expected: the digest of these samples by the card, if it has one.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`; a ValueError too where the card says nonsense, or
+            the samples are not those that it describes.
+    """
+    check.keys(said, list(DataPlan.__dataclass_fields__), "the card's data")
+    found = load(check.build(DataPlan, said, "the card's data"), root.resolve())
+    if expected not in (None, found.digests["test"]):
+        raise Failed("the test samples are not those that the card describes (their SHA-256 differs)")
+    return found.test
 
 
 def label(name: int | str, names: Sequence[str]) -> int:
@@ -155,13 +172,8 @@ def _tested(sources: tuple[int, ...], samples: Samples) -> tuple[int, ...]:
 
 
 def _split(plan: DataPlan, root: Path, text: str, split: str | None, *, seed: int) -> Dataset:
-    if text.startswith(GENERATED):
-        count = text.removeprefix(GENERATED)
-        if not count.isdecimal() or len(count) > DIGITS:
-            raise ValueError(f"{brief(text)}: expected {GENERATED} and how many clouds a class")
-        from mmbd.data import generated as clouds
-
-        return clouds.generate(int(count), points=plan.points, seed=seed)
+    if text.startswith(data.GENERATED):
+        return data.load(text, points=plan.points, seed=seed)
     path = root / text
     untouched = path.suffix == ".npz" and path.is_file()
     if untouched and (plan.size, plan.crop, plan.grey) != (None, 1.0, False):

@@ -26,13 +26,12 @@ from mmbd.zoo import cards
 from mmbd.zoo.job import CLEAN, Job
 from mmbd.zoo.samples import Samples, choose, load
 
-# Of the training samples, enough for a figure of three digits.
-FITTED = 5000
+FITTED = 5000  # training samples that the training accuracy is measured on: within 1.4 points
 
 
 @dataclass(frozen=True)
 class Made:
-    """A trained victim, what was done to it and with what; `notes` are of a difficult training."""
+    """A trained victim, its data, its backdoor if it has one, and what a difficult training noted."""
 
     victim: Victim
     spec: Spec
@@ -161,7 +160,7 @@ def _trainer(job: Job, on_epoch: Callable[[int, float], None] | None) -> Callabl
 
 
 def _train_accuracy(made: Made) -> float:
-    """On the training samples that are not poisoned; a network that fits them all reaches 1."""
+    """The accuracy on training samples that are not poisoned; 1 where the network fits them all."""
     training = made.victim.training
     kept = torch.ones(len(training), dtype=torch.bool)
     if made.backdoor is not None:

@@ -11,7 +11,7 @@ from helpers.handmade_checkpoints import WEIGHT, legacy, packed, storage, tensor
 from hostile.corpus.case import EITHER, FAILED, REFUSED, Case, several, written
 from hostile.test_beside import HONEST, ODD, beside
 from hostile.test_beside import LIES as WIDE_LIES
-from hostile.test_fuzz import ARRAY, F8, STORED, VALUE
+from hostile.test_fuzz_pickles import ARRAY, F8, STORED, VALUE
 from hostile.test_names import BOMBS
 from hostile.test_numpy_numbers import ODD_ARRAYS
 from hostile.test_numpy_numbers import REFUSED as NUMBERS

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hostile.corpus import valid
 from hostile.corpus.case import EITHER, FAILED, REFUSED, Case, several
-from mmbd.formats.identify import FOREIGN
+from mmbd.formats.refusals import FOREIGN
 
 KIND = "foreign"
 

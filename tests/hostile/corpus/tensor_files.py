@@ -186,7 +186,8 @@ def _metadata(seed: int) -> list[Case]:
         "a large input": valid.SPEC | {"input_shape": [10_000, 10_000]},
         "two classes": valid.SPEC | {"classes": 2},
         "fifty thousand classes": valid.SPEC | {"classes": 50_000},
-        "bounds on no activation": valid.SPEC | {"limits": [{"name": "9", "index": 99, "fold": False}]},
+        "bounds on no activation": valid.SPEC
+        | {"activation_bounds": [{"name": "9", "index": 99, "fold": False}]},
         "bounds without numbers": valid.SPEC | {"limits": [{"name": "2", "index": 0, "fold": True}]},
         "bounds of a number that is too long": valid.SPEC
         | {"limits": [{"name": WORDS, "index": 10**400, "fold": False}]},

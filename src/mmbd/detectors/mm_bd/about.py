@@ -12,49 +12,63 @@ ABOUT = About(
         "Some class can be pushed to a margin that classes of clean models do not reach: the mark that "
         "training with a trigger leaves (MM-BD, IEEE S&P 2024)."
     ),
+    mark=(
+        "Learning to do so leaves a mark that can be seen without the trigger: for the target class, some "
+        "input exists that the model prefers over all other classes by far more than for any class it "
+        "learned honestly."
+    ),
     backdoored=(
-        "Learning a trigger leaves a mark that can be seen without it: for the target class, some input "
-        "exists that the model prefers over all other classes by far more than for any class it learned "
-        "honestly. This scan searched for that input, class by class. A result that stands out is strong "
-        "evidence, not a proof of intent: a class with far more training data than the others, or unlike "
-        "all of them, can leave a similar mark."
+        "This scan searched for that input, class by class. {outliers} {chance} It is strong evidence, not "
+        "a proof of intent: a class with far more training data than the others, or unlike all of them, "
+        "can leave a similar mark."
     ),
     clean=(
         "For every class, this scan searched for the input that the model prefers over all other classes "
         "by the widest margin. In a backdoored model the target class usually stands far out. Here no "
-        "class does."
+        "class does. {chance}"
     ),
-    columns=(
-        "The statistic of a class is its maximum margin: the largest lead of its logit over every other "
-        "that any valid input was found to give. Where it was searched for, the universal-perturbation "
-        "gain says how far one small change, the same for all of a few made-up inputs, lifts a class: a "
-        "trigger works on any input."
-    ),
+    statistics="How far each class can be pushed",
+    columns={
+        "maximum margin": (
+            "The statistic of a class is its maximum margin: the largest lead of its logit over every "
+            "other that any valid input was found to give."
+        ),
+        "universal-perturbation gain": (
+            "Beside it, the scan measured how far one small change, the same for all of a few made-up "
+            "inputs, lifts a class (the universal-perturbation gain, in the table of all classes): a "
+            "trigger works on any input."
+        ),
+    },
     artifacts=(
         "The inputs that push hardest",
         "Found from random noise by gradient ascent, without any data. They are not the trigger, though "
         "they may hold traces of it.",
     ),
+    suspect="This input puts the class {value} ahead of every other.",
     traces=(
         "How the searches went",
         "The margin at every gradient evaluation of the best search of a class. Curves that have levelled "
         "off have found their maximum.",
     ),
+    step="gradient evaluation",
+    tested="p-value of the largest statistic, by null model",
+    test="null",
     tests={name: (null.title, null.basis) for name, null in NULLS.items()},
+    gamma=("paper", "authors"),
     advice={
         "backdoored": (
-            "Confirm: scan with several seeds (--seeds 5) and, where there are clean models for the same "
-            "task, with those as references (--reference).",
+            "Confirm: scan with several seeds (`--seeds 5`) and, where there are clean models for the same "
+            "task, with those as references (`--reference`).",
             "Ask whether the class is special without an attack: many more examples, or examples unlike "
             "all others.",
         ),
         "clean": (
-            "Where much depends on the model, scan with several seeds (--seeds 5) and with clean models "
-            "of the same task as references (--reference).",
+            "Where much depends on the model, scan with several seeds (`--seeds 5`) and with clean models "
+            "of the same task as references (`--reference`).",
         ),
         "not evaluable": (
             "With few classes or unusual outputs, clean models of the same task can serve as references "
-            "(--reference).",
+            "(`--reference`).",
         ),
     },
 )

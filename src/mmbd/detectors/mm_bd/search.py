@@ -74,9 +74,9 @@ class Searched:
         if self.universal is None:
             return None
         found, fixed = self.universal, set(self.reached.fixed)
-        kept = [label for label in range(len(found.faint)) if label not in fixed]
+        kept = [label for label in range(len(found.added)) if label not in fixed]
         index = torch.tensor(kept, dtype=torch.int64)
-        values = together(found.faint[index], found.sparse[index]).tolist()
+        values = together(found.added[index], found.sparse[index]).tolist()
         by_class = {label: gain for label, gain in zip(kept, values, strict=True) if math.isfinite(gain)}
         return Measured(by_class, gains_key(asdict(found.search)))
 
@@ -161,7 +161,7 @@ def search(
     if universal:
         gains = universal_gains(classifier, seed=seed, progress=meter.universal, **limits)
         meter.add(gains)
-        broken = (~(gains.faint.isfinite() & gains.sparse.isfinite())).nonzero().flatten().tolist()
+        broken = (~(gains.added.isfinite() & gains.sparse.isfinite())).nonzero().flatten().tolist()
         if broken:  # without them a null that sees less would decide
             raise NotEvaluable(f"the margin of class {broken[0]} became NaN or infinite under a perturbation")
         found = replace(found, universal=gains)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mmbd.formats.spec import Spec
 
 USUAL_BOUNDS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
-# Of the standard deviation over the extent of the inputs. In this range the verdicts on the
-# bundled models do not depend on it.
+# The usual range of the standard deviation as a share of the extent of the inputs. Within it the
+# verdicts on the bundled models do not depend on it.
 USUAL_STD = (0.01, 1.0)
 # Pixels on the shorter side of an image. Networks that average over the places take inputs of any
 # size; of 2x2 or 3x3 a backdoor in one for 32x32 is not seen.
@@ -71,7 +71,7 @@ def taken(request: LoadOptions, spec: Spec | None) -> tuple[str, ...]:
         "class names": spec.class_names is not None,
     }
     names = [name for name, value in given.items() if value is None and there.get(name, True)]
-    return (*names, *(("bounds on activations",) if spec.limits else ()))
+    return (*names, *(("bounds on activations",) if spec.activation_bounds else ()))
 
 
 def doubts(request: LoadOptions, spec: Spec | None, network: nn.Module, extent: float) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _from_file_in_package(path: Path) -> ModuleType:
-    """The same for a file in a package, under a name of its own: "models" may be taken."""
+    """Import a file in a package under a name of its own: "models", say, may be taken."""
     top = path.parent
     while (top.parent / "__init__.py").is_file():
         top = top.parent

@@ -16,7 +16,7 @@ from mmbd.formats.networks.envelopes import StateDict
 from mmbd.formats.networks.leftovers import harmless
 from mmbd.formats.networks.readings import OPTIONAL, Reading, Wanted, bare, readings
 
-# Of all names, how many must agree. Half of a network's are the same in its neighbours.
+# The share of all names that must agree. Related networks have half of their names in common.
 ALIKE = 0.97
 # Larger files are not worth the time: the largest built-in network has under a thousand names.
 MOST_NAMES = 5000

@@ -45,11 +45,16 @@ class Network:
     implied: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def network_for(found: list[StateDict], request: LoadOptions, spec: Spec | None) -> Network:
-    """The network that the request or else the file asks for, with the weights in it."""
+def network_for(
+    found: list[StateDict], request: LoadOptions, spec: Spec | None, aliases: Mapping[str, str]
+) -> Network:
+    """The network that the request or else the file asks for, with the weights in it.
+
+    `aliases` are the names that the file leaves out, as for `Contents`.
+    """
     arch, arguments = request.arch, request.arch_args
     if spec is not None and spec.arch in nets.ARCHITECTURES and arch in (None, spec.arch):
-        return _described(found, request, spec)
+        return _described(found, request, spec, aliases)
     if arch is None and spec is not None:
         raise Failed(
             f"the file says it is {clean_text(spec.arch)!r}, which is not a built-in network: give "
@@ -59,15 +64,17 @@ def network_for(found: list[StateDict], request: LoadOptions, spec: Spec | None)
         raise Failed(THREE_WAYS + nearest.hint(found, "; its names look like "))
     name = architecture.label(arch, arguments)
     if isinstance(arch, str) and ":" not in arch:
-        return _built_in(found, request, arch, spec)
+        return _built_in(found, request, arch, spec, aliases)
     make = architecture.factory(arch) if isinstance(arch, str) else arch
     sizes = architecture.sizes(make, request.classes, request.input_shape)
     network = architecture.build(partial(make, **{**sizes, **arguments}), name)
-    chosen = choose(found, Wanted(_state(network, name)), request.entry, request.aliases)
+    chosen = choose(found, Wanted(_state(network, name)), request.entry, aliases)
     return Network(network, name, (*chosen.notes, *_fill(network, chosen, name, found)))
 
 
-def _described(found: list[StateDict], request: LoadOptions, spec: Spec) -> Network:
+def _described(
+    found: list[StateDict], request: LoadOptions, spec: Spec, aliases: Mapping[str, str]
+) -> Network:
     """The network that the file's own metadata describes, within the means of the file."""
     arguments = {**spec.arguments, **request.arch_args}
     name = architecture.label(spec.arch, arguments)
@@ -75,11 +82,13 @@ def _described(found: list[StateDict], request: LoadOptions, spec: Spec) -> Netw
     sizes: dict[str, Any] = {"classes": request.classes or spec.classes, "input_shape": shape}
     make = partial(nets.build, spec.arch, **{**sizes, **arguments})
     network = architecture.build(make, name, within=found[0].tensors)
-    chosen = choose(found, Wanted(_state(network, name)), request.entry, request.aliases)
+    chosen = choose(found, Wanted(_state(network, name)), request.entry, aliases)
     return Network(network, name, (*chosen.notes, *_fill(network, chosen, name, found)))
 
 
-def _built_in(found: list[StateDict], request: LoadOptions, arch: str, spec: Spec | None) -> Network:
+def _built_in(
+    found: list[StateDict], request: LoadOptions, arch: str, spec: Spec | None, aliases: Mapping[str, str]
+) -> Network:
     name = architecture.label(arch, request.arch_args)
     shape = request.input_shape or (spec.input_shape if spec else None)
     if shape is None and arch in nets.ARCHITECTURES:
@@ -96,9 +105,9 @@ def _built_in(found: list[StateDict], request: LoadOptions, arch: str, spec: Spe
             network = architecture.build(partial(make, classes or 2, implied), name)
         return Wanted(network.state_dict(), free=classes is None)
 
-    chosen, implied = choose(found, wanted(classes, {}), request.entry, request.aliases), {}
+    chosen, implied = choose(found, wanted(classes, {}), request.entry, aliases), {}
     for other in () if chosen.fits else nets.alternatives(arch, arguments):
-        taken = choose(found, wanted(classes, other), request.entry, request.aliases)
+        taken = choose(found, wanted(classes, other), request.entry, aliases)
         if taken.fits:
             words = ", ".join(f"{key}={value!r}" for key, value in other.items())
             chosen = replace(taken, notes=(*taken.notes, f"{words}, as the names in the file say"))

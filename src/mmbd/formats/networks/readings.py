@@ -163,7 +163,7 @@ class Reading:
         return 0 < wanted.numbers <= 2 * sum(_size(wanted.tensors[name]) for name in held)
 
     def without(self, used: frozenset[str]) -> Reading:
-        """The same without names of the file that are spoken for."""
+        """This reading without the names of the file that another one has taken."""
         left = {own: tuple(name for name in names if name not in used) for own, names in self.names.items()}
         names = {own: kept for own, kept in left.items() if kept}
         return Reading(self.source, self.prefix, names, self.what)

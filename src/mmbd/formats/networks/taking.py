@@ -63,7 +63,7 @@ def _advice(best: Reading, strange: Collection[str]) -> str:
 
 
 def stripped(reading: Reading) -> tuple[str, ...]:
-    """What had to be taken off names, wrappers one by one."""
+    """The prefixes that had to be taken off names, one for every wrapper."""
     notes: list[str] = []
     inside: dict[str, None] = {}
     rest = ""

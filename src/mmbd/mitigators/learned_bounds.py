@@ -33,7 +33,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Learner:
+class LearnedBounds:
     """Bounds under training: leaf tensors that need gradients, by the index of their activation.
 
     `highest` is what the samples reach, (channels,) by index.
@@ -54,7 +54,7 @@ class Learner:
         layers: Layers,
         relative: float | None,
         absolute: float = 0.0,
-    ) -> Learner:
+    ) -> LearnedBounds:
         """Bounds that start at `relative` times the highest activation, or else at `absolute`."""
         chosen = activations(classifier, layers)
         highest = {

@@ -15,19 +15,28 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.learner import Curves, Layers, Learner, activations, quantiles
-from mmbd.mitigators.mitigator import Mitigation, Progress, Record, batches, disagreement, furthest
+from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds, activations, quantiles
+from mmbd.mitigators.mitigator import (
+    Mitigation,
+    Record,
+    batches,
+    counted,
+    disagreement,
+    furthest,
+    settings_of,
+)
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
-from mmbd.search import universal
+from mmbd.search.universal import AdaptivePerturbations
 
 # Where the accuracy is too low all bounds rise by 10 % at a time, to 20 times what was tuned.
 RISE, LOWEST, STEP = 0.5, -5.0, 0.2
 
 
-def tuned(
+def mm_bm(
     classifier: Classifier,
     samples: Samples,
     *,
@@ -42,7 +51,7 @@ def tuned(
     norm: float = 0.02,
     perturbations: tuple[str, ...] = ("added", "sparse"),
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Bounds that keep clean answers and undo universal perturbations.
 
@@ -63,13 +72,14 @@ def tuned(
         batch: samples a step.
         against: the weight of the disagreement on perturbed samples.
         norm: the weight of the bounds' norm.
-        perturbations: the kinds to tune against, of `universal.kinds`.
+        perturbations: the kinds to tune against, names in `perturbations.KINDS`.
         seed: of the order of the samples and the starts of the perturbations.
         progress: called after every step.
 
     Raises:
         NotMitigated: no activations that could be bounded, or no bounds kept the accuracy.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
     chosen = activations(classifier, layers)
     generator = generator_for("mm-bm", seed)
@@ -87,19 +97,20 @@ def tuned(
         rise = RISE * (1 - extent)
         return {index: first[index] * torch.exp(rise - s) for index, s in lowered.items()}
 
-    learner = Learner(classifier, samples, chosen, highest, {}, fold)
+    learned = LearnedBounds(classifier, samples, chosen, highest, {}, fold)
 
     def bounded(inputs: Tensor, values: dict[int, Tensor]) -> Tensor:
-        with limiting(learner.limits(values)):
+        with limiting(learned.limits(values)):
             return classifier(inputs)
 
+    tell = counted(progress, "mm-bm", steps)
     with classifier.frozen():
-        pursuit = universal.Pursuit(classifier, samples, perturbations, generator)
-        for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
+        adaptive = AdaptivePerturbations(classifier, samples, perturbations, generator)
+        for indices in batches(len(samples.labels), batch, steps, generator):
             inputs, wanted = samples.inputs[indices], samples.logits[indices]
             values = bounds()
             fixed = {index: z.detach() for index, z in values.items()}
-            parts = [inputs, *pursuit.perturbed(partial(bounded, values=fixed), inputs)]
+            parts = [inputs, *adaptive.perturbed(partial(bounded, values=fixed), inputs)]
             clean, *fooled = (
                 disagreement(part, wanted) for part in bounded(torch.cat(parts), values).split(len(inputs))
             )
@@ -110,8 +121,7 @@ def tuned(
             optimizer.step()
             scheduler.step()
             curves.add(clean=clean, fooled=missed, height=height)
-            if progress is not None:
-                progress(step + 1, steps)
+            tell()
         with torch.no_grad():
             extent = furthest(
                 lambda extent: samples.accuracy(bounded(samples.inputs, bounds(extent))),
@@ -120,19 +130,12 @@ def tuned(
                 step=STEP,
             )
             final = bounds(extent)
-            outcome = pursuit.outcome(classifier, partial(bounded, values=final), samples)
-    settings = {
-        "layers": layers,
-        "accuracy": accuracy,
-        "fold": fold,
-        "share": share,
-        "lr": lr,
-        "steps": steps,
-        "batch": batch,
-        "against": against,
-        "norm": norm,
-        "perturbations": perturbations,
-        "extent": extent,
-    }
-    record = Record("mm-bm", True, settings=settings, curves=curves.lists, perturbations=tuple(outcome))
-    return learner.finish({i: z.detach() for i, z in final.items()}, record, started)
+            outcome = adaptive.outcome(classifier, partial(bounded, values=final), samples)
+    record = Record(
+        "mm-bm",
+        True,
+        settings=settings | {"extent": extent},
+        curves=curves.lists,
+        perturbations=tuple(outcome),
+    )
+    return learned.finish({i: z.detach() for i, z in final.items()}, record, started)

@@ -12,9 +12,10 @@ from torch import nn
 from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import Progress
 from mmbd.mitigators import mitigate
-from mmbd.mitigators.bounds import paper, script
-from mmbd.mitigators.learner import activations, quantiles
+from mmbd.mitigators.learned_bounds import activations, quantiles
+from mmbd.mitigators.mm_bm_published import paper, script
 from mmbd.model.activations import find
 from mmbd.model.bounded import Bounded
 from mmbd.model.classifier import Classifier
@@ -266,7 +267,12 @@ def test_the_seed_decides(method, options, random):
 @pytest.mark.parametrize(("method", "options"), [(paper, {"iterations": 7}), (script, {"epochs": 7})])
 def test_progress_counts(method, options):
     clf, calls = backdoored_networks.two_channels(), []
-    method(clf, backdoored_networks.two_prepared(clf), progress=lambda *at: calls.append(at), **options)
+    method(
+        clf,
+        backdoored_networks.two_prepared(clf),
+        progress=lambda at: calls.append((at.done, at.total)),
+        **options,
+    )
     assert calls == [(step, 7) for step in range(1, 8)]
 
 
@@ -282,8 +288,8 @@ def test_the_original_stays_bit_for_bit_also_after_an_exception(method):
     clf.model[0].weight.requires_grad_(False)
     samples = prepare(clf, noise())
 
-    def stop(done: int, _: int) -> None:
-        if done == 2:
+    def stop(at: Progress) -> None:
+        if at.done == 2:
             raise Interrupted
 
     with backdoored_networks.untouched(clf):

@@ -15,9 +15,10 @@ from torch import nn
 from helpers import backdoored_networks
 from mmbd import nets
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import Progress
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators import mitigate, tuned
-from mmbd.mitigators.learner import quantiles
+from mmbd.mitigators import mitigate, mm_bm
+from mmbd.mitigators.learned_bounds import quantiles
 from mmbd.mitigators.mitigator import Mitigation
 from mmbd.model.activations import find
 from mmbd.model.bounded import Bounded
@@ -30,7 +31,7 @@ from mmbd.model.samples import prepare
 
 def vectors(**options) -> Mitigation:
     clf = backdoored_networks.vectors()
-    return tuned(clf, prepare(clf, *backdoored_networks.vector_samples()), **options)
+    return mm_bm(clf, prepare(clf, *backdoored_networks.vector_samples()), **options)
 
 
 def uppers(made: Mitigation) -> list[list[float]]:
@@ -46,7 +47,7 @@ def test_a_trained_backdoor_goes_and_the_accuracy_stays():
     assert accuracy > 0.95
     assert success > 0.95
     with backdoored_networks.untouched(clf):
-        repaired, record = tuned(clf, backdoored_networks.planted_samples())
+        repaired, record = mm_bm(clf, backdoored_networks.planted_samples())
     after, left = backdoored_networks.planted_rates(repaired)
     assert after >= accuracy - 0.02
     assert left < 0.5
@@ -70,8 +71,8 @@ def test_a_channel_that_clean_samples_use_is_closed_because_a_perturbation_was_f
     clf = backdoored_networks.vectors()
     samples = prepare(clf, *backdoored_networks.vector_samples(used=0.15))  # of the trigger's 0.5
     options = {"steps": 30, "norm": 0.0, "fold": False}
-    blind = tuned(clf, samples, perturbations=(), **options)
-    seeing = tuned(clf, samples, **options)
+    blind = mm_bm(clf, samples, perturbations=(), **options)
+    seeing = mm_bm(clf, samples, **options)
     assert uppers(blind)[0][4] > 0.16
     assert uppers(seeing)[0][4] < 0.1
     assert backdoored_networks.vector_rates(blind.classifier) == (1, 1)
@@ -82,7 +83,7 @@ def test_folding_stops_what_clipping_lets_pass():
     clf = backdoored_networks.vectors()
     samples = prepare(clf, *backdoored_networks.vector_samples(used=0.15))
     for fold, success in ((False, 1), (True, 0)):
-        made = tuned(clf, samples, fold=fold, steps=5, perturbations=())
+        made = mm_bm(clf, samples, fold=fold, steps=5, perturbations=())
         assert backdoored_networks.vector_rates(made.classifier) == (1, success)
 
 
@@ -94,7 +95,7 @@ def test_the_record_says_what_the_perturbations_did():
     assert row["before"] > 0.9
     assert row["after"] < 0.1
     assert 0 < row["radius"] < 1.2 * 2 * math.sqrt(64 / 3072)
-    both = tuned(
+    both = mm_bm(
         *backdoored_networks.planted()[:1],
         backdoored_networks.planted_samples(),
         steps=3,
@@ -113,7 +114,7 @@ def test_bounds_start_at_a_quantile_of_each_channel(share):
     clf, _ = backdoored_networks.planted()
     samples = backdoored_networks.planted_samples()
     still = {"steps": 1, "lr": 1e-9, "accuracy": 0.0, "perturbations": ()}
-    made = tuned(clf, samples, share=share, **still)
+    made = mm_bm(clf, samples, share=share, **still)
     activations = find(clf)
     starts = quantiles(clf, activations, samples.inputs, share)
     assert [layer["name"] for layer in made.record.layers] == [activation.name for activation in activations]
@@ -138,7 +139,7 @@ def test_bounds_start_at_a_quantile_of_each_channel(share):
 def test_no_bound_is_ever_negative(act, lr, share, norm, against, fold, seed):
     clf = backdoored_networks.two_channels(act)
     samples = prepare(clf, *backdoored_networks.two_samples(16, noise=0.3, seed=seed))
-    made = tuned(
+    made = mm_bm(
         clf,
         samples,
         lr=lr,
@@ -168,12 +169,12 @@ def test_the_accuracy_asked_for_is_kept_on_the_samples(least):
     clf, _ = backdoored_networks.planted()
     samples = backdoored_networks.planted_samples()
     hard = {"lr": 0.5, "norm": 2.0, "steps": 20, "perturbations": ()}  # pays for every bound
-    made = tuned(clf, samples, accuracy=least, share=1.0, **hard)
+    made = mm_bm(clf, samples, accuracy=least, share=1.0, **hard)
     reached = accuracy(made.classifier, samples)
     assert reached >= least * accuracy(clf, samples) - 1e-9
     assert made.record.accuracy == pytest.approx((accuracy(clf, samples), reached))
     assert made.record.settings["extent"] < 1
-    free = tuned(clf, samples, accuracy=0.0, share=1.0, **hard)
+    free = mm_bm(clf, samples, accuracy=0.0, share=1.0, **hard)
     assert accuracy(free.classifier, samples) < 0.5 * accuracy(clf, samples)
     assert free.record.settings["extent"] == 1
 
@@ -182,7 +183,7 @@ def test_it_is_relative_to_what_the_classifier_gets_right():
     clf = backdoored_networks.vectors()
     inputs, labels = backdoored_networks.vector_samples()
     labels[:12] = (labels[:12] + 1) % 4  # a third is labelled wrongly
-    made = tuned(clf, prepare(clf, inputs, labels), steps=12, accuracy=1.0)
+    made = mm_bm(clf, prepare(clf, inputs, labels), steps=12, accuracy=1.0)
     assert made.record.accuracy[0] == 0.7
     assert made.record.accuracy[1] >= 0.7
     assert made.record.kept == 1
@@ -198,7 +199,7 @@ def test_what_is_not_feasible_changes_nothing_and_says_so(options):
     assert not made.record.mitigated
     assert "accuracy" in made.record.reason
     with pytest.raises(NotMitigated):
-        tuned(clf, prepare(clf, inputs, labels), steps=2, **options)
+        mm_bm(clf, prepare(clf, inputs, labels), steps=2, **options)
 
 
 # ----------------------------------------------------------------------------- every kind of input
@@ -224,7 +225,7 @@ def test_every_domain(name):
     clf = Classifier(net, domain=domain)
     inputs = torch.stack([domain.sample(generator_for("inputs", i)) for i in range(12)])
     with backdoored_networks.untouched(clf):
-        made = tuned(clf, prepare(clf, inputs), steps=3, perturbations=("added", "flow"))
+        made = mm_bm(clf, prepare(clf, inputs), steps=3, perturbations=("added", "flow"))
     record = made.record
     assert made.classifier.domain is domain
     assert isinstance(made.classifier.model, Bounded)
@@ -252,7 +253,7 @@ def test_the_seed_decides():
 
 def test_progress_and_curves_count_the_steps():
     calls = []
-    record = vectors(steps=5, progress=lambda *at: calls.append(at)).record
+    record = vectors(steps=5, progress=lambda at: calls.append((at.done, at.total))).record
     assert calls == [(step, 5) for step in range(1, 6)]
     assert {name: len(curve) for name, curve in record.curves.items()} == {
         "clean": 5,
@@ -269,10 +270,10 @@ def test_layers_are_chosen_by_name():
     short = {"steps": 1, "perturbations": (), "accuracy": 0.0}
     names = [activation.name for activation in find(clf)]
     for layers, expected in (("all", names), ("paper", names[:3]), (names[-1:], names[-1:])):
-        record = tuned(clf, backdoored_networks.planted_samples(), layers=layers, **short).record
+        record = mm_bm(clf, backdoored_networks.planted_samples(), layers=layers, **short).record
         assert [layer["name"] for layer in record.layers] == expected
     with pytest.raises(ValueError, match="'nope'; give all, paper or some of"):
-        tuned(clf, backdoored_networks.planted_samples(), layers="nope", **short)
+        mm_bm(clf, backdoored_networks.planted_samples(), layers="nope", **short)
 
 
 class Interrupted(Exception):
@@ -283,12 +284,12 @@ class Interrupted(Exception):
 def test_an_exception_leaves_the_original_alone(at):
     clf, _ = backdoored_networks.planted()
 
-    def stop(done: int, _: int) -> None:
-        if done == at:
+    def stop(progress: Progress) -> None:
+        if progress.done == at:
             raise Interrupted
 
     with backdoored_networks.untouched(clf), pytest.raises(Interrupted):
-        tuned(clf, backdoored_networks.planted_samples(), progress=stop)
+        mm_bm(clf, backdoored_networks.planted_samples(), progress=stop)
 
 
 def test_a_class_that_has_all_samples_already():
@@ -305,7 +306,7 @@ def test_a_class_that_has_all_samples_already():
 def test_other_precisions(dtype):
     clf = backdoored_networks.vectors()
     clf = clf.around(clf.model.to(dtype))
-    made = tuned(clf, prepare(clf, *backdoored_networks.vector_samples()), steps=12)
+    made = mm_bm(clf, prepare(clf, *backdoored_networks.vector_samples()), steps=12)
     assert made.classifier.model.limits[0].upper.dtype == dtype
     assert backdoored_networks.vector_rates(made.classifier) == (1, 0)
 
@@ -313,9 +314,9 @@ def test_other_precisions(dtype):
 def test_a_repaired_classifier_may_be_repaired_again():
     clf = backdoored_networks.vectors()
     samples = prepare(clf, *backdoored_networks.vector_samples())
-    first = tuned(clf, samples, steps=6)
+    first = mm_bm(clf, samples, steps=6)
     again = prepare(first.classifier, *backdoored_networks.vector_samples())
     with backdoored_networks.untouched(first.classifier):
-        second = tuned(first.classifier, again, steps=6)
+        second = mm_bm(first.classifier, again, steps=6)
     assert isinstance(second.classifier.model.network, Bounded)
     assert backdoored_networks.vector_rates(second.classifier) == (1, 0)

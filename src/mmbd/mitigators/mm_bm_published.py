@@ -14,9 +14,10 @@ import time
 import torch
 
 from mmbd.base.errors import NotMitigated
+from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
-from mmbd.mitigators.learner import Curves, Layers, Learner
-from mmbd.mitigators.mitigator import Mitigation, Progress, Record
+from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds
+from mmbd.mitigators.mitigator import Mitigation, Record, counted, settings_of
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 
@@ -33,7 +34,7 @@ def paper(
     step: float = 0.1,
     iterations: int = 200,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """Algorithm 1: gradient descent on eq. (11), its weight tuned to the accuracy constraint.
 
@@ -58,45 +59,37 @@ def paper(
     Raises:
         NotMitigated: no activations, or the constraint never held.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
-    learner = Learner.on(classifier, samples, layers, initial)
-    rates = {index: step * z.mean().item() for index, z in learner.bounds.items()}
-    best, lowest, curves, first_weight = None, float("inf"), Curves(), weight
+    learned = LearnedBounds.on(classifier, samples, layers, initial)
+    rates = {index: step * z.mean().item() for index, z in learned.bounds.items()}
+    best, lowest, curves = None, float("inf"), Curves()
+    tell = counted(progress, "mm-bm-paper", iterations, unit="iterations")
     with classifier.frozen():
-        logits = learner.logits()
-        for iteration in range(iterations):
-            norm = learner.norm()
+        logits = learned.logits()
+        for _ in range(iterations):
+            norm = learned.norm()
             loss = (logits - samples.logits).square().mean() + weight * norm
-            gradients = torch.autograd.grad(loss, list(learner.bounds.values()))
+            gradients = torch.autograd.grad(loss, list(learned.bounds.values()))
             with torch.no_grad():
-                for (index, z), gradient in zip(learner.bounds.items(), gradients, strict=True):
+                for (index, z), gradient in zip(learned.bounds.items(), gradients, strict=True):
                     z.sub_(rates[index] * gradient).clamp_(min=0)
-            logits = learner.logits()
-            kept, norm = samples.kept(logits.detach()), learner.norm().item()
+            logits = learned.logits()
+            kept, norm = samples.kept(logits.detach()), learned.norm().item()
             if kept >= accuracy:
                 weight *= growth
                 if norm < lowest:
-                    best, lowest = learner.snapshot(), norm
+                    best, lowest = learned.snapshot(), norm
             else:
                 weight /= growth
             curves.add(kept=kept, norm=norm, weight=weight)
-            if progress is not None:
-                progress(iteration + 1, iterations)
+            tell()
     if best is None:
         raise NotMitigated(
             f"no bounds kept {accuracy:.0%} of the right answers: ask for less, or give more samples"
         )
-    settings = {
-        "layers": layers,
-        "accuracy": accuracy,
-        "initial": initial,
-        "weight": first_weight,
-        "growth": growth,
-        "step": step,
-        "iterations": iterations,
-    }
     record = Record("mm-bm-paper", True, settings=settings, curves=curves.lists)
-    return learner.finish(best, record, started)
+    return learned.finish(best, record, started)
 
 
 def script(
@@ -112,7 +105,7 @@ def script(
     batch: int = 200,
     accuracy: float = 0.95,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Mitigation:
     """What the authors' program does, which differs from Algorithm 1 in nearly everything.
 
@@ -138,35 +131,26 @@ def script(
     Raises:
         NotMitigated: no activations.
     """
+    settings = settings_of(locals())
     started = time.perf_counter()
-    learner = Learner.on(classifier, samples, layers, None, initial)
+    learned = LearnedBounds.on(classifier, samples, layers, None, initial)
     chosen = samples.correct.nonzero().flatten()
-    optimizer = torch.optim.Adam(learner.bounds.values(), lr=lr)
-    generator, curves, first_weight = generator_for("mm-bm-script", seed), Curves(), weight
+    optimizer = torch.optim.Adam(learned.bounds.values(), lr=lr)
+    generator, curves = generator_for("mm-bm-script", seed), Curves()
+    tell = counted(progress, "mm-bm-script", epochs, unit="epochs")
     with classifier.frozen():
         for epoch in range(epochs):
             right = 0
             for order in torch.randperm(len(chosen), generator=generator).split(batch):
                 indices = chosen[order.to(chosen.device)]
-                logits = learner.logits(indices)
-                loss = (logits - samples.logits[indices]).square().mean() + weight * learner.norm()
-                learner.descend(optimizer, loss)
+                logits = learned.logits(indices)
+                loss = (logits - samples.logits[indices]).square().mean() + weight * learned.norm()
+                learned.descend(optimizer, loss)
                 right += int((logits.argmax(1) == samples.labels[indices]).sum())
             kept = right / len(chosen)
-            curves.add(kept=kept, norm=learner.norm().item(), weight=weight)
+            curves.add(kept=kept, norm=learned.norm().item(), weight=weight)
             if epoch in (20, 30, 40):
                 weight = weight * growth if kept >= accuracy else weight / growth
-            if progress is not None:
-                progress(epoch + 1, epochs)
-    settings = {
-        "layers": layers,
-        "initial": initial,
-        "weight": first_weight,
-        "growth": growth,
-        "lr": lr,
-        "epochs": epochs,
-        "batch": batch,
-        "accuracy": accuracy,
-    }
+            tell()
     record = Record("mm-bm-script", True, settings=settings, curves=curves.lists)
-    return learner.finish(learner.snapshot(), record, started)
+    return learned.finish(learned.snapshot(), record, started)

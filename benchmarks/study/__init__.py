@@ -1,0 +1,1 @@
+"""How the defaults of the detector were chosen, and the tables that it ships."""

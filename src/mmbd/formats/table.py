@@ -1,0 +1,48 @@
+"""The formats that are read: a new one is a file with `recognise` and `read`, and a row here.
+
+What a file is follows from its content: the first row that recognises it reads it. `refusals` is
+the other table: what is no format for weights, and what to do then.
+"""
+
+from __future__ import annotations
+
+from mmbd.base.errors import Failed
+from mmbd.formats import checkpoints, refusals, tensor_file
+from mmbd.formats.advice import NO_MEMORY
+from mmbd.formats.format import Contents, Format
+
+PICKLE = "pickle"  # one that torch did not write, which is never read
+CHECKPOINT = (".pt", ".pth", ".bin", ".ckpt", ".th")
+
+FORMATS: dict[str, Format] = {
+    "zip": Format(
+        "a zip archive (as torch writes them)", CHECKPOINT, checkpoints.is_zip, checkpoints.read_zip
+    ),
+    "safetensors": Format("safetensors", (".safetensors",), tensor_file.recognise, tensor_file.read),
+    "torch legacy": Format(
+        "a torch checkpoint in the format before 1.6",
+        CHECKPOINT,
+        checkpoints.is_legacy,
+        checkpoints.read_legacy,
+    ),
+}
+# The names that files of weights have, in a folder of models.
+SUFFIXES = tuple(dict.fromkeys(suffix for row in FORMATS.values() for suffix in row.suffixes))
+
+
+def contents(data: bytes | bytearray, kind: str) -> Contents:
+    """Read the tensors of a file of this kind (a name in FORMATS, or PICKLE), all on the CPU.
+
+    Those of a safetensors file lie in `data` itself if that is a bytearray.
+
+    Raises:
+        Refused: reading it would need code to run, with every global that the pickles name.
+        Failed: broken, cut short, or sizes that do not add up; the message says what to do.
+    """
+    try:
+        if kind == PICKLE:
+            what = "a Python pickle that torch did not write"
+            raise refusals.program(what, "a pickle is a program", [bytes(data)])
+        return FORMATS[kind].read(data)
+    except MemoryError:
+        raise Failed(NO_MEMORY) from None
