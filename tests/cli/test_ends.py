@@ -110,7 +110,7 @@ def test_whatever_a_network_raises_the_others_go_on(run, models, tmp_path, kind,
         assert first.startswith(f"not evaluable: w.pt: failed: the model raised {kind}: ")
     assert "Traceback" not in errors
     report = json.loads((tmp_path / "reports" / "w.pt.json").read_text())
-    assert report["verdict"] == "not evaluable"
+    assert report["finding"]["verdict"] == "not evaluable"
     (result,) = json.loads((tmp_path / "s.sarif").read_text())["runs"][0]["results"]
     assert (result["ruleId"], result["level"]) == ("MMBD004", "error")
 

@@ -15,6 +15,7 @@ import pytest
 from helpers.command_line import caller
 from helpers.planted_files import planted
 from mmbd.cli import naming
+from mmbd.results.artifacts import SUFFIX
 from mmbd.workflows import scan_file as gate
 
 
@@ -25,6 +26,11 @@ def here(tmp_path, monkeypatch) -> Path:
     planted(tmp_path / "good.safetensors", gain=1.0)
     np.savez(tmp_path / "d.npz", x=np.zeros((16, 1, 4, 4), np.float32), y=np.arange(16) % 8)
     return tmp_path
+
+
+def reports(folder: Path) -> set[str]:
+    """The names of the reports in a folder, without the files of their pictures."""
+    return {path.name for path in folder.iterdir() if not path.name.endswith(SUFFIX)}
 
 
 @pytest.fixture
@@ -164,13 +170,13 @@ def test_two_models_of_one_name_have_two_reports(call, here):
             ["clean", models[1]],
         ]
         assert "mmbd: a/model.safetensors: report in out/a_model.safetensors.json" in errors
-        assert {path.name for path in (here / "out").iterdir()} == {
+        assert reports(here / "out") == {
             f"{name}_model.safetensors{suffix}" for name in "ab" for suffix in (".json", ".html")
         }
         verdicts = {
             name: json.loads((here / f"out/{name}_model.safetensors.json").read_text()) for name in "ab"
         }
-        assert [verdicts[name]["verdict"] for name in "ab"] == ["backdoored", "clean"]
+        assert [verdicts[name]["finding"]["verdict"] for name in "ab"] == ["backdoored", "clean"]
 
 
 def test_a_report_on_another_model_is_kept(call, here):
@@ -192,7 +198,7 @@ def test_what_is_no_report_is_kept(call, here):
     (here / "out/good.safetensors.json").write_text("precious")
     assert call("scan", "good.safetensors", "--json", "out")[0] == 0
     assert (here / "out/good.safetensors.json").read_text() == "precious"
-    assert len(list((here / "out").iterdir())) == 2
+    assert len(reports(here / "out")) == 2
 
 
 def test_a_folder_as_a_model_and_folders_with_dots(call, here, monkeypatch):
@@ -203,14 +209,14 @@ def test_a_folder_as_a_model_and_folders_with_dots(call, here, monkeypatch):
     for _ in range(2):
         code, _, errors = call("scan", ".", "--json", "reports.v1", "--html", "new")
         assert (code, errors) == (0, "")
-    assert [path.name for path in (here / "hub/reports.v1").iterdir()] == ["hub.json"]
-    assert [path.name for path in (here / "hub/new").iterdir()] == ["hub.html"]
+    assert reports(here / "hub/reports.v1") == {"hub.json"}
+    assert reports(here / "hub/new") == {"hub.html"}
 
 
 def test_one_model_twice_has_one_report(call, here):
     code, out, errors = call("scan", "good.safetensors", "./good.safetensors", "--json", "out")
     assert (code, errors, len(out.splitlines())) == (0, "", 2)
-    assert [path.name for path in (here / "out").iterdir()] == ["good.safetensors.json"]
+    assert reports(here / "out") == {"good.safetensors.json"}
 
 
 def names(*models: str, folder: Path) -> list[str]:
@@ -262,6 +268,6 @@ def test_a_name_of_255_bytes_is_scanned_and_written(call, here):
     shutil.copy("bad.safetensors", name)
     code, _, errors = call("scan", name, "good.safetensors", "--json", "out", "--sarif", "s.sarif")
     assert code == gate.BACKDOORED, errors
-    assert len(list((here / "out").iterdir())) == 2
+    assert len(reports(here / "out")) == 2
     (result,) = json.loads((here / "s.sarif").read_text())["runs"][0]["results"]
     assert result["level"] == "error"

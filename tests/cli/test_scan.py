@@ -20,6 +20,8 @@ from helpers.planted_files import planted
 from mmbd.results.report import Report
 from mmbd.workflows import scan_file as gate
 
+GAIN = "universal-perturbation gain"
+
 
 def mmbd(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -111,7 +113,7 @@ def test_json_for_pipes(files):
     assert (report.verdict, report.targets) == ("backdoored", (2,))
     assert report.model.sha256 is not None
     both = mmbd("scan", files["clean"], files["broken"], "--json", "-")
-    verdicts = [entry["verdict"] for entry in json.loads(both.stdout)]
+    verdicts = [entry["finding"]["verdict"] for entry in json.loads(both.stdout)]
     assert verdicts == ["clean", "not evaluable"]
 
 
@@ -123,7 +125,7 @@ def test_reports_into_files_and_folders(files, tmp_path):
     assert page.read_text().lstrip().lower().startswith("<!doctype html>")
     assert json.loads((tmp_path / "all.sarif").read_text())["version"] == "2.1.0"
     mmbd("scan", files["clean"], files["backdoored"], "--json", tmp_path / "many")
-    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "many").glob("*.json")) == [
         "backdoored.safetensors.json",
         "clean.safetensors.json",
     ]
@@ -146,8 +148,8 @@ def test_seeds_and_settings_are_reported(files):
     done = mmbd("scan", files["clean"], "--seeds", 3, "--restarts", 2, "--json", "-")
     report = Report.from_json(done.stdout)
     assert report.stability.seeds == (0, 1, 2)
-    assert report.run.settings["restarts"] == 2
-    assert report.null == "joint"  # of the usual search, which was run beside
+    assert "'restarts': 2" in str(report.finding.settings)
+    assert report.finding.decided_by == "joint"  # of the usual search, which was run beside
     assert report.stability.decides in (0, 1, 2)
     assert any("was run beside" in caveat for caveat in report.caveats)
 
@@ -155,9 +157,11 @@ def test_seeds_and_settings_are_reported(files):
 def test_without_universal_perturbations(files):
     done = mmbd("scan", files["backdoored"], "--no-universal", "--json", "-")
     alone = Report.from_json(done.stdout)
-    assert (done.returncode, alone.null, alone.gains) == (1, "population", None)
+    assert (done.returncode, alone.finding.decided_by) == (1, "population")
+    assert alone.finding.column(GAIN) is None
     both = Report.from_json(mmbd("scan", files["backdoored"], "--json", "-").stdout)
-    assert (both.null, both.targets, len(both.gains)) == ("joint", (2,), 8)
+    assert (both.finding.decided_by, both.targets) == ("joint", (2,))
+    assert len(both.finding.column(GAIN).values) == 8
 
 
 def test_own_architecture_and_class_names(files, tmp_path):
@@ -208,8 +212,9 @@ def test_references_make_few_classes_evaluable(files, tmp_path):
         done = mmbd("scan", bad, "--reference", reference, "--json", "-")
         report = Report.from_json(done.stdout)
         assert done.returncode == gate.BACKDOORED, done.stdout + done.stderr
-        assert (report.null, report.targets) == ("reference", (2,))
-        assert report.class_p_values[2] < report.class_p_values[0]
+        assert (report.finding.decided_by, report.targets) == ("reference", (2,))
+        p_values = report.finding.column("p-value").values
+        assert p_values[2] < p_values[0]
     few = mmbd("scan", bad, "--reference", folder / "0.safetensors")
     assert few.returncode == gate.REFUSED
     assert mmbd("scan", bad, "--reference", tmp_path / "none").returncode == gate.FAILED

@@ -14,7 +14,9 @@ from mmbd.cli import streams
 from mmbd.cli.arguments import joined, refuse_names
 from mmbd.cli.evaluate import evaluate
 from mmbd.cli.fix import fix
-from mmbd.cli.options import Usage
+from mmbd.cli.listing import list_
+from mmbd.cli.options import HOW, Usage
+from mmbd.cli.report import report
 from mmbd.cli.scan import scan
 from mmbd.cli.train import train
 from mmbd.cli.zoo import zoo
@@ -26,14 +28,13 @@ app = App(
     name="mmbd",
     help="Tell whether a trained classifier carries a backdoor, from the model alone.",
     version=__version__,
-    help_format="plaintext",
+    help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-app.command(scan)
-app.command(fix)
-app.command(train)
+for command in (scan, report, fix, train, evaluate):
+    app.command(command, group_parameters=HOW)
 app.command(zoo)
-app.command(evaluate)
+app.command(list_, name="list")
 
 # The first kind that an error is of decides; kinds that are not here are bugs and keep their trace.
 # A ValueError that no command knew better is about an argument: what files and networks raise is

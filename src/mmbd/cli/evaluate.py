@@ -3,94 +3,108 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
 from rich.console import Console
 
 from mmbd.base.errors import Failed
 from mmbd.cli import places, streams
-from mmbd.cli.failing import failing
+from mmbd.cli.detecting import scan_options
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
-from mmbd.cli.options import Usage, at_least, level_between
+from mmbd.cli.options import INPUT, OUTPUT, Names, Outs, Place, Texts, Usage, at_least, level_between, shape
+from mmbd.cli.outputs import outs, plan
+from mmbd.cli.progress import watching
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.base.progress import Progress, ProgressCallback
+    from mmbd.data.dataset import Dataset
     from mmbd.evaluation.run import Evaluation
-
-Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
-Output = Parameter(allow_leading_hyphen=True)
 
 
 def evaluate(
-    zoo: Path,
+    zoo: Annotated[Path, INPUT],
     /,
     *,
+    half: Annotated[Literal["even", "odd"] | None, INPUT] = None,
+    attack: Annotated[Names, INPUT] = None,
+    data: Annotated[Path | None, INPUT] = None,
+    per_class: Annotated[int, INPUT] = 20,
+    loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
     detector: Names = None,
+    option: Texts = None,
     level: float = 0.05,
     seed: int = 0,
-    half: Literal["even", "odd"] | None = None,
-    attack: Names = None,
     workers: int | None = None,
     limit: float | None = None,
-    results: Path | None = None,
-    markdown: Annotated[str | None, Output] = None,
-    csv: Annotated[str | None, Output] = None,
-    json: Annotated[str | None, Output] = None,
-    html: Path | None = None,
-    loading: Loading = DEFAULT_LOADING,
+    out: Annotated[Outs, OUTPUT] = None,
+    markdown: Annotated[Place, OUTPUT] = None,
+    csv: Annotated[Place, OUTPUT] = None,
+    json: Annotated[Place, OUTPUT] = None,
+    html: Annotated[str | None, OUTPUT] = None,
+    results: Annotated[Path | None, OUTPUT] = None,
 ) -> int:
     """Run detectors over labelled models and print detection and false-positive rates by attack.
 
     A run that was stopped goes on where it was: answers are kept as they come, and used again for
-    as long as model, samples, detector, version and options are the same.
+    as long as model, samples, detector, its version and its options are the same.
 
     Exit codes: 0 done, 2 done but some models failed (listed on standard error), 4 usage.
 
     Args:
-        zoo: A zoo's folder, or a table (.csv) of models, labels and targets.
-        detector: Names of detectors (default: mm-bd).
+        zoo: A zoo's folder (mmbd's, BackdoorBench's or TrojAI's), or a table (.csv) of models, labels
+            and targets.
+        half: Only the models trained with an even or an odd seed: choose on one half, report the other.
+        attack: Only these attacks and kinds of difficult clean models; other clean models stay in.
+        data: Clean samples for detectors that need some, the same for all models: a folder of images
+            by class, or a Parquet or .npz file (default: each model's own, as the zoo knows them).
+        per_class: How many clean samples to use of each class; the seed draws them.
+        loading: What the models' files do not say.
+        detector: The detectors to ask: one or more of those that "mmbd list detectors" shows
+            (default: mm-bd).
+        option: An option of these detectors, as key=value; may be repeated.
         level: The false-positive rate that the detectors are asked for.
-        seed: The seed of their random choices.
-        half: Only models trained with an even or an odd seed: choose on one half, report the other.
-        attack: Only these attacks and kinds of difficult clean models.
-        workers: Processes side by side, with one thread each; 0 for this process (default: one a
-            processor).
-        limit: The seconds that a detector may take for a model; needs workers.
-        results: The folder that keeps the answers (default: NAME-results here, for a zoo NAME).
-        markdown: Write the tables as Markdown: a file, or - to print them.
-        csv: Write all figures as CSV: a file, or - to print them.
-        json: Write figures, ROC curves and every answer as JSON: a file, or - to print them.
+        seed: The number that their random choices follow from.
+        workers: How many processes work side by side, each with one CPU thread; 0 works in this
+            process, with all threads (default: one process a processor).
+        limit: The seconds that a detector may take for one model; needs workers.
+        out: A file to write the tables to, in the form of its suffix: .md (tables), .csv (all figures),
+            .json (figures, ROC curves and every answer) or .html (a page), or - to print JSON; may be
+            repeated.
+        markdown: Write Markdown whatever the suffix says: a file, or - to print.
+        csv: Write CSV: a file, or - to print.
+        json: Write JSON: a file, or - to print.
         html: Write one HTML page, with ROC curves and bars.
-        loading: What the files of others do not say.
+        results: The folder that keeps the answers (default: NAME-results here, for a zoo NAME).
     """
     level_between(level)
     at_least(0, workers=workers)
+    at_least(1, per_class=per_class)
     if limit is not None and (limit <= 0 or workers == 0):
         raise Usage(f"--limit {limit:g}: expected seconds above 0, and --workers 1 or more")
+    names = list(dict.fromkeys(detector or ["mm-bd"]))
+    asked = {name: scan_options(name, {}, option, level=level, seed=seed) for name in names}
+    wanted = [*outs(out), ("--markdown", "markdown", markdown), ("--csv", "csv", csv)]
+    wanted += [("--json", "json", json), ("--html", "html", html)]
+    inputs = [path for path in (zoo, data, loading.class_names) if path is not None]
+    outputs = plan("evaluation", wanted, [zoo], inputs)
     known = loading.options()
-    outputs = {".md": markdown, ".csv": csv, ".json": json, ".html": html and str(html)}
-    files = _files(outputs, [zoo, *filter(None, [loading.class_names])])
-
-    from mmbd.evaluation.run import named, run
-    from mmbd.render import evaluation_text as formats
-
     if not zoo.exists():
         raise Failed(f"{zoo}: there is no such zoo")
-    named(detector or ["mm-bd"])
     kept = results or Path(f"{zoo.resolve().stem}-results")
     places.folder("--results", kept, make=False)
-    with _watching() as progress:
+
+    from mmbd.evaluation.run import run
+    from mmbd.render import evaluation_text as formats
+
+    with watching(zoo.name or str(zoo)) as progress:
         evaluation = run(
             zoo,
-            detector or ["mm-bd"],
+            {name: (name, how.options) for name, how in asked.items()},
             level=level,
             seed=seed,
+            samples=None if data is None else _samples(data, loading.input_shape),
+            per_class=per_class,
             half=half,
             attacks=attack or (),
             workers=_processors() if workers is None else workers,
@@ -99,43 +113,28 @@ def evaluate(
             progress=progress,
             loading=known,
         )
-    printed = {".md": formats.markdown, ".csv": formats.comma_separated, ".json": formats.to_json}
-    to_print = [printed[suffix] for suffix, target in outputs.items() if target == "-"]
-    if to_print:
-        streams.say(to_print[0](evaluation), end="")
-    else:
+    if outputs.printed is None:
         show(evaluation, streams.console())
     for line in formats.failures(evaluation):
         streams.complain(line)
-    code = gate.FAILED if evaluation.failures else gate.CLEAN
-    for file in files:
-        try:
-            with failing(f"{file}: not written"):
-                evaluation.save(file)
-        except Failed as error:
-            streams.complain(str(error))
-            code = gate.FAILED
-    return code
+    done = outputs.write(0, evaluation)
+    done &= outputs.write_all([evaluation])
+    return gate.CLEAN if done and not evaluation.failures else gate.FAILED
 
 
-def _files(outputs: dict[str, str | None], inputs: list[Path]) -> list[Path]:
-    """The files among the outputs, once they can be written.
+def _samples(data: Path, input_shape: str | None) -> Dataset:
+    """Clean samples for all models, resized to the images of --input where that is given.
 
     Raises:
-        Usage: a wrong suffix, no folder, one of the inputs, or two times "-".
-        Failed: a folder that cannot be written to.
+        Failed: nothing there, or broken.
     """
-    if sum(target == "-" for target in outputs.values()) > 1:
-        raise Usage("only one of --markdown, --csv and --json can be printed (-)")
-    if outputs[".html"] == "-":
-        raise Usage("--html takes a file")
-    files: list[Path] = []
-    for suffix, target in outputs.items():
-        if target in (None, "-"):
-            continue
-        option = f"--{'markdown' if suffix == '.md' else suffix[1:]}"
-        files.append(places.file(option, str(target), [suffix], inputs))
-    return files
+    from mmbd.cli.failing import failing
+    from mmbd.data import read
+
+    sides = shape(input_shape) or ()
+    images = len(sides) == 3
+    with failing(f"--data {data}"):
+        return read.load(data, size=(sides[1], sides[2]) if images else None, grey=images and sides[0] == 1)
 
 
 def _processors() -> int:
@@ -165,34 +164,4 @@ def show(evaluation: Evaluation, out: Console) -> None:
         out.print(drawn)
     for note in formats.notes(evaluation):
         out.print(note)
-    out.print("All figures: --markdown, --csv, --json or --html.", style="dim")
-
-
-@contextmanager
-def _watching() -> Generator[ProgressCallback | None]:
-    """A progress bar on standard error; None where nobody would see it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    from mmbd.base.text import clean_text, seconds
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}  {task.description}", markup=False),
-    )
-    screen: Any = streams.screen()
-    with Bar(
-        *columns, console=Console(file=screen), transient=True, redirect_stdout=False, redirect_stderr=False
-    ) as bar:
-        task = bar.add_task("", total=None, left="starting")
-
-        def update(progress: Progress) -> None:
-            what = clean_text(progress.note, 72)
-            left = f"about {seconds(progress.seconds_left)} left"
-            bar.update(task, completed=progress.done, total=progress.total, left=left, description=what)
-
-        yield update
+    out.print("All figures: --out FILE, as .md, .csv, .json or .html.", style="dim")

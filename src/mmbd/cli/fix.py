@@ -3,82 +3,85 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from mmbd.base.errors import Failed
-from mmbd.base.text import clean_text
-from mmbd.base.writing import write_text
 from mmbd.cli import places, samples, streams
 from mmbd.cli.failing import failing
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
-from mmbd.cli.options import Plain, Usage, at_least, level_between
-from mmbd.data.dataset import some, split
+from mmbd.cli.options import INPUT, OUTPUT, Outs, Place, Plain, Texts, Usage, at_least, level_between, one_of
+from mmbd.cli.outputs import Outputs, outs, plan, written
+from mmbd.cli.progress import watching
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.mitigators.mitigator import Progress
+    from mmbd.formats.loaded import Loaded
+    from mmbd.model.classifier import Classifier
+    from mmbd.results.report import Report
+    from mmbd.triggers.backdoor import Backdoor
     from mmbd.workflows.repair import Repair
 
 
 def fix(
-    model: Path,
+    model: Annotated[Path, INPUT],
     /,
     *,
-    data: Path,
-    loading: Loading = DEFAULT_LOADING,
-    out: Annotated[list[Path] | None, Plain] = None,
+    data: Annotated[Path, INPUT],
+    loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
+    per_class: Annotated[int, INPUT] = 20,
+    held_out: Annotated[Path | None, INPUT] = None,
+    most: Annotated[int, INPUT] = 2000,
+    unlabelled: Annotated[bool, Plain, INPUT] = False,
+    trigger: Annotated[Path | None, INPUT] = None,
+    triggered: Annotated[Path | None, INPUT] = None,
+    target: Annotated[int | None, INPUT] = None,
     method: str = "mm-bm",
-    option: Annotated[list[str] | None, Plain] = None,
-    per_class: int = 20,
-    held_out: Path | None = None,
-    most: int = 2000,
-    unlabelled: Annotated[bool, Plain] = False,
-    trigger: Path | None = None,
-    triggered: Path | None = None,
-    target: int | None = None,
+    option: Texts = None,
     rescan: Annotated[bool, Parameter(negative="--no-rescan")] = True,
     level: float = 0.05,
     seed: int = 0,
-    json_to: Annotated[str | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
-    force: Annotated[bool, Plain] = False,
-    quiet: Annotated[bool, Plain] = False,
+    out: Annotated[Outs, OUTPUT] = None,
+    json_to: Annotated[Place, OUTPUT, Parameter(name="--json")] = None,
+    force: Annotated[bool, Plain, OUTPUT] = False,
+    quiet: Annotated[bool, Plain, OUTPUT] = False,
 ) -> int:
     """Take a backdoor out of a model with a few clean samples, and measure what that did.
 
     The model's file is left alone. Exit codes: 0 repaired and written, 2 failed, 3 refused or
-    nothing could be mitigated (nothing is written), 4 usage.
+    nothing could be mitigated (no model is written), 4 usage.
 
     Args:
         model: The model file: safetensors, or a PyTorch state dict.
+        data: Clean samples: a folder of images by class, or a Parquet or .npz file. Classes are
+            matched with the model's by name.
         loading: What the file does not say.
-        data: Clean samples: a folder of images by class, or a Parquet or .npz file.
-        out: What to write: .safetensors for mmbd, .onnx, .pt2 (torch.export) or .pt (a pickled
-            module of plain PyTorch); may be repeated (default: MODEL.repaired.safetensors).
-        method: How: mm-bm, auto (hardening where mm-bm is not enough or a warp works), paper,
-            script, margin-clipping, hardening, fine-pruning, distillation.
-        option: An option of the method, key=value; may be repeated.
         per_class: How many samples of each class to repair with; the others measure.
-        held_out: Samples to measure on, instead of those left over.
-        most: Measure on at most so many.
+        held_out: Other clean samples to measure on, instead of those left over.
+        most: The most held-out samples to measure on; the seed draws them.
         unlabelled: Do not use the labels of the samples for the repair.
-        trigger: The backdoor's trigger where it is known, as mmbd train writes it.
+        trigger: The backdoor's trigger, where it is known: a file that mmbd train wrote; how often it
+            works is then measured. A method that takes a trigger (unlearning) gets it too; it also
+            takes the JSON report of a detector that found a mask and a pattern.
         triggered: Samples with the trigger on them, in the same forms as --data; needs --target.
-        target: The class the triggered samples are taken to.
+        target: The number of the class that the triggered samples are taken to.
+        method: The method of repair: mm-bm, auto (hardening where mm-bm is not enough or a warp
+            works), or another one of those that "mmbd list methods" shows.
+        option: An option of the method, as key=value; may be repeated.
         rescan: Scan the model before and after.
-        level: The false-positive rate of the scans.
-        seed: Of the choice of the samples and of the repair.
-        json_to: Write the whole record as JSON: a file, or - to print it.
-        force: Overwrite what is there.
-        quiet: No progress.
+        level: The false-positive rate of these scans.
+        seed: The number that the choice of the samples and the repair follow from.
+        out: A file to write, in the form of its suffix. The model: .safetensors for mmbd, .onnx, .pt2
+            (torch.export) or .pt (a pickled module of plain PyTorch). The record of the repair: .json,
+            or - to print it. May be repeated (default for the model: MODEL.repaired.safetensors).
+        json_to: Write the record as JSON: a file, or - to print it.
+        force: Overwrite models that are there.
+        quiet: Show no progress.
     """
     if (triggered is None) != (target is None):
         raise Usage("give --triggered and --target together")
@@ -87,28 +90,18 @@ def fix(
     at_least(0, target=target)
     at_least(1, per_class=per_class, most=most)
     level_between(level)
-    inputs = [
-        path for path in (model, data, held_out, trigger, triggered, loading.class_names) if path is not None
-    ]
+    given = (model, data, held_out, trigger, triggered, loading.class_names)
+    inputs = [path for path in given if path is not None]
     if not model.exists():
         raise Failed(f"{model}: there is no such file")
-    targets = _targets(out or [model.parent / f"{_stem(model)}.repaired.safetensors"], inputs, force=force)
-    record_to = None
-    if json_to not in (None, "-"):
-        record_to = places.file("--json", json_to, [".json"], inputs)
+    targets, outputs = _places(model, out or (), json_to, inputs, force)
 
-    from mmbd.detectors.scan import scan
+    from mmbd.data.dataset import some, split
     from mmbd.formats import export
     from mmbd.formats.loading import load_file
-    from mmbd.formats.networks.architecture import parse_arguments
-    from mmbd.mitigators import METHODS, SHORT, options_of
     from mmbd.workflows import repair as fixing
 
-    if method not in METHODS:
-        raise Usage(f"--method {method!r}: known are {', '.join(METHODS)}")
-    options = parse_arguments(option or ())
-    if unknown := sorted(set(options) - set(has := options_of(SHORT.get(method, method)))):
-        raise Usage(f"--option {unknown[0]}: {method} has no such option; it has {', '.join(has)}")
+    options = _options(method, option, trigger)
     known = loading.options()
     with failing(str(model)):
         loaded = load_file(model, known)
@@ -118,23 +111,20 @@ def fix(
             export.check(classifier, place.suffix.lower(), lambda: loaded.spec)
     if target is not None and target >= classifier.classes:
         raise Usage(f"--target {target}: the model has classes 0 to {classifier.classes - 1}")
-    clean = samples.read(data, loaded)
-    learn, left = split(clean, per_class, seed=seed)
-    others = left if held_out is None else samples.read(held_out, loaded)
+    learn, left = split(samples.read(data, classifier), per_class, seed=seed)
+    others = left if held_out is None else samples.read(held_out, classifier)
     backdoor = None
     if trigger is not None:
-        from mmbd.triggers.files import load as load_trigger
-
         with failing(f"--trigger {trigger}"):
-            backdoor = load_trigger(trigger)
+            backdoor, options = _trigger(trigger, method, options)
     shown = None
     if triggered is not None and target is not None:
-        there = samples.read(triggered, loaded)
+        there = samples.read(triggered, classifier)
         shown = (there.inputs[there.labels != target], target)
         if not len(shown[0]):
             raise Failed(f"--triggered {triggered}: no samples of classes other than {target}")
     # The repair runs the model, which is somebody else's code: anything may come.
-    with failing(f"{model}: not repaired"), _watching(model.name, shown=not quiet) as progress:
+    with failing(f"{model}: not repaired"), watching(model.name, shown=not quiet) as progress:
         repaired, outcome = fixing.fix(
             classifier,
             learn,
@@ -144,29 +134,20 @@ def fix(
             backdoor=backdoor,
             triggered=shown,
             seed=seed,
-            scanning=(lambda one: scan(one, level=level)) if rescan else None,
+            scanning=_scanning(loaded, level) if rescan else None,
             progress=progress,
             options=options,
         )
-    _tell(outcome, json_to)
-    codes = [gate.CLEAN if outcome.record.mitigated else gate.REFUSED]
-    written = replace(loaded, classifier=repaired)
-    todo = [(place, partial(export.export, written, place, force=force)) for place in targets]
-    if not outcome.record.mitigated:
-        todo = []
-    if record_to is not None:
-        todo.append((record_to, partial(write_text, record_to, outcome.to_json())))
-    for place, act in todo:
-        try:
-            with failing(f"{place}: not written"):
-                act()
-        except Failed as error:
-            streams.complain(clean_text(error, 1000))
-            codes.append(gate.FAILED)
-        else:
-            if json_to != "-":
-                streams.say(f"written: {clean_text(place, 1000)}")
-    return gate.worst(codes)
+    if outputs.printed is None:
+        _tell(outcome)
+    done, result = True, replace(loaded, classifier=repaired)
+    for place in targets if outcome.record.mitigated else ():
+        done &= written(place, partial(export.export, result, place, force=force))
+    done &= outputs.write(0, outcome)
+    done &= outputs.write_all([outcome])
+    return gate.worst(
+        [gate.CLEAN if outcome.record.mitigated else gate.REFUSED, *([] if done else [gate.FAILED])]
+    )
 
 
 def _stem(model: Path) -> str:
@@ -174,8 +155,10 @@ def _stem(model: Path) -> str:
     return model.resolve().name.removesuffix(model.suffix)
 
 
-def _targets(given: list[Path], inputs: list[Path], *, force: bool) -> list[Path]:
-    """Where the model goes, before anything long runs.
+def _places(
+    model: Path, out: Sequence[str], json_to: str | None, inputs: Sequence[Path], force: bool
+) -> tuple[list[Path], Outputs]:
+    """Where the repaired model goes, and where the record, before anything long runs.
 
     Raises:
         Usage: a name that is no place for it.
@@ -184,44 +167,80 @@ def _targets(given: list[Path], inputs: list[Path], *, force: bool) -> list[Path
     """
     from mmbd.formats.export import EXPORTS
 
-    for place in given:
+    models = [place for place in out if Path(place).suffix.lower() in EXPORTS]
+    records = outs([place for place in out if place not in models])
+    targets = [Path(place) for place in models] or [model.parent / f"{_stem(model)}.repaired.safetensors"]
+    for place in targets:
         places.file("--out", place, list(EXPORTS), inputs)
         if os.path.lexists(place) and not force:
             raise Usage(f"{place} is there already: give --force to overwrite it")
-    if len(set(map(os.path.realpath, given))) < len(given):
-        raise Usage(f"--out {given[-1]}: two of the outputs are one file")
-    if any(place.suffix.lower() == ".onnx" for place in given):
+    if len(set(map(os.path.realpath, targets))) < len(targets):
+        raise Usage(f"--out {targets[-1]}: two of the outputs are one file")
+    if any(place.suffix.lower() == ".onnx" for place in targets):
         from mmbd.base.extras import require
 
         for module in ("onnx", "onnxscript", "onnxruntime"):
             require(module, extra="onnx")
-    return given
+    return targets, plan(
+        "repair", [*records, ("--json", "json", json_to)], [model], inputs, other=list(EXPORTS)
+    )
 
 
-@contextmanager
-def _watching(name: str, *, shown: bool) -> Generator[Progress | None]:
-    """A progress bar on standard error, where somebody sees it."""
-    if not shown or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.markup import escape
-    from rich.progress import Progress as Bar
+def _options(method: str, option: Sequence[str] | None, trigger: Path | None) -> dict[str, Any]:
+    """The options of the method; Usage where it has no such ones, or lacks a trigger."""
+    from mmbd.formats.networks.architecture import parse_arguments
+    from mmbd.mitigators import MITIGATORS, SHORT, options_of
 
-    from mmbd.base.text import clean_text
+    one_of("--method", method, "method", [*MITIGATORS, *SHORT], "methods")
+    options = parse_arguments(option or ())
+    known = [name for name in options_of(SHORT.get(method, method)) if name != "trigger"]
+    for name in options:
+        if name not in known:
+            raise Usage(f"--option {name}: {method} has no such option; it has {', '.join(known)}")
+    if _takes_trigger(method) and trigger is None:
+        raise Usage(
+            f"--method {method} needs the trigger that is to be unlearned: give --trigger, a file that mmbd "
+            "train wrote, or the JSON report of a detector that found a mask and a pattern"
+        )
+    return options
 
-    screen: Any = streams.screen()
-    with Bar(
-        console=Console(file=screen), transient=True, redirect_stdout=False, redirect_stderr=False
-    ) as bar:
-        task = bar.add_task(escape(clean_text(name)), total=None)
-        yield lambda done, expected: bar.update(task, completed=done, total=expected)
+
+def _takes_trigger(method: str) -> bool:
+    from mmbd.mitigators import SHORT, options_of
+
+    return "trigger" in options_of(SHORT.get(method, method))
 
 
-def _tell(outcome: Repair, json_to: str | None) -> None:
+def _trigger(path: Path, method: str, options: dict[str, Any]) -> tuple[Backdoor | None, dict[str, Any]]:
+    """The known backdoor, if it is one, and the options with what the method is to unlearn."""
+    if path.suffix.lower() == ".json":
+        if not _takes_trigger(method):
+            raise Usage(
+                f"--trigger {path}: what a detector found is for a method that takes a trigger, such as "
+                f"--method unlearning, and {method} takes none"
+            )
+        return None, options | {"trigger": samples.found_trigger(path)}
+    from mmbd.triggers.files import load
+
+    backdoor = load(path)
+    if not _takes_trigger(method):
+        return backdoor, options
+    several = list({id(trigger): trigger for trigger in backdoor.triggers.values()}.values())
+    if len(several) > 1:
+        raise Failed(f"{len(several)} triggers, one for each of some source classes: {method} takes one")
+    return backdoor, options | {"trigger": several[0]}
+
+
+def _scanning(loaded: Loaded, level: float) -> Callable[[Classifier], Report]:
+    """Scans the model before, as the file it comes from, and after."""
+    from mmbd.detectors.scan import ScanOptions, scan_by
+
+    how = ScanOptions(level=level)
+    return lambda one: scan_by(loaded if one is loaded.classifier else one, how)
+
+
+def _tell(outcome: Repair) -> None:
     from mmbd.render.repair import lines
 
-    if json_to == "-":
-        streams.say(outcome.to_json())
-        return
     for line in lines(outcome):
         streams.say(line)

@@ -24,16 +24,20 @@ MOST = 64 << 20  # bytes of a report
 FORBIDDEN = set('/\\:*?"<>|')  # on one system or another
 
 
-def reports(models: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
+def reports(
+    models: Sequence[Path], folder: Path, suffix: str, about: Sequence[Path] | None = None
+) -> list[Path]:
     """Where the report on every model goes; models that are one file share one.
 
     Args:
-        models: as given on the command line.
-        folder: an existing folder.
-        suffix: ".json" or ".html".
+        models: as given on the command line; the reports are called after them.
+        folder: where the reports go.
+        suffix: of the reports, such as ".json".
+        about: the models that the reports are on, where they are called after something else.
     """
     keys = [os.path.normpath(model) for model in models]
     first = dict(zip(keys, models, strict=True))
+    known = dict(zip(keys, about or models, strict=True))
     shorts = [_fold(_short(model)) for model in first.values()]
     chosen: dict[str, Path] = {}
     taken: set[str] = set()
@@ -43,7 +47,9 @@ def reports(models: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
         if shorts.count(_fold(_short(model))) == 1:
             names.insert(0, _short(model))
         free = [name for name in names if _fold(name) not in taken]
-        found = next((name for name in free if not _of_another(folder / f"{name}{suffix}", model)), names[-1])
+        found = next(
+            (name for name in free if not _of_another(folder / f"{name}{suffix}", known[key])), names[-1]
+        )
         taken.add(_fold(found))
         chosen[key] = folder / f"{found}{suffix}"
     return [chosen[key] for key in keys]

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
+from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
+
+from mmbd.base.choose import unknown
+
+# Help shows the options of a command in these groups, in this order.
+HOW = Group("How it is done", sort_key=2)
+INPUT = Parameter(group=Group("What goes in", sort_key=1))
+MM_BD = Parameter(group=Group("How the MM-BD detectors search and judge", sort_key=3))
+OUTPUT = Parameter(group=Group("What comes out", sort_key=4))
 
 # Flags without a --no-... or --empty-... twin.
-Plain = Parameter(negative="")
+Plain = Parameter(negative="", show_default=False)
+# An option that may be repeated, with one text each time.
+Texts = Annotated[list[str] | None, Plain]
+# An option that takes every word up to the next option.
+Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
+# The place of a file, or "-" to print it; and several of them.
+Place = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+Outs = Annotated[list[str] | None, Parameter(negative="", allow_leading_hyphen=True)]
 # One number or several, with commas or blanks between; see `numbers`.
 Numbers = str | None
 UNITS = {
@@ -95,3 +112,9 @@ def device_here(device: str) -> None:
         usable(device)
     except ValueError as error:
         raise Usage(f"--device {device}: {error}; cpu always works") from error
+
+
+def one_of(option: str, given: str, kind: str, known: Iterable[str], listing: str) -> None:
+    """Check a name that is looked up in a table; Usage says which are close, and what lists them all."""
+    if given not in (names := list(known)):
+        raise Usage(f"{option}: {unknown(kind, given, names)} (see: mmbd list {listing})")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mmbd.base import reading
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text
 from mmbd.cli.options import Usage
+
+HEADER = 1 << 20  # bytes of the list of tensors in a file of artifacts; there are some dozens at most
 
 
 def file(
@@ -79,6 +83,34 @@ def check_apart(option: str, path: Path, inputs: Iterable[Path]) -> None:
                 f"{option} {clean_text(path, 200)}: that is an input, {clean_text(one, 200)}: "
                 "give another name"
             )
+
+
+def check_artifacts(option: str, report: Path, inputs: Iterable[Path]) -> Path:
+    """The file that keeps the artifacts of the report at `report`, if it may be replaced.
+
+    Raises:
+        Usage: it is one of the inputs, or something else than artifacts of an earlier report.
+    """
+    from mmbd.results.artifacts import SUFFIX
+
+    place = report.with_name(report.stem + SUFFIX)
+    check_apart(option, place, inputs)
+    if os.path.lexists(place) and not _holds_artifacts(place):
+        raise Usage(
+            f"{option} {clean_text(report, 200)}: its pictures go to {clean_text(place.name, 200)}, which is "
+            "there and was not written with a report: give another name, or move that file"
+        )
+    return place
+
+
+def _holds_artifacts(place: Path) -> bool:
+    """Whether a file is what `results.artifacts.write` makes: tensors that are all called artifact.N."""
+    try:
+        start = reading.start(place, HEADER)
+        names = json.loads(start[8 : 8 + int.from_bytes(start[:8], "little")])
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(names, dict) and all(name.removeprefix("artifact.").isdecimal() for name in names)
 
 
 def check_writable(option: str, place: Path) -> None:

@@ -1,84 +1,98 @@
-"""A progress bar on standard error: classes done, gradient evaluations a second, time left."""
+"""One progress bar for every long command, on standard error: what is done, how far, the time left."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from mmbd.cli import streams
 
 if TYPE_CHECKING:
     from mmbd.base.progress import Progress, ProgressCallback
 
-# Seconds from which on a scan says what it will take.
-LONG = 20.0
+# Seconds from which on a job says what it will take, and that it is watched before it says so.
+LONG, FIRST = 20.0, 3.0
 
 
 @contextmanager
-def watching(name: str, *, shown: bool) -> Generator[ProgressCallback | None]:
-    """Give a callback for `scanning.scan`; None where nothing is to be seen.
+def watching(
+    name: str, *, shown: bool = True, line: Callable[[Progress], str] | None = None
+) -> Generator[ProgressCallback | None]:
+    """Give a callback for a long job; None where nothing is to be seen.
 
-    Where there is no terminal for a bar, a long scan says once what it will take.
+    Where there is no terminal for a bar, a long job says once what it will take.
+
+    Args:
+        name: what the job is about: untrusted text.
+        shown: whether anything is to be seen.
+        line: a line to print on standard output after every step.
     """
     if not shown:
         yield None
         return
     if not sys.stderr.isatty():
-        yield _saying(name)
+        yield _saying(name, line)
         return
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     from mmbd.base.text import clean_text
-    from mmbd.cli import streams
 
     screen: Any = streams.screen()
-
+    columns = [TextColumn("{task.description}", markup=False), BarColumn()]
+    columns.append(TextColumn("{task.fields[state]}", markup=False))
     bar = Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[note]}  {task.fields[rate]}  {task.fields[left]}"),
+        *columns,
         console=Console(file=screen),
         transient=True,
         redirect_stdout=False,  # they would be taken off the tame streams
         redirect_stderr=False,
     )
     with bar:
-        task = bar.add_task(escape(clean_text(name)), total=None, note="", rate="", left="loading")
+        task = bar.add_task(clean_text(name, 60), total=None, state="starting")
 
         def update(progress: Progress) -> None:
-            left = progress.seconds_left
-            bar.update(
-                task,
-                completed=progress.done,
-                total=progress.total,
-                note=progress.note,
-                rate=f"{progress.done / max(progress.seconds, 1e-9):.0f} gradients/s",
-                left=f"{left:.0f} s left",
-            )
+            if line is not None:
+                bar.stop()  # takes the bar off the screen, where the line goes
+                streams.say(line(progress))
+                bar.start()
+            bar.update(task, completed=progress.done, total=progress.total, state=state(progress))
 
         yield update
 
 
-def _saying(name: str) -> ProgressCallback:
-    """Says on standard error, after its first seconds, what a scan takes that takes long."""
+def state(progress: Progress) -> str:
+    """How far a job is, in one clean line."""
+    from mmbd.base.text import clean_text, seconds
+
+    note = f"  {clean_text(progress.note, 60)}" if progress.note else ""
+    return (
+        f"{clean_text(progress.stage, 40)}{note}  {progress.done:,}/{progress.total:,} {progress.unit}  "
+        f"about {seconds(progress.seconds_left)} left"
+    )
+
+
+def _saying(name: str, line: Callable[[Progress], str] | None) -> ProgressCallback:
+    """Says on standard error, after its first seconds, what a job takes that takes long."""
     said = False
 
     def told(progress: Progress) -> None:
         nonlocal said
-        if said or progress.seconds < 3:  # the first steps warm up
+        if line is not None:
+            streams.say(line(progress))
+        if said or progress.seconds < FIRST:  # the first steps warm up
             return
         said = True
         if progress.seconds_left < LONG:
             return
         from mmbd.base.text import clean_text, seconds
-        from mmbd.cli import streams
 
         streams.complain(
-            f"{clean_text(name, 200)}: {progress.note} done, up to {progress.total:,} {progress.unit}, "
-            f"about {seconds(progress.seconds_left)}"
+            f"{clean_text(name, 200)}: {clean_text(progress.stage, 40)}, up to {progress.total:,} "
+            f"{progress.unit}, about {seconds(progress.seconds_left)}"
         )
 
     return told

@@ -1,4 +1,4 @@
-"""Clean samples for a model, read for `mmbd fix`."""
+"""Clean samples and found triggers for models, read for `mmbd scan` and `mmbd fix`."""
 
 from __future__ import annotations
 
@@ -6,32 +6,64 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmbd.base.errors import Failed
+from mmbd.cli.options import Usage
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
     from mmbd.data.dataset import Dataset
-    from mmbd.formats.loaded import Loaded
+    from mmbd.model.classifier import Classifier
     from mmbd.model.domain import Domain
+    from mmbd.triggers.trigger import Trigger
 
 
-def read(path: Path, loaded: Loaded) -> Dataset:
+def read(path: Path, classifier: Classifier) -> Dataset:
     """Samples in the shape of the model's inputs, numbered as its classes.
 
     Raises:
         Failed: nothing there, broken, or of other classes.
     """
     from mmbd.data import read as data
-    from mmbd.workflows import repair as fixing
+    from mmbd.workflows import repair
 
     try:
-        samples = data.load(path, **_shape(loaded.classifier.domain))
-        return fixing.fitting(samples, loaded.classifier)
+        return repair.fitting(data.load(path, **_shape(classifier.domain)), classifier)
     except (ValueError, OSError) as error:
         words = str(error)
         named = words if str(path) in words else f"{path}: {words}"
         raise Failed(named) from error
     except Exception as error:
         raise Failed(f"{path}: these samples cannot be used: {gate.raised(error)}") from error
+
+
+def drawn(classifier: Classifier, *, path: Path, per_class: int, seed: int) -> Dataset:
+    """So many of these samples of each class, numbered as the classifier's; Failed as `read`."""
+    from mmbd.data.dataset import split
+
+    return split(read(path, classifier), per_class, seed=seed)[0]
+
+
+def found_trigger(path: Path) -> Trigger:
+    """The trigger that a detector found: the mask and the pattern in a stored report.
+
+    Of several classes it is that of the most suspicious one.
+
+    Raises:
+        Failed: no report, or a broken one.
+        Usage: the report holds no mask with a pattern.
+    """
+    from mmbd.results.report import Report
+    from mmbd.triggers.mask_pattern import MaskPattern
+
+    report = Report.load(path)
+    found = {(artifact.kind, artifact.label): artifact.tensor for artifact in report.finding.artifacts}
+    for label in dict.fromkeys([*report.targets, *report.finding.ranking, *(label for _, label in found)]):
+        mask, pattern = found.get(("trigger mask", label)), found.get(("trigger pattern", label))
+        if mask is not None and pattern is not None:
+            return MaskPattern(mask, pattern)
+    raise Usage(
+        f"--trigger {path}: expected the report of a detector that reverse-engineers triggers, with a mask "
+        f"and a pattern beside it; this one, of {report.detector}, has none"
+    )
 
 
 def _shape(domain: Domain) -> dict[str, Any]:

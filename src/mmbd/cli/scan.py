@@ -2,132 +2,131 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
 from rich.console import Console
 
-from mmbd.cli import streams
+from mmbd.cli import samples, streams
+from mmbd.cli.detecting import scan_options
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
-from mmbd.cli.options import Plain, Usage, at_least, level_between
-from mmbd.cli.outputs import plan
+from mmbd.cli.options import INPUT, MM_BD, OUTPUT, Plain, Texts, Usage, at_least, level_between
+from mmbd.cli.outputs import EVERYTHING_PRINTED, Destinations, plan
 from mmbd.cli.progress import watching
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
     from mmbd.results.report import Report
 
+Count = Annotated[int | None, MM_BD]
+
 
 def scan(
-    models: Annotated[list[Path], Plain],
+    models: Annotated[list[Path], Plain, INPUT],
     /,
     *,
-    loading: Loading = DEFAULT_LOADING,
-    method: Literal["fast", "paper"] = "fast",
-    universal: bool | None = None,
-    null: Literal["joint", "population", "bootstrap", "paper", "authors", "reference"] | None = None,
+    loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
+    data: Annotated[Path | None, INPUT] = None,
+    per_class: Annotated[int, INPUT] = 20,
+    detector: str = "mm-bd",
+    option: Texts = None,
     level: float = 0.05,
-    reference: Annotated[list[Path] | None, Plain] = None,
     seed: int = 0,
     seeds: int = 1,
-    restarts: int | None = None,
-    steps: int | None = None,
-    constraint: Literal["project", "clamp"] | None = None,
-    batch: int | None = None,
     limit: float = 3600.0,
-    json_to: Annotated[str | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
-    html_to: Annotated[str | None, Parameter(name="--html")] = None,
-    sarif_to: Annotated[str | None, Parameter(name="--sarif")] = None,
-    quiet: Annotated[bool, Plain] = False,
+    method: Annotated[Literal["fast", "paper"] | None, MM_BD] = None,
+    null: Annotated[str | None, MM_BD] = None,
+    reference: Annotated[list[Path] | None, Plain, MM_BD] = None,
+    universal: Annotated[bool | None, MM_BD] = None,
+    restarts: Count = None,
+    steps: Count = None,
+    constraint: Annotated[Literal["project", "clamp"] | None, MM_BD] = None,
+    batch: Count = None,
+    to: Annotated[Destinations, OUTPUT] = EVERYTHING_PRINTED,
 ) -> int:
-    """Test model files for a backdoor. No data is needed, and nothing in the files is executed.
+    """Test model files for a backdoor. The default detector, MM-BD, needs no data.
 
-    Exit codes: 0 clean, 1 backdoored, 2 failed, 3 refused or not evaluable, 4 usage. With several
-    models the worst decides: 1 over 3 over 2 over 0. Put -- before names that a shell writes, as
-    they may look like options: mmbd scan --json reports -- *
+    Nothing in the files is executed. Exit codes: 0 clean, 1 backdoored, 2 failed, 3 refused or not
+    evaluable, 4 usage. With several models the worst decides: 1 over 3 over 2 over 0. Put -- before
+    names that a shell writes, as they may look like options: mmbd scan --out reports/ -- *
 
     Args:
         models: Model files: safetensors, or PyTorch state dicts.
         loading: What the files do not say.
-        method: The fast search, or the procedure of the paper.
-        universal: Search for universal perturbations too (default: with the fast method, for
-            images).
-        null: Which p-value decides (default: reference where references are given, else joint; for
-            other inputs than images bootstrap).
-        level: The false-positive rate asked for.
-        reference: Clean models of the same domain, or JSON reports on them: a file or a folder;
-            may be repeated.
-        seed: The seed of the random starts.
-        seeds: Repeat with so many seeds; the verdict is that of all together, at the same level.
-        restarts: Searches a class (default: 4). With other searches than the default one, that is
-            run beside, and the tables of clean networks judge it.
-        steps: The most gradient evaluations a search (default: 20).
-        constraint: Project onto the domain, or clamp in the forward pass (the authors' script).
-        batch: The most searches side by side (default: what memory allows).
-        limit: The seconds that the scan of a model may take; one whose first steps show that it
+        data: Clean samples of the models' task, for detectors that need some: a folder of images by
+            class, or a Parquet or .npz file. Classes are matched with a model's by name.
+        per_class: How many of these samples to use of each class; the seed draws them.
+        detector: The detector to ask: mm-bd, or another one of those that "mmbd list detectors" shows.
+        option: An option of the detector that has no flag here, as key=value; may be repeated.
+        level: The false-positive rate asked for: the share of clean models that may be flagged.
+        seed: The number that every random choice follows from, such as the random starts.
+        seeds: How many seeds to scan with, seed, seed + 1 and so on; the verdict is that of all
+            together, at the same level.
+        limit: The seconds that the scan of one model may take; a scan whose first steps show that it
             would take longer fails at once.
-        json_to: Write the report as JSON: a file, a folder (one file a model), or - to print it. In
-            a folder, a report on the same path is replaced, one on another model is kept.
-        html_to: Write the report as one HTML file, or one a model into a folder.
-        sarif_to: Write one SARIF file about all models, .sarif or .json.
-        quiet: Print one line a model.
+        method: The search for the largest margin: fast, or the procedure of the paper, which takes
+            about 100 times longer (default: that of the detector, fast for mm-bd).
+        null: The test that decides: one of those that "mmbd list nulls" shows (default: reference
+            where references are given, else joint; for other inputs than images bootstrap).
+        reference: A clean model of the same task, a JSON report on one, or a folder of either, to
+            compare with; may be repeated.
+        universal: Search for universal perturbations too, which the joint test needs (default: with
+            the fast method, for images).
+        restarts: The number of searches a class (default: 4). With other searches than the default
+            ones those are run as well, and the tables of clean networks judge them.
+        steps: The most gradient evaluations a search takes (default: 20).
+        constraint: How inputs stay valid: project them after each step, or clamp them in the forward
+            pass as the authors' script does (default: project).
+        batch: The most searches side by side (default: what memory allows).
+        to: Where the reports go.
     """
-    at_least(1, seeds=seeds, restarts=restarts, steps=steps, batch=batch)
+    from mmbd.detectors.scan import require_samples
+
+    at_least(1, per_class=per_class, seeds=seeds, restarts=restarts, steps=steps, batch=batch)
     level_between(level)
     if not limit > 0:
         raise Usage(f"--limit {limit:g}: expected more than 0 seconds")
     if null == "reference" and not reference:
         raise Usage("--null reference needs --reference, with clean models of the same kind")
-    if null == "joint" and not (method == "fast" if universal is None else universal):
-        raise Usage("--null joint needs --universal, which --method paper is without by default")
-    scanning: dict[str, Any] = {
+    flags = {
         "method": method,
         "null": null,
-        "level": level,
-        "seed": seed,
-        "seeds": seeds,
-        "limit": limit,
-    }
-    overrides = {
+        "references": reference,
         "universal": universal,
         "restarts": restarts,
         "steps": steps,
         "constraint": constraint,
         "batch": batch,
     }
-    scanning |= {name: value for name, value in overrides.items() if value is not None}
+    how = scan_options(detector, flags, option, level=level, seed=seed, seeds=seeds, limit=limit)
+    require_samples(how, data)
     known = loading.options()
-    named = [loading.class_names] if loading.class_names is not None else []
-    outputs = plan(
-        models,
-        json_to=json_to,
-        html_to=html_to,
-        sarif_to=sarif_to,
-        inputs=[*models, *(reference or ()), *named],
-    )
+    read = [*models, *(reference or ()), loading.class_names, data]
+    outputs = plan("report", to.wanted, models, [path for path in read if path is not None])
     if reference:
-        scanning["references"] = gate.references(reference, loading=known, scanning=scanning)
+        others = {name: value for name, value in how.options.items() if name != "references"}
+        found = gate.references(reference, known, replace(how, options=others))
+        how = replace(how, options=others | {"references": found})
+    clean = None if data is None else partial(samples.drawn, path=data, per_class=per_class, seed=seed)
     outcomes: list[gate.Outcome] = []
-    written = True
-    out = streams.console()
+    done = True
+    console = streams.console()
     for number, path in enumerate(models):
-        with watching(str(path), shown=not quiet) as progress:
-            outcome = gate.scan_file(path, loading=known, scanning=scanning | {"progress": progress})
+        with watching(str(path), shown=not to.quiet) as progress:
+            outcome = gate.scan_file(path, known, how, samples=clean, progress=progress)
         outcomes.append(outcome)
-        if json_to != "-":  # the verdict first: whatever happens to the files, it has been told
-            _show(outcome.report, out, brief=quiet or len(models) > 1)
-        written &= outputs.write(number, outcome.report)
-    reports = [outcome.report for outcome in outcomes]
-    if json_to == "-":
-        texts = [report.to_json() for report in reports]
-        streams.say(texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]")
-    written &= outputs.write_all(reports)
+        if outputs.printed is None:  # the verdict first: whatever happens to the files, it has been told
+            show(outcome.report, console, brief=to.quiet or len(models) > 1)
+        done &= outputs.write(number, outcome.report)
+    done &= outputs.write_all([outcome.report for outcome in outcomes])
     codes = [outcome.code for outcome in outcomes]
-    return gate.worst(codes if written else [*codes, gate.FAILED])
+    return gate.worst(codes if done else [*codes, gate.FAILED])
 
 
-def _show(report: Report, out: Console, *, brief: bool) -> None:
+def show(report: Report, out: Console, *, brief: bool) -> None:
+    """Print a report: in one line, or whole."""
     from mmbd.render.terminal import line, terminal
 
     if brief:

@@ -11,31 +11,29 @@ from rich.console import Console
 
 from mmbd.base.text import clean_text
 from mmbd.cli import places, streams
-from mmbd.cli.options import Numbers, Plain, Usage, numbers, shape
+from mmbd.cli.options import INPUT, OUTPUT, Names, Numbers, Plain, Texts, Usage, numbers, shape
 
 if TYPE_CHECKING:
     from mmbd.zoo.job import Job
 
-Texts = Annotated[list[str] | None, Plain]
 SUFFIX = ".safetensors"
 
 
 def train(
     *,
-    out: Path,
-    data: str | None = None,
-    test: str | None = None,
-    preset: str | None = None,
-    data_root: Path = Path(),
-    size: str | None = None,
-    crop: float | None = None,
-    grey: Annotated[bool, Plain] = False,
-    samples: int | None = None,
-    classes: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
-    limit: int | None = None,
-    test_limit: int | None = None,
-    mean: Numbers = None,
-    std: Numbers = None,
+    preset: Annotated[str | None, INPUT] = None,
+    data: Annotated[str | None, INPUT] = None,
+    test: Annotated[str | None, INPUT] = None,
+    data_root: Annotated[Path, INPUT] = Path(),
+    size: Annotated[str | None, INPUT] = None,
+    crop: Annotated[float | None, INPUT] = None,
+    grey: Annotated[bool, Plain, INPUT] = False,
+    samples: Annotated[int | None, INPUT] = None,
+    classes: Annotated[Names, INPUT] = None,
+    limit: Annotated[int | None, INPUT] = None,
+    test_limit: Annotated[int | None, INPUT] = None,
+    mean: Annotated[Numbers, INPUT] = None,
+    std: Annotated[Numbers, INPUT] = None,
     arch: str | None = None,
     arch_arg: Texts = None,
     attack: str = "clean",
@@ -48,48 +46,54 @@ def train(
     lr: float | None = None,
     optimizer: str | None = None,
     weight_decay: float | None = None,
-    augment: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    augment: Names = None,
     precision: Literal["float32", "bfloat16"] | None = None,
     compile_: Annotated[Literal["auto", "always", "never"] | None, Parameter(name="--compile")] = None,
     device: str = "cpu",
-    force: Annotated[bool, Plain] = False,
+    out: Annotated[Path, OUTPUT],
+    force: Annotated[bool, Plain, OUTPUT] = False,
 ) -> int:
     """Train one model. Written are the weights, the trigger (NAME.trigger.safetensors) and a card.
 
     Exit codes: 0 done, 2 failed (no such data, training diverged), 4 usage.
 
     Args:
-        out: The file to write, NAME.safetensors, or a folder.
-        data: Training data: a Parquet or .npz file, a folder of images by class, or clouds:N.
-        test: Test data of the same kind.
-        preset: Named settings of data, network, training and attack, for example cifar10-small.
-        data_root: Where relative paths of data begin (default: here).
-        size: What images are resized to, height x width, for example 32x32.
-        crop: The central share of each side of an image that is kept.
-        grey: Take images in grey.
-        samples: The length that sounds are cut to.
-        classes: Keep these classes only, by number or name.
-        limit: Draw so many training samples.
-        test_limit: Draw so many test samples.
-        mean: The mean to normalise with, one number or one a channel.
-        std: The standard deviation to normalise with.
-        arch: The network: a built-in name (default: the preset's first).
-        arch_arg: An argument of the network, key=value; may be repeated.
-        attack: The attack, or clean.
-        attack_arg: An option of the attack, key=value, for example count=500; may be repeated.
-        sources: M for all classes but the target, S for one random class, or classes with commas
-            between them.
-        target: The target class, by number or name (default: drawn by the seed).
-        seed: Of everything that is random.
-        epochs: How often to go through the data.
-        batch: Samples a step.
-        lr: The learning rate.
-        optimizer: adam or sgd.
-        weight_decay: Weight decay.
-        augment: Random changes of every batch, such as crop and flip.
-        precision: What the heavy operations compute in.
-        compile_: Whether to compile the network first, on a GPU (auto: for long trainings).
-        device: Where to train.
+        preset: Named settings of data, network, training and attack, for example cifar10-small; "mmbd
+            list presets" shows all. What is given besides takes precedence.
+        data: Training data: a Parquet or .npz file, a folder of images by class, or clouds:N for N
+            made-up point clouds a class.
+        test: Test data, in the same forms.
+        data_root: The folder where relative paths of data begin (default: here).
+        size: The size that images are resized to, height x width in pixels, for example 32x32
+            (default: as they are).
+        crop: The central share of each side of an image that is kept, above 0 and up to 1 (default: 1).
+        grey: Take images in grey, with one channel.
+        samples: The length that sounds are cut to, in samples (default: 8000).
+        classes: The classes to keep, by number or name (default: all).
+        limit: The most training samples, drawn at random (default: all).
+        test_limit: The most test samples, drawn at random (default: all).
+        mean: The mean to normalise with, one number or one a channel, for inputs from 0 to 1 (default:
+            none).
+        std: The standard deviation to normalise with, written alike.
+        arch: The network: a name that "mmbd list networks" shows (default: the preset's first).
+        arch_arg: An argument of the network, as key=value; may be repeated.
+        attack: The attack, or kind of difficult clean model, to train with: a name that "mmbd list
+            attacks" shows, or clean for none.
+        attack_arg: An option of the attack, as key=value, for example count=500; may be repeated.
+        sources: The classes that the trigger is put on: M for all but the target, S for a random one,
+            or classes with commas between them.
+        target: The class that the trigger leads to, by number or name (default: the seed draws it).
+        seed: The number that every random choice follows from: weights, batches, poisoned samples.
+        epochs: How often the training goes through the data (default: the preset's).
+        batch: The number of samples a step (default: the preset's).
+        lr: The learning rate (default: the preset's).
+        optimizer: The optimizer: adam or sgd (default: the preset's).
+        weight_decay: The weight decay (default: the preset's).
+        augment: Random changes of every batch, such as crop and flip (default: the preset's).
+        precision: The number format that heavy operations compute in (default: the preset's).
+        compile_: Whether to compile the network first, on a GPU; auto does so for long trainings.
+        device: The device to train on, such as cpu or cuda:0.
+        out: The file to write, NAME.safetensors, or a folder for a name made of network and attack.
         force: Overwrite a model of that name.
     """
     from mmbd.formats.networks.architecture import parse_arguments

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App
 
 from mmbd.base import reading
-from mmbd.base.progress import Progress
 from mmbd.cli import places, streams
-from mmbd.cli.options import Usage
+from mmbd.cli.options import HOW, INPUT, OUTPUT, at_least
+from mmbd.cli.progress import watching
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
+    from mmbd.base.progress import Progress
     from mmbd.zoo import Zoo
 
 HEADINGS: tuple[str, ...] = ("model", "label", "attack", "targets", "ACC", "train", "ASR", "excluded")
 
-zoo = App(name="zoo", help="Labelled sets of clean and backdoored models.", help_format="plaintext")
+zoo = App(name="zoo", help="Labelled sets of clean and backdoored models.", help_format="markdown")
 
 
-@zoo.command
 def make(
-    plan: Path, out: Path, /, *, data_root: Path | None = None, workers: int = 1, device: str | None = None
+    plan: Annotated[Path, INPUT],
+    out: Annotated[Path, OUTPUT],
+    /,
+    *,
+    data_root: Annotated[Path | None, INPUT] = None,
+    workers: int = 0,
+    device: str | None = None,
 ) -> int:
     """Train the models of a plan; what is there already stays. Can be killed and started again.
 
@@ -33,25 +39,26 @@ def make(
     Args:
         plan: A plan in TOML: a grid of data, networks, attacks and seeds.
         out: The folder of the zoo.
-        data_root: Where relative paths of the plan begin (default: the plan's folder).
-        workers: Processes side by side, with one CPU thread each.
-        device: Where to train (default: as in the plan, else cpu).
+        data_root: The folder where relative paths of the plan begin (default: the plan's folder).
+        workers: How many processes train side by side, each with one CPU thread; 0 trains in this
+            process, with all threads.
+        device: Where to train, such as cpu or cuda:0 (default: as in the plan, else cpu).
     """
-    if workers < 1:
-        raise Usage(f"--workers {workers}: expected at least 1")
+    at_least(0, workers=workers)
     from mmbd.zoo import plan as plans
     from mmbd.zoo.make import make as make_zoo
 
     jobs = plans.read(plan, device=device)
     places.folder("OUT", out)
-    summary = make_zoo(
-        jobs,
-        out,
-        root=data_root or plan.parent,
-        workers=workers,
-        text=reading.text(plan),
-        progress=lambda progress: streams.say(model_line(progress)),
-    )
+    with watching(plan.name, line=model_line) as progress:
+        summary = make_zoo(
+            jobs,
+            out,
+            root=data_root or plan.parent,
+            workers=workers,
+            text=reading.text(plan),
+            progress=progress,
+        )
     streams.say(
         f"{_shown(str(out), 400)}: {summary.made} models made, {summary.kept} were there already, "
         f"{len(summary.failures)} failed"
@@ -59,6 +66,9 @@ def make(
     for name, reason in summary.failures.items():
         streams.say(f"failed: {_shown(name)}: {_shown(reason, 300)}")
     return gate.FAILED if summary.failures else gate.CLEAN
+
+
+zoo.command(make, group_parameters=HOW)
 
 
 @zoo.command(name="list")

@@ -78,6 +78,7 @@ class Detector:
         needs: what it cannot do without.
         kinds: of inputs that it judges, see `Domain.kind`.
         options: preset options of `find`; those of the user come on top.
+        more: the names of the options that `find` takes by `**`; any where it is empty.
     """
 
     find: Function
@@ -86,14 +87,17 @@ class Detector:
     needs: frozenset[Need] = frozenset()
     kinds: frozenset[str] = frozenset({"image"})
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    more: tuple[str, ...] = ()
 
     def check_options(self, given: Mapping[str, Any]) -> None:
         """ValueError for an option that the function does not take."""
-        parameters = inspect.signature(self.find).parameters
-        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        parameters = inspect.signature(self.find).parameters.values()
+        kinds = inspect.Parameter
+        if not self.more and any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters):
             return  # it checks them itself
         frame = ("classifier", "samples", "level", "seed", "progress")
-        known = [name for name in parameters if name not in frame]
+        named = [parameter.name for parameter in parameters if parameter.kind is not kinds.VAR_KEYWORD]
+        known = [*(name for name in named if name not in frame), *self.more]
         for name in given:
             if name not in known:
                 raise ValueError(unknown("option", name, known))

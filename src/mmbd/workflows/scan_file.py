@@ -119,7 +119,7 @@ def _reference(file: Path, *, named: bool) -> Report | None:
     where = reading.named(file)
     try:
         text = reading.text(file, MOST_BYTES)
-        if not named and not _claims_to_be_a_report(text):
+        if not named and not claims_to_be_a_report(text):
             return None
         return Report.from_json(text)
     except (OSError, ValueError) as error:
@@ -129,13 +129,15 @@ def _reference(file: Path, *, named: bool) -> Report | None:
         raise Failed(f"reference {where}: {said}{hint}") from error
 
 
-def _claims_to_be_a_report(text: str) -> bool:
+def claims_to_be_a_report(text: str) -> bool:
     """Whether JSON says that it is a report, be it a broken one; what is no JSON may be one."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return True
-    return isinstance(found, dict) and "schema" in found and "verdict" in found
+    return (
+        isinstance(found, dict) and "schema" in found and not found.keys().isdisjoint({"verdict", "finding"})
+    )
 
 
 def _scanned(file: Path, loading: LoadOptions, scanning: ScanOptions) -> Report:

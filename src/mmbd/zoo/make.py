@@ -42,9 +42,9 @@ def make(
     out: str | Path,
     *,
     root: str | Path,
-    workers: int = 1,
+    workers: int = 0,
     text: str = "",
-    progress: ProgressCallback = lambda progress: None,
+    progress: ProgressCallback | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> Summary:
     """Train every job that has no card in `out` yet.
@@ -55,7 +55,7 @@ def make(
         jobs: see `plan.read`.
         out: the folder of the zoo; made if need be.
         root: where relative paths of the data begin.
-        workers: processes side by side, with one torch thread each; one is this process itself.
+        workers: processes side by side, with one torch thread each; 0 for this process.
         text: the plan as written, for the index.
         progress: called after every model that was trained, or failed; `latest` is its `Outcome`, with
             the card as result.
@@ -83,7 +83,7 @@ def make(
     failures: dict[str, str] = {}
     work = partial(training.make, out=out, root=Path(root), on_epoch=on_epoch)
     started = time.monotonic()
-    for done, outcome in enumerate(run(work, todo, workers=0 if workers == 1 else workers), start=1):
+    for done, outcome in enumerate(run(work, todo, workers=workers), start=1):
         name, card = outcome.task.name, outcome.result
         if card is None:
             failures[name] = outcome.failure or "no reason given"
@@ -92,7 +92,8 @@ def make(
             entries[name] = index.made(card)
         index.write(out, state)
         seconds = time.monotonic() - started
-        progress(Progress("training", done, len(todo), "models", seconds, note=name, latest=outcome))
+        if progress is not None:
+            progress(Progress("training", done, len(todo), "models", seconds, note=name, latest=outcome))
     return Summary(len(todo) - len(failures), len(there), failures)
 
 

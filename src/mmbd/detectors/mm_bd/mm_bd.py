@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from mmbd.model.samples import Samples
 from mmbd.null import NULLS, Evidence, References
 from mmbd.null.decide import Decision, decide
 from mmbd.results.finding import Artifact, Column, Finding
-from mmbd.search.ascent import FAST
+from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.maximum_margins import Method, ascent_of
 
 # Of so many classes, the most suspicious ones, the searches and their results are kept.
@@ -169,4 +170,10 @@ def _ranking(statistics: dict[int, float], values: dict[int, float]) -> tuple[in
     return tuple(label for _, _, label in sorted(order))
 
 
-MM_BD = Detector(find=mm_bd, version=1, about=ABOUT, kinds=frozenset({"image", "sound", "vector", "points"}))
+MM_BD = Detector(
+    find=mm_bd,
+    version=1,
+    about=ABOUT,
+    kinds=frozenset({"image", "sound", "vector", "points"}),
+    more=tuple(item.name for item in fields(Ascent)),
+)

@@ -1,0 +1,57 @@
+"""Help: options in groups, every one with words, and nothing heavy imported for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from helpers.command_line import caller
+
+COMMANDS = [["scan"], ["report"], ["fix"], ["train"], ["evaluate"], ["zoo", "make"], ["list"]]
+GROUPS = {
+    "scan": ["What goes in", "How it is done", "How the MM-BD detectors search and judge", "What comes out"],
+    "report": ["What goes in", "What comes out"],
+    "list": ["What comes out"],
+}
+USUAL = ["What goes in", "How it is done", "What comes out"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return caller(capsys)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_options_come_in_groups_that_keep_their_order(run, command):
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    heads = [line for line in out.splitlines() if line.startswith("╭")]
+    assert [head.strip("╭─╮ ") for head in heads if "Arguments" not in head] == GROUPS.get(command[0], USUAL)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_option_has_words(run, command):
+    _, out, _ = run(*command, "--help")
+    rows = [line.strip("│ *").split("  ", 1) for line in out.splitlines() if "│" in line and "--" in line]
+    bare = [row for row in rows if row[0].startswith("--") and len(row) < 2]
+    assert bare == []
+    assert len(rows) >= 1
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; sys.argv = ['mmbd', *sys.argv[1:]]\n"
+        "from mmbd.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'numpy', 'scipy') if name in sys.modules], file=sys.stderr)"
+    )
+    for command in [[], *COMMANDS]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, timeout=600
+        )
+        assert done.stderr.strip() == "[]", command
