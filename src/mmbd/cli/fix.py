@@ -101,7 +101,7 @@ def fix(
     from mmbd.formats.loading import load_file
     from mmbd.workflows import repair as fixing
 
-    options = _options(method, option, trigger)
+    method, options = _method(method, option, trigger)
     known = loading.options()
     with failing(str(model)):
         loaded = load_file(model, known)
@@ -186,35 +186,36 @@ def _places(
     )
 
 
-def _options(method: str, option: Sequence[str] | None, trigger: Path | None) -> dict[str, Any]:
-    """The options of the method; Usage where it has no such ones, or lacks a trigger."""
-    from mmbd.formats.networks.architecture import parse_arguments
-    from mmbd.mitigators import MITIGATORS, SHORT, options_of
+def _method(method: str, option: Sequence[str] | None, trigger: Path | None) -> tuple[str, dict[str, Any]]:
+    """The method by its name in the table, and its options.
 
-    one_of("--method", method, "method", [*MITIGATORS, *SHORT], "methods")
-    options = parse_arguments(option or ())
-    known = [name for name in options_of(SHORT.get(method, method)) if name != "trigger"]
-    for name in options:
-        if name not in known:
-            raise Usage(f"--option {name}: {method} has no such option; it has {', '.join(known)}")
-    if _takes_trigger(method) and trigger is None:
+    Raises:
+        Usage: no such method or option, or no trigger for a method that needs one.
+    """
+    from mmbd.formats.networks.architecture import parse_arguments
+    from mmbd.mitigators import ALIASES, MITIGATORS, resolved
+
+    one_of("--method", method, "method", [*MITIGATORS, *ALIASES], "methods")
+    takes_trigger = "trigger" in MITIGATORS[ALIASES.get(method, method)].needs
+    if takes_trigger and trigger is None:
         raise Usage(
             f"--method {method} needs the trigger that is to be unlearned: give --trigger, a file that mmbd "
             "train wrote, or the JSON report of a detector that found a mask and a pattern"
         )
-    return options
-
-
-def _takes_trigger(method: str) -> bool:
-    from mmbd.mitigators import SHORT, options_of
-
-    return "trigger" in options_of(SHORT.get(method, method))
+    options = parse_arguments(option or ())
+    if "trigger" in options:
+        raise Usage("--option trigger: give --trigger FILE")
+    try:
+        name, options = resolved(method, options | ({"trigger": trigger} if takes_trigger else {}))
+    except ValueError as error:
+        raise Usage(f"--option: {error}") from error
+    return name, options
 
 
 def _trigger(path: Path, method: str, options: dict[str, Any]) -> tuple[Backdoor | None, dict[str, Any]]:
     """The known backdoor, if it is one, and the options with what the method is to unlearn."""
     if path.suffix.lower() == ".json":
-        if not _takes_trigger(method):
+        if "trigger" not in options:
             raise Usage(
                 f"--trigger {path}: what a detector found is for a method that takes a trigger, such as "
                 f"--method unlearning, and {method} takes none"
@@ -223,11 +224,11 @@ def _trigger(path: Path, method: str, options: dict[str, Any]) -> tuple[Backdoor
     from mmbd.triggers.files import load
 
     backdoor = load(path)
-    if not _takes_trigger(method):
+    if "trigger" not in options:
         return backdoor, options
     several = list({id(trigger): trigger for trigger in backdoor.triggers.values()}.values())
     if len(several) > 1:
-        raise Failed(f"{len(several)} triggers, one for each of some source classes: {method} takes one")
+        raise Failed(f"{len(several)} triggers, each for other source classes: {method} takes one")
     return backdoor, options | {"trigger": several[0]}
 
 
