@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -248,69 +246,3 @@ def test_names_that_the_output_cannot_encode(models, tmp_path, monkeypatch, enco
     known = encoding == "utf-8"
     assert ("東京" if known else r"\u6771\u4eac") in shown
     assert ("класс 2" if known else r"\u043a\u043b") in shown
-
-
-# ------------------------------------------------------------------------- reports that fail
-
-
-def limited() -> None:
-    """No file may grow beyond 1,000 bytes: what a full disk looks like to a process."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-
-def test_a_full_disk_under_the_reports(models, tmp_path):
-    for name, code in [("clean", gate.FAILED), ("backdoored", gate.BACKDOORED)]:
-        done = subprocess.run(
-            command(
-                "scan",
-                models / f"{name}.safetensors",
-                "--quiet",
-                "--json",
-                "a.json",
-                "--html",
-                "a.html",
-                "--sarif",
-                "a.sarif",
-            ),
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            preexec_fn=limited,
-            timeout=600,
-        )
-        assert done.returncode == code, done.stderr
-        assert done.stdout.startswith(f"{name}: ")
-        for file in ("a.json", "a.html", "a.sarif"):
-            assert f"mmbd: cannot write {file}: " in done.stderr
-        assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_goes_away_meanwhile(run, models, tmp_path, monkeypatch):
-    real = gate.scan_file
-
-    def scanning(*arguments, **options):
-        (tmp_path / "out").rmdir()
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(gate, "scan_file", scanning)
-    for name, code in [("clean", gate.FAILED), ("backdoored", gate.BACKDOORED)]:
-        found, out, errors = run("scan", models / f"{name}.safetensors", "--quiet", "--json", "out")
-        assert found == code
-        assert out.startswith(f"{name}: ")
-        assert errors.startswith("mmbd: cannot write out/")
-
-
-def test_little_memory_is_a_failure(models):
-    """Wherever it runs out: under whatever limit, no clean model is backdoored."""
-    codes = set()
-    for megabytes in (60, 250, 700, 1000):
-        done = subprocess.run(
-            command("scan", models / "clean.safetensors", "--quiet"),
-            capture_output=True,
-            timeout=600,
-            preexec_fn=lambda size=megabytes << 20: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
-        )
-        codes.add(done.returncode)
-    assert gate.BACKDOORED not in codes
-    assert gate.FAILED in codes

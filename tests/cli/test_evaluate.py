@@ -75,7 +75,7 @@ def test_one_broken_model_and_every_output(zoo, tmp_path):
     ("arguments", "said"),
     [
         (["ZOO", "--detector", "mmbd"], "unknown detector 'mmbd'; did you mean 'mm-bd'?"),
-        (["ZOO", "--json", "-", "--csv", "-"], "only one of --markdown, --csv and --json"),
+        (["ZOO", "--json", "-", "--csv", "-"], "only one output can be printed"),
         (["ZOO", "--html", "page.txt"], "ends in .html"),
         (["ZOO", "--csv", "no-such-folder/x.csv"], "there is no folder no-such-folder"),
         (["ZOO", "--half", "third"], "--half"),
@@ -151,7 +151,9 @@ def test_interrupting_stops_cleanly(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors
-    assert errors == "mmbd: interrupted; everything written so far is complete\n"
+    *expected, last = errors.splitlines()  # on a slow machine, a line on how long it would have taken
+    assert last == "mmbd: interrupted; everything written so far is complete"
+    assert [line for line in expected if not line.startswith("mmbd: zoo.csv: evaluation, up to 200")] == []
     assert out == ""
     assert 0 < len(stored(folder)) < 200
     deadline = time.monotonic() + 600

@@ -1,0 +1,101 @@
+"""Disks and memory that are full, and folders that go: the verdict counts, and nothing is half written."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.command_line import caller
+from helpers.planted_files import planted
+from mmbd.workflows import scan_file as gate
+
+BOTH = [("clean", gate.CLEAN), ("backdoored", gate.BACKDOORED)]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    planted(folder / "clean.safetensors", gain=1.0)
+    planted(folder / "backdoored.safetensors", gain=20.0)
+    torch.save(nn.Sequential(nn.Flatten(), nn.Linear(16, 8)).state_dict(), folder / "w.pt")
+    return folder
+
+
+@pytest.fixture
+def run(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    return caller(capsys)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "mmbd", *map(str, arguments)]
+
+
+def limited() -> None:
+    """No file may grow beyond 1,000 bytes: what a full disk looks like to a process."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def test_a_full_disk_under_the_reports(models, tmp_path):
+    for name, code in [("clean", gate.FAILED), ("backdoored", gate.BACKDOORED)]:
+        done = subprocess.run(
+            command(
+                "scan",
+                models / f"{name}.safetensors",
+                "--quiet",
+                "--json",
+                "a.json",
+                "--html",
+                "a.html",
+                "--sarif",
+                "a.sarif",
+            ),
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            preexec_fn=limited,
+            timeout=600,
+        )
+        assert done.returncode == code, done.stderr
+        assert done.stdout.startswith(f"{name}: ")
+        for file in ("a.json", "a.html", "a.sarif"):
+            assert f"mmbd: cannot write {file}: " in done.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_goes_away_meanwhile(run, models, tmp_path, monkeypatch):
+    real = gate.scan_file
+
+    def scanning(*arguments, **options):
+        (tmp_path / "out").rmdir()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(gate, "scan_file", scanning)
+    for name, code in [("clean", gate.FAILED), ("backdoored", gate.BACKDOORED)]:
+        found, out, errors = run("scan", models / f"{name}.safetensors", "--quiet", "--json", "out")
+        assert found == code
+        assert out.startswith(f"{name}: ")
+        assert errors.startswith("mmbd: cannot write out/")
+
+
+def test_little_memory_is_a_failure(models):
+    """Wherever it runs out: under whatever limit, no clean model is backdoored."""
+    codes = set()
+    for megabytes in (60, 250, 700, 1000):
+        done = subprocess.run(
+            command("scan", models / "clean.safetensors", "--quiet"),
+            capture_output=True,
+            timeout=600,
+            preexec_fn=lambda size=megabytes << 20: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
+        )
+        codes.add(done.returncode)
+    assert gate.BACKDOORED not in codes
+    assert gate.FAILED in codes
