@@ -16,8 +16,6 @@ from helpers.command_line import caller
 from helpers.planted_files import planted
 from mmbd.workflows import scan_file as gate
 
-BOTH = [("clean", gate.CLEAN), ("backdoored", gate.BACKDOORED)]
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
