@@ -107,12 +107,12 @@ def test_what_cannot_be_read_is_told_and_stops_nothing(run, stored, tmp_path):
     assert run("report", "cut.json")[0] == gate.FAILED
 
 
-def test_pictures_of_another_report_are_a_failure(run, stored, tmp_path):
+def test_pictures_of_another_report_are_left_out(run, stored, tmp_path):
     (tmp_path / "r.json").write_text((stored / "reports/bad.json").read_text().replace("bad.art", "r.art"))
     (tmp_path / f"r{PICTURES}").write_bytes((stored / f"reports/good{PICTURES}").read_bytes())
-    code, out, errors = run("report", "r.json")
-    assert (code, out) == (gate.FAILED, "")
-    assert f"r{PICTURES}: not the file that the report was written with" in errors
+    code, _, errors = run("report", "r.json", "--out", "r.html")
+    assert (code, errors) == (gate.BACKDOORED, "")
+    assert len((tmp_path / "r.html").read_text()) < len((stored / "bad.html").read_text())
 
 
 def test_an_empty_folder(run, tmp_path):
