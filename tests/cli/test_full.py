@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 from helpers.command_line import caller
 from helpers.planted_files import planted
@@ -22,7 +20,6 @@ def models(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     planted(folder / "clean.safetensors", gain=1.0)
     planted(folder / "backdoored.safetensors", gain=20.0)
-    torch.save(nn.Sequential(nn.Flatten(), nn.Linear(16, 8)).state_dict(), folder / "w.pt")
     return folder
 
 
