@@ -11,7 +11,7 @@ import pytest
 from helpers.toy_networks import convolutional
 from mmbd.base.errors import Failed
 from mmbd.cli import main
-from mmbd.detectors.scan import scan
+from mmbd.detectors.scan import ScanOptions, scan
 from mmbd.formats.options import LoadOptions
 from mmbd.workflows import scan_file as gate
 from mmbd.workflows.scan_file import references
@@ -30,7 +30,7 @@ def folder(tmp_path, report) -> Path:
 
 
 def read(*paths: Path):
-    return references(paths, loading=LoadOptions(), scanning={})
+    return references(paths, loading=LoadOptions(), scanning=ScanOptions())
 
 
 def test_other_json_in_a_folder_is_passed_over(folder, report):
@@ -62,8 +62,8 @@ def broken(kind: str, file: Path, report: str) -> None:
                 "cut": report[:-20],
                 "deep": "[" * 100_000,
                 "empty": "",
-                "digits": report.replace('"schema": 2', f'"schema": {"9" * 5000}'),
-                "older": report.replace('"schema": 2', '"schema": 1'),
+                "digits": report.replace('"schema": 3', f'"schema": {"9" * 5000}'),
+                "older": report.replace('"schema": 3', '"schema": 1'),
                 "wrong": json.dumps({**json.loads(report), "p_value": "small"}),
             }[kind]
         )
