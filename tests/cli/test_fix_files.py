@@ -103,7 +103,7 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
     assert found["untriggered"]["after"] <= found["attack_success"]["after"]
     assert found["accuracy"]["after"] > found["accuracy"]["before"] - 0.1
     assert found["record"]["layers"]
-    assert found["scans"]["before"]["verdict"] in ("backdoored", "clean")
+    assert found["scans"]["before"]["finding"]["verdict"] in ("backdoored", "clean")
     assert f"{found['attack_success']['after']:.1%} after" in done.stdout
     loaded = load(out).classifier
     plain = torch.load(tmp_path / "plain.pt", weights_only=False)
@@ -126,7 +126,7 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
         (["--out", "there.safetensors"], 4, "give --force"),
         (["--out", "new.xyz"], 4, "ends in one of"),
         (["--out", "nowhere/new.onnx"], 4, "no folder"),
-        (["--out", "new.pt", "--method", "magic"], 4, "known are auto, mm-bm"),
+        (["--out", "new.pt", "--method", "magic"], 4, "known: auto, mm-bm"),
         (["--out", "new.pt", "--triggered", "x"], 4, "--triggered and --target together"),
         (["--out", "new.pt", "--per-class", "1"], 3, "NOT MITIGATED"),
         (["--out", "new.pt", "--option", "magic=1"], 4, "magic"),
