@@ -92,7 +92,7 @@ def test_small_files_do_not_exhaust_memory(tmp_path):
         npz(tmp_path / "a.npz", header("(2, 350000000000)")),
     ]
     done = subprocess.run(
-        [sys.executable, "-c", CAPPED, *map(str, files)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", CAPPED, *map(str, files)], capture_output=True, text=True, timeout=600
     )
     assert done.stdout.split() == ["refused"] * 4, done.stderr
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2 << 20  # kilobytes

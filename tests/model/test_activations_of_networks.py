@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.activation_networks import Net, around, names
 from mmbd import nets
 from mmbd.model.activations import Activation, ActivationHook, find, near_input, select
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
 from mmbd.model.points import Points
-from model.test_activations import Net, around, names
 
 
 def built(arch: str, shape=(3, 32, 32), **arguments) -> tuple[Activation, ...]:
