@@ -63,8 +63,10 @@ def export(
         NotExported: the network cannot be written in this form, or the file answers otherwise.
 
     Example:
-        >>> mmbd.export(repaired, "model.onnx")  # doctest: +SKIP
-        >>> mmbd.export(repaired, "model.safetensors", arch="resnet18")  # doctest: +SKIP
+        >>> net = nets.build("mlp", classes=5, input_shape=(1, 4, 4), hidden=(8,))
+        >>> clf = Classifier(net, input_shape=(1, 4, 4))
+        >>> export(clf, "net.pt")  # plain PyTorch
+        >>> export(clf, "net.safetensors", arch="mlp", arch_args={"hidden": (8,)})
     """
     suffix = Path(path).suffix.lower()
     if suffix not in EXPORTS:
