@@ -109,7 +109,9 @@ def test_from_training_to_a_report_without_a_flag(tmp_path):
     assert report.class_names == CLASSES
     assert report.model.domain == "Points(32, region='cube', radius=1)"
     assert all(value is not None for value in report.statistics)
-    assert all(float(cloud.abs().max()) <= 1 for cloud in report.inputs.values())
+    seen = [artifact.tensor for artifact in report.finding.artifacts]
+    assert len(seen) == len(CLASSES)
+    assert all(float(cloud.abs().max()) <= 1 for cloud in seen)
     report.save(tmp_path / "report.json")
     assert mmbd.Report.from_json((tmp_path / "report.json").read_text()) == report
     report.save(tmp_path / "report.html")

@@ -63,7 +63,7 @@ def test_a_process_without_mmbd(name, tmp_path):
 def test_layers_keep_their_names():
     clf = bounded("resnet8")
     names = set(export.plain(clf).state_dict())
-    assert {f"network.{key}" for key in clf.model.state_dict()} | {"mean", "std"} == names
+    assert {f"network.{key}" for key in clf.model.state_dict()} | {"normalise.mean", "normalise.std"} == names
 
 
 def test_a_plain_network_without_bounds():

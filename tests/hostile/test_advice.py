@@ -24,6 +24,7 @@ from hostile.test_numpy_numbers import ODD_ARRAYS, REFUSED
 from hostile.test_sizes import EXPLOSIONS, LIES
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import listed
+from mmbd.detectors.scan import ScanOptions
 from mmbd.formats import advice, loading
 from mmbd.formats.options import LoadOptions
 from mmbd.formats.refusals import ADVICE
@@ -148,7 +149,7 @@ def test_many_names_do_not_push_the_advice_out_of_sight(tmp_path: Path) -> None:
     """A line of a report has an end; a stranger's names must not be all that is before it."""
     names = b"".join(f"cmodule_of_a_long_name_{n:040}\nrun\n".encode() for n in range(300))
     (tmp_path / "m.pt").write_bytes(zipped(b"\x80\x02(cposix\nsystem\n" + names + b"t."))
-    outcome = gate.scan_file(tmp_path / "m.pt", loading=LoadOptions(), scanning={})
+    outcome = gate.scan_file(tmp_path / "m.pt", LoadOptions(), ScanOptions())
     said = line(outcome.report)
     assert outcome.code == gate.REFUSED
     assert "posix.system, module_of_a_long_name_" in said

@@ -40,13 +40,15 @@ def test_a_class_behind_a_dead_unit_is_found(pattern):
     net = hidden(pattern)
     clf = Classifier(net, input_shape=SHAPE)
     report = mmbd.scan(clf)
-    assert (report.targets, report.null) == ((9,), "population")
-    assert "unusual starts" in report.p_values[0].reason
+    assert (report.targets, report.finding.decided_by) == ((9,), "population")
+    joint = next(test for test in report.finding.tests if test.name == "joint")
+    assert "unusual starts" in joint.reason
     # The unit gives at most 6 (0.3 * 20), which the class takes 100 times.
     assert report.statistics[9] > 500
     assert "searched from bright, dark and smooth ones (class 9)" in report.caveats[0]
+    (found,) = (artifact for artifact in report.finding.artifacts if artifact.label == 9)
     with torch.no_grad():
-        assert int(net(report.inputs[9][None])[0].argmax()) == 9
+        assert int(net(found.tensor[None])[0].argmax()) == 9
 
 
 @pytest.mark.parametrize("pattern", [BRIGHT, MIXED], ids=["bright", "mixed"])
@@ -58,7 +60,7 @@ def test_a_class_whose_margin_has_no_gradient_is_found(pattern):
         net[3].bias[0] = 400
     report = mmbd.scan(Classifier(net, input_shape=SHAPE), universal=False)
     assert report.statistics[9] > 100
-    assert report.run.dead >= 4
+    assert report.finding.facts["zero_gradient"] >= 4
 
 
 class Padded(nn.Module):
