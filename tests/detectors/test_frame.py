@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -143,6 +144,28 @@ def test_options_and_names_are_checked_before_anything_runs():
     for wrong in ({"level": 1.0}, {"seeds": 0}, {"limit": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             ScanOptions(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"restarts": "abc"}, "restarts must be a whole number, got 'abc'"),
+        ({"size": "big"}, "size must be a number"),
+        ({"restarts": 0}, "at least 1"),
+        ({"method": "slow"}, "unknown method 'slow'"),
+        ({"null": "gamma"}, "unknown null 'gamma'"),
+        ({"rstarts": 3}, "unknown option 'rstarts'; did you mean 'restarts'"),
+    ],
+)
+def test_values_of_mm_bd_are_checked_before_a_model_is_there(options, words):
+    with pytest.raises(ValueError, match=words):
+        ScanOptions(options=options)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2), (2, 6), (12,), (3, 2, 2, 2)])
+def test_mm_bd_judges_inputs_of_any_kind(shape):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 6))
+    assert mmbd.scan(mmbd.Classifier(network, input_shape=shape)).verdict in ("clean", "backdoored")
 
 
 def test_kinds_of_inputs_that_a_detector_does_not_judge():

@@ -37,13 +37,13 @@ def scan_options(
         if name in options:
             raise Usage(f"--option {name}: --{name} says it already")
         options[name] = value
-    try:
-        found = ScanOptions(detector, options=options, **how)
-    except ValueError as error:
-        raise Usage(f"--detector {detector}: {error}") from error
-    whole = {**found.row.options, **options}
-    if whole.get("null") is not None and found.row.find is DETECTORS["mm-bd"].find:
+    row = DETECTORS[detector]
+    whole = {**row.options, **options}
+    if whole.get("null") is not None and row.find is DETECTORS["mm-bd"].find:
         one_of("--null", str(whole["null"]), "null", NULLS, "nulls")
         if whole["null"] == "joint" and not whole.get("universal", whole.get("method", "fast") == "fast"):
             raise Usage("--null joint needs --universal, which --method paper is without by default")
-    return found
+    try:
+        return ScanOptions(detector, options=options, **how)
+    except ValueError as error:
+        raise Usage(f"--detector {detector}: {error}") from error

@@ -76,9 +76,10 @@ class Detector:
         version: raised when its findings change; part of what stored results are known by.
         about: the words of its reports.
         needs: what it cannot do without.
-        kinds: of inputs that it judges, see `Domain.kind`.
+        kinds: of inputs that it judges, see `mmbd.model.domain.KINDS`; empty for any.
         options: preset options of `find`; those of the user come on top.
         more: the names of the options that `find` takes by `**`; any where it is empty.
+        check: raises ValueError for values of options that make no sense, before anything runs.
     """
 
     find: Function
@@ -88,16 +89,17 @@ class Detector:
     kinds: frozenset[str] = frozenset({"image"})
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     more: tuple[str, ...] = ()
+    check: Callable[[Mapping[str, Any]], None] = lambda options: None
 
     def check_options(self, given: Mapping[str, Any]) -> None:
-        """ValueError for an option that the function does not take."""
+        """ValueError for an option that the function does not take, or a value that makes no sense."""
         parameters = inspect.signature(self.find).parameters.values()
         kinds = inspect.Parameter
-        if not self.more and any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters):
-            return  # it checks them itself
+        anything = not self.more and any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters)
         frame = ("classifier", "samples", "level", "seed", "progress")
         named = [parameter.name for parameter in parameters if parameter.kind is not kinds.VAR_KEYWORD]
         known = [*(name for name in named if name not in frame), *self.more]
         for name in given:
-            if name not in known:
+            if name not in known and not anything:
                 raise ValueError(unknown("option", name, known))
+        self.check({**self.options, **given})

@@ -134,7 +134,7 @@ def scan_by(
     info = info or describe(classifier)
     give_up = partial(unevaluable, how=how, info=info, names=classifier.class_names)
     kind = kind_of(classifier.domain)
-    if kind not in how.row.kinds:
+    if how.row.kinds and kind not in how.row.kinds:
         return give_up(
             f"{how.name} judges {', '.join(sorted(how.row.kinds))} inputs; these are of kind {kind}"
         )

@@ -120,7 +120,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 clean, 1 backdoored, 3 not evaluable."""
+        """0 clean, 1 backdoored, 3 not evaluable; 2 where the scan failed, as the reason says."""
+        if (self.reason or "").startswith("failed: "):
+            return 2
         return {"clean": 0, "backdoored": 1, "not evaluable": 3}[self.verdict]
 
     def revised(self, **changes: Any) -> Report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -69,8 +69,6 @@ def mm_bd(
         ValueError: arguments that make no sense, or that contradict each other.
         NotEvaluable: the network's answers cannot be compared.
     """
-    if null is not None and null not in NULLS:
-        raise ValueError(unknown("null", null, NULLS))
     if null == "reference" and references is None:
         raise ValueError("null='reference' needs reference models")
     ascent = ascent_of(method, settings)
@@ -170,10 +168,26 @@ def _ranking(statistics: dict[int, float], values: dict[int, float]) -> tuple[in
     return tuple(label for _, _, label in sorted(order))
 
 
+def check(options: Mapping[str, Any]) -> None:
+    """ValueError for options whose values make no sense; of those that settings alone can tell."""
+    method, null = options.get("method", "fast"), options.get("null")
+    if null is not None and null not in NULLS:
+        raise ValueError(unknown("null", null, NULLS))
+    usual = ascent_of(method, {})
+    settings = {name: value for name, value in options.items() if hasattr(usual, name)}
+    for name, value in settings.items():
+        kind = type(getattr(usual, name))
+        if not isinstance(value, (int, float) if kind is float else kind):
+            wanted = {int: "a whole number", float: "a number"}.get(kind, "a name")
+            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    ascent_of(method, settings)
+
+
 MM_BD = Detector(
     find=mm_bd,
     version=1,
     about=ABOUT,
-    kinds=frozenset({"image", "sound", "vector", "points"}),
+    kinds=frozenset(),
     more=tuple(item.name for item in fields(Ascent)),
+    check=check,
 )
