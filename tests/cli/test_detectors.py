@@ -132,19 +132,62 @@ def test_presets_of_a_row_are_its_own(run):
     assert Report.from_json(out).finding.decided_by == "bootstrap"
 
 
-@pytest.mark.parametrize("given", [["--data", "even.npz"], []])
-def test_evaluate_takes_any_detector(run, tmp_path, given):
+def test_evaluate_takes_any_detector(run, tmp_path):
     (tmp_path / "zoo").mkdir()
     zoo = toy_zoos.table(tmp_path / "zoo", clean=1, backdoored=1)
-    arguments = ["--option", "threshold=0.9", "--workers", 0, "--json", "-", *given]
+    arguments = ["--option", "threshold=0.9", "--workers", 0, "--json", "-", "--data", "even.npz"]
     code, out, errors = run("evaluate", zoo, *COUNT, *arguments)
-    assert code == gate.CLEAN, errors
+    assert (code, errors) == (gate.CLEAN, "")
     answers = json.loads(out)["models"]
     assert [answer["detector"] for answer in answers] == ["counting"] * 2
-    # A table knows no samples.
-    assert {answer["detection"]["verdict"] for answer in answers} == (
-        {"clean"} if given else {"not evaluable"}
+    assert {answer["detection"]["verdict"] for answer in answers} == {"clean"}
+
+
+def test_evaluate_without_samples_for_any_model_is_a_usage_error(run, tmp_path):
+    (tmp_path / "zoo").mkdir()
+    zoo = toy_zoos.table(tmp_path / "zoo", clean=1, backdoored=1)  # a table knows no samples
+    code, out, errors = run("evaluate", zoo, "--detector", "mm-bd", "counting", "--workers", 0)
+    assert (code, out) == (gate.USAGE, "")
+    assert errors == (
+        "mmbd: counting needs clean samples of the model's task: give --data CLEAN/ "
+        "(samples=(inputs, labels) in Python)\n"
     )
+    assert not (tmp_path / "zoo-results").exists()
+
+
+def test_evaluate_says_what_is_not_evaluable_and_why(run, tmp_path, monkeypatch):
+    (tmp_path / "zoo").mkdir()
+    zoo = toy_zoos.table(tmp_path / "zoo", clean=1, backdoored=1)
+    few = np.arange(8)
+    samples(tmp_path / "few.npz", few)
+    code, _, errors = run("evaluate", zoo, *COUNT, "--workers", 0, "--data", "few.npz")
+    assert code == gate.CLEAN
+    assert [line.partition(": the clean")[0] for line in errors.splitlines()] == [
+        f"mmbd: {name}, counting: not evaluable" for name in ("bad0.safetensors", "good0.safetensors")
+    ]
+
+
+def test_evaluate_reads_the_samples_in_every_models_size(run, tmp_path):
+    (tmp_path / "zoo").mkdir()
+    zoo = toy_zoos.table(tmp_path / "zoo", clean=1, backdoored=0)
+    large = np.load(tmp_path / "even.npz")
+    wide = large["x"].repeat(2, axis=2).repeat(2, axis=3)
+    np.savez(tmp_path / "wide.npz", x=wide, y=large["y"])
+    for command in (["scan", "m.safetensors"], ["evaluate", zoo, "--workers", 0]):
+        code, _, errors = run(*command, *COUNT, "--data", "wide.npz")
+        assert (code, errors) == (gate.CLEAN, "")
+
+
+@pytest.mark.parametrize("data", ["gone", "broken.npz"])
+def test_evaluate_asks_no_model_before_the_samples_can_be_read(run, tmp_path, data):
+    (tmp_path / "zoo").mkdir()
+    zoo = toy_zoos.table(tmp_path / "zoo", clean=1, backdoored=1)
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 broken")
+    code, out, errors = run("evaluate", zoo, *COUNT, "--workers", 0, "--data", data)
+    assert (code, out) == (gate.FAILED, "")
+    assert data in errors
+    assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "zoo-results").exists()
 
 
 def test_evaluate_refuses_options_that_a_detector_does_not_take(run, tmp_path):

@@ -21,3 +21,9 @@ def test_a_split_has_every_sample_once_and_leaves_some_of_every_class():
     assert few.labels.bincount().tolist() == [4] * CLASSES
     assert not torch.equal(few.inputs, split(samples, 4, seed=4)[0].inputs)
     assert torch.equal(few.inputs, split(samples, 4, seed=3)[0].inputs)
+
+
+def test_where_none_need_to_be_left_a_small_class_gives_all_and_a_large_one_the_same():
+    samples = pictures(53, classes=CLASSES)
+    assert len(split(samples, 20, seed=3, leave=False)[0]) == 53
+    assert torch.equal(split(samples, 4, seed=3, leave=False)[0].inputs, split(samples, 4, seed=3)[0].inputs)

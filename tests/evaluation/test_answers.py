@@ -9,12 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from helpers import toy_zoos
 from mmbd.base.errors import Failed
 from mmbd.data.dataset import Dataset
+from mmbd.data.read import load
 from mmbd.detectors.scan import ScanOptions
-from mmbd.evaluation.answers import Runner, drawn
+from mmbd.evaluation import answers
+from mmbd.evaluation.answers import Runner
+from mmbd.model.classifier import Classifier
 from mmbd.results.finding import Artifact, Finding
 from mmbd.results.report import Report
 from mmbd.results.store import Store
@@ -116,14 +120,12 @@ def test_a_finding_that_cannot_be_a_report_is_a_failure():
     assert ask(("b0", "big")).error is not None
 
 
-def test_tensors_are_kept_in_the_store_and_not_in_memory(tmp_path):
+def test_tensors_are_kept_neither_in_the_store_nor_in_memory(tmp_path):
     answer = runner(tmp_path, draws=toy_zoos.row(draws))(("b0", "draws"))
     assert answer.error is None
     assert answer.report.finding.artifacts == ()
     ((_, stored),) = Store(tmp_path / "results.sqlite").items()
-    from safetensors.torch import load
-
-    assert load(stored.artifacts)["artifact.0"].tolist() == [0, 1, 2, 3]
+    assert stored.artifacts is None
     assert runner(tmp_path, draws=toy_zoos.row(draws))(("b0", "draws")).stored
 
 
@@ -176,7 +178,7 @@ def test_a_detector_that_needs_samples_gets_the_models_own():
     assert read == [1]
     few = runner(zoo=with_data(source), counts=COUNTS, per_class=7)
     assert few(("x", "counts")).report.finding.facts["counts"] == "[2, 2, 2, 2, 2, 7]"
-    given = runner(zoo=with_data(source), counts=COUNTS, samples=drawn(DATA, 9, seed=0))
+    given = runner(zoo=with_data(source), counts=COUNTS, samples=DATA, per_class=9)
     assert given(("x", "counts")).report.finding.facts["counts"] == "[2, 2, 2, 2, 2, 9]"
 
 
@@ -200,16 +202,59 @@ def test_without_samples_a_model_is_not_evaluable_by_a_detector_that_needs_them(
         raise Failed("test.npz: there is no such file")
 
     failed = runner(zoo=with_data(gone), counts=COUNTS)(("x", "counts"))
-    assert failed.error == "the clean samples cannot be read: test.npz: there is no such file"
+    assert failed.error == "the clean samples cannot be used: test.npz: there is no such file"
     wrong = runner(samples=Dataset(torch.rand(9, 7), torch.arange(9) % 6, DATA.names), counts=COUNTS)
     assert "shape" in wrong(("b0", "counts")).error
 
 
-def test_samples_are_drawn_class_by_class():
-    few = drawn(DATA, 3, seed=1)
-    assert few.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5]
-    assert torch.equal(few.inputs, drawn(DATA, 3, seed=1).inputs)
-    assert not torch.equal(few.inputs, drawn(DATA, 3, seed=2).inputs)
+def test_two_heads_of_one_network_have_answers_of_their_own(tmp_path):
+    def ask(output: str):
+        zoo = Zoo((Entry("x", "clean", lambda: Classifier(Heads(), input_shape=(4,), output=output)),))
+        return runner(tmp_path, zoo=zoo, listens=toy_zoos.row(largest))(("x", "listens"))
+
+    first, second = ask("0"), ask("1")
+    assert (first.report.finding.score, second.report.finding.score) == (5.0, 50.0)
+    assert (second.stored, ask("0").report, ask("0").stored) == (False, first.report, True)
+
+
+class Heads(nn.Module):
+    """Two heads of six classes, the second ten times as sure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("logits", torch.arange(6.0))
+
+    def forward(self, inputs):
+        base = self.logits + inputs.sum(1, keepdim=True)
+        return base, base * 10
+
+
+def largest(classifier, samples=None, **_) -> Finding:
+    return Finding("clean", score=float(classifier(torch.zeros(1, 4)).max()))
+
+
+def test_the_samples_given_are_numbered_as_each_models_classes():
+    names = ("five", "four", "three", "two", "one", "zero")
+    renamed = Dataset(DATA.inputs, 5 - DATA.labels, names)
+
+    def named() -> Classifier:
+        return Classifier(toy_zoos.Tagged(0.5, 0), input_shape=(4,), class_names=names[::-1])
+
+    zoo = Zoo((Entry("x", "clean", named), toy_zoos.entry("numbers", 0.5)))
+    ask = runner(zoo=zoo, counts=COUNTS, samples=renamed)
+    assert ask(("x", "counts")).report.finding.facts["counts"] == str(COUNTED)
+    strange = Dataset(DATA.inputs, DATA.labels, (*names[:5], "six"))
+    assert "Unknown to it: six" in runner(zoo=zoo, counts=COUNTS, samples=strange)(("x", "counts")).error
+
+
+def test_samples_of_a_file_are_read_once_for_models_of_one_size(tmp_path, monkeypatch):
+    np.savez(tmp_path / "clean.npz", x=DATA.inputs.numpy(), y=DATA.labels.numpy())
+    read = []
+    monkeypatch.setattr(answers, "load", lambda *args, **how: read.append(how) or load(*args, **how))
+    ask = runner(counts=COUNTS, samples=tmp_path / "clean.npz")
+    for model in ("b0", "b1"):
+        assert ask((model, "counts")).report.finding.facts["counts"] == str(COUNTED)
+    assert len(read) == 1
 
 
 def test_a_place_where_nothing_can_be_stored_costs_the_stored_answer_alone(tmp_path):

@@ -53,10 +53,30 @@ def test_the_same_model_has_the_same_fingerprint():
         lambda: of(network(), std=0.5),
         lambda: of(network(), bounds=(-1, 1)),
         lambda: of(network(), input_shape=(3, 8, 8)),
+        lambda: of(nn.Sequential(network(), nn.Sigmoid()), ends_in="sigmoid"),
+        lambda: of(network(), class_names="abcde"),  # which reports show
     ],
 )
 def test_whatever_changes_the_outputs_changes_it(changed):
     assert changed() != of(network())
+
+
+class Answers(nn.Module):
+    """Two heads, equal in shape, or one of them, which may have an axis more."""
+
+    def __init__(self, axes: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.heads, self.axes = nn.ModuleList(nn.Linear(4, 5) for _ in "12"), axes
+
+    def forward(self, inputs):
+        return tuple(head(inputs).reshape(len(inputs), 5, *self.axes) for head in self.heads)
+
+
+def test_how_the_outputs_are_read_changes_it():
+    first, again, second = (of(Answers(), input_shape=(4,), output=output) for output in "001")
+    assert first == again != second
+    assert of(Answers((1, 1)), input_shape=(4,), output="0") != first
 
 
 def test_one_weight_or_buffer_changes_it():

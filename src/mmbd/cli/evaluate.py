@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from rich.console import Console
 
 from mmbd.base.errors import Failed
+from mmbd.base.text import clean_text
 from mmbd.cli import places, streams
 from mmbd.cli.detecting import scan_options
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
-from mmbd.cli.options import INPUT, OUTPUT, Names, Outs, Place, Texts, Usage, at_least, level_between, shape
+from mmbd.cli.options import INPUT, OUTPUT, Names, Outs, Place, Texts, Usage, at_least, level_between
 from mmbd.cli.outputs import outs, plan
 from mmbd.cli.progress import watching
 from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
-    from mmbd.data.dataset import Dataset
     from mmbd.evaluation.run import Evaluation
 
 
@@ -49,7 +49,8 @@ def evaluate(
     A run that was stopped goes on where it was: answers are kept as they come, and used again for
     as long as model, samples, detector, its version and its options are the same.
 
-    Exit codes: 0 done, 2 done but some models failed (listed on standard error), 4 usage.
+    Exit codes: 0 done, 2 done but some models failed, 4 usage. What failed and what
+    is not evaluable is listed on standard error.
 
     Args:
         zoo: A zoo's folder (mmbd's, BackdoorBench's or TrojAI's), or a table (.csv) of models, labels
@@ -57,7 +58,8 @@ def evaluate(
         half: Only the models trained with an even or an odd seed: choose on one half, report the other.
         attack: Only these attacks and kinds of difficult clean models; other clean models stay in.
         data: Clean samples for detectors that need some, the same for all models: a folder of images
-            by class, or a Parquet or .npz file (default: each model's own, as the zoo knows them).
+            by class, or a Parquet or .npz file. Classes are matched with a model's by name, and
+            images resized to its size (default: each model's own, as the zoo knows them).
         per_class: How many clean samples to use of each class; the seed draws them.
         loading: What the models' files do not say.
         detector: The detectors to ask: one or more of those that "mmbd list detectors" shows
@@ -94,6 +96,8 @@ def evaluate(
     kept = results or Path(f"{zoo.resolve().stem}-results")
     places.folder("--results", kept, make=False)
 
+    if data is not None:
+        _require_readable(data)
     from mmbd.evaluation.run import run
     from mmbd.render import evaluation_text as formats
 
@@ -103,7 +107,7 @@ def evaluate(
             {name: (name, how.options) for name, how in asked.items()},
             level=level,
             seed=seed,
-            samples=None if data is None else _samples(data, loading.input_shape),
+            samples=data,
             per_class=per_class,
             half=half,
             attacks=attack or (),
@@ -117,13 +121,15 @@ def evaluate(
         show(evaluation, streams.console())
     for line in formats.failures(evaluation):
         streams.complain(line)
+    for what, why in evaluation.not_evaluable:
+        streams.complain(f"{clean_text(what, 120)}: not evaluable: {clean_text(why, 400)}")
     done = outputs.write(0, evaluation)
     done &= outputs.write_all([evaluation])
     return gate.CLEAN if done and not evaluation.failures else gate.FAILED
 
 
-def _samples(data: Path, input_shape: str | None) -> Dataset:
-    """Clean samples for all models, resized to the images of --input where that is given.
+def _require_readable(data: Path) -> None:
+    """Check that samples can be read, by the first of them, before any model is asked.
 
     Raises:
         Failed: nothing there, or broken.
@@ -131,10 +137,8 @@ def _samples(data: Path, input_shape: str | None) -> Dataset:
     from mmbd.cli.failing import failing
     from mmbd.data import read
 
-    sides = shape(input_shape) or ()
-    images = len(sides) == 3
     with failing(f"--data {data}"):
-        return read.load(data, size=(sides[1], sides[2]) if images else None, grey=images and sides[0] == 1)
+        read.load(data, limit=1)
 
 
 def _processors() -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmbd.base.errors import Failed
 from mmbd.cli.options import Usage
@@ -12,7 +14,6 @@ from mmbd.workflows import scan_file as gate
 if TYPE_CHECKING:
     from mmbd.data.dataset import Dataset
     from mmbd.model.classifier import Classifier
-    from mmbd.model.domain import Domain
     from mmbd.triggers.trigger import Trigger
 
 
@@ -23,23 +24,18 @@ def read(path: Path, classifier: Classifier) -> Dataset:
         Failed: nothing there, broken, or of other classes.
     """
     from mmbd.data import read as data
-    from mmbd.workflows import repair
+    from mmbd.workflows import repair, sampling
 
-    try:
-        return repair.fitting(data.load(path, **_shape(classifier.domain)), classifier)
-    except (ValueError, OSError) as error:
-        words = str(error)
-        named = words if str(path) in words else f"{path}: {words}"
-        raise Failed(named) from error
-    except Exception as error:
-        raise Failed(f"{path}: these samples cannot be used: {gate.raised(error)}") from error
+    with _named(path):
+        return repair.fitting(data.load(path, **sampling.reading(classifier.domain)), classifier)
 
 
 def drawn(classifier: Classifier, *, path: Path, per_class: int, seed: int) -> Dataset:
-    """So many of these samples of each class, numbered as the classifier's; Failed as `read`."""
-    from mmbd.data.dataset import split
+    """At most so many of these samples of each class, numbered as the classifier's; Failed as `read`."""
+    from mmbd.workflows import sampling
 
-    return split(read(path, classifier), per_class, seed=seed)[0]
+    with _named(path):
+        return sampling.drawn(path, classifier, per_class, seed=seed)
 
 
 def found_trigger(path: Path) -> Trigger:
@@ -66,12 +62,13 @@ def found_trigger(path: Path) -> Trigger:
     )
 
 
-def _shape(domain: Domain) -> dict[str, Any]:
-    """Options of `data.load` for inputs of this domain."""
-    from mmbd.model.domain import kind_of
-
-    if kind_of(domain) == "points":
-        return {"points": domain.shape[-1]}
-    if kind_of(domain) == "image":
-        return {"size": (domain.shape[1], domain.shape[2]), "grey": domain.shape[0] == 1}
-    return {"samples": domain.shape[-1]}
+@contextmanager
+def _named(path: Path) -> Generator[None]:
+    """Whatever goes wrong with these samples is a failure that names them."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        words = str(error)
+        raise Failed(words if str(path) in words else f"{path}: {words}") from error
+    except Exception as error:
+        raise Failed(f"{path}: these samples cannot be used: {gate.raised(error)}") from error

@@ -60,17 +60,19 @@ def class_folders(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def split(samples: Dataset, per_class: int, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+def split(samples: Dataset, per_class: int, *, seed: int = 0, leave: bool = True) -> tuple[Dataset, Dataset]:
     """`per_class` random samples of every class, and all others.
 
-    A class with fewer gives half of what it has, so that some are left to measure on.
+    A class with fewer gives half of what it has, so that some are left to measure on; all of it
+    where none need to be left (`leave`).
     """
     generator = generator_for("fix", seed)
     chosen = torch.zeros(len(samples), dtype=torch.bool)
     for label in range(len(samples.names)):
         there = (samples.labels == label).nonzero().flatten()
         order = there[torch.randperm(len(there), generator=generator)]
-        chosen[order[: per_class if len(there) > per_class else (len(there) + 1) // 2]] = True
+        enough = len(there) > per_class or not leave
+        chosen[order[: per_class if enough else (len(there) + 1) // 2]] = True
     return samples.take(chosen.nonzero().flatten()), samples.take((~chosen).nonzero().flatten())
 
 

@@ -6,18 +6,18 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-
-import torch
+from pathlib import Path
 
 from mmbd.base.errors import Failed, NotEvaluable, Refused
-from mmbd.base.seeds import generator_for
-from mmbd.data.dataset import Dataset
+from mmbd.data.dataset import Dataset, split
+from mmbd.data.read import load
 from mmbd.detectors.scan import ScanOptions, scan_by, unevaluable
 from mmbd.model.classifier import Classifier
 from mmbd.model.info import describe
-from mmbd.results import artifacts, identity
+from mmbd.results import identity
 from mmbd.results.report import Report
 from mmbd.results.store import Key, Store
+from mmbd.workflows import sampling
 from mmbd.zoo import Entry, Zoo
 
 
@@ -60,7 +60,8 @@ class Runner:
     Args:
         zoo: the entries, or what reads them (in another process, which cannot be sent entries).
         detectors: how each is asked, by its name in this evaluation.
-        samples: clean samples for all models; each model's own by default.
+        samples: clean samples for all models, or where they are (read in each model's size); each
+            model's own by default.
         per_class: take so many of them of every class; all by default.
         store: where reports are kept; None for nowhere.
     """
@@ -70,7 +71,7 @@ class Runner:
         zoo: Zoo | Callable[[], Zoo],
         detectors: Mapping[str, ScanOptions],
         *,
-        samples: Dataset | None = None,
+        samples: Dataset | Path | None = None,
         per_class: int | None = None,
         store: Store | None = None,
     ) -> None:
@@ -78,6 +79,7 @@ class Runner:
         self.samples, self.per_class = samples, per_class
         self._entries: dict[str, Entry] | None = None
         self._latest: tuple[str, _Opened | str] | None = None
+        self._read: tuple[object, Dataset] | None = None
         self._methods: dict[str, tuple[str | None, str | None]] = {}
 
     def __call__(self, task: tuple[str, str]) -> Answer:
@@ -94,7 +96,7 @@ class Runner:
                 name, unevaluable(str(error), how=how, info=describe(opened.classifier), names=names)
             )
         except Exception as error:  # the data are anything, and so is what a reader makes of them
-            return Answer(name, None, f"the clean samples cannot be read: {_words(error)}")
+            return Answer(name, None, f"the clean samples cannot be used: {_words(error)}")
         try:
             key = self._key(name, opened, "" if samples is None else opened.samples_digest)
             kept = self._kept(key)
@@ -107,7 +109,7 @@ class Runner:
             return Answer(name, None, _words(error))
         if self.store is None or key is None:
             return answer
-        return replace(answer, error=_put(self.store, key, report, text))
+        return replace(answer, error=self.store.put(key, text))
 
     def _opened(self, model: str) -> _Opened | str:
         """The model, or why it cannot be opened."""
@@ -135,19 +137,34 @@ class Runner:
         if not how.row.needs & {"samples", "labels"}:
             return None
         if opened.samples is None:
-            source = self.samples
-            if source is None and opened.entry.samples is not None:
-                source = opened.entry.samples()
-            if source is None:
-                raise NotEvaluable(
-                    f"{how.name} needs clean samples, and the zoo does not say where this model's are: "
-                    "give some that suit all models (samples=)"
-                )
-            if self.per_class is not None:
-                source = drawn(source, self.per_class, seed=how.seed)
-            opened.samples = source
-            opened.samples_digest = identity.samples(source.inputs, source.labels)
+            opened.samples = found = self._drawn(opened, how)
+            opened.samples_digest = identity.samples(found.inputs, found.labels)
         return opened.samples
+
+    def _drawn(self, opened: _Opened, how: ScanOptions) -> Dataset:
+        """The samples given, made to suit the model, or its own, which do already."""
+        if self.samples is not None:
+            source = self._given(self.samples, opened.classifier)
+            return sampling.drawn(source, opened.classifier, self.per_class, seed=how.seed)
+        if opened.entry.samples is None:
+            raise NotEvaluable(
+                f"{how.name} needs clean samples, and the zoo does not say where this model's are: "
+                "give some that suit all models (--data; samples= in Python)"
+            )
+        own = opened.entry.samples()
+        if self.per_class is None:
+            return own
+        return split(own, self.per_class, seed=how.seed, leave=False)[0]
+
+    def _given(self, samples: Dataset | Path, classifier: Classifier) -> Dataset:
+        """The samples for all models; those of a file are read once for models of one size."""
+        if isinstance(samples, Dataset):
+            return samples
+        size = sampling.reading(classifier.domain)
+        if self._read is None or self._read[0] != size:
+            self._read = None  # one copy at a time in memory
+            self._read = size, load(samples, **size)
+        return self._read[1]
 
     def _key(self, name: str, opened: _Opened, samples: str) -> Key | None:
         """What the report is kept by; None where it is not kept, or model or detector have no digest."""
@@ -171,24 +188,6 @@ class Runner:
             return None if stored is None else Report.from_json(stored.value)
         except (ValueError, RecursionError):
             return None
-
-
-def drawn(samples: Dataset, per_class: int, *, seed: int) -> Dataset:
-    """At most `per_class` random samples of every class, class by class."""
-    generator = generator_for("evaluation samples", seed)
-    chosen: list[torch.Tensor] = []
-    for label in range(len(samples.names)):
-        members = (samples.labels == label).nonzero().flatten()
-        chosen.append(members[torch.randperm(len(members), generator=generator)[:per_class]])
-    return samples.take(torch.cat(chosen))
-
-
-def _put(store: Store, key: Key, report: Report, text: str) -> str | None:
-    """Keep a report, with its tensors if it has any; returns what went wrong."""
-    if not report.finding.artifacts:
-        return store.put(key, text)
-    data, said = artifacts.packed(report.finding.artifacts, f"report{artifacts.SUFFIX}")
-    return store.put(key, report.to_json(said), data)
 
 
 def _ranked(report: Report) -> Report:

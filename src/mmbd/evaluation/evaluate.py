@@ -28,7 +28,7 @@ def evaluate(
     *,
     level: float = 0.05,
     seed: int = 0,
-    samples: Dataset | None = None,
+    samples: Dataset | str | Path | None = None,
     per_class: int | None = None,
     half: Half | None = None,
     attacks: Sequence[str] = (),
@@ -49,8 +49,10 @@ def evaluate(
             of one's own (`mmbd.detectors.Detector`), or either with options: ("mm-bd", {"steps": 40}).
         level: the false-positive rate that the detectors are asked for, in (0, 1).
         seed: of the detectors' random choices.
-        samples: clean samples for detectors that need some, the same for all models; by default each
-            model's own, as the zoo knows them. A model without any is not evaluable by these.
+        samples: clean samples for detectors that need some, the same for all models, or where they
+            are. Their classes are matched with each model's by name, and images resized to its
+            size. By default each model has its own, as the zoo knows them; one without any is not
+            evaluable by these detectors.
         per_class: take at most so many random samples of every class; all by default.
         half: only models trained with an "even" or an "odd" seed: choose settings on one half and
             report the other. Models without a known seed are left out.
@@ -71,7 +73,8 @@ def evaluate(
         Every answer, in the zoo's order; `tables` are the figures made of it, `save` writes them.
 
     Raises:
-        ValueError: an unknown detector or attack, or arguments that make no sense.
+        ValueError: an unknown detector or attack, arguments that make no sense, or a detector that
+            needs samples where there are none for any model.
         Failed: the zoo cannot be read at all, or all its models are excluded.
     """
     from mmbd.evaluation.run import run

@@ -18,7 +18,7 @@ from mmbd.base.reading import named as named_path
 from mmbd.base.workers import run as side_by_side
 from mmbd.data.dataset import Dataset
 from mmbd.detectors.detector import Detector
-from mmbd.detectors.scan import LEVEL, ScanOptions
+from mmbd.detectors.scan import LEVEL, ScanOptions, require_samples
 from mmbd.evaluation.answers import Answer, Runner
 from mmbd.evaluation.tables import Result, Tables, tables
 from mmbd.formats.options import LoadOptions
@@ -68,6 +68,16 @@ class Evaluation:
                 found[what] = result.error
         return tuple(found.items())
 
+    @property
+    def not_evaluable(self) -> tuple[tuple[str, str], ...]:
+        """(model and detector, why) of all that a detector gave no answer to, for a good reason."""
+        found = [(result, result.report) for result in self.results if result.report is not None]
+        return tuple(
+            (f"{result.model}, {result.detector}", report.reason or "no reason given")
+            for result, report in found
+            if report.verdict == "not evaluable" and result.error is None
+        )
+
     @cached_property
     def tables(self) -> Tables:
         """The figures: overall, by attack and by group."""
@@ -93,7 +103,7 @@ def run(
     results: str | Path | None,
     progress: ProgressCallback | None,
     loading: LoadOptions,
-    samples: Dataset | None = None,
+    samples: Dataset | str | Path | None = None,
     per_class: int | None = None,
 ) -> Evaluation:
     """See `mmbd.evaluation.evaluate.evaluate`."""
@@ -110,13 +120,18 @@ def run(
         source = reading if workers else there
     entries = _by_name(there)
     selected = select(there.entries, half=half, attacks=attacks)
+    counted = [entry for entry in selected if entry.excluded is None]
+    if not counted:
+        raise Failed(f"nothing to evaluate: all {len(selected)} models are excluded")
+    if samples is None and not any(entry.samples for entry in counted):
+        for how in chosen.values():
+            require_samples(how, None)
+    samples = Path(samples) if isinstance(samples, str) else samples
     store, warnings = (None, ()) if results is None else _store(Path(results))
     runner = Runner(source, chosen, samples=samples, per_class=per_class, store=store)
     if workers:
         _require_picklable(runner)
-    tasks = [(entry.name, name) for entry in selected if entry.excluded is None for name in chosen]
-    if not tasks:
-        raise Failed(f"nothing to evaluate: all {len(selected)} models are excluded")
+    tasks = [(entry.name, name) for entry in counted for name in chosen]
     found: dict[tuple[str, str], Answer] = {}
     started = time.monotonic()
     outcomes = side_by_side(runner, tasks, workers=min(workers, len(tasks)), limit=limit)

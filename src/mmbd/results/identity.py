@@ -1,8 +1,8 @@
 """What a stored result depends on, as digests and canonical text (`store.Key`).
 
-A model counts with its weights, structure and input domain, not with its file's name or date; a
-method with its name, the version that it declares, and those of its settings that are no defaults,
-so that a new setting with a default leaves older results valid.
+A model counts with its weights, structure, input domain, class names and how its outputs are read,
+not with its file's name or date; a method with its name, the version that it declares, and those of
+its settings that are no defaults, so that a new setting with a default leaves older results valid.
 """
 
 from __future__ import annotations
@@ -24,13 +24,19 @@ from mmbd.model.classifier import Classifier
 
 
 def fingerprint(classifier: Classifier) -> str | None:
-    """A digest of weights, structure, normalisation and domain; None for a plain callable."""
+    """A digest of weights, structure, normalisation, domain, classes and how the outputs are read.
+
+    None for a plain callable.
+    """
     model = classifier.model
     if not isinstance(model, nn.Module):
         return None
     # Addresses in a module's description would differ from run to run.
     facts = [re.sub(r" at 0x[0-9a-fA-F]+", "", repr(model)), repr(classifier.domain)]
-    digest = hashlib.sha256(repr([*facts, classifier.mean, classifier.std]).encode())
+    facts += [classifier.mean, classifier.std]
+    # One network may have several heads, and reports name the classes.
+    facts += [classifier.reading, classifier.ends_in, classifier.class_names]
+    digest = hashlib.sha256(repr(facts).encode())
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         digest.update(f"{name} {_tensor(tensor)}".encode())
     return digest.hexdigest()
