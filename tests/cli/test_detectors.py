@@ -155,11 +155,10 @@ def test_evaluate_without_samples_for_any_model_is_a_usage_error(run, tmp_path):
     assert not (tmp_path / "zoo-results").exists()
 
 
-def test_evaluate_says_what_is_not_evaluable_and_why(run, tmp_path, monkeypatch):
+def test_evaluate_says_what_is_not_evaluable_and_why(run, tmp_path):
     (tmp_path / "zoo").mkdir()
     zoo = toy_zoos.table(tmp_path / "zoo", clean=1, backdoored=1)
-    few = np.arange(8)
-    samples(tmp_path / "few.npz", few)
+    samples(tmp_path / "few.npz", np.arange(8))
     code, _, errors = run("evaluate", zoo, *COUNT, "--workers", 0, "--data", "few.npz")
     assert code == gate.CLEAN
     assert [line.partition(": the clean")[0] for line in errors.splitlines()] == [

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from helpers import toy_zoos
 from mmbd.base.errors import Failed
+from mmbd.data.dataset import Dataset
 from mmbd.evaluation.evaluate import evaluate
 from mmbd.model.classifier import Classifier
 from mmbd.results.store import Store
@@ -87,6 +89,23 @@ def test_a_broken_model_and_a_failing_detector_stop_nothing():
     assert listens.detection.n == fails.detection.n == 3
     assert fails.unanswered == (2, 1)
     assert fails.false_positives.hits == 0
+
+
+def test_models_without_samples_are_listed_and_a_zoo_without_any_is_refused(tmp_path):
+    counts = {"counts": toy_zoos.row(toy_zoos.counts, needs=frozenset({"samples", "labels"}))}
+    labels = torch.arange(100).clamp(max=5)  # the toy models call everything class 5
+    labels[:10] = torch.arange(10) // 2
+    data = Dataset(torch.rand(100, 4), labels, tuple("abcdef"))
+    some = Zoo((replace(toy_zoos.entry("x", 0.5), samples=lambda: data), toy_zoos.entry("y", 0.5)))
+    found = evaluate(some, counts)
+    ((what, why),) = found.not_evaluable
+    assert what == "y, counts"
+    assert why.startswith("counts needs clean samples, and the zoo does not say")
+    assert found.failures == ()
+    with pytest.raises(ValueError, match="counts needs clean samples of the model's task: give"):
+        evaluate(toy_zoos.small(), LISTENS | counts, results=tmp_path / "answers")
+    assert not (tmp_path / "answers").exists()
+    assert evaluate(toy_zoos.small(), LISTENS | counts, samples=data).not_evaluable == ()
 
 
 def test_answers_are_kept_and_used_again(tmp_path):
