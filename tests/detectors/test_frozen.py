@@ -55,7 +55,7 @@ def entries() -> Iterator[Any]:
         yield pytest.param(entry, id=name(entry), marks=marks)
 
 
-@pytest.mark.parametrize("entry", entries())
+@pytest.mark.parametrize("entry", list(entries()))
 def test_a_scan_gives_what_it_gave(entry):
     wanted = Report.from_json(json.dumps(entry["report"]))
     options = dict(entry["options"])
