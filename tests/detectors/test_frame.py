@@ -187,6 +187,78 @@ def test_seeds_vote_where_there_is_no_p_value():
     assert report.finding.facts["evaluations"] == 30
 
 
+def told(*findings: Finding) -> Detector:
+    """A detector that finds these, one a seed."""
+
+    def find(*_: Any, seed: int, **__: Any) -> Finding:
+        return findings[seed]
+
+    return Detector(find, 1, About("told"), kinds=frozenset({"image"}))
+
+
+def judged(p: float, **more: Any) -> Finding:
+    found = p <= 0.05
+    return Finding(
+        "backdoored" if found else "clean",
+        targets=(3,) if found else (),
+        tests=(Test("t", p_value=p),),
+        decided_by="t",
+        score=7.5,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("findings", "verdict"),
+    [
+        ((judged(1e-6), judged(1e-6), judged(1e-6)), "backdoored"),
+        # One seed that saw no logits is enough: there is no verdict on such a network.
+        ((judged(1e-6), judged(1e-6), judged(1e-6, no_verdict="no logits")), "not evaluable"),
+        # What a seed could not search matters where all together would say clean, and only there.
+        ((judged(0.5), judged(0.5), judged(0.5, not_clean="a class unsearched")), "not evaluable"),
+        ((judged(0.5), judged(0.5), judged(1e-6, not_clean="a class unsearched")), "not evaluable"),
+        ((judged(1e-6), judged(1e-6), judged(0.5, not_clean="a class unsearched")), "backdoored"),
+    ],
+)
+def test_several_seeds_are_held_to_what_each_of_them_saw(findings, verdict):
+    report = mmbd.scan(classifier(), detector=told(*findings), seeds=3)
+    assert report.verdict == verdict
+    if verdict == "backdoored":
+        assert report.p_value == pytest.approx(1.5e-6)
+        assert report.finding.score == 7.5  # the detector's own, which is no logarithm of its p-value
+        assert report.finding.test.log10 == pytest.approx(math.log10(1.5e-6))
+    else:
+        assert report.finding.score is None
+        assert report.reason in ("no logits", "a class unsearched")
+
+
+@pytest.mark.parametrize(
+    ("need", "words"),
+    [("references", "needs references: give --reference"), ("shadow models", "shadow_models=")],
+)
+def test_other_models_that_a_detector_needs_are_asked_for(need, words):
+    row = Detector(lambda *_, **__: judged(0.5), 1, About("compares"), needs=frozenset({need}))
+    with pytest.raises(ValueError, match=words):
+        mmbd.scan(classifier(), detector=row)
+
+
+def test_a_row_of_the_table_keeps_its_name_and_what_is_no_finding_is_said():
+    row = DETECTORS["mm-bd-population"]
+    assert mmbd.scan(classifier(), detector=row).detector == "mm-bd-population"
+    with pytest.raises(TypeError, match="nothing returned NoneType, expected a Finding"):
+        mmbd.scan(classifier(), detector=Detector(lambda *_, **__: None, 1, About("nothing")))  # pyright: ignore
+    with pytest.raises(TypeError, match="expected a detector's name or a row"):
+        mmbd.scan(classifier(), detector=norms)  # pyright: ignore
+    with pytest.raises(ValueError, match="the verdict is 'suspicious', expected one of"):
+        Finding("suspicious")  # pyright: ignore
+    with pytest.raises(TypeError, match="seeds must be a whole number"):
+        mmbd.scan(classifier(), seeds=1.5)  # pyright: ignore
+
+
+def test_samples_that_a_detector_does_not_need_do_not_spoil_its_verdict():
+    assert mmbd.scan(classifier(), samples=torch.rand(2, 3, 9, 9)).finding == mmbd.scan(classifier()).finding
+
+
 def raising(error: Exception) -> Detector:
     def find(*_: Any, **__: Any) -> Finding:
         raise error

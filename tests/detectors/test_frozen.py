@@ -7,6 +7,7 @@ arithmetic rounds otherwise, numbers may differ in their last digits, and verdic
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,19 @@ def name(entry: dict[str, Any]) -> str:
     return f"{entry['model']}-{options or 'default'}-{entry['references']}"
 
 
-@pytest.mark.parametrize("entry", KEPT["reports"], ids=name)
+def entries() -> Iterator[Any]:
+    """Every kept report; those of bundled files that take longest are for `make test-slow`."""
+    for entry in KEPT["reports"]:
+        long = entry["model"].endswith(".safetensors") and entry["options"].keys() & {
+            "seeds",
+            "restarts",
+            "seed",
+        }
+        marks = [pytest.mark.slow] if long and "method" not in entry["options"] else []
+        yield pytest.param(entry, id=name(entry), marks=marks)
+
+
+@pytest.mark.parametrize("entry", list(entries()))
 def test_a_scan_gives_what_it_gave(entry):
     wanted = Report.from_json(json.dumps(entry["report"]))
     options = dict(entry["options"])

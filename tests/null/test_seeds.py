@@ -17,6 +17,7 @@ def judged(p: float | None, *targets: int) -> Finding:
         reason="stuck" if p is None else None,
         targets=(targets or (3,)) if flagged else (),
         decided_by="joint",
+        score=None if p is None else 1.0,
         tests=(
             Test("joint", p_value=p, log10=None if p is None else -1.0),
             Test("paper", p_value=0.5, log10=-0.3),

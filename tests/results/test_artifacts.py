@@ -100,6 +100,15 @@ def test_what_cannot_be_drawn_is_left_out(tmp_path):
     assert torch.equal(found.tensor, kept.tensor)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.float64, torch.float16])
+def test_masks_of_any_type_of_number_come_back(dtype, tmp_path):
+    mask = (torch.eye(4) * 3).to(dtype)
+    place = tmp_path / "one.json"
+    place.write_text(report().to_json(artifacts.write(place, [Artifact("trigger mask", 1, mask)])))
+    (found,) = Report.load(place).finding.artifacts
+    assert torch.equal(found.tensor, mask.float())
+
+
 def test_nothing_is_written_where_there_is_nothing_to_see(tmp_path):
     assert artifacts.write(tmp_path / "one.json", ()) is None
     assert not list(tmp_path.iterdir())

@@ -82,7 +82,7 @@ def scan(
         batch: The most searches side by side (default: what memory allows).
         to: Where the reports go.
     """
-    from mmbd.detectors.scan import require_samples
+    from mmbd.detectors.scan import require_needs
 
     at_least(1, per_class=per_class, seeds=seeds, restarts=restarts, steps=steps, batch=batch)
     level_between(level)
@@ -101,7 +101,7 @@ def scan(
         "batch": batch,
     }
     how = scan_options(detector, flags, option, level=level, seed=seed, seeds=seeds, limit=limit)
-    require_samples(how, data)
+    require_needs(how, data)
     known = loading.options()
     read = [*models, *(reference or ()), loading.class_names, data]
     outputs = plan("report", to.wanted, models, [path for path in read if path is not None])

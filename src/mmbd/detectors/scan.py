@@ -49,6 +49,15 @@ class ScanOptions:
     def __post_init__(self) -> None:
         if isinstance(self.detector, str) and self.detector not in DETECTORS:
             raise ValueError(unknown("detector", self.detector, DETECTORS))
+        if not isinstance(self.detector, str | Detector):  # pyright: ignore[reportUnnecessaryIsInstance]
+            kind = type(self.detector).__name__
+            raise TypeError(f"expected a detector's name or a row (mmbd.detectors.Detector), got {kind}")
+        for name in ("seed", "seeds"):
+            if not isinstance(value := getattr(self, name), int):
+                raise TypeError(f"{name} must be a whole number, got {value!r}")
+        for name in ("level", "limit"):
+            if not isinstance(value := getattr(self, name), int | float | None):
+                raise TypeError(f"{name} must be a number, got {value!r}")
         if not 0 < self.level < 1:
             raise ValueError(f"level must be between 0 and 1, got {self.level}")
         if self.seeds < 1:
@@ -64,8 +73,9 @@ class ScanOptions:
 
     @property
     def name(self) -> str:
-        """The detector's name, for reports."""
-        return self.detector if isinstance(self.detector, str) else self.detector.about.title
+        """The detector's name, for reports; the title of a row that is in no table."""
+        names = (name for name, row in DETECTORS.items() if row is self.row)
+        return self.detector if isinstance(self.detector, str) else next(names, self.row.about.title)
 
 
 def scan(
@@ -130,7 +140,7 @@ def scan_by(
         again = partial(scan_by, how=how, samples=samples, info=info or classifier.model, progress=progress)
         return of_file(classifier, again)
     _require_classifier(classifier)
-    require_samples(how, samples)
+    require_needs(how, samples)
     info = info or describe(classifier)
     give_up = partial(unevaluable, how=how, info=info, names=classifier.class_names)
     kind = kind_of(classifier.domain)
@@ -147,6 +157,7 @@ def scan_by(
     except NotEvaluable as error:
         return give_up(str(error))
     place, finding = pooled(findings, how.level)
+    finding = _certain(finding, findings)
     facts = {
         name: sum(one.facts.get(name, 0) for one in findings) if name in SUMMED else value
         for name, value in finding.facts.items()
@@ -169,13 +180,27 @@ def scan_by(
     )
 
 
-def require_samples(how: ScanOptions, samples: Any) -> None:
-    """ValueError where the detector needs clean samples, and there are none."""
+def require_needs(how: ScanOptions, samples: Any) -> None:
+    """ValueError where the detector needs clean samples or other models, and there are none."""
     if samples is None and how.row.needs & {"samples", "labels"}:
         raise ValueError(
             f"{how.name} needs clean samples of the model's task: give --data CLEAN/ "
             "(samples=(inputs, labels) in Python)"
         )
+    for need, flag in (("references", "--reference"), ("shadow models", "--option shadow_models=...")):
+        option = need.replace(" ", "_")
+        if need in how.row.needs and how.options.get(option, how.row.options.get(option)) is None:
+            raise ValueError(f"{how.name} needs {need}: give {flag} ({option}= in Python)")
+
+
+def _certain(pooled: Finding, findings: Sequence[Finding]) -> Finding:
+    """The finding of all seeds together, or none where that of some seed does not bear it out."""
+    reason = next((one.no_verdict for one in findings if one.no_verdict is not None), None)
+    if reason is None and pooled.verdict == "clean":
+        reason = next((one.not_clean for one in findings if one.not_clean is not None), None)
+    if reason is None:
+        return pooled
+    return replace(pooled, verdict="not evaluable", reason=reason, targets=(), score=None)
 
 
 def unevaluable(reason: str, *, how: ScanOptions, info: ModelInfo, names: Sequence[str] = ()) -> Report:
@@ -190,14 +215,25 @@ def _found(
     options = {**how.row.options, **how.options}
     with classifier.frozen():
         finding = how.row.find(classifier, samples, level=how.level, seed=seed, progress=watch, **options)
+    if not isinstance(finding, Finding):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{how.name} returned {type(finding).__name__}, expected a Finding")
     watch.next_seed()
     return finding
 
 
 def _prepared(classifier: Classifier, samples: Any, how: ScanOptions) -> Samples | None:
-    """The samples as detectors get them; NotEvaluable where they cannot be of this model."""
-    if samples is None or isinstance(samples, Samples):
+    """The samples as detectors get them; NotEvaluable where they cannot be of this model.
+
+    A detector that needs none gets none, so that they cannot spoil its verdict.
+    """
+    if samples is None or not how.row.needs & {"samples", "labels"}:
+        return None
+    if isinstance(samples, Samples):
         return samples
+    if isinstance(samples, str | list):
+        raise TypeError(
+            f"expected samples as a Dataset, (inputs, labels) or inputs, got {type(samples).__name__}"
+        )
     if isinstance(samples, Dataset):
         inputs, labels = samples.inputs, samples.labels
     else:

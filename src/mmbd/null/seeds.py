@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mmbd.results.finding import Finding
+from mmbd.results.finding import Finding, Test
 
 
 def majority(count: int) -> int:
@@ -50,7 +50,9 @@ def pooled(findings: Sequence[Finding], level: float) -> tuple[int, Finding]:
 
 
 def _suspicion(finding: Finding) -> float:
-    """The p-value that decides; for a test by threshold 0 where it was exceeded, else 1."""
+    """The p-value that decides, 1 without a verdict; by a threshold 0 where it was exceeded, else 1."""
+    if finding.verdict == "not evaluable":
+        return 1.0
     if finding.test is not None and finding.test.p_value is not None:
         return finding.test.p_value
     return 0.0 if finding.verdict == "backdoored" else 1.0
@@ -61,7 +63,7 @@ def _with(one: Finding, value: float, factor: float, *, targets: tuple[int, ...]
         replace(
             test,
             p_value=value,
-            log10=min(0.0, (test.log10 or 0.0) + math.log10(factor)),
+            log10=min(0.0, _log10(test) + math.log10(factor)),
             parameters={**test.parameters, "seeds_factor": factor},
         )
         if test.name == one.decided_by and test.p_value is not None
@@ -71,5 +73,13 @@ def _with(one: Finding, value: float, factor: float, *, targets: tuple[int, ...]
     made = replace(
         one, verdict="backdoored" if flagged else "clean", reason=None, targets=targets, tests=tests
     )
-    log10 = None if made.test is None else made.test.log10
-    return made if log10 is None else replace(made, score=-log10)
+    before = None if one.test is None else one.test.log10
+    if before is None or made.test is None or made.test.log10 is None or one.score != -before:
+        return made  # a score of the detector's own
+    return replace(made, score=-made.test.log10)
+
+
+def _log10(test: Test) -> float:
+    if test.log10 is not None:
+        return test.log10
+    return math.log10(max(test.p_value or 1.0, 1e-300))

@@ -38,13 +38,13 @@ def write(report: Path, artifacts: Sequence[Artifact]) -> dict[str, Any] | None:
 
 
 def packed(artifacts: Sequence[Artifact], name: str) -> tuple[bytes, dict[str, Any]]:
-    """The bytes of a file `name` with the artifacts, and what a report's JSON says of it."""
+    """The bytes of a file `name` with the artifacts as floats, and what a report's JSON says of it."""
     from safetensors.torch import save
 
     names = [f"artifact.{number}" for number in range(len(artifacts))]
     data = save(
         {
-            name: artifact.tensor.detach().cpu().clone().contiguous()
+            name: artifact.tensor.detach().cpu().float().clone().contiguous()
             for name, artifact in zip(names, artifacts, strict=True)
         }
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
     from torch import Tensor
@@ -109,6 +109,10 @@ class Finding:
         settings: what it was run with, JSON-ready; equal settings make numbers comparable.
         facts: what its run came to: `evaluations`, `samples_used`, and others of its own.
         reason: why the model is not evaluable; None otherwise.
+        no_verdict: why nothing can be said of the model, whatever the numbers are. With several seeds
+            one such finding is enough. Not part of the JSON form, nor is the next.
+        not_clean: why the model may not be called clean. With several seeds it counts where all
+            together would call it so.
 
     Raises:
         ValueError: parts that contradict each other.
@@ -131,8 +135,12 @@ class Finding:
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reason: str | None = None
+    no_verdict: str | None = field(default=None, compare=False, repr=False)
+    not_clean: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.verdict not in get_args(Verdict):
+            raise ValueError(f"the verdict is {self.verdict!r}, expected one of {get_args(Verdict)}")
         if self.targets and self.verdict != "backdoored":
             raise ValueError(f"the verdict is {self.verdict!r} with targets {self.targets}")
         if (self.verdict == "not evaluable") != (self.reason is not None):

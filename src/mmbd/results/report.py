@@ -140,7 +140,7 @@ class Report:
             value = getattr(self, item.name)
             plain[item.name] = asdict(value) if hasattr(value, "__dataclass_fields__") else value
         found = plain["finding"]
-        del found["artifacts"]
+        del found["artifacts"], found["no_verdict"], found["not_clean"]
         return json.dumps(jsonable(plain | {"artifacts": beside}), indent=2)
 
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mmbd.base.text import clean_text
 from mmbd.detectors.mm_bd.facts import mishaps
@@ -26,26 +25,19 @@ NO_IMAGES = (
 )
 
 
-def certain(judged: Decision, found: Searched, names: Sequence[str]) -> Decision:
-    """The decision, or none where what was searched does not bear it out."""
-    reason = found.no_verdict
-    if reason is None and judged.verdict == "clean":
-        left = sorted(found.unsearched)
-        if left:
-            reason = (
-                f"{len(left)} of {len(names)} classes could not be searched "
-                f"({_listed(left, names)}): no "
-                "start has a gradient there, so nothing is known of them. Try more --restarts"
-            )
-        elif unjudged := _unjudged(judged, found, len(names)):
-            reason = (
-                f"the {judged.decided_by} null had no number of {len(unjudged)} of {len(names)} classes "
-                f"({_listed(unjudged, names)}), so nothing is known of them. Try another --null "
-                "or --seed"
-            )
-    if reason is None:
-        return judged
-    return replace(judged, verdict="not evaluable", reason=reason, targets=())
+def not_clean(judged: Decision, found: Searched, names: Sequence[str]) -> str | None:
+    """Why the model may not be called clean: what was searched would not bear it out."""
+    if left := sorted(found.unsearched):
+        return (
+            f"{len(left)} of {len(names)} classes could not be searched ({_listed(left, names)}): no "
+            "start has a gradient there, so nothing is known of them. Try more --restarts"
+        )
+    if unjudged := _unjudged(judged, found, len(names)):
+        return (
+            f"the {judged.decided_by} null had no number of {len(unjudged)} of {len(names)} classes "
+            f"({_listed(unjudged, names)}), so nothing is known of them. Try another --null or --seed"
+        )
+    return None
 
 
 def _unjudged(judged: Decision, found: Searched, classes: int) -> list[int]:
@@ -64,15 +56,15 @@ def _named(label: int, names: Sequence[str]) -> str:
     return str(label) if names[label] == str(label) else f"{label} {clean_text(names[label])!r}"
 
 
-def caveats(shown: Searched, judged: Decision, *, images: bool) -> tuple[str, ...]:
+def caveats(shown: Searched, judged: Decision, *, clean: bool, images: bool) -> tuple[str, ...]:
     references = judged.decided_by == "reference"
     own = () if images or references else (NO_IMAGES,)
-    return (*mishaps(shown), *_weakness(judged), *BLIND_SPOTS[references:], *own)
+    return (*mishaps(shown), *(_weakness(judged) if clean else ()), *BLIND_SPOTS[references:], *own)
 
 
 def _weakness(judged: Decision) -> tuple[str, ...]:
     """How little a null sees that knows this model alone, where it says "clean"."""
-    if judged.verdict != "clean" or judged.decided_by not in ALONE:
+    if judged.decided_by not in ALONE:
         return ()
     return (
         f"The {judged.decided_by} null knows nothing but this model's own "

@@ -12,7 +12,7 @@ from mmbd.base.progress import Progress
 from mmbd.detectors.detector import Detector
 from mmbd.detectors.mm_bd import facts
 from mmbd.detectors.mm_bd.about import ABOUT
-from mmbd.detectors.mm_bd.certainty import caveats, certain
+from mmbd.detectors.mm_bd.certainty import caveats, not_clean
 from mmbd.detectors.mm_bd.search import Meter, Searched, search
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
@@ -92,8 +92,7 @@ def mm_bd(
         memory_limit=memory_limit,
     )
     judged = _judged(found, level, null, references, classifier)
-    decision = certain(judged, found, classifier.class_names)
-    return _finding(classifier, found, decision, facts.settings_of(found, method))
+    return _finding(classifier, found, judged, facts.settings_of(found, method))
 
 
 def _judged(
@@ -140,6 +139,8 @@ def _finding(
     by_margin = sorted(found.margins.curves, key=lambda label: -statistics.get(label, float("-inf")))
     ranking = _ranking(statistics, dict(decision.values))
     seen = [label for label in ranking if label in found.margins.inputs][:ARTIFACTS_KEPT]
+    doubt = not_clean(decision, found, classifier.class_names)
+    clean = decision.verdict == "clean" and found.no_verdict is None and doubt is None
     log10 = None if decision.verdict == "not evaluable" else decision.test.log10
     return Finding(
         verdict=decision.verdict,
@@ -153,7 +154,9 @@ def _finding(
         columns=tuple(columns),
         artifacts=tuple(Artifact("maximising input", label, found.margins.inputs[label]) for label in seen),
         traces={label: found.margins.curves[label] for label in by_margin[:TRACES_KEPT]},
-        caveats=caveats(found, decision, images=kind_of(classifier.domain) == "image"),
+        no_verdict=found.no_verdict,
+        not_clean=doubt,
+        caveats=caveats(found, decision, clean=clean, images=kind_of(classifier.domain) == "image"),
         settings=settings,
         facts=facts.facts_of(found),
     )
