@@ -18,7 +18,7 @@ from mmbd.base.reading import named as named_path
 from mmbd.base.workers import run as side_by_side
 from mmbd.data.dataset import Dataset
 from mmbd.detectors.detector import Detector
-from mmbd.detectors.scan import LEVEL, ScanOptions, require_samples
+from mmbd.detectors.scan import LEVEL, ScanOptions, require_needs
 from mmbd.evaluation.answers import Answer, Runner
 from mmbd.evaluation.tables import Result, Tables, tables
 from mmbd.formats.options import LoadOptions
@@ -123,10 +123,10 @@ def run(
     counted = [entry for entry in selected if entry.excluded is None]
     if not counted:
         raise Failed(f"nothing to evaluate: all {len(selected)} models are excluded")
-    if samples is None and not any(entry.samples for entry in counted):
-        for how in chosen.values():
-            require_samples(how, None)
     samples = Path(samples) if isinstance(samples, str) else samples
+    own = next((entry.samples for entry in counted if entry.samples is not None), None)
+    for how in chosen.values():
+        require_needs(how, own if samples is None else samples)
     store, warnings = (None, ()) if results is None else _store(Path(results))
     runner = Runner(source, chosen, samples=samples, per_class=per_class, store=store)
     if workers:
