@@ -84,6 +84,16 @@ def test_a_new_form_is_a_row_and_works_at_once(call, here, monkeypatch):
     assert ".txt" in call("list", "reports")[1]
 
 
+def test_a_suffix_may_have_several_parts(call, here, monkeypatch):
+    row = Renderer(Report, (".junit.xml",), lambda results, path: "<testsuites/>\n", "for CI")
+    monkeypatch.setitem(RENDERERS, ("report", "junit"), row)
+    code, _, errors = call("scan", "good.safetensors", "--out", "r.Junit.xml")
+    assert (code, errors) == (gate.CLEAN, "")
+    assert (here / "r.Junit.xml").read_text() == "<testsuites/>\n"
+    code, _, errors = call("scan", "good.safetensors", "--out", "r.xml")
+    assert (code, ".junit.xml" in errors) == (gate.USAGE, True)
+
+
 @pytest.mark.parametrize(
     ("outs", "said"),
     [

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import mmbd
+from helpers import example_evaluations, example_repairs
 from helpers.command_line import caller
 from helpers.planted_files import planted
 from mmbd.results.report import Report
@@ -118,3 +120,26 @@ def test_pictures_of_another_report_are_left_out(run, stored, tmp_path):
 def test_an_empty_folder(run, tmp_path):
     (tmp_path / "none").mkdir()
     assert run("report", "none") == (gate.FAILED, "", "mmbd: no reports in none\n")
+
+
+def test_reports_on_one_model_are_told_apart(run, stored, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text((stored / "reports/bad.json").read_text())
+    _, out, _ = run("report", "a.json", stored / "reports/good.json", "b.json")
+    first, other, second = out.splitlines()
+    assert first.removesuffix(" [a.json]") == second.removesuffix(" [b.json]") != first
+    assert not other.endswith("]")
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (example_repairs.measured, "this is the record of a repair (mmbd fix), expected a report"),
+        (example_evaluations.ordinary, "this is an evaluation (mmbd evaluate), expected a report"),
+    ],
+)
+def test_other_results_are_called_by_their_names(run, tmp_path, made, said):
+    mmbd.save(made(), tmp_path / "r.json")
+    code, out, errors = run("report", "r.json")
+    assert (code, out) == (gate.FAILED, "")
+    assert errors == f"mmbd: r.json: {said} that mmbd scan has stored\n"

@@ -91,3 +91,19 @@ def test_only_preferred_nulls_decide_unasked_and_the_last_of_them_always_can():
     assert by_default == ["reference", "joint", "population", "bootstrap"]
     alone = Evidence(Measured(ATTACKED, "of another search"), 0.05)
     assert decide(alone).decided_by == by_default[-1]
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_a_null_that_is_alone_says_the_same_whatever_else_is_known(name):
+    more = evidence(ATTACKED)
+    bare = replace(more, gains=None, default=None, references=None, kind="sound")
+    row = NULLS[name]
+    assert row.alone is (row.values(more) == row.values(bare))
+    if row.alone:
+        assert decide(more, name).test == decide(bare, name).test
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_a_gamma_has_the_parameters_to_draw_it(name):
+    found = decide(evidence(CLEAN), name).test.parameters
+    assert NULLS[name].gamma is ({"shape", "loc", "scale"} <= found.keys())

@@ -15,7 +15,7 @@ import pytest
 import mmbd
 from helpers import example_evaluations, example_repairs, example_reports
 from helpers.page_parser import Page
-from mmbd.render.save import RENDERERS
+from mmbd.render.save import RENDERERS, Renderer
 from mmbd.results import artifacts
 from mmbd.results.report import Report
 
@@ -132,3 +132,14 @@ def test_what_is_no_result_and_what_is_no_form_are_said(tmp_path: Path):
     with pytest.raises(ValueError, match=r"cannot write 'report.pdf': the suffix must be \.html, \.json or"):
         mmbd.save(example_reports.clean(), tmp_path / "report.pdf")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_suffix_decides(tmp_path, monkeypatch):
+    row = Renderer(Report, (".x.json",), lambda results, _: f"{results[0].verdict}\n", "a line")
+    monkeypatch.setitem(RENDERERS, ("report", "line"), row)
+    mmbd.save(example_reports.clean(), tmp_path / "R.X.JSON")
+    assert (tmp_path / "R.X.JSON").read_text() == "clean\n"
+    mmbd.save(example_reports.clean(), tmp_path / "x.json")
+    assert Report.load(tmp_path / "x.json").verdict == "clean"
+    with pytest.raises(ValueError, match=r"the suffix must be"):
+        mmbd.save(example_reports.clean(), tmp_path / ".json")

@@ -39,9 +39,11 @@ SHAPE: dict[str, Any] = {
                         "required": ["driver"],
                         "properties": {
                             "driver": {
-                                "required": ["name", "informationUri"],
+                                "additionalProperties": False,
+                                "required": ["name", "rules"],
                                 "properties": {
-                                    "informationUri": {"pattern": "^https://"},
+                                    "name": {"const": "mmbd"},
+                                    "version": {"type": "string"},
                                     "rules": {
                                         "items": {
                                             "required": [

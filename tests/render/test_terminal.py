@@ -74,7 +74,9 @@ def test_what_was_run_and_what_it_cannot_see():
     assert "detector                 mm-bd, version 1\n" in text
     assert "settings                 method fast\n" in text
     assert "maximum margins          restarts 4, steps 20, rule l2, size 0.05" in text
-    assert "searches                 40, 3 converged early\n" in text
+    assert "searches                 40\n" in text
+    assert "converged early          3\n" in text
+    assert "no gradient" not in text
     assert "gradient evaluations     800\n" in text
     assert "time                     1.4 s on cpu\n" in text
     assert "seed                     0\n" in text
@@ -133,10 +135,11 @@ def test_a_threshold_decides_and_low_values_come_first():
     assert rows[-1] == "       5  dog        110.0      1.400  " + "#" * 24
     assert "largest over second" not in text
     assert "\n>  MAD  8.4, above 2  decides\n" in text
-    assert "settings              steps 1000, learning rate 0.1, early stop True\n" in text
-    assert "optimiser             betas [0.5, 0.9]\n" in text
-    assert "gradient evaluations  640,000\n" in text
-    assert "samples used          100\n" in text
+    assert "settings      steps 1000, learning rate 0.1, early stop True\n" in text
+    assert "optimiser     betas [0.5, 0.9]\n" in text
+    assert "evaluations   640,000\n" in text
+    assert "gradient evaluations" not in text
+    assert "samples used  100\n" in text
     clean = plain(example_reports.ALL["no_outlier"]())
     assert clean.startswith("CLEAN  nothing found; MAD 1.4, not above its threshold 2\n")
     assert 'class 3 "cat" wins 2, no class comes first in 1; no p-value.' in clean
@@ -191,8 +194,8 @@ def test_many_classes_are_cut_to_ten_and_a_range():
 def test_classes_without_a_statistic_are_named():
     text = plain(example_reports.few_classes())
     assert "Without a valid statistic: class 1." in text
-    assert "after memory ran out 2 times" in text
-    assert "4 without a gradient at the start" in text
+    assert re.search(r"^ +retries after memory ran out +2$", text, re.MULTILINE)
+    assert re.search(r"^ +no gradient at the start +4$", text, re.MULTILINE)
     assert "Without a valid statistic: classes 0, 1, 2." in plain(example_reports.unfinished())
 
 

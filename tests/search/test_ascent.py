@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -91,9 +92,27 @@ def test_sizes_stay_without_a_schedule():
         {"tolerance": -1e-9},
         {"tolerance": math.nan},
         {"rule": "plain", "momentum": 0.5},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
+        {"momentum": math.nan},
     ],
     ids=str,
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=r"must be|belongs to"):
         rule(**({"name": "l2"} | {("name" if k == "rule" else k): v for k, v in wrong.items()}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rule": "l3"}, "unknown rule 'l3'; did you mean 'l2'? known: plain, l2, sign"),
+        (
+            {"constraint": "clamped"},
+            "unknown constraint 'clamped'; did you mean 'clamp'? known: project, clamp",
+        ),
+    ],
+)
+def test_unknown_words_are_answered_with_those_there_are(wrong, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Ascent(**({"restarts": 1, "steps": 1, "rule": "l2", "size": 0.1} | wrong))

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from mmbd.base.errors import Failed
 from mmbd.data.dataset import Dataset
+from mmbd.formats.loaded import Loaded
 from mmbd.mitigators import Record
 from mmbd.model.classifier import Classifier
+from mmbd.model.info import describe
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import repair as fixing
 
@@ -131,3 +133,53 @@ def test_samples_that_fit_are_numbered_as_the_classes():
     assert fixing.fitting(whole, clf).names == ("light", "Dark")
     with pytest.raises(Failed, match="have the shape"):
         fixing.fitting(replace(bright(4), inputs=torch.zeros(4, 3)), clf)
+
+
+QUICK = {"method": "mm-bm", "options": {"perturbations": (), "steps": 2}}
+
+
+def test_fix_takes_what_load_returns_and_samples_in_any_form():
+    clf = Classifier(Brightness(), input_shape=(1, 2, 2), class_names=("dark", "light"))
+    whole, shown = bright(20), bright(10)
+    turned = (shown.inputs.numpy(), (1 - shown.labels).tolist(), ["light", "dark"])
+    _, expected = fixing.fix(clf, whole, shown, **QUICK)
+    repaired, outcome = fixing.fix(
+        Loaded(clf, describe(clf), ()), (whole.inputs, whole.labels), turned, **QUICK
+    )
+    assert isinstance(repaired, Classifier)
+    assert outcome.accuracy == expected.accuracy == (1.0, 1.0)
+    assert outcome.classes == expected.classes
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.zeros(2, 1, 2, 2),
+        (torch.zeros(2, 1, 2, 2),),
+        (torch.zeros(2, 1, 2, 2), None),
+        (torch.zeros(2, 1, 2, 2), ["dark", "light"]),
+        (torch.zeros(2, 1, 2, 2), torch.zeros(2)),
+        (torch.zeros(2, 1, 2, 2), torch.zeros(2, 2, dtype=torch.int64)),
+        (torch.zeros(2, 1, 2, 2), [0, 1], "ab"),
+        "samples.npz",
+        None,
+    ],
+    ids=range(9),
+)
+def test_samples_of_other_kinds_are_refused(wrong):
+    clf = Classifier(Brightness(), input_shape=(1, 2, 2))
+    with pytest.raises(TypeError, match=r"expected the clean samples as a Dataset, \(inputs, labels\) or"):
+        fixing.fix(clf, wrong)
+    if wrong is not None:
+        with pytest.raises(TypeError, match="expected the held-out samples as a Dataset"):
+            fixing.fix(clf, bright(4), wrong)
+
+
+def test_only_classifiers_are_repaired():
+    with pytest.raises(
+        TypeError, match=r"expected an mmbd\.Classifier, or what mmbd\.load returns, got Bright"
+    ):
+        fixing.fix(Brightness(), bright(4))
+    clf = Classifier(Brightness(), input_shape=(1, 2, 2))
+    with pytest.raises(ValueError, match="labels run from 0 to 2, expected 0 to 1"):
+        fixing.fix(clf, (torch.zeros(3, 1, 2, 2), [0, 1, 2]))

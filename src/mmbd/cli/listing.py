@@ -65,15 +65,18 @@ def rows(table: str) -> list[dict[str, str]]:
 def title(row: Any) -> str:
     """What a row is, in one line: its own title, or the first line of its function's docstring.
 
-    Behind it come what it compares a model with, what it needs, its preset options and its suffixes.
+    Preset options, by which rows of one title differ, come behind its name; behind it all come what it
+    compares a model with, what it needs and its suffixes.
     """
     words = getattr(row, "title", None) or getattr(getattr(row, "about", None), "title", None)
     if words is None:
         function = row.func if isinstance(row, partial) else row
         words = (inspect.getdoc(function) or "").partition("\n")[0]
+    if preset := [f"{name}={value}" for name, value in getattr(row, "options", {}).items()]:
+        name, colon, rest = words.partition(": ")
+        words = f"{name} with {', '.join(preset)}{colon}{rest}"
     basis, needs = getattr(row, "basis", ""), sorted(getattr(row, "needs", ()))
     notes = [f"needs {', '.join(needs)}"] if needs else []
-    notes += [f"{name}={value}" for name, value in getattr(row, "options", {}).items()]
     notes += getattr(row, "suffixes", ())
     more = f" ({', '.join(notes)})" if notes else ""
     return clean_text(f"{words}{': ' if basis else ''}{basis}{more}", 300)

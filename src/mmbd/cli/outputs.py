@@ -98,7 +98,7 @@ class Outputs:
         for output in self.each:
             file, name = output.files[number], self.names[number]
             done &= written(file, lambda output=output, file=file: _save(output.form, [result], file))
-            if len(self.names) > 1 and file.name != f"{name.name}{file.suffix}":
+            if len(self.names) > 1 and file.name != f"{name.name}{output.form.suffixes[0]}":
                 streams.complain(f"{clean_text(name, 400)}: report in {clean_text(file, 400)}")
         return done
 
@@ -136,7 +136,7 @@ def plan(
         Usage: a place that cannot be.
         Failed: a folder that cannot be written to.
     """
-    from mmbd.render.save import RENDERERS
+    from mmbd.render.save import RENDERERS, by_suffix
 
     forms = {name: row for (result, name), row in RENDERERS.items() if result == kind}
     printed: list[Renderer] = []
@@ -166,8 +166,8 @@ def plan(
             hint = ", or a folder" if kind == "report" and not (form and form.several) else ""
             suffixes = [*(() if named else other), *suffixes]
             files = [places.file(option, place, suffixes, inputs, other=hint)]
-            suffix = files[0].suffix.lower()
-            form = form or next(row for row in forms.values() if suffix in row.suffixes)
+            form = form or by_suffix(forms.values(), files[0])
+            assert form is not None  # `places.file` has looked at the suffix
             if len(names) > 1 and not form.several:
                 raise Usage(
                     f"{option} {clean_text(place, 200)}: with several models, files that are about one take "
@@ -202,9 +202,9 @@ def written(file: Path, act: Callable[[], object]) -> bool:
 
 def _save(form: Renderer, results: Sequence[Any], file: Path) -> None:
     from mmbd.base.writing import write_text
-    from mmbd.render.save import save
+    from mmbd.render.save import by_suffix, save
 
-    if file.suffix.lower() in form.suffixes:
+    if by_suffix([form], file):
         save(list(results), file)
     else:  # one in ALSO
         write_text(file, form.text(results, file))

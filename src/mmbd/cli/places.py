@@ -36,7 +36,8 @@ def file(
     shown = f"{option} {clean_text(given, 200)}"
     if path.is_dir():
         raise Usage(f"{shown}: that is a folder, expected a file")
-    if path.suffix.lower() not in suffixes:
+    name = path.name.lower()
+    if not any(name.endswith(suffix) and name != suffix for suffix in suffixes):
         raise Usage(f"{shown}: expected a name that ends in {_either(suffixes)}{other}")
     check_apart(option, path, inputs)
     if path.exists() and not path.is_file():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,12 @@ from mmbd.workflows import scan_file as gate
 
 if TYPE_CHECKING:
     from mmbd.results.report import Report
+
+# Other results that are stored as JSON, by what only they have.
+OTHERS = {
+    frozenset(("record", "held_out")): "the record of a repair (mmbd fix)",
+    frozenset(("zoo", "tables")): "an evaluation (mmbd evaluate)",
+}
 
 
 def report(
@@ -35,6 +43,8 @@ def report(
         stored: JSON reports, or folders of them. In a folder, JSON that is no report is passed over.
         to: Where the reports go.
     """
+    from mmbd.render.terminal import line
+
     found: list[tuple[Path, Report]] = []
     codes: list[int] = []
     for path in stored:
@@ -58,8 +68,11 @@ def report(
     )
     console = streams.console()
     done = True
+    models = Counter(one.model.file or one.model.name for one in reports)
     for number, one in enumerate(reports):
-        if outputs.printed is None:
+        if outputs.printed is None and models[one.model.file or one.model.name] > 1:
+            streams.say(f"{line(one)} [{clean_text(files[number], 400)}]")
+        elif outputs.printed is None:
             show(one, console, brief=to.quiet or len(reports) > 1)
         done &= outputs.write(number, one)
     done &= outputs.write_all(reports)
@@ -92,7 +105,22 @@ def _read(file: Path) -> Report:
         return Report.load(file)
     except (OSError, ValueError) as error:
         said = reading.said(error) if isinstance(error, ValueError) else str(error)
-        raise Failed(f"{where}: {said.removeprefix(f'{where}: ')}") from error
+        said = _other_result(file) or said.removeprefix(f"{where}: ")
+        raise Failed(f"{where}: {said}") from error
+
+
+def _other_result(file: Path) -> str:
+    """What a file is that holds another kind of result; empty where it does not say."""
+    from mmbd.results.report import MOST_BYTES
+
+    try:
+        fields = json.loads(reading.text(file, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    for keys, what in OTHERS.items():
+        if isinstance(fields, dict) and keys <= fields.keys():
+            return f"this is {what}, expected a report that mmbd scan has stored"
+    return ""
 
 
 def _artifacts(file: Path) -> Path:

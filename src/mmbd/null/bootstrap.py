@@ -118,4 +118,5 @@ BOOTSTRAP = Null(
     values=margins_of,
     test=lambda values, _: bootstrap(values),
     by_default=True,
+    alone=True,
 )

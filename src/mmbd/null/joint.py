@@ -1,11 +1,11 @@
 """A p-value from two kinds of evidence at once: how high a class's margin goes, and how easily.
 
 A backdoor's target class has the largest margin somewhere in the domain, and it is the class that
-one faint and one sparse change reach from everywhere (`search.universal_data_free`). In a clean network these
-seldom point at the same class by as much. The evidence of a class is its maximum margin times its
-universal gain; how far the largest stands out is compared with a population of clean networks, as
-for the margins alone (`population`). The table ships as `joint.json`; how it was made and how it
-holds on kinds of networks that are not in it is in `benchmarks/study/population.py`.
+one added and one sparse change reach from everywhere (`search.universal_data_free`). In a clean
+network these seldom point at the same class by as much. The evidence of a class is its maximum margin
+times its universal-perturbation gain; how far the largest stands out is compared with a population of
+clean networks, as for the margins alone (`population`). The table ships as `joint.json`; how it was
+made and how it holds on kinds of networks that are not in it is in `benchmarks/study/population.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mmbd.results.finding import Test
 
 
 def times(statistics: Mapping[int, float], gains: Mapping[int, float]) -> dict[int, float]:
-    """Maximum margin times universal gain of every class with both, by class."""
+    """Maximum margin times universal-perturbation gain of every class with both, by class."""
     return {label: value * gains[label] for label, value in statistics.items() if label in gains}
 
 

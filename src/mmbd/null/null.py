@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from mmbd.null.references import Comparison, References
 from mmbd.null.settings import MIN_CLASSES
 from mmbd.results.finding import Test
-
-if TYPE_CHECKING:
-    from mmbd.null.references import Comparison, References
 
 # Of 21 clean networks for raw sounds, the tables of image classifiers flagged 8 and 13.
 ONLY_IMAGES = (
@@ -85,6 +81,8 @@ class Null:
         targets: the target classes, where they are found otherwise than by stepping down.
         column: how its numbers are called where they are others than the margins.
         fewest: how many classes with a number it needs.
+        alone: whether it compares a model with nothing but itself.
+        gamma: whether its parameters `shape`, `loc` and `scale` are of a Gamma density to draw.
     """
 
     title: str
@@ -95,6 +93,8 @@ class Null:
     targets: Callable[[Evidence], tuple[int, ...]] | None = None
     column: str = "maximum margin of the default search"
     fewest: int = MIN_CLASSES
+    alone: bool = False
+    gamma: bool = False
 
 
 def margins_of(evidence: Evidence) -> Mapping[int, float]:

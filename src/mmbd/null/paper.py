@@ -103,10 +103,14 @@ PAPER = Null(
     basis="a Gamma fitted to the other classes; not calibrated",
     values=margins_of,
     test=lambda values, _: paper(values),
+    alone=True,
+    gamma=True,
 )
 AUTHORS = Null(
     title="authors' variant",
     basis="the same with free location, as scripted; not calibrated",
     values=margins_of,
     test=lambda values, _: authors(values),
+    alone=True,
+    gamma=True,
 )

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmbd.search.ascent import Ascent
 from mmbd.search.universal_data_free import Search
-
-if TYPE_CHECKING:
-    pass
-
 
 # Below this many classes a model's own statistics tell too little of each other.
 MIN_CLASSES = 5

@@ -11,6 +11,13 @@ from mmbd.render import words
 from mmbd.results.report import Report
 
 Facts = list[tuple[str, str]]
+# Facts of a run that any detector may have, in words. The last two are told where they are not 0.
+NAMES = {
+    "converged": "converged early",
+    "zero_gradient": "no gradient at the start",
+    "oom_retries": "retries after memory ran out",
+}
+MISHAPS = ("zero_gradient", "oom_retries")
 
 
 def model_facts(report: Report) -> Facts:
@@ -42,7 +49,7 @@ def run_facts(report: Report) -> Facts:
     return [
         *facts,
         *_settings(report.finding.settings),
-        *_came_to(report.finding.facts),
+        *_came_to(report),
         ("time", f"{seconds(run.seconds)} on {clean_text(run.device)}"),
         ("seed", str(run.seed)),
         ("started", clean_text(run.started)),
@@ -63,18 +70,13 @@ def _settings(settings: Mapping[str, Any]) -> Facts:
     return [("settings", pairs(plain)), *lines] if plain else lines
 
 
-def _came_to(facts: Mapping[str, Any]) -> Facts:
-    """The facts of a run; those of searches that belong together in one line."""
-    told = {name: _said(value) for name, value in facts.items()}
-    if {"searches", "converged"} <= told.keys():
-        flat = told.pop("zero_gradient", "0")
-        told["searches"] += f", {told.pop('converged')} converged early"
-        told["searches"] += f", {flat} without a gradient at the start" if flat != "0" else ""
-    if {"batch", "oom_retries"} <= told.keys():
-        retries = told.pop("oom_retries")
-        told["batch"] += f", after memory ran out {retries} times" if retries != "0" else ""
-    names = {"evaluations": "gradient evaluations"}
-    return [(names.get(name, _label(name)), value) for name, value in told.items()]
+def _came_to(report: Report) -> Facts:
+    """The facts of a run, each in a line; mishaps only where there were any."""
+    step = words.about(report).step
+    names = {**NAMES, **({"evaluations": f"{step}s"} if step.endswith("evaluation") else {})}
+    facts = report.finding.facts.items()
+    told = [(name, value) for name, value in facts if value or name not in MISHAPS]
+    return [(names.get(name, _label(name)), _said(value)) for name, value in told]
 
 
 def _said(value: object) -> str:

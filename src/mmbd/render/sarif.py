@@ -35,8 +35,7 @@ RULES: list[dict[str, Any]] = [
         "name": "NotEvaluableModel",
         "shortDescription": {"text": "The classifier could not be judged."},
         "fullDescription": {
-            "text": "The file was read, but the detector says nothing about its classifier: its "
-            "outputs are no logits, it has too few classes, or the searches were stuck."
+            "text": "The file was read, but the detector cannot judge its classifier; the message says why."
         },
         "help": {"text": "Treat the model as not scanned."},
         "defaultConfiguration": {"level": "warning"},
@@ -67,13 +66,12 @@ RULES: list[dict[str, Any]] = [
         "properties": {"tags": ["security", "machine-learning"]},
     },
 ]
-HOME = "https://doi.org/10.1109/SP54263.2024.00015"  # the paper whose method this is
 
 
 def sarif(reports: Sequence[Report]) -> str:
     """One SARIF log with a run that holds every report."""
     versions = [report.run.versions.get("mmbd") for report in reports if report.run is not None]
-    driver: dict[str, Any] = {"name": "mmbd", "informationUri": HOME, "rules": _rules(reports)}
+    driver: dict[str, Any] = {"name": "mmbd", "rules": _rules(reports)}
     if versions and versions[0]:
         driver["version"] = clean_text(versions[0])
     artifacts = _unique([_artifact(report) for report in reports])

@@ -5,7 +5,7 @@ A new form is a row here and a function that makes its text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,18 @@ RENDERERS: dict[tuple[str, str], Renderer] = {
 }
 
 
+def by_suffix(rows: Iterable[Renderer], path: Path) -> Renderer | None:
+    """The row whose suffix the file's name ends in, the longest first: .junit.xml before .xml."""
+    name = path.name.lower()
+    fitting = {
+        suffix: row
+        for row in rows
+        for suffix in row.suffixes
+        if name.endswith(suffix) and len(name) > len(suffix)
+    }
+    return fitting[max(fitting, key=len)] if fitting else None
+
+
 def save(results: Any, path: str | Path) -> None:
     """Write a result to `path`, whole or not at all, in the form of its suffix.
 
@@ -105,13 +117,13 @@ def save(results: Any, path: str | Path) -> None:
         names = sorted({row.result.__name__ for row in RENDERERS.values()})
         given = ", ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
         raise TypeError(f"expected a result to save ({', '.join(names)}), got {given}")
-    row = next((row for row in rows if path.suffix.lower() in row.suffixes), None)
+    row = by_suffix(rows, path)
     if row is None:
         *others, last = (row.suffixes[0] for row in rows)
         known = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(f"cannot write {path.name!r}: the suffix must be {known}")
     if len(several) > 1 and not row.several:
         raise ValueError(
-            f"cannot write {len(several)} results to {path.name!r}: a {path.suffix} file is about one"
+            f"cannot write {len(several)} results to {path.name!r}: a {row.suffixes[0]} file is about one"
         )
     write_text(path, row.text(several, path))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from mmbd.base.choose import unknown
 from mmbd.model.domain import Domain, elements
+
+Rule = Literal["plain", "l2", "sign"]
+Constraint = Literal["project", "clamp"]
 
 # Below this norm of a float32 gradient, squares of its elements may have underflowed.
 TINY_NORM = 1e-15
@@ -38,19 +42,24 @@ class Ascent:
 
     restarts: int
     steps: int
-    rule: Literal["plain", "l2", "sign"]
+    rule: Rule
     size: float
     final_size: float = 1.0
     momentum: float = 0.0
-    constraint: Literal["project", "clamp"] = "project"
+    constraint: Constraint = "project"
     tolerance: float = 1e-5
     patience: int = 1
 
     def __post_init__(self) -> None:
+        for kind, given, known in (("rule", self.rule, Rule), ("constraint", self.constraint, Constraint)):
+            if given not in get_args(known):
+                raise ValueError(unknown(kind, given, get_args(known)))
         if self.restarts < 1 or self.steps < 1 or self.patience < 1:
             raise ValueError("restarts, steps and patience must be at least 1")
         if not self.size > 0 or not self.tolerance >= 0:
             raise ValueError("size must be positive and tolerance not negative")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and less than 1, got {self.momentum}")
         if self.rule == "plain" and self.momentum:
             raise ValueError("momentum belongs to the rules l2 and sign; the paper's has none")
 

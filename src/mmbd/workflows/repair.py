@@ -19,6 +19,7 @@ from mmbd.base.jsonable import jsonable
 from mmbd.base.progress import ProgressCallback
 from mmbd.data import matching
 from mmbd.data.dataset import Dataset
+from mmbd.formats.loaded import Loaded
 from mmbd.mitigators import Record, mitigate
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import classes_of
@@ -28,6 +29,7 @@ from mmbd.workflows import suitable
 
 VERSION = 1
 Share = tuple[float, float]  # before and after
+Labelled = Dataset | tuple[Any, Any] | tuple[Any, Any, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,54 @@ def fitting(samples: Dataset, classifier: Classifier) -> Dataset:
     return named_alike(samples, classifier.class_names)
 
 
+def numbered(given: Labelled, classifier: Classifier, what: str = "the samples") -> Dataset:
+    """Labelled samples in any form, with their classes numbered as the classifier's.
+
+    Args:
+        given: a `Dataset`, or (inputs, labels, names) where labels are places in `names`; without
+            names, labels are the classifier's own numbers. Inputs and labels are tensors or arrays.
+        classifier: its class names decide, see `named_alike`.
+        what: the samples are, for messages.
+
+    Raises:
+        TypeError: something else.
+        ValueError: labels that do not belong to the inputs or the names.
+        Failed: classes that are not the classifier's.
+    """
+    parts: Any = given
+    wrong = TypeError(
+        f"expected {what} as a Dataset, (inputs, labels) or (inputs, labels, names), with one class number "
+        f"a sample, got {type(given).__name__}"
+    )
+    match parts:
+        case Dataset():
+            return named_alike(parts, classifier.class_names)
+        case (inputs, labels):
+            names = classifier.class_names
+        case (inputs, labels, names):
+            pass
+        case _:
+            raise wrong
+    try:
+        inputs, labels = torch.as_tensor(inputs), torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise wrong from error
+    if labels.dim() != 1 or labels.is_floating_point() or isinstance(names, str):
+        raise wrong
+    return named_alike(Dataset(inputs, labels.long(), tuple(names)), classifier.class_names)
+
+
+def _unwrapped(given: object) -> Classifier:
+    found = given.classifier if isinstance(given, Loaded) else given
+    if isinstance(found, Classifier):
+        return found
+    raise TypeError(f"expected an mmbd.Classifier, or what mmbd.load returns, got {type(given).__name__}")
+
+
 def fix(
-    classifier: Classifier,
-    samples: Dataset,
-    held_out: Dataset | None = None,
+    classifier: Classifier | Loaded,
+    samples: Labelled,
+    held_out: Labelled | None = None,
     *,
     method: str = "mm-bm",
     labelled: bool = True,
@@ -136,9 +182,10 @@ def fix(
     """Repair a classifier and measure what that did.
 
     Args:
-        classifier: what to repair; left as it is.
-        samples: clean samples to repair with.
-        held_out: other clean samples to measure on.
+        classifier: what to repair, or what `load` returned; left as it is.
+        samples: clean samples to repair with: a `Dataset`, (inputs, labels), or (inputs, labels, names),
+            see `numbered`.
+        held_out: other clean samples to measure on, given alike.
         method: one of `mitigators.MITIGATORS`.
         labelled: whether the labels of `samples` are to be used.
         backdoor: the true backdoor, where it is known: its triggers are put on `held_out`.
@@ -155,7 +202,11 @@ def fix(
     Raises:
         Failed: before anything is repaired: samples or a backdoor that are not of this classifier,
             or no samples of the backdoor's source classes to measure on.
+        TypeError: no classifier, or samples of another kind.
     """
+    classifier = _unwrapped(classifier)
+    samples = numbered(samples, classifier, "the clean samples")
+    held_out = None if held_out is None else numbered(held_out, classifier, "the held-out samples")
     for what, inputs in (
         ("the clean samples", samples.inputs),
         ("the held-out samples", None if held_out is None else held_out.inputs),

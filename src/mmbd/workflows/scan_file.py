@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
 # With several models the worst wins.
 SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
+# The rooms that detectors are made of; none of them holds a network's code.
+DETECTING = ("mmbd.detectors.", "mmbd.search.", "mmbd.null.")
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,7 @@ def scan_file(
     Args:
         path: the model file or folder.
         loading: what the file does not say.
-        scanning: the detector and its settings, which the caller has checked: a network may raise
-            ValueError too, so that here nobody could tell.
+        scanning: the detector and its settings.
         samples: gives clean samples for the classifier, for detectors that need them.
         progress: called after every step.
     """
@@ -73,8 +76,7 @@ def scan_file(
     except Failed as error:
         return failed(f"failed: {error}", loaded.model)
     except (Exception, SystemExit) as error:
-        # Raised by the network itself, which is somebody else's code: it may even call sys.exit.
-        return failed(f"failed: the model raised {raised(error)}", loaded.model)
+        return failed(f"failed: {_blamed(error, scanning)} raised {raised(error)}", loaded.model)
     return Outcome(report, report.exit_code)
 
 
@@ -92,14 +94,17 @@ def references(paths: Sequence[Path], loading: LoadOptions, scanning: ScanOption
             (also in a folder: with one reference less the p-value would be another), or settings
             differ.
     """
+    from mmbd.detectors import DETECTORS
     from mmbd.formats.table import SUFFIXES
     from mmbd.null.references import References
     from mmbd.results import artifacts
 
     reports: list[tuple[Path, Report]] = []
-    # References are compared by their margins, and each is scanned once.
-    options = {name: value for name, value in scanning.options.items() if name != "null"}
-    wanted = replace(scanning, seeds=1, options=options | {"universal": False})
+    # References are compared by MM-BD's margins, whichever detector wants them; each is scanned once.
+    ours = scanning.row.find is DETECTORS["mm-bd"].find
+    options = {name: value for name, value in scanning.options.items() if ours and name != "null"}
+    detector = scanning.detector if ours else "mm-bd"
+    wanted = replace(scanning, detector=detector, seeds=1, options=options | {"universal": False})
     for path in paths:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in inside:
@@ -149,7 +154,20 @@ def _scanned(file: Path, loading: LoadOptions, scanning: ScanOptions) -> Report:
     except (Refused, NotEvaluable, Failed) as error:
         raise Failed(f"reference {file}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise Failed(f"reference {file}: the model raised {raised(error)}") from error
+        raise Failed(f"reference {file}: {_blamed(error, scanning)} raised {raised(error)}") from error
+
+
+def _blamed(error: BaseException, scanning: ScanOptions) -> str:
+    """Whose code raised the error that is being handled: the network's, or the detector's.
+
+    A network may raise anything, and even call sys.exit. The detector is to blame for wrong values and
+    types that its own code complains of.
+    """
+    *_, (frame, _) = traceback.walk_tb(sys.exc_info()[2])
+    place = str(frame.f_globals.get("__name__"))
+    own = place.startswith(DETECTING) or place == scanning.row.find.__module__
+    complaint = issubclass(type(error), ValueError | TypeError)
+    return f"the detector {scanning.name}" if own and complaint else "the model"
 
 
 def raised(error: BaseException) -> str:

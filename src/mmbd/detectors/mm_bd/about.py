@@ -54,7 +54,7 @@ ABOUT = About(
     tested="p-value of the largest statistic, by null model",
     test="null",
     tests={name: (null.title, null.basis) for name, null in NULLS.items()},
-    gamma=("paper", "authors"),
+    gamma=tuple(name for name, null in NULLS.items() if null.gamma),
     advice={
         "backdoored": (
             "Confirm: scan with several seeds (`--seeds 5`) and, where there are clean models for the same "

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from mmbd.base.text import clean_text
 from mmbd.detectors.mm_bd.facts import mishaps
 from mmbd.detectors.mm_bd.search import Searched
+from mmbd.null import NULLS
 from mmbd.null.decide import Decision
 
-# Nulls that compare a model with nothing but itself.
-ALONE = ("bootstrap", "paper", "authors")
 BLIND_SPOTS = (
     "An all-to-all attack, in which every class is a target, needs reference models to be seen.",
     "A trainer who knew this test and fought it can pass it.",
@@ -64,7 +63,7 @@ def caveats(shown: Searched, judged: Decision, *, clean: bool, images: bool) -> 
 
 def _weakness(judged: Decision) -> tuple[str, ...]:
     """How little a null sees that knows this model alone, where it says "clean"."""
-    if judged.decided_by not in ALONE:
+    if not NULLS[judged.decided_by].alone:
         return ()
     return (
         f"The {judged.decided_by} null knows nothing but this model's own "

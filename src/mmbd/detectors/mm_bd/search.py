@@ -70,7 +70,7 @@ class Searched:
 
     @property
     def gains(self) -> Measured | None:
-        """The universal gains that count; None where nothing was searched for."""
+        """The universal-perturbation gains that count; None where nothing was searched for."""
         if self.universal is None:
             return None
         found, fixed = self.universal, set(self.reached.fixed)
