@@ -22,7 +22,7 @@ from mmbd.results.store import NAME, Key, Store
 from mmbd.search.maximum_margins import maximum_margins
 from mmbd.search.universal_data_free import universal_gains
 from mmbd.zoo.cards import ENOUGH
-from mmbd.zoo.read import cards_in
+from mmbd.zoo.own import cards_in
 
 # What was compared before `ascent.FAST` was chosen; sizes are in extents an element.
 SETTINGS: dict[str, dict[str, Any]] = {

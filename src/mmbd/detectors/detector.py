@@ -67,6 +67,10 @@ class About:
     advice: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
+def any_values(options: Mapping[str, Any]) -> None:
+    """For rows that check the values of their options only as they run."""
+
+
 @dataclass(frozen=True)
 class Detector:
     """A row of `DETECTORS`.
@@ -89,7 +93,7 @@ class Detector:
     kinds: frozenset[str] = frozenset({"image"})
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     more: tuple[str, ...] = ()
-    check: Callable[[Mapping[str, Any]], None] = lambda options: None
+    check: Callable[[Mapping[str, Any]], None] = any_values
 
     def check_options(self, given: Mapping[str, Any]) -> None:
         """ValueError for an option that the function does not take, or a value that makes no sense."""
