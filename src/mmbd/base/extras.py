@@ -14,3 +14,8 @@ def require(module: str, *, extra: str) -> Any:
         raise ImportError(
             f"{module} is needed for this; install it with: pip install 'mmbd[{extra}]'"
         ) from error
+
+
+def room_for_scipy() -> None:
+    """MemoryError where there is none for OpenBLAS, which scipy loads and which would wait for ever."""
+    bytearray(128 << 20)

@@ -17,6 +17,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbd.base.extras import room_for_scipy
 from mmbd.null.null import Null, margins_of
 from mmbd.null.settings import MIN_CLASSES
 from mmbd.results.finding import Test
@@ -97,6 +98,7 @@ def _skewness(logarithms: Array) -> float:
 @cache
 def _expected() -> tuple[float, ...]:
     """What `_skewness` gives for many log-Gamma statistics of each shape, the normal last."""
+    room_for_scipy()
     from scipy import special
 
     quantiles = (np.arange(20_000) + 0.5) / 20_000

@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Sequence
 
+from mmbd.base.extras import room_for_scipy
 from mmbd.null.null import Null, margins_of
 from mmbd.results.finding import Test
 
@@ -44,6 +45,7 @@ def order_statistic(statistics: Sequence[float], *, null: str, exponent: int, fr
         return Test(null, reason=f"{len(statistics)} classes leave too few statistics for a Gamma fit")
     if not all(math.isfinite(value) for value in statistics):
         return Test(null, reason="some statistics are not finite")
+    room_for_scipy()
     from scipy import stats
 
     *others, largest = sorted(statistics)
