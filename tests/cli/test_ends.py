@@ -207,7 +207,9 @@ def test_a_reader_that_has_gone(models):
                 timeout=600,
             )
             os.close(writer)
-            assert (process.returncode, process.stderr) == (code, b""), flags
+            # On a busy machine the scan may say beforehand that it will take long.
+            said = [line for line in process.stderr.splitlines() if b" evaluations, about " not in line]
+            assert (process.returncode, said) == (code, []), flags
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
