@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import mmap
+import sys
 from typing import Any
 
 
@@ -18,4 +20,9 @@ def require(module: str, *, extra: str) -> Any:
 
 def room_for_scipy() -> None:
     """MemoryError where there is none for OpenBLAS, which scipy loads and which would wait for ever."""
-    bytearray(128 << 20)
+    if "scipy.special" in sys.modules:
+        return
+    try:
+        mmap.mmap(-1, 128 << 20).close()  # asked for, and never touched
+    except OSError as error:
+        raise MemoryError("not enough memory to load scipy") from error
