@@ -14,6 +14,18 @@ import mmbd
 from mmbd.detectors import DETECTORS
 from mmbd.model.domain import KINDS
 
+CLASSES = 8
+
+
+def clean_samples() -> tuple[torch.Tensor, torch.Tensor]:
+    """For `Planted`: five images a class, in each of which the pixel of its class is bright."""
+    labels = torch.arange(5 * CLASSES) % CLASSES
+    bright = 0.7 + 0.3 * torch.rand(len(labels), generator=torch.Generator().manual_seed(0))
+    inputs = torch.zeros(len(labels), 16)
+    inputs[torch.arange(len(labels)), labels] = bright
+    return inputs.view(-1, 1, 4, 4), labels
+
+
 # How each is called here: with what it needs, and as quickly as it can be. A new row needs a line.
 CALLS: dict[str, dict[str, Any]] = {
     "mm-bd": {},
@@ -21,8 +33,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "mm-bd-bootstrap": {},
     "mm-bd-paper": {"restarts": 2, "steps": 60},
     "mm-bd-authors": {"restarts": 2, "steps": 60},
+    "neural-cleanse": {"samples": clean_samples(), "steps": 60},
+    "tabor": {"samples": clean_samples(), "steps": 60},
 }
-CLASSES = 8
 
 
 class Planted(nn.Module):
