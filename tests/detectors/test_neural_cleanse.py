@@ -90,8 +90,8 @@ def test_a_planted_patch_is_found_with_its_target_and_its_place(report):
     assert finding.score == pytest.approx(finding.columns[1].values[TARGET])
     norms = finding.columns[0].values
     assert norms[TARGET] == min(norms)
-    mask = next(one.values for one in finding.artifacts if (one.kind, one.label) == ("trigger mask", TARGET))
-    mask = torch.as_tensor(mask).squeeze()
+    mask = next(one.tensor for one in finding.artifacts if (one.kind, one.label) == ("trigger mask", TARGET))
+    mask = mask.squeeze()
     assert float(mask[PATCH].sum()) > 0.9 * float(mask.sum())
     assert 1 < float(mask.sum()) < 9  # a fifth of a white patch is enough, of a darker one more
     assert finding.columns[2].values[TARGET] == 1

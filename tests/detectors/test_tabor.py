@@ -77,18 +77,7 @@ def test_the_derivatives_are_those_of_the_formula(blank):
         for row, label in enumerate((0, 3)):
             mask, pattern = problem.form(leaf[row : row + 1])
             images, truth = channels_last(inputs[places[row]]), samples.labels[places[row]]
-            one, sizes = formula(
-                classifier,
-                images,
-                truth,
-                label,
-                mask[0],
-                pattern[0],
-                terms,
-                0.01,
-                torch.zeros(3),
-                torch.ones(3),
-            )
+            one, sizes = formula(classifier, images, truth, label, mask[0], pattern[0], terms, 0.01)
             total = total + one
             expected = [float(size) for size in sizes]
             if not blank:
@@ -151,7 +140,7 @@ def test_a_planted_patch_is_found_with_its_target_and_its_place(report):
     norms = finding.columns[0].values
     assert norms[TARGET] == min(norms)
     assert None not in norms
-    parts = {one.kind: torch.as_tensor(one.values) for one in finding.artifacts if one.label == TARGET}
+    parts = {one.kind: one.tensor for one in finding.artifacts if one.label == TARGET}
     mask = parts["trigger mask"].squeeze()
     assert float(mask[PATCH].sum()) > 0.9 * float(mask.sum())
     # What the mask does not use has become black; with Neural Cleanse it stays as it was drawn.

@@ -215,8 +215,14 @@ class Problem:
         wanted = labels.repeat_interleave(count)
         with torch.no_grad():
             x = stamped(images, mask, pattern).flatten(0, 1)
-        logits, gradient = gradients(self.classifier, channels_first(x), wanted, cross_entropy)
-        gradient = gradient.movedim(1, -1).unflatten(0, (-1, count)) / count
+        # The slopes are divided by the count, not the gradients, which are far more numbers.
+        logits, gradient = gradients(
+            self.classifier,
+            channels_first(x),
+            wanted,
+            lambda logits, labels: cross_entropy(logits, labels).div_(count),
+        )
+        gradient = gradient.movedim(1, -1).unflatten(0, (-1, count))
         return pulled(gradient, images, mask, pattern), (logits.argmax(1) == wanted).view(-1, count)
 
     def penalty(self, rows: Candidates, mask: Tensor, pattern: Tensor) -> Tensor:
