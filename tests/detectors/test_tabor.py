@@ -20,8 +20,8 @@ ALL = (1e-3, 1e-6, 1e-2, 1e-7, 0.7, 0.4)  # every term has a say
 
 def scanned(strength: float = 8.0, bounds=(0.0, 1.0), **options) -> mmbd.Report:
     network = patch_network(strength, bounds)
-    samples = options.pop("samples", None) or patch_samples(bounds=bounds)
-    return mmbd.scan(network, detector="tabor", samples=samples, **{**QUICK, **options})
+    settings = {"samples": patch_samples(bounds=bounds), **QUICK, **options}
+    return mmbd.scan(network, detector="tabor", **settings)
 
 
 @pytest.fixture(scope="module")
