@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mmbd.detectors.detector import About, Detector
+from mmbd.detectors.meta.meta import META
 from mmbd.detectors.mm_bd.mm_bd import MM_BD
 
 DETECTORS: dict[str, Detector] = {
@@ -13,6 +14,7 @@ DETECTORS: dict[str, Detector] = {
     "mm-bd-bootstrap": replace(MM_BD, options={"null": "bootstrap"}),
     "mm-bd-paper": replace(MM_BD, options={"method": "paper", "null": "paper"}),
     "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
+    "meta": META,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]
