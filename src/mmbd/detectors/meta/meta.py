@@ -28,7 +28,7 @@ ABOUT = About(
     title="META: a classifier trained on clean and backdoored shadow models judges what a model answers "
     "to its queries",
     source="Xu, Wang, Li, Borisov, Gunter and Li, IEEE Symposium on Security and Privacy, 2021",
-    rule="A classifier that was trained on models with and without backdoors takes it for one with a backdoor.",
+    rule="A classifier of models, trained on clean and backdoored ones, takes it for one with a backdoor.",
     mark=(
         "Networks with a backdoor answer some inputs, which need not hold the trigger, in another way than "
         "clean ones do. Which inputs and which answers, is learned from shadow models with random "
@@ -132,8 +132,8 @@ def _require_alike(classifier: Classifier, known: Meta) -> None:
         raise NotEvaluable("the queries are made for inputs within bounds; this model's are another set")
     if not known.auc > CHANCE:
         raise NotEvaluable(
-            f"the meta-classifier tells its own shadow models apart no better than chance (AUC {known.auc:.2f} "
-            "on those held out): train more shadow models, or longer (mmbd shadows)"
+            "the meta-classifier tells its own shadow models apart no better than chance (AUC "
+            f"{known.auc:.2f} on those held out): train more shadow models, or longer (mmbd shadows)"
         )
 
 
@@ -150,10 +150,10 @@ def _in_units_of(classifier: Classifier, queries: Tensor, bounds: tuple[float, f
 def _caveats(known: Meta) -> tuple[str, ...]:
     architecture = known.shadows.get("architecture", "unknown")
     said = [
-        f"It was trained on shadow models of {architecture}: of models of another architecture, or that were "
-        "trained on other data or in another way, it knows nothing for certain.",
-        f"Its threshold rests on {len(known.clean)} clean and {len(known.jumbo)} backdoored shadow models, and "
-        "not on the false-positive rate asked for.",
+        f"It was trained on shadow models of {architecture}: of models of another architecture, or that "
+        "were trained on other data or in another way, it knows nothing for certain.",
+        f"Its threshold rests on {len(known.clean)} clean and {len(known.jumbo)} backdoored shadow models, "
+        "and not on the false-positive rate asked for.",
     ]
     if known.auc < WEAK:
         said.append(f"It hardly tells its own shadow models apart: AUC {known.auc:.2f} on those held out.")

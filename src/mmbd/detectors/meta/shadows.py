@@ -7,7 +7,7 @@ data set; a run that was killed goes on where it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -190,7 +190,7 @@ def _stored(store: Store, plan: Plan, keys: dict[Task, Key]) -> dict[Task, Shado
 
 
 @contextmanager
-def _seeded(seed: int, device: str) -> Iterator[None]:
+def _seeded(seed: int, device: str) -> Generator[None]:
     """Dropout draws from torch's own generators: seeded inside, and afterwards as they were."""
     place = torch.device(device)
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):

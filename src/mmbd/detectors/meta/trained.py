@@ -122,10 +122,13 @@ def _entry(text: str | None) -> dict[str, Any]:
             f"a meta-classifier of version {brief(entry.get('version'))}; this release reads {VERSION}"
         )
     bounds, shadows = entry.get("bounds"), entry.get("shadows")
-    numbers = (
-        isinstance(bounds, list) and len(bounds) == 2 and all(type(end) in (int, float) for end in bounds)
-    )
-    if not numbers or not -LARGEST < bounds[0] < bounds[1] < LARGEST:
+    if (
+        not isinstance(bounds, list)
+        or len(bounds) != 2
+        or not all(type(end) in (int, float) for end in bounds)
+    ):
+        raise Failed("the bounds of a meta-classifier must be two numbers")
+    if not -LARGEST < bounds[0] < bounds[1] < LARGEST:
         raise Failed("the bounds of a meta-classifier must be two numbers, the lower one first")
     if not isinstance(entry.get("standardise"), bool):
         raise Failed("standardise of a meta-classifier must be true or false")
