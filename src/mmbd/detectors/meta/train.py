@@ -61,10 +61,25 @@ def train_meta(
         Failed: a shadow model could not be trained.
     """
     store = Store(store) if isinstance(store, str | Path) else store
-    arch, arguments = (*PAPER,) if arch is None else (arch, arguments or {})
-    plan = Plan(tuple(data.inputs.shape[1:]), len(data.names), arch, arguments, recipe, seed, device)
+    plan = plan_of(data, arch, arguments, recipe=recipe, seed=seed, device=device)
     shadows = train_shadows(data, plan, count=count, store=store, workers=workers, progress=progress)
     return meta_of(shadows, data, learning or Learning(), seed=seed, progress=progress)
+
+
+def plan_of(
+    data: Dataset,
+    arch: Arch | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    recipe: Recipe = RECIPE,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Plan:
+    """How the shadow models for these samples are made; see `train_meta`."""
+    shape = tuple(data.inputs.shape[1:])
+    if arch is None:
+        arch, arguments = PAPER
+    return Plan(shape, len(data.names), arch, arguments or {}, recipe, seed, device)
 
 
 def meta_of(
