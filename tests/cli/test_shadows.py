@@ -40,7 +40,7 @@ def model(path, shape=tiny_shadows.SHAPE):
 
 def test_shadow_models_are_kept_and_what_comes_of_them_judges_models(run, data, tmp_path):
     code, said, errors = run("shadows", data, *HOW, *OUT, "--limit", 60, "--seed", 3)
-    assert (code, errors) == (gate.CLEAN, "")
+    assert code == gate.CLEAN, errors
     assert said.startswith(
         "META.safetensors: 4 clean and 4 backdoored shadow models of mlp(hidden=(16,))\nACC "
     )

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from mmbd.base.text import clean_text
 from mmbd.cli import places, streams
-from mmbd.cli.failing import failing
 from mmbd.cli.options import INPUT, OUTPUT, Plain, Texts, Usage, at_least, device_here, one_of, shape
 from mmbd.cli.progress import watching
 
@@ -89,8 +88,7 @@ def shadows(
     if place.exists() and not force:
         raise Usage(f"{clean_text(place, 400)} is there already: give --force to overwrite it")
     kept = Store(places.file("--store", store or place.with_name(NAME), [".sqlite"], [data, place]))
-    with failing(str(data)):
-        found = read.load(data, size=height_width, grey=grey, samples=samples)
+    found = read.load(data, size=height_width, grey=grey, samples=samples)
     if limit is not None:
         found = some(found, limit, seed=seed)
     plan = plan_of(
