@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mmbd.detectors.detector import About, Detector
+from mmbd.detectors.head import HEAD
+from mmbd.detectors.latent_shift import LATENT_SHIFT
 from mmbd.detectors.mm_bd.mm_bd import MM_BD
+from mmbd.detectors.source_target_map import SOURCE_TARGET_MAP
 
 DETECTORS: dict[str, Detector] = {
     "mm-bd": MM_BD,
@@ -13,6 +16,9 @@ DETECTORS: dict[str, Detector] = {
     "mm-bd-bootstrap": replace(MM_BD, options={"null": "bootstrap"}),
     "mm-bd-paper": replace(MM_BD, options={"method": "paper", "null": "paper"}),
     "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
+    "head": HEAD,
+    "source-target-map": SOURCE_TARGET_MAP,
+    "latent-shift": LATENT_SHIFT,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]
