@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 import mmbd
-from mmbd.detectors.latent_shift import largest_leads, shortest, shortest_shifts
+from mmbd.detectors.latent_shift import largest_leads, least_sure, shortest, shortest_shifts
 
 
 def by_a_general_solver(normals: np.ndarray, least: np.ndarray) -> float:
@@ -55,11 +55,16 @@ def test_one_constraint_two_and_none():
     assert shortest(np.array([[1.0, 0], [0, 0]]), np.array([1.0, -1.0])) == pytest.approx([1, 0])
 
 
-def test_leads_are_those_of_the_farthest_sample_or_of_a_share():
+def test_leads_are_those_of_the_farthest_sample():
     logits = torch.tensor([[5.0, 1], [2, 0], [0, 3]])
     assert largest_leads(logits).tolist() == [[0, 3], [4, 0]]
-    assert largest_leads(logits, share=0.6).tolist() == [[0, -2], [2, 0]]
-    assert largest_leads(logits, share=0.01).tolist() == [[0, -4], [-3, 0]]
+
+
+def test_a_share_of_every_class_is_that_which_the_network_is_least_sure_of():
+    logits = torch.tensor([[5.0, 1], [0, 3], [2, 0], [0, 1]])
+    assert sorted(least_sure(logits, 1.0).tolist()) == sorted(logits.tolist())
+    assert sorted(least_sure(logits, 0.5).tolist()) == [[0, 1], [2, 0]]
+    assert sorted(least_sure(logits, 0.01).tolist()) == [[0, 1], [2, 0]]
 
 
 def network(gain: float, features: int = 12) -> nn.Sequential:

@@ -83,9 +83,8 @@ def find(
         progress: not called: there is little to wait for.
         threshold: backdoored where the second smallest shift is more than so many times the smallest
             (own choice: a class that takes less than half of the way).
-        share: of the samples that each constraint has to hold for, in (0, 1]. By default all, as
-            the definition says; with less, the farthest samples against every other class are let
-            go, which may be others for every class.
+        share: of every class's samples that have to be put into each class, in (0, 1]. By default
+            all, as the definition says; with less, those that the classifier is surest of are let go.
 
     Raises:
         ValueError: options out of their range.
@@ -96,7 +95,7 @@ def find(
     if classifier.classes < FEWEST:
         raise NotEvaluable(f"{classifier.classes} classes are too few to tell one from the others")
     layer, kept = find_head(classifier), samples.correct
-    leads = largest_leads(samples.logits[kept], share)
+    leads = largest_leads(least_sure(samples.logits[kept], share))
     # The logits are of the features as they are, so that these are needed for their length alone.
     length = float(layer.features(classifier, samples.inputs[kept]).norm(dim=1).mean())
     norms = [float(np.linalg.norm(shift)) for shift in shortest_shifts(layer.weight, leads)]
@@ -113,17 +112,25 @@ def find(
     )
 
 
-def largest_leads(logits: Tensor, share: float = 1.0) -> Array:
+def least_sure(logits: Tensor, share: float) -> Tensor:
+    """Of every class's samples the share with the smallest margins, at least one: rows of logits."""
+    tops = logits.topk(2).values
+    own, order = logits.argmax(1), (tops[:, 0] - tops[:, 1]).argsort(stable=True)
+    kept: list[Tensor] = []
+    for label in own.unique().tolist():
+        members = order[own[order] == label]
+        kept.append(members[: math.ceil(share * len(members) - 1e-9)])
+    return logits[torch.cat(kept)]
+
+
+def largest_leads(logits: Tensor) -> Array:
     """(classes, classes): by row k, how far class j leads over k in the sample where it leads most.
 
     Args:
         logits: (n, classes) of samples.
-        share: of the samples that have no larger lead.
     """
     values = logits.double().cpu()
-    rows = [(values - values[:, [k]]).sort(0).values for k in range(values.shape[1])]
-    place = math.ceil(share * len(values) - 1e-9) - 1
-    return torch.stack([row[max(0, place)] for row in rows]).numpy()
+    return torch.stack([(values - column[:, None]).amax(0) for column in values.T]).numpy()
 
 
 def shortest_shifts(weight: Tensor, leads: Array) -> list[Array]:
