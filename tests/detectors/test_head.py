@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import mmbd
+from mmbd.base.errors import NotEvaluable
 from mmbd.detectors import head
 from mmbd.model.head import Head
 
@@ -107,6 +108,17 @@ def test_what_else_cannot_be_judged():
     assert "3 classes are too few" in (scanned(few).reason or "")
 
 
+def test_where_most_classes_win_no_draw_one_has_to_win_most():
+    won = torch.zeros(10, dtype=torch.float64)
+    won[:3] = torch.tensor([450.0, 300, 250])
+    with pytest.raises(NotEvaluable, match="most classes win no draw"):
+        head._index_of(won, 1000)
+    won[:3] = torch.tensor([1000.0, 0, 0])
+    index = head._index_of(won, 1000)
+    assert float(index[0]) == pytest.approx(math.log(1000.5 / 0.5) / math.sqrt(2))
+    assert index[1:].tolist() == [0] * 9
+
+
 @pytest.mark.parametrize("options", [{"draws": 0}, {"scale": 0.0}, {"scale": -1.0}])
 def test_senseless_options(options):
     with pytest.raises(ValueError, match="draws must be at least 1 and scale positive"):
@@ -118,7 +130,8 @@ def test_outlier_indices():
     assert head.outlier_index(values).tolist() == pytest.approx(
         [-2 / 1.4826, -1 / 1.4826, 0, 1 / 1.4826, 6 / 1.4826]
     )
-    assert head.outlier_index(torch.tensor([1.0, 1, 1, 0, 2])).tolist() == [0, 0, 0, -math.inf, math.inf]
+    tied = torch.tensor([1.0, 1, 1, 0, 2])
+    assert head.outlier_index(tied, least=0.5).tolist() == [0, 0, 0, -2, 2]
 
 
 @pytest.mark.parametrize("count", [4, 10, 43])

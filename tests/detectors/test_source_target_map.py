@@ -89,6 +89,14 @@ def test_all_kinds_that_the_inputs_can_have_are_tried():
     assert tests == [f"{kind}, {scope}" for kind in kinds for scope in ("all sources", "one source")]
 
 
+def test_the_map_that_decides_names_the_target_though_others_lead_as_far_elsewhere():
+    """Class 4's pixel lies beside class 3's: a warp takes it there as wholly as the trigger class 1."""
+    report = scanned("one source", kinds=None)
+    assert report.finding.decided_by == "added, one source"
+    assert report.finding.score == 1
+    assert report.targets == report.finding.ranking[:1] == (TARGET,)
+
+
 def test_the_same_seed_and_other_batches_give_the_same():
     first, second = scanned("all sources", batch=200).finding, scanned("all sources", batch=7).finding
     assert first.columns == second.columns

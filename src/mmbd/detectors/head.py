@@ -94,8 +94,8 @@ def find(
 
     Raises:
         ValueError: no draws, or a scale that is not positive.
-        NotEvaluable: no last linear layer can be seen, its inputs can be negative, or all classes
-            have the same weights; or there are fewer than four classes.
+        NotEvaluable: no last linear layer can be seen, its inputs can be negative, all classes have
+            the same weights, or most win no draw; or there are fewer than four classes.
     """
     if draws < 1 or (scale is not None and not scale > 0):
         raise ValueError(f"draws must be at least 1 and scale positive, got {draws} and {scale}")
@@ -105,8 +105,7 @@ def find(
     mean = _mean_of_inputs(classifier, layer, seed)
     used = mean / MEAN if scale is None else scale
     won = _won(layer, used, draws, seed)
-    log_shares = ((won + 0.5) / (draws + 0.5 * len(won))).log()  # a class may win none
-    index = outlier_index(log_shares)
+    index = _index_of(won, draws)
     largest = float(index.max())
     p_value = chance_of(largest, classifier.classes)
     ranking = tuple(won.argsort(descending=True, stable=True).tolist())
@@ -123,8 +122,8 @@ def find(
             Column("outlier index", tuple(index.tolist())),
         ),
         caveats=CAVEATS,
-        settings={"draws": draws, "scale": scale},
-        facts={"evaluations": 0, "features": layer.weight.shape[1], "scale": used},
+        settings={"draws": draws, "scale": "that of the network" if scale is None else scale},
+        facts={"evaluations": 0, "features": layer.weight.shape[1], "scale_used": used},
     )
 
 
@@ -163,14 +162,23 @@ def _won(layer: Head, scale: float, draws: int, seed: int) -> Tensor:
     return won
 
 
-def outlier_index(values: Tensor) -> Tensor:
+def _index_of(won: Tensor, draws: int) -> Tensor:
+    """The outlier indices (classes,) of the log shares of won draws (classes,)."""
+    median = float(won.quantile(0.5))
+    if median == 0 and float(won.max()) < draws / 2:
+        raise NotEvaluable("most classes win no draw, and none wins most of them: try more draws")
+    log_shares = ((won + 0.5) / (draws + 0.5 * len(won))).log()  # a class may win none
+    # No log share is known better than to its sampling error.
+    return outlier_index(log_shares, least=1 / math.sqrt(median + 0.5))
+
+
+def outlier_index(values: Tensor, least: float = 1e-12) -> Tensor:
     """How far values (..., n) lie above their median, in units of 1.4826 median absolute deviations.
 
-    Where that deviation is 0, so is the index of the median, and those of others are infinite.
+    The unit is `least` at least.
     """
     above = values - values.quantile(0.5, -1, keepdim=True)
-    unit = 1.4826 * above.abs().quantile(0.5, -1, keepdim=True)
-    return torch.where(above == 0, torch.zeros_like(above), above / unit)
+    return above / (1.4826 * above.abs().quantile(0.5, -1, keepdim=True)).clamp_min(least)
 
 
 def chance_of(index: float, count: int) -> float:

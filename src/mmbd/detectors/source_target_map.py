@@ -200,8 +200,9 @@ def _finding(
     facts: Mapping[str, Any],
 ) -> Finding:
     leads = torch.stack([one.leads for one in maps]).amax(0)
-    ranking = tuple(leads.argsort(descending=True, stable=True).tolist())
     deciding = max(maps, key=lambda one: float(one.leads.max()))
+    order = zip((-leads).tolist(), (-deciding.leads).tolist(), range(len(leads)), strict=True)
+    ranking = tuple(label for _, _, label in sorted(order))  # several maps may lead as far
     largest = float(deciding.leads.max())
     flagged = largest > threshold
     # Of every scope the map that says most: the others say it less clearly.
