@@ -7,6 +7,7 @@ from dataclasses import replace
 from mmbd.detectors.detector import About, Detector
 from mmbd.detectors.mm_bd.mm_bd import MM_BD
 from mmbd.detectors.neural_cleanse import NEURAL_CLEANSE
+from mmbd.detectors.pt_red import PT_RED, PT_RED_REDUCED
 
 DETECTORS: dict[str, Detector] = {
     "mm-bd": MM_BD,
@@ -15,6 +16,8 @@ DETECTORS: dict[str, Detector] = {
     "mm-bd-paper": replace(MM_BD, options={"method": "paper", "null": "paper"}),
     "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
     "neural-cleanse": NEURAL_CLEANSE,
+    "pt-red": PT_RED,
+    "pt-red-reduced": PT_RED_REDUCED,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]
