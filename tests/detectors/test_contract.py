@@ -14,6 +14,22 @@ import mmbd
 from mmbd.detectors import DETECTORS
 from mmbd.model.domain import KINDS
 
+CLASSES = 8
+
+
+def clean_samples(dark: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs (n, 1, 4, 4) and labels (n,) of `Planted`, three a class, all of which it gets right.
+
+    The class's own pixel is bright, those of other classes are `dark`, and those that no class wants are
+    noise. At 0 the network has no gradient.
+    """
+    labels = torch.arange(3 * CLASSES) % CLASSES
+    pixels = torch.full((len(labels), 16), dark)
+    pixels[:, CLASSES:] = torch.rand(len(labels), CLASSES, generator=torch.Generator().manual_seed(0))
+    pixels[torch.arange(len(labels)), labels] = torch.tensor([1.0, 0.9, 0.8]).repeat_interleave(CLASSES)
+    return pixels.view(-1, 1, 4, 4), labels
+
+
 # How each is called here: with what it needs, and as quickly as it can be. A new row needs a line.
 CALLS: dict[str, dict[str, Any]] = {
     "mm-bd": {},
@@ -21,8 +37,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "mm-bd-bootstrap": {},
     "mm-bd-paper": {"restarts": 2, "steps": 60},
     "mm-bd-authors": {"restarts": 2, "steps": 60},
+    "pt-red": {"samples": clean_samples(0.01)},
+    "pt-red-reduced": {"samples": clean_samples(0.01)},
 }
-CLASSES = 8
 
 
 class Planted(nn.Module):
