@@ -18,13 +18,14 @@ from mmbd.model.domain import KINDS
 CLASSES = 8
 
 
-def clean_samples() -> tuple[torch.Tensor, torch.Tensor]:
+def clean_samples(dark: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs (n, 1, 4, 4) and labels (n,) of `Planted`, three a class, all of which it gets right.
 
-    The class's own pixel is bright, and those that no class wants are noise.
+    The class's own pixel is bright, those of other classes are `dark`, and those that no class wants are
+    noise. At 0 the network has no gradient.
     """
     labels = torch.arange(3 * CLASSES) % CLASSES
-    pixels = torch.zeros(len(labels), 16)
+    pixels = torch.full((len(labels), 16), dark)
     pixels[:, CLASSES:] = torch.rand(len(labels), CLASSES, generator=torch.Generator().manual_seed(0))
     pixels[torch.arange(len(labels)), labels] = torch.tensor([1.0, 0.9, 0.8]).repeat_interleave(CLASSES)
     return pixels.view(-1, 1, 4, 4), labels
@@ -41,6 +42,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "head": {},
     "source-target-map": {"samples": clean_samples()},
     "latent-shift": {"samples": clean_samples()},
+    "pt-red": {"samples": clean_samples(0.01)},
+    "pt-red-reduced": {"samples": clean_samples(0.01)},
 }
 OF_THE_WHOLE_MODEL = {"meta"}  # they name no class
 # These take no gradients.

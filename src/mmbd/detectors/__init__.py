@@ -10,6 +10,7 @@ from mmbd.detectors.latent_shift import LATENT_SHIFT
 from mmbd.detectors.meta.meta import META
 from mmbd.detectors.mm_bd.mm_bd import MM_BD
 from mmbd.detectors.neural_cleanse import NEURAL_CLEANSE
+from mmbd.detectors.pt_red import PT_RED, PT_RED_REDUCED
 from mmbd.detectors.source_target_map import SOURCE_TARGET_MAP
 
 DETECTORS: dict[str, Detector] = {
@@ -23,6 +24,8 @@ DETECTORS: dict[str, Detector] = {
     "head": HEAD,
     "source-target-map": SOURCE_TARGET_MAP,
     "latent-shift": LATENT_SHIFT,
+    "pt-red": PT_RED,
+    "pt-red-reduced": PT_RED_REDUCED,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]
