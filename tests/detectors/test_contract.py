@@ -14,6 +14,21 @@ import mmbd
 from mmbd.detectors import DETECTORS
 from mmbd.model.domain import KINDS
 
+CLASSES = 8
+
+
+def clean_samples() -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs (n, 1, 4, 4) and labels (n,) of `Planted`, three a class, all of which it gets right.
+
+    The class's own pixel is bright, and those that no class wants are noise.
+    """
+    labels = torch.arange(3 * CLASSES) % CLASSES
+    pixels = torch.zeros(len(labels), 16)
+    pixels[:, CLASSES:] = torch.rand(len(labels), CLASSES, generator=torch.Generator().manual_seed(0))
+    pixels[torch.arange(len(labels)), labels] = torch.tensor([1.0, 0.9, 0.8]).repeat_interleave(CLASSES)
+    return pixels.view(-1, 1, 4, 4), labels
+
+
 # How each is called here: with what it needs, and as quickly as it can be. A new row needs a line.
 CALLS: dict[str, dict[str, Any]] = {
     "mm-bd": {},
@@ -21,8 +36,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "mm-bd-bootstrap": {},
     "mm-bd-paper": {"restarts": 2, "steps": 60},
     "mm-bd-authors": {"restarts": 2, "steps": 60},
+    "tnd": {"samples": clean_samples()},
+    "df-tnd": {"steps": 60},
 }
-CLASSES = 8
 
 
 class Planted(nn.Module):

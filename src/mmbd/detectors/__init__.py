@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mmbd.detectors.data_free_tnd import DF_TND
+from mmbd.detectors.data_limited_tnd import DL_TND
 from mmbd.detectors.detector import About, Detector
 from mmbd.detectors.mm_bd.mm_bd import MM_BD
 from mmbd.detectors.neural_cleanse import NEURAL_CLEANSE
@@ -15,6 +17,8 @@ DETECTORS: dict[str, Detector] = {
     "mm-bd-paper": replace(MM_BD, options={"method": "paper", "null": "paper"}),
     "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
     "neural-cleanse": NEURAL_CLEANSE,
+    "tnd": DL_TND,
+    "df-tnd": DF_TND,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]
