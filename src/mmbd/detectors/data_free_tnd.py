@@ -16,7 +16,8 @@ import torch
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import ProgressCallback, spent
 from mmbd.base.seeds import generator_for
-from mmbd.detectors.detector import About, Detector
+from mmbd.detectors.detector import Detector
+from mmbd.detectors.tnd_words import FREE
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
@@ -167,52 +168,4 @@ def check(options: Mapping[str, Any]) -> None:
         raise ValueError(f"gamma must be at least 0, got {options['gamma']!r}")
 
 
-ABOUT = About(
-    title="TrojanNetDetector without data: which logit rises with the features before the last layer",
-    source="Practical Detection of Trojan Neural Networks: Data-Limited and Data-Free Cases, ECCV 2020",
-    rule=(
-        "The logit of one class rises far more than others where the features before the last layer are "
-        "excited (TrojanNetDetector, ECCV 2020)."
-    ),
-    mark=(
-        "Features that answer to a trigger can be excited far more than others, and the logit of the class "
-        "that the backdoor leads to rises with them."
-    ),
-    backdoored=(
-        "This scan excited the features before the last layer from random inputs. {outliers} {chance} The "
-        "authors' own threshold, 100 logits, belongs to their network."
-    ),
-    clean=(
-        "This scan excited the features before the last layer from random inputs, and no class gained by it "
-        "in a way that the others did not. {chance}"
-    ),
-    statistics="How far the logit of a class rises with the features",
-    columns={
-        "logit increase": (
-            "The statistic of a class is the mean increase of its logit from random inputs to those that "
-            "excite the features before the last layer most."
-        ),
-        "anomaly index": (
-            "The anomaly index says how many robust standard deviations it lies above the median of all "
-            "classes."
-        ),
-    },
-    artifacts=(
-        "What excites the features",
-        "One of the random inputs with a pattern under a mask, and these two. They were searched for all "
-        "classes together and are shown at the class whose logit rose most.",
-    ),
-    suspect="This input excites the features before the last layer; the {column} of the class is {value}.",
-    traces=(
-        "How the features were excited",
-        "The weighted features less the masks' norm: first from every random input alone, in the second "
-        "half from the mean of their masks and patterns.",
-    ),
-    tested="How far the logit of one class rises",
-    tests={
-        "MAD": ("anomaly index", "the other classes of the same model"),
-        "logit increase": ("logit increase", "a threshold that belongs to the authors' network"),
-    },
-)
-
-DF_TND = Detector(find=data_free_tnd, version=1, about=ABOUT, check=check)
+DF_TND = Detector(find=data_free_tnd, version=1, about=FREE, check=check)

@@ -9,7 +9,6 @@ the authors' script, which this follows, compares logits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -18,64 +17,16 @@ from torch import Tensor
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import ProgressCallback, spent
-from mmbd.detectors.detector import About, Detector
-from mmbd.detectors.reversed_triggers import ARTIFACTS_KEPT, TRIGGER_WORDS, pictures
+from mmbd.detectors.detector import Detector
+from mmbd.detectors.reversed_triggers import ARTIFACTS_KEPT, pictures
+from mmbd.detectors.tnd_words import LIMITED
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.results.finding import Column, Finding, Test
 from mmbd.search.mask_pattern import Found, box
-from mmbd.search.proximal_masks import Problem, Run, Search, away, search
+from mmbd.search.proximal_masks import Problem, Search, away, search
+from mmbd.search.proximal_plans import Bisection, Once
 from mmbd.search.raised_features import watched
-
-
-@dataclass
-class Bisection:
-    """Runs of one class's universal search: a success lowers c, and so shrinks masks more; others raise it.
-
-    Args:
-        c: of the first run.
-        upper: c stays below this.
-        values: how many runs.
-        kept: what the answers were after successful runs with a mask that is not empty.
-        smallest: the run of these with the smallest area.
-        areas: the area after each run.
-    """
-
-    c: float
-    upper: float
-    values: int
-    lower: float = 0.0
-    kept: list[tuple[float, Tensor]] = field(default_factory=list[tuple[float, Tensor]])
-    smallest: Run | None = None
-    areas: list[float] = field(default_factory=list[float])
-
-    def ended(self, run: Run) -> bool:
-        """Hear of a run; whether it was the last."""
-        self.areas.append(run.area)
-        if run.success and run.area > 0:
-            self.kept.append((run.area, run.answers))
-            if self.smallest is None or run.area < self.smallest.area:
-                self.smallest = run
-        if run.success:
-            self.upper = self.c
-        else:
-            self.lower = self.c
-        self.c = (self.lower + self.upper) / 2
-        return len(self.areas) == self.values
-
-
-@dataclass
-class Once:
-    """One run: the search of one image's own perturbation."""
-
-    c: float
-    answers: Tensor | None = None
-    reached: bool = False
-
-    def ended(self, run: Run) -> bool:
-        """Keep the answers; it was the only run."""
-        self.answers, self.reached = run.answers[0], run.share == 1
-        return True
 
 
 def data_limited_tnd(
@@ -105,8 +56,10 @@ def data_limited_tnd(
     """Compare a class's universal perturbation with those of single images that lead to the class.
 
     The universal one moves images of other classes away from these and keeps the class's own. Nothing
-    in it is random. A class for which it was never successful is marked and left out. Of the smallest
-    masks' solutions the script also lets in the first, whose mask is empty; here none is empty.
+    in it is random. A class for which it was never successful is marked and left out. The script also
+    lets in the first run, whose mask is empty, and the area of any smaller than 0.5 does not count; here
+    those of successful runs count that are not empty. Where several classes are flagged the script names
+    the last one, and this the most similar one, as the only target.
 
     Args:
         classifier: the model under inspection.
@@ -127,7 +80,8 @@ def data_limited_tnd(
         goal: a run is a success where more than this share of images are where they should be (the
             script: 0.7).
         levels: the units of patterns in the box: they start one above its lowest value, and learning
-            rates are in these units for them. With the script's 255 a pattern stays nearly as it is.
+            rates are in these units for them. With the script's 255 a pattern stays nearly black, so
+            only dark triggers are found (those of the authors' models are dark). With 1 it starts white.
         near: solutions of a class count if their mask's area is below this times the smallest of all
             classes (the script: 1.1).
         quantile: of a class's similarities, its statistic (the script: 0.25).
@@ -251,7 +205,7 @@ def _finding(
 
     return Finding(
         verdict="backdoored" if flagged else "clean",
-        targets=flagged,
+        targets=flagged[:1],
         ranking=tuple(ranking),
         score=test.statistic,
         decided_by=test.name,
@@ -306,49 +260,6 @@ def check(options: Mapping[str, Any]) -> None:
         raise ValueError(f"compare must be 'logits' or 'features', got {options['compare']!r}")
 
 
-ABOUT = About(
-    title="TrojanNetDetector: whether all images and each one leave for a class in the same way",
-    source="Practical Detection of Trojan Neural Networks: Data-Limited and Data-Free Cases, ECCV 2020",
-    rule=(
-        "One perturbation of all images and those of single images make the network answer alike for one "
-        "class (TrojanNetDetector, ECCV 2020)."
-    ),
-    mark=(
-        "Whatever moves images to the class that a backdoor leads to makes use of the trigger: a "
-        "perturbation of all images, and one of a single image. The network answers both alike."
-    ),
-    backdoored=(
-        "This scan searched for such perturbations, class by class, and compared the answers. {outliers} {chance}"
-    ),
-    clean=(
-        "This scan searched for such perturbations, class by class, and the answers differ. {chance} "
-        "Triggers that are no small patches are not found so."
-    ),
-    statistics="How alike the answers to both kinds of perturbations are",
-    columns={
-        "similarity": (
-            "The statistic of a class is a lower quartile over images: the cosine of the network's answers "
-            "to the image under the perturbation of all images, and under its own one."
-        ),
-        "mask area": "The mask area is the sum of the smallest universal mask, over pixels and channels.",
-        "taken alone": "The last column is the share of images that their own perturbation takes to the class.",
-    },
-    artifacts=(
-        "The smallest universal perturbations",
-        "A mask, a pattern and a clean image with the pattern under the mask. It moves images away from "
-        "their classes, but none of the class that it belongs to.",
-    ),
-    suspect="This perturbation moves images of other classes; the {column} of the class is {value}.",
-    traces=(
-        "How the masks' areas went",
-        "The area of the mask after the run with each of the weights tried.",
-    ),
-    step="weight",
-    tested="How alike the answers are",
-    tests={"similarity": ("similarity", "the original's threshold")},
-    advice=TRIGGER_WORDS["advice"],
-)
-
 DL_TND = Detector(
-    find=data_limited_tnd, version=1, about=ABOUT, needs=frozenset({"samples"}), per_class=5, check=check
+    find=data_limited_tnd, version=1, about=LIMITED, needs=frozenset({"samples"}), per_class=5, check=check
 )
