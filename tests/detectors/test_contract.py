@@ -44,6 +44,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "latent-shift": {"samples": clean_samples()},
     "pt-red": {"samples": clean_samples(0.01)},
     "pt-red-reduced": {"samples": clean_samples(0.01)},
+    "tnd": {"samples": clean_samples(0.02), "levels": 1.0, "values": 3, "image_c": 0.75},
+    "df-tnd": {"steps": 60},
 }
 OF_THE_WHOLE_MODEL = {"meta"}  # they name no class
 # These take no gradients.

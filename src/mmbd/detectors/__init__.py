@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mmbd.detectors.data_free_tnd import DF_TND
+from mmbd.detectors.data_limited_tnd import DL_TND
 from mmbd.detectors.detector import About, Detector
 from mmbd.detectors.head import HEAD
 from mmbd.detectors.latent_shift import LATENT_SHIFT
@@ -26,6 +28,8 @@ DETECTORS: dict[str, Detector] = {
     "latent-shift": LATENT_SHIFT,
     "pt-red": PT_RED,
     "pt-red-reduced": PT_RED_REDUCED,
+    "tnd": DL_TND,
+    "df-tnd": DF_TND,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]
