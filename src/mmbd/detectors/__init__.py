@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mmbd.detectors.abs.abs import ABS
 from mmbd.detectors.detector import About, Detector
 from mmbd.detectors.mm_bd.mm_bd import MM_BD
 from mmbd.detectors.neural_cleanse import NEURAL_CLEANSE
@@ -15,6 +16,7 @@ DETECTORS: dict[str, Detector] = {
     "mm-bd-paper": replace(MM_BD, options={"method": "paper", "null": "paper"}),
     "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
     "neural-cleanse": NEURAL_CLEANSE,
+    "abs": ABS,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]
