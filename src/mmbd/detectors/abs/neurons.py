@@ -84,9 +84,10 @@ class _Until(ActivationHook):
         self.index = index
 
     def before(self, index: int, given: Tensor) -> Tensor:
-        if index == self.index:
-            self.given = given
-        return given
+        if index != self.index:
+            return given
+        self.given = given
+        return given.clone()  # the activation may work in place
 
     def after(self, index: int, output: Tensor) -> Tensor:
         if index == self.index:
