@@ -15,6 +15,7 @@ from mmbd.detectors.mm_bd.mm_bd import MM_BD
 from mmbd.detectors.neural_cleanse import NEURAL_CLEANSE
 from mmbd.detectors.pt_red import PT_RED, PT_RED_REDUCED
 from mmbd.detectors.source_target_map import SOURCE_TARGET_MAP
+from mmbd.detectors.tabor import TABOR
 from mmbd.detectors.union import union
 
 DETECTORS: dict[str, Detector] = {
@@ -25,6 +26,7 @@ DETECTORS: dict[str, Detector] = {
     "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
     # The rivals of the paper's table 1.
     "neural-cleanse": NEURAL_CLEANSE,
+    "tabor": TABOR,
     "abs": ABS,
     "meta": META,
     "tnd": DL_TND,
