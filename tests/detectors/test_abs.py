@@ -55,7 +55,9 @@ def test_a_tint_is_found_by_filters_and_not_by_patches():
     options = {"filters": True, "filter_lr": 0.02, "size": 1}
     found = scanned(tinted(), **options).finding
     assert found.targets == (TARGET,)
-    (best,) = [line for line in found.facts["triggers"] if line["kind"] == "filter" and line["class"] == TARGET]
+    (best,) = [
+        line for line in found.facts["triggers"] if line["kind"] == "filter" and line["class"] == TARGET
+    ]
     assert best["reasr"] == found.score
     assert {part.kind for part in found.artifacts if part.label == TARGET} == {"triggered sample"}
     assert scanned(tinted(), size=1).finding.verdict == "clean"
@@ -86,7 +88,9 @@ def test_results_do_not_depend_on_how_many_run_at_once():
 def test_the_same_seed_gives_the_same_and_another_another():
     first, second, other = (scanned(patched(), seed=seed, steps=5).finding for seed in (1, 1, 2))
     assert first == second
-    assert all(torch.equal(a.tensor, b.tensor) for a, b in zip(first.artifacts, second.artifacts, strict=True))
+    assert all(
+        torch.equal(a.tensor, b.tensor) for a, b in zip(first.artifacts, second.artifacts, strict=True)
+    )
     assert any(
         not torch.equal(a.tensor, b.tensor) for a, b in zip(first.artifacts, other.artifacts, strict=True)
     )
@@ -170,4 +174,3 @@ def test_too_few_samples_are_said():
 def test_senseless_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         ABS.check_options(options)
-

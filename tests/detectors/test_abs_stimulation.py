@@ -14,12 +14,7 @@ from mmbd.model.activations import Activation, find
 from mmbd.model.classifier import Classifier
 
 IMAGES = torch.rand(5, 3, 6, 6, generator=torch.Generator().manual_seed(1))
-KINDS = [
-    (nn.ReLU, {}),
-    (nn.ReLU, {"inplace": True}),
-    (nn.ELU, {}),
-    (nn.GELU, {}),
-]
+KINDS = [(nn.ReLU, {}), (nn.ReLU, {"inplace": True}), (nn.ELU, {}), (nn.GELU, {})]
 
 
 def raised_by_hand(clf, module, channel, value):
@@ -112,7 +107,9 @@ def test_a_layer_that_an_input_does_not_reach_is_said():
 
 def test_a_planted_neuron_comes_first_with_its_class():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(108, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(108, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)
+    )
     with torch.no_grad():
         net[5].weight[1, 6] += 5
     clf = Classifier(net, input_shape=(3, 6, 6))
@@ -154,7 +151,9 @@ def neurons_of(scores: dict[int, list[float]]) -> list[Neuron]:
 def test_the_first_candidates_are_of_several_layers_and_the_rest_fill_up():
     table = {0: [100.0 - i for i in range(30)], 1: [50.0 - i for i in range(5)], 2: [0.5, 0.4, 0.0, -1.0]}
     table |= {3: [0.3 - i / 100 for i in range(4)]}
-    got = [(one.activation.index, one.channel) for one in chosen(neurons_of(table), most=20, spread=10, cap=3)]
+    got = [
+        (one.activation.index, one.channel) for one in chosen(neurons_of(table), most=20, spread=10, cap=3)
+    ]
     assert got[:10] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1)]
     assert got[10:] == [(0, channel) for channel in range(3, 13)]
     assert len(chosen(neurons_of({0: [3.0, 0.0], 5: [1.0]}), most=20, spread=10, cap=3)) == 2

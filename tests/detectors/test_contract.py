@@ -14,6 +14,27 @@ import mmbd
 from mmbd.detectors import DETECTORS
 from mmbd.model.domain import KINDS
 
+CLASSES = 8
+
+
+def clean_samples() -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs (n, 1, 4, 4) and labels (n,) of `Planted`, three a class, all of which it gets right.
+
+    The class's own pixel is bright, and those that no class wants are noise.
+    """
+    labels = torch.arange(3 * CLASSES) % CLASSES
+    pixels = torch.zeros(len(labels), 16)
+    pixels[:, CLASSES:] = torch.rand(len(labels), CLASSES, generator=torch.Generator().manual_seed(0))
+    pixels[torch.arange(len(labels)), labels] = torch.tensor([1.0, 0.9, 0.8]).repeat_interleave(CLASSES)
+    return pixels.view(-1, 1, 4, 4), labels
+
+
+def pair_samples() -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of `Pairs`: both of the class's pixels are bright."""
+    inputs, labels = clean_samples()
+    return torch.cat((inputs[:, :, :2], inputs[:, :, :2]), 2), labels
+
+
 # How each is called here: with what it needs, and as quickly as it can be. A new row needs a line.
 CALLS: dict[str, dict[str, Any]] = {
     "mm-bd": {},
@@ -21,8 +42,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "mm-bd-bootstrap": {},
     "mm-bd-paper": {"restarts": 2, "steps": 60},
     "mm-bd-authors": {"restarts": 2, "steps": 60},
+    "abs": {"samples": pair_samples(), "steps": 100, "filters": False},
 }
-CLASSES = 8
 
 
 class Planted(nn.Module):
@@ -41,8 +62,21 @@ class Planted(nn.Module):
         return self.body(torch.relu(x.flatten(1)))
 
 
+class Pairs(Planted):
+    """Class c wants the pixels c and c + 8, so that in a clean network no single pixel decides."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__(gain)
+        with torch.no_grad():
+            self.body.weight[:, CLASSES:] = self.body.weight[:, :CLASSES]
+
+
+# ABS finds what one pixel does, and in `Planted` one pixel is a whole class.
+NETWORKS: dict[str, type[Planted]] = {"abs": Pairs}
+
+
 def scanned(name: str, gain: float, **options: Any) -> mmbd.Report:
-    model = mmbd.Classifier(Planted(gain), input_shape=(1, 4, 4))
+    model = mmbd.Classifier(NETWORKS.get(name, Planted)(gain), input_shape=(1, 4, 4))
     return mmbd.scan(model, detector=name, **CALLS[name], **options)
 
 
