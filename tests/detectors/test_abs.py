@@ -54,10 +54,10 @@ def test_a_tint_is_found_by_filters_and_not_by_patches():
     options = {"filters": True, "filter_lr": 0.02, "size": 1}
     found = scanned(tinted(), **options).finding
     assert found.targets == (TARGET,)
-    (best,) = [
-        line for line in found.facts["triggers"] if line["kind"] == "filter" and line["class"] == TARGET
-    ]
-    assert best["reasr"] == found.score
+    told = found.facts["triggers"].split("; ")
+    assert "patch: 0.000 (the search failed)" in told[0]
+    assert told[1].startswith(f"1[1] to class {TARGET}, rise ")
+    assert told[1].endswith("filter: 1.000")
     assert {part.kind for part in found.artifacts if part.label == TARGET} == {"triggered sample"}
     assert scanned(tinted(), size=1).finding.verdict == "clean"
     assert scanned(tinted(0.0), **options).finding.verdict == "clean"

@@ -32,7 +32,7 @@ def clean_samples() -> tuple[torch.Tensor, torch.Tensor]:
 def pair_samples() -> tuple[torch.Tensor, torch.Tensor]:
     """The same of `Pairs`: both of the class's pixels are bright."""
     inputs, labels = clean_samples()
-    return torch.cat((inputs[:, :, :2], inputs[:, :, :2]), 2), labels
+    return torch.cat((inputs[:, :, :2], inputs[:, :, :2]), 2).flip(3), labels
 
 
 # How each is called here: with what it needs, and as quickly as it can be. A new row needs a line.
@@ -63,15 +63,21 @@ class Planted(nn.Module):
 
 
 class Pairs(Planted):
-    """Class c wants the pixels c and c + 8, so that in a clean network no single pixel decides."""
+    """Class c wants the pixels c and c + 8 of the mirrored image: those of class 3 are on the left.
+
+    So in a clean network no single pixel decides.
+    """
 
     def __init__(self, gain: float) -> None:
         super().__init__(gain)
         with torch.no_grad():
             self.body.weight[:, CLASSES:] = self.body.weight[:, :CLASSES]
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flip(3))
 
-# ABS finds what one pixel does, and in `Planted` one pixel is a whole class.
+
+# ABS finds what one pixel does, in the corner where it starts; in `Planted` one pixel is a whole class.
 NETWORKS: dict[str, type[Planted]] = {"abs": Pairs}
 
 
