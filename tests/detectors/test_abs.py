@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -55,10 +54,10 @@ def test_a_tint_is_found_by_filters_and_not_by_patches():
     options = {"filters": True, "filter_lr": 0.02, "size": 1}
     found = scanned(tinted(), **options).finding
     assert found.targets == (TARGET,)
-    (best,) = [
-        line for line in found.facts["triggers"] if line["kind"] == "filter" and line["class"] == TARGET
-    ]
-    assert best["reasr"] == found.score
+    told = found.facts["triggers"].split("; ")
+    assert "patch: 0.000 (the search failed)" in told[0]
+    assert told[1].startswith(f"1[1] to class {TARGET}, rise ")
+    assert told[1].endswith("filter: 1.000")
     assert {part.kind for part in found.artifacts if part.label == TARGET} == {"triggered sample"}
     assert scanned(tinted(), size=1).finding.verdict == "clean"
     assert scanned(tinted(0.0), **options).finding.verdict == "clean"
@@ -79,7 +78,7 @@ def test_results_do_not_depend_on_how_many_run_at_once():
     samples = (torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(3)), None)
     options = {"steps": 4, "filters": True, "candidates": 6}
     many, one = (scanned(clf, samples, rows=rows, **options).finding for rows in (50, 1))
-    assert len(many.facts["triggers"]) > 4
+    assert many.facts["triggers_searched"] > 4
     assert many == one
     for a, b in zip(many.artifacts, one.artifacts, strict=True):
         torch.testing.assert_close(a.tensor, b.tensor, atol=1e-4, rtol=0)
@@ -99,8 +98,8 @@ def test_the_same_seed_gives_the_same_and_another_another():
 def test_many_samples_are_searched_on_in_part_and_tested_on_as_a_whole():
     clf = patched()
     few, many = (scanned(clf, band_samples(clf, each), steps=4).finding for each in (2, 8))
-    candidates = len(many.facts["triggers"])
-    assert few.facts["evaluations"] == len(few.facts["triggers"]) * 4 * 10
+    candidates = many.facts["triggers_searched"]
+    assert few.facts["evaluations"] == few.facts["triggers_searched"] * 4 * 10
     assert many.facts["evaluations"] == candidates * 4 * 14  # 40 samples: the 1st, 4th, ..., 40th
     assert many.facts["forward_passes"] == 2 * 5 * 40
     assert (few.facts["samples_used"], many.facts["samples_used"]) == (10, 40)
@@ -126,16 +125,15 @@ def test_a_class_is_judged_by_its_best_trigger():
     )
     assert found.column("REASR").values == (None, 0.9, 1.0, None, 1.0)
     assert found.targets == found.ranking == (4, 2, 1)
-    assert [line["class"] for line in found.facts["triggers"]] == [1, 1, 2, 4]
+    assert found.facts["triggers"].split("; ")[2] == "act[2] to class 2, rise 3, patch: 1.000"
     assert told(trigger(1, 0.8, 0.8)).verdict == "clean"  # not above
 
 
 def test_a_trigger_that_failed_its_search_does_not_count():
     found = told(trigger(1, 0.5, 0.9), trigger(2, 0.7, 0.75))
     assert (found.verdict, found.ranking, found.score) == ("clean", (2, 1), 0.75)
-    assert [line["reached"] for line in found.facts["triggers"]] == [False, True]
+    assert ["failed" in line for line in found.facts["triggers"].split("; ")] == [True, False]
     assert found.facts["triggers_reached"] == 1
-    json.dumps(found.facts)
 
 
 def test_without_any_suspicious_neuron_nothing_is_found():

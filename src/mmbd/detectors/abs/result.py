@@ -90,7 +90,8 @@ def finding(
             "samples_used": len(samples.inputs),
             "samples_wrong": int((~samples.correct).sum()),
             "triggers_reached": sum(one.success >= goal for one in found),
-            "triggers": [_line(one, goal) for one in found],
+            "triggers_searched": len(found),
+            "triggers": "; ".join(_line(one, goal) for one in found),
         },
     )
 
@@ -115,14 +116,11 @@ def _caveats(samples: Samples, best: Mapping[int, Trigger], ranking: Sequence[in
     ]
 
 
-def _line(one: Trigger, goal: float) -> dict[str, Any]:
-    """A trigger in the table of all, JSON-ready."""
-    return {
-        "layer": one.neuron.activation.name,
-        "channel": one.neuron.channel,
-        "class": one.neuron.label,
-        "stimulation": one.neuron.score,
-        "kind": one.kind,
-        "reasr": one.reasr,
-        "reached": one.success >= goal,
-    }
+def _line(one: Trigger, goal: float) -> str:
+    """A trigger in the list of all."""
+    neuron = one.neuron
+    missed = "" if one.success >= goal else " (the search failed)"
+    return (
+        f"{neuron.activation.name}[{neuron.channel}] to class {neuron.label}, rise {neuron.score:.3g}, "
+        f"{one.kind}: {one.reasr:.3f}{missed}"
+    )
