@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -36,3 +37,16 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+
+
+def spent(progress: ProgressCallback | None, stage: str, total: int) -> Callable[[int], None]:
+    """What tells `progress` of the gradient evaluations spent so far, of about `total`."""
+    started = time.perf_counter()
+
+    def tell(evaluations: int) -> None:
+        if progress is not None:
+            seconds = time.perf_counter() - started
+            most = max(total, evaluations)
+            progress(Progress(stage, evaluations, most, "gradient evaluations", seconds))
+
+    return tell

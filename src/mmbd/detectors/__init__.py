@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from mmbd.detectors.detector import About, Detector
 from mmbd.detectors.mm_bd.mm_bd import MM_BD
+from mmbd.detectors.neural_cleanse import NEURAL_CLEANSE
 
 DETECTORS: dict[str, Detector] = {
     "mm-bd": MM_BD,
@@ -13,6 +14,7 @@ DETECTORS: dict[str, Detector] = {
     "mm-bd-bootstrap": replace(MM_BD, options={"null": "bootstrap"}),
     "mm-bd-paper": replace(MM_BD, options={"method": "paper", "null": "paper"}),
     "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
+    "neural-cleanse": NEURAL_CLEANSE,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]

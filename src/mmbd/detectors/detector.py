@@ -80,6 +80,9 @@ class Detector:
         version: raised when its findings change; part of what stored results are known by.
         about: the words of its reports.
         needs: what it cannot do without.
+        per_class: clean samples of every class that it takes unless the user says otherwise; those that
+            the paper gave it (table 1).
+        fewest: samples of every class that it cannot do without.
         kinds: of inputs that it judges, see `mmbd.model.domain.KINDS`; empty for any.
         options: preset options of `find`; those of the user come on top.
         more: the names of the options that `find` takes by `**`; any where it is empty.
@@ -90,6 +93,8 @@ class Detector:
     version: int
     about: About
     needs: frozenset[Need] = frozenset()
+    per_class: int = 20
+    fewest: int = 1
     kinds: frozenset[str] = frozenset({"image"})
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     more: tuple[str, ...] = ()

@@ -241,7 +241,7 @@ def _prepared(classifier: Classifier, samples: Any, how: ScanOptions) -> Samples
     if labels is None and "labels" in how.row.needs:
         raise ValueError(f"{how.name} needs the samples' labels: samples=(inputs, labels)")
     try:
-        return prepare(classifier, inputs, labels)
+        return prepare(classifier, inputs, labels, fewest=how.row.fewest)
     except NotMitigated as error:
         raise NotEvaluable(f"the clean samples do not do: {error}") from error
 

@@ -8,9 +8,8 @@ only thing to wait for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from mmbd.base.errors import NotEvaluable
 from mmbd.model.classifier import Classifier
 from mmbd.search.ascent import Ascent
+from mmbd.search.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def rivals(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass
-class SearchBatch:
+class SearchBatch(Rows):
     """Searches under way, row by row: tensors on the model's device, arrays on the host."""
 
     x: Tensor
@@ -90,26 +90,9 @@ class SearchBatch:
             curve=np.full((count, ascent.steps), np.nan, dtype=np.float32),
         )
 
-    def __len__(self) -> int:
-        return len(self.step)
-
     def searches(self) -> Iterable[tuple[int, int]]:
         """The (class, restart) of every row."""
         return zip(self.label.tolist(), self.restart.tolist(), strict=True)
-
-    def joined(self, other: SearchBatch) -> SearchBatch:
-        """A batch of these rows, followed by those of `other`."""
-        return SearchBatch(
-            **{name: _cat(a, b) for (name, a), (_, b) in zip(_rows(self), _rows(other), strict=True)}
-        )
-
-    def without(self, done: NDArray[np.bool_]) -> SearchBatch:
-        """A batch of the rows that are not done."""
-        kept = np.flatnonzero(~done)
-        on_device = torch.from_numpy(kept).to(self.x.device)
-        return SearchBatch(
-            **{name: value[on_device if isinstance(value, Tensor) else kept] for name, value in _rows(self)}
-        )
 
     def advance(self, classifier: Classifier, ascent: Ascent) -> NDArray[np.bool_]:
         """One gradient evaluation of every row; returns which searches are done.
@@ -200,14 +183,6 @@ class SearchBatch:
             converged=bool(self.stalled[row] >= ascent.patience),
             zero_gradient=bool(self.zero_gradient[row]),
         )
-
-
-def _rows(batch: SearchBatch) -> list[tuple[str, Any]]:
-    return [(item.name, getattr(batch, item.name)) for item in fields(batch) if item.init]
-
-
-def _cat(one: Any, other: Any) -> Any:
-    return torch.cat((one, other)) if isinstance(one, Tensor) else np.concatenate((one, other))
 
 
 def _convolutional(classifier: Classifier) -> bool:

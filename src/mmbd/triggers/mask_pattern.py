@@ -11,6 +11,17 @@ from torch import Tensor
 from mmbd.model.forward import scaled
 
 
+def stamp(inputs: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
+    """(1 - mask) * inputs + mask * pattern, neither clipped nor rounded.
+
+    Args:
+        inputs: (batch, channels, ...).
+        mask: (...) or (channels, ...), 0 to 1.
+        pattern: (channels, ...), in the inputs' units.
+    """
+    return (1 - mask) * inputs + mask * pattern
+
+
 @dataclass(frozen=True)
 class MaskPattern:
     """(1 - mask) * x + mask * pattern, clipped to [0, 1] and rounded to 8 bits: an image trigger.
@@ -47,4 +58,4 @@ class MaskPattern:
     def __call__(self, images: Tensor) -> Tensor:
         """`images` (batch, channels, height, width) in [0, 1], triggered."""
         mask, pattern = self.mask.to(images.device), self.pattern.to(images.device)
-        return ((1 - mask) * images + mask * pattern).mul(255).round().clamp(0, 255) / 255
+        return stamp(images, mask, pattern).mul(255).round().clamp(0, 255) / 255
