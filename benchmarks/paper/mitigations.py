@@ -26,18 +26,18 @@ import torch
 from torch import Tensor
 
 import mmbd
+from benchmarks.paper.cleansing import Found, cleansed
 from benchmarks.paper.common import pick
 from mmbd.base.seeds import generator_for
 from mmbd.data.dataset import Dataset, split
 from mmbd.data.read import GENERATED
 from mmbd.formats.load import load
+from mmbd.mitigators.mitigator import Mitigation, Record
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import classes_of
-from mmbd.results.report import Report
 from mmbd.results.store import Key, Store
 from mmbd.triggers import files
 from mmbd.triggers.backdoor import Backdoor
-from mmbd.triggers.mask_pattern import MaskPattern
 from mmbd.workflows.repair import Repair
 from mmbd.zoo import samples
 from mmbd.zoo.job import DataPlan
@@ -58,7 +58,6 @@ IMAGES = {
 }
 EVALUATED = 5000
 VERSION = 2  # of how rows are measured, and of the methods: raise it to have all measured again
-CLEANSE_IMAGES = 10  # a class, for Neural Cleanse: Table 1's
 CLOUDS = 80  # a class, where a plan has its clouds generated
 
 
@@ -191,16 +190,9 @@ def one(case: Case, method: str, images: int) -> dict[str, Any]:
     card, seed = case.card, case.card["seed"]
     learn, _ = split(case.given, images, seed=seed)
     started = time.process_time()
-    name, options, found = method, {}, None
-    if method == "unlearning":
-        options = {"trigger": next(iter(case.backdoor.triggers.values()))}
-    elif method == "nc-m":
-        trigger, found = cleansed(case.classifier, learn, card["targets"][0], seed)
-        name, options = "unlearning", {"trigger": trigger}
-    repairing = time.process_time()
-    repaired, record = mmbd.mitigate(
-        case.classifier, learn.inputs, learn.labels, method=name, seed=seed, **options
-    )
+    found = cleansed(case.classifier, learn, card["targets"][0], seed) if method == "nc-m" else None
+    ready = time.process_time()
+    repaired, record = _repaired(case, learn, method, found)
     ended = time.process_time()
     before = case.before
     after = rates(repaired, case.backdoor, case.held_out) if record.mitigated else before
@@ -221,10 +213,10 @@ def one(case: Case, method: str, images: int) -> dict[str, Any]:
         "attack_success": success,
         "untriggered": (before.untriggered, after.untriggered),
         "fidelity": fidelity,
-        "seconds": ended - repairing,
-        "seconds_of_finding": repairing - started,
+        "seconds": ended - ready,
+        "seconds_of_finding": ready - started,
         "wall": record.seconds,
-        "found": found,
+        "found": found and found.said,
         "mitigated": record.mitigated,
         "reason": record.reason,
         "perturbations": list(record.perturbations),
@@ -233,29 +225,17 @@ def one(case: Case, method: str, images: int) -> dict[str, Any]:
     }
 
 
-def cleansed(
-    classifier: Classifier, learn: Dataset, target: int, seed: int
-) -> tuple[MaskPattern, dict[str, Any]]:
-    """The trigger that Neural Cleanse finds for a class, flagged or not, and what it says of it.
-
-    It gets as many of the repair's own samples as it has in Table 1.
-    """
-    few, _ = split(learn, CLEANSE_IMAGES, seed=seed)
-    report: Report = mmbd.scan(
-        classifier, detector="neural-cleanse", samples=(few.inputs, few.labels), seed=seed
-    )
-    mask, pattern = (
-        next(item.tensor for item in report.finding.artifacts if (item.kind, item.label) == (kind, target))
-        for kind in ("trigger mask", "trigger pattern")
-    )
-    if mask.dim() == 3 and len(mask) == 1:
-        mask = mask[0]
-    said = {
-        "flagged": target in report.targets,
-        "place": report.finding.ranking.index(target) + 1 if target in report.finding.ranking else None,
-        "mask_norm": float(mask.sum()),
-    }
-    return MaskPattern(mask, pattern), said
+def _repaired(case: Case, learn: Dataset, method: str, found: Found | None) -> Mitigation:
+    options: dict[str, Any] = {}
+    if method == "unlearning":
+        options["trigger"] = next(iter(case.backdoor.triggers.values()))
+    elif method == "nc-m":
+        if found is None or found.trigger is None:
+            reason = "no mask and pattern took enough samples to the target"
+            return Mitigation(case.classifier, Record(method, mitigated=False, reason=reason))
+        method, options["trigger"] = "unlearning", found.trigger
+    seed = case.card["seed"]
+    return mmbd.mitigate(case.classifier, learn.inputs, learn.labels, method=method, seed=seed, **options)
 
 
 def main() -> None:
