@@ -79,7 +79,9 @@ def norms(
     )
 
 
-ROW = Detector(norms, version=4, about=About("norms of masks"), needs=frozenset({"samples", "labels"}))
+ROW = Detector(
+    norms, version=4, about=About("norms of masks"), needs=frozenset({"samples", "labels"}), fewest=2
+)
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_a_row_is_all_that_a_detector_needs():
     assert report.p_value is None
     assert report.statistics[3] == 12.0
     assert report.finding.ranking[0] == 3
-    assert report.finding.facts == {"evaluations": 10, "samples_used": 20}
+    assert report.finding.facts == {"evaluations": 10, "samples_used": 20, "samples_wrong": 0}
     assert (report.run.seed, report.run.device, report.run.versions["mmbd"]) == (7, "cpu", mmbd.__version__)
     assert mmbd.Report.from_json(report.to_json()) == report
     assert [(one.stage, one.done) for one in told] == [("masks", 5)]
