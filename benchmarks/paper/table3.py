@@ -1,7 +1,7 @@
 """Table 3: attack success and accuracy on CIFAR-10 after every mitigation, by ensemble.
 
-All methods repair the same models: those of the plan `rivals`, on which the detectors are compared, or
-of `classical` at the paper's scale. See `common.py` for the command line; `mitigations.py` does the work
+All methods repair the same models: those of the plan `rivals`, on which the detectors are compared (at
+the paper's scale `--plan classical`). See `common.py` for the command line; `mitigations.py` does the work
 and keeps its results. "without trigger" is the share of the same samples that the repaired network takes
 to the target when no trigger is on them: networks that are often wrong are sometimes wrong that way.
 "fidelity" is TrojAI's figure, the share of the attack that is gone times that of the accuracy that is
@@ -19,7 +19,6 @@ from benchmarks.paper.mitigations import measured
 from benchmarks.paper.published import MITIGATION, MITIGATION_ENSEMBLES
 
 Row = dict[str, Any]
-PLANS = {"small": "rivals", "paper": "classical"}
 METHODS = ("mm-bm", "mm-bm-paper", "fine-pruning", "distillation", "nc-m", "mm-bm-fine-pruning", "auto")
 HEADINGS = (
     "method",
@@ -43,7 +42,7 @@ LOCAL = ("badnet", "unicolor", "1-pixel", "blend")
 
 def rows_of(chosen: Options) -> list[Row]:
     """Every repair of every model of CIFAR-10 in the plan."""
-    folder = models(chosen, PLANS[chosen.scale])
+    folder = models(chosen, chosen.plan)
     return measured(
         folder, chosen.data, METHODS, half=chosen.half, sets=("cifar10",), only_made=chosen.only_made
     )
@@ -85,7 +84,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def main() -> None:
-    chosen = options(__doc__)
+    chosen = options(__doc__, plan="rivals")
     rows = [row for row in rows_of(chosen) if row["mitigated"]]
     table: list[list[Any]] = []
     for method in METHODS:

@@ -28,7 +28,7 @@ HEADINGS = (
 
 
 def main() -> None:
-    chosen = options(__doc__)
+    chosen = options(__doc__, plan="rivals")
     found: dict[str, dict[str, dict[str, Any]]] = {method: {} for method in METHODS}
     for row in rows_of(chosen):
         found[row["method"]][row["model"]] = row
