@@ -279,8 +279,8 @@ class Problem:
                 for part in self.images[others].split(CHUNK)
             ]
             success = float(torch.cat(hits).double().mean())
-        flat = mask[0, ..., 0].cpu()
-        found = pattern[0].movedim(-1, 0).cpu().contiguous()
+        flat = mask[0, ..., 0].clamp(0, 1).cpu()  # rounding may go a little beyond
+        found = self.classifier.domain.project_(channels_first(pattern).clone())[0].cpu().contiguous()
         return Found(
             one.label, flat, found, float(flat.double().sum()), success, one.reached, tuple(one.curve)
         )
