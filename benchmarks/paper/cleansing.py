@@ -41,6 +41,4 @@ def cleansed(classifier: Classifier, learn: Dataset, target: int, seed: int) -> 
     }
     if "trigger mask" not in parts:
         return Found(None, said)
-    # The tangents of a search may leave the range by a rounding.
-    mask, pattern = (parts[f"trigger {what}"].clamp(0, 1) for what in ("mask", "pattern"))
-    return Found(MaskPattern(mask, pattern), said)
+    return Found(MaskPattern(parts["trigger mask"], parts["trigger pattern"]), said)
