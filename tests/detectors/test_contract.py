@@ -11,8 +11,24 @@ import torch
 from torch import nn
 
 import mmbd
+from helpers import tiny_shadows
 from mmbd.detectors import DETECTORS
 from mmbd.model.domain import KINDS
+
+CLASSES = 8
+
+
+def clean_samples() -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs (n, 1, 4, 4) and labels (n,) of `Planted`, three a class, all of which it gets right.
+
+    The class's own pixel is bright, and those that no class wants are noise.
+    """
+    labels = torch.arange(3 * CLASSES) % CLASSES
+    pixels = torch.zeros(len(labels), 16)
+    pixels[:, CLASSES:] = torch.rand(len(labels), CLASSES, generator=torch.Generator().manual_seed(0))
+    pixels[torch.arange(len(labels)), labels] = torch.tensor([1.0, 0.9, 0.8]).repeat_interleave(CLASSES)
+    return pixels.view(-1, 1, 4, 4), labels
+
 
 # How each is called here: with what it needs, and as quickly as it can be. A new row needs a line.
 CALLS: dict[str, dict[str, Any]] = {
@@ -21,8 +37,14 @@ CALLS: dict[str, dict[str, Any]] = {
     "mm-bd-bootstrap": {},
     "mm-bd-paper": {"restarts": 2, "steps": 60},
     "mm-bd-authors": {"restarts": 2, "steps": 60},
+    "meta": {"shadow_models": tiny_shadows.handmade((1, 4, 4), CLASSES, 3, threshold=2.0)},
+    "head": {},
+    "source-target-map": {"samples": clean_samples()},
+    "latent-shift": {"samples": clean_samples()},
 }
-CLASSES = 8
+OF_THE_WHOLE_MODEL = {"meta"}  # they name no class
+# These take no gradients.
+CLOSED_FORM = {"head", "latent-shift"}
 
 
 class Planted(nn.Module):
@@ -77,14 +99,15 @@ def test_a_planted_target_is_found_first_and_a_finding_is_whole(name):
     report = scanned(name, 30.0)
     finding = report.finding
     assert (report.detector, report.version) == (name, DETECTORS[name].version)
-    assert finding.ranking[0] == 3
+    if name not in OF_THE_WHOLE_MODEL:
+        assert finding.ranking[0] == 3
+        assert finding.columns
     assert finding.score is not None
-    assert finding.columns
     assert finding.test is not None
     assert finding.decided_by in {test.name for test in finding.tests}
     known = DETECTORS[name].about.tests
     assert not known or {test.name for test in finding.tests} <= set(known)
-    assert finding.facts["evaluations"] > 0
+    assert finding.facts["evaluations"] > 0 or name in CLOSED_FORM
     assert finding.settings == json.loads(json.dumps(finding.settings))
     assert mmbd.Report.from_json(report.to_json()) == report
     assert finding.score > scanned(name, 1.0).finding.score

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from mmbd.base.choose import unknown
@@ -86,6 +87,8 @@ class Detector:
         kinds: of inputs that it judges, see `mmbd.model.domain.KINDS`; empty for any.
         options: preset options of `find`; those of the user come on top.
         more: the names of the options that `find` takes by `**`; any where it is empty.
+        files: options that may be given as the path of a file, with what reads it. The file is read
+            once, before anything runs, and stored results go by what is in it.
         check: raises ValueError for values of options that make no sense, before anything runs.
     """
 
@@ -98,6 +101,9 @@ class Detector:
     kinds: frozenset[str] = frozenset({"image"})
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     more: tuple[str, ...] = ()
+    files: Mapping[str, Callable[[str | Path], Any]] = field(
+        default_factory=dict[str, Callable[[str | Path], Any]]
+    )
     check: Callable[[Mapping[str, Any]], None] = any_values
 
     def check_options(self, given: Mapping[str, Any]) -> None:
@@ -112,3 +118,8 @@ class Detector:
             if name not in known and not anything:
                 raise ValueError(unknown("option", name, known))
         self.check({**self.options, **given})
+
+    def opened(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options with what is in the files that some of them name; raises as their readers do."""
+        named = [name for name in self.files if isinstance(given.get(name), str | Path)]
+        return {**given, **{name: self.files[name](given[name]) for name in named}} if named else given

@@ -37,6 +37,7 @@ class ScanOptions:
 
     Raises:
         ValueError: an unknown detector or option, or numbers out of their range.
+        Failed, Refused: a file that an option names cannot be read.
     """
 
     detector: str | Detector = "mm-bd"
@@ -65,6 +66,7 @@ class ScanOptions:
         if self.limit is not None and not self.limit > 0:
             raise ValueError(f"limit must be more than 0 seconds, got {self.limit}")
         self.row.check_options(self.options)
+        object.__setattr__(self, "options", self.row.opened(self.options))
 
     @property
     def row(self) -> Detector:
