@@ -106,16 +106,22 @@ class Detector:
     )
     check: Callable[[Mapping[str, Any]], None] = any_values
 
-    def check_options(self, given: Mapping[str, Any]) -> None:
-        """ValueError for an option that the function does not take, or a value that makes no sense."""
+    @property
+    def takes(self) -> tuple[str, ...] | None:
+        """The names of the options that the function takes; None where it takes any."""
         parameters = inspect.signature(self.find).parameters.values()
         kinds = inspect.Parameter
-        anything = not self.more and any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters)
+        if not self.more and any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters):
+            return None
         frame = ("classifier", "samples", "level", "seed", "progress")
         named = [parameter.name for parameter in parameters if parameter.kind is not kinds.VAR_KEYWORD]
-        known = [*(name for name in named if name not in frame), *self.more]
+        return (*(name for name in named if name not in frame), *self.more)
+
+    def check_options(self, given: Mapping[str, Any]) -> None:
+        """ValueError for an option that the function does not take, or a value that makes no sense."""
+        known = self.takes
         for name in given:
-            if name not in known and not anything:
+            if known is not None and name not in known:
                 raise ValueError(unknown("option", name, known))
         self.check({**self.options, **given})
 

@@ -183,6 +183,11 @@ class Problem:
         """Minibatches in one pass over the samples."""
         return steps_a_pass(len(self.images), self.batch)
 
+    @property
+    def each(self) -> int:
+        """Images that go through the network in a step of a row."""
+        return math.ceil(len(self.images) / self.steps_a_pass)
+
     def form(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Masks (rows, *places, 1) and patterns (rows, *places, channels) of values."""
         low, extent = box(self.classifier.domain, values)
@@ -210,8 +215,14 @@ class Problem:
         wanted = labels.repeat_interleave(count)
         with torch.no_grad():
             x = stamped(images, mask, pattern).flatten(0, 1)
-        logits, gradient = gradients(self.classifier, channels_first(x), wanted, cross_entropy)
-        gradient = gradient.movedim(1, -1).unflatten(0, (-1, count)) / count
+        # The slopes are divided by the count, not the gradients, which are far more numbers.
+        logits, gradient = gradients(
+            self.classifier,
+            channels_first(x),
+            wanted,
+            lambda logits, labels: cross_entropy(logits, labels).div_(count),
+        )
+        gradient = gradient.movedim(1, -1).unflatten(0, (-1, count))
         return pulled(gradient, images, mask, pattern), (logits.argmax(1) == wanted).view(-1, count)
 
     def penalty(self, rows: Candidates, mask: Tensor, pattern: Tensor) -> Tensor:
@@ -323,11 +334,10 @@ def search(
         progress: called after every step with the gradient evaluations so far.
     """
     found: dict[int, Found] = {}
-    classes, count = problem.classifier.classes, len(problem.images)
-    images = math.ceil(count / problem.steps_a_pass)
+    classes, count, each = problem.classifier.classes, len(problem.images), problem.each
     if rows is None:
-        fit = memory.batch_size(problem.classifier, memory_limit, most=images * classes)
-        rows = max(1, fit // images)
+        fit = memory.batch_size(problem.classifier, memory_limit, most=each * classes)
+        rows = max(1, fit // each)
 
     def begun(label: int) -> Search:
         order = generator_for("order of images", seed, label)
@@ -345,7 +355,7 @@ def search(
             batch=rows,
             jobs=lambda batch: [one.label for one in batch.search],
             finished=finished,
-            each=images,
+            each=each,
             progress=progress,
         )
     return dict(sorted(found.items())), stats

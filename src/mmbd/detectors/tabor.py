@@ -1,0 +1,137 @@
+"""TABOR: Neural Cleanse's search with regularisers for triggers as attackers make them (Guo et al. 2020).
+
+The authors released no code that could be used. The objective is that of the paper's formulas as three
+re-implementations have them, and its weights are theirs; see `tabor` for where these differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmbd.base.progress import ProgressCallback, spent
+from mmbd.detectors import reversed_triggers
+from mmbd.detectors.detector import About, Detector
+from mmbd.detectors.reversed_triggers import TRIGGER_WORDS, finding, need_classes
+from mmbd.model.classifier import Classifier
+from mmbd.model.samples import Samples
+from mmbd.results.finding import Finding
+from mmbd.search.mask_pattern import search
+from mmbd.search.regularised import RegularisedProblem, RegularisedSchedule
+
+WEIGHTS = (1e-6, 1e-5, 1e-7, 1e-8, 0.0, 1e-2)
+BLANKED = 4  # the place of R3's weight
+
+
+def tabor(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    level: float = 0.05,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+    steps: int = 500,
+    batch: int = 32,
+    lr: float = 0.1,
+    goal: float = 0.99,
+    cost: float = 1e-3,
+    weights: Sequence[float] = WEIGHTS,
+    adaptive: bool = False,
+    threshold: float = 2.0,
+    rows: int | None = None,
+    memory_limit: int | None = None,
+) -> Finding:
+    """Search every class's trigger with TABOR's objective, and compare the masks' norms, low side only.
+
+    The paper judges triggers by a quality of its own, from their sparsity, smoothness and several
+    accuracies. Its formula could not be had; like all re-implementations, this one takes the L1 norm of
+    the mask and the MAD index. A class that no trigger was found for is left out of the comparison.
+
+    Two re-implementations differ in how they search. UsmannK's takes Adam at 0.001 for 200 passes over a
+    whole training set, without a cost of the mask's norm; on a hundred samples that is far too short a
+    way for a mask to become small, as a step changes no value by more than the learning rate.
+    TrojanZoo's takes 0.1 for 10 passes over a whole training set, and a cost of 0.001. The default is
+    TrojanZoo's, with the paper's 500 passes, as there are so few samples. UsmannK's is
+    `steps=200, lr=0.001, cost=0`.
+
+    Args:
+        classifier: the model under inspection.
+        samples: clean ones of all classes; the paper takes 10 a class.
+        level: not used: the decision is by `threshold`.
+        seed: of masks, patterns and the order of the samples.
+        progress: called after every step.
+        steps: passes over the samples (the paper: 500).
+        batch: samples a minibatch (UsmannK: 32).
+        lr: Adam's (TrojanZoo: 0.1); its betas are 0.5 and 0.9 (both).
+        goal: the share of samples that a trigger has to take to its class (TrojanZoo: 0.99).
+        cost: of the mask's L1 norm, beside R1 (TrojanZoo: 0.001; UsmannK: 0).
+        weights: of R1 of the mask and of the unused pattern, of R2 of the two, of R3 (samples without
+            the trigger's region stay in their classes) and of R4 (the trigger alone is of the class).
+            They belong to pixels in 0 to 255, whatever the model takes (both re-implementations;
+            TrojanZoo applies them to pixels in 0 to 1, where they do next to nothing).
+        adaptive: start each weight that is not 0 at 1e-4; double those of terms that stay large after
+            passes of more than 95 % success, halve all after passes of less than 90 % (another
+            re-implementation, after an idea of the paper).
+        threshold: of the MAD index (the re-implementations: 2).
+        rows: the most classes side by side.
+        memory_limit: bytes for activations.
+
+    Raises:
+        NotEvaluable: fewer than five classes, or a network without gradients.
+        ValueError: a weight of R3 for samples without labels.
+    """
+    need_classes(classifier)
+    weights = tuple(float(weight) for weight in weights)
+    blank = weights[BLANKED] != 0
+    if blank and samples.own:
+        raise ValueError("R3, the fifth weight of tabor, needs the samples' labels: samples=(inputs, labels)")
+    found, stats = search(
+        RegularisedProblem(classifier, samples, batch, lr, blank=blank, tell=adaptive),
+        lambda _: RegularisedSchedule(steps, goal, cost, weights, adaptive),
+        seed=seed,
+        rows=rows,
+        memory_limit=memory_limit,
+        progress=spent(progress, "triggers", classifier.classes * steps * len(samples.inputs)),
+    )
+    settings = {"steps": steps, "batch": batch, "lr": lr, "goal": goal, "cost": cost}
+    settings |= {"weights": list(weights), "adaptive": adaptive}
+    return finding(classifier, samples, found, stats, threshold=threshold, settings=settings)
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """ValueError for options whose values make no sense."""
+    given = dict(options)
+    cost = given.pop("cost", 0)
+    if not cost >= 0:
+        raise ValueError(f"cost must be at least 0, got {cost!r}")
+    reversed_triggers.check(given)
+    weights: Any = given.get("weights", WEIGHTS)
+    numbers = isinstance(weights, list | tuple) and all(isinstance(one, int | float) for one in weights)
+    if not numbers or len(weights) != len(WEIGHTS) or not all(0 <= one < float("inf") for one in weights):
+        raise ValueError(f"weights must be six numbers from 0, got {weights!r}")
+
+
+ABOUT = About(
+    title="TABOR: the smallest trigger of every class, kept compact and plain, found with clean images",
+    source="TABOR, IEEE International Conference on Data Mining, 2020",
+    rule=(
+        "A trigger much smaller than those of other classes takes clean images to one class (TABOR, ICDM "
+        "2020)."
+    ),
+    mark=(
+        "A class that a backdoor leads to is near: a small, connected patch is enough to take any image "
+        "there, where other classes need far more of the image."
+    ),
+    backdoored=(
+        "This scan searched for the smallest such patch, class by class, and favoured connected ones that "
+        "work without the rest of the image. {outliers} {chance}"
+    ),
+    clean=(
+        "This scan searched for a small connected patch that takes clean images to a class, class by "
+        "class, and none is much smaller than the others. {chance} Triggers that are no patches, or that "
+        "work on images of one class alone, are not found so."
+    ),
+    **TRIGGER_WORDS,
+)
+
+TABOR = Detector(find=tabor, version=1, about=ABOUT, needs=frozenset({"samples"}), per_class=10, check=check)
