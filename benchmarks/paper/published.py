@@ -154,7 +154,7 @@ MITIGATION: dict[str, tuple[int, tuple[float, ...], tuple[float, ...]]] = {
         (99.9, 99.9, 91.1, 91.3, 99.4, 99.9, 97.8, 98.4, 96.4, 96.9),
         (91.3, 91.1, 91.8, 91.1, 91.6, 91.6, 91.3, 91.4, 91.4, 91.5),
     ),
-    "unlearning": (
+    "nc-m": (
         500,
         (39.5, 38.5, 26.9, 61.2, 21.8, 28.3, 55.9, 93.2, 13.4, 47.5),
         (87.0, 87.7, 90.8, 86.0, 84.9, 76.7, 86.0, 85.1, 88.4, 88.2),
@@ -181,7 +181,7 @@ MITIGATION: dict[str, tuple[int, tuple[float, ...], tuple[float, ...]]] = {
     ),
 }
 # Table 4: seconds of a repair on an RTX 3090.
-MITIGATION_SECONDS = {"unlearning": 40.7, "fine-pruning": 42.8, "distillation": 34.2, "mm-bm-paper": 25.3}
+MITIGATION_SECONDS = {"nc-m": 40.7, "fine-pruning": 42.8, "distillation": 34.2, "mm-bm-paper": 25.3}
 # Table 10: MM-BM elsewhere: ASR and ACC before and after.
 MITIGATION_ELSEWHERE: dict[tuple[str, str], tuple[float, float, float, float]] = {
     ("cifar100", "1-pixel-M"): (95.7, 13.5, 65.4, 61.7),
