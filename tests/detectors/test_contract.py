@@ -43,7 +43,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "values": 3,
         "image_c": 0.75,
     },
-    "df-tnd": {"steps": 60},
+    "df-tnd": {"steps": 60, "pattern": 1.0},
 }
 
 
