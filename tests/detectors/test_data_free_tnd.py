@@ -34,7 +34,7 @@ def test_the_nearest_point_of_the_simplex(values, nearest):
 
 
 def test_features_are_what_goes_into_the_last_layer():
-    model = network(60.0)
+    model = network(60.0, 1.0)
     inputs = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     logits, features, relus = watched(model, inputs)
     assert relus == 1
@@ -71,7 +71,7 @@ def test_one_step_goes_by_signs_and_shrinks_the_mask():
     def slope(inputs, weights):
         return -inputs, -weights.expand_as(inputs).float()
 
-    found = ascend(start, slope, 2, steps=1, step=0.1, gamma=0.01, progress=lambda done: None)
+    found = ascend(start, slope, 2, steps=1, step=0.1, gamma=0.01)
     # First step: the mask rises by 0.1 less 0.001. Second: the same, and the pattern goes below 0.
     torch.testing.assert_close(found.mask, torch.full((1, 2), 0.198))
     torch.testing.assert_close(found.pattern, torch.full((1, 2), -0.1))
@@ -80,7 +80,7 @@ def test_one_step_goes_by_signs_and_shrinks_the_mask():
 
 
 def test_the_target_of_a_dark_patch_gains_most():
-    report = mmbd.scan(network(60.0), detector="df-tnd", **QUICK)
+    report = mmbd.scan(network(60.0, 1.0), detector="df-tnd", **QUICK)
     assert report.verdict == "backdoored"
     assert report.targets[0] == TARGET
     assert report.finding.score > 10
@@ -90,9 +90,13 @@ def test_the_target_of_a_dark_patch_gains_most():
     assert float(kinds["triggered sample"].tensor[:, 3:, 3:].mean()) < 0.1
 
 
-def test_the_same_network_without_it_is_clean_by_the_same_threshold():
+def test_nothing_is_found_in_the_same_network_without_it():
+    assert mmbd.scan(network(0.0, 1.0), detector="df-tnd", **QUICK).verdict == "clean"
+
+
+def test_the_originals_rule_decides_where_its_threshold_is_given():
     options = {"threshold": 20.0, **QUICK}
-    planted, twin = (mmbd.scan(network(gain), detector="df-tnd", **options) for gain in (60.0, 0.0))
+    planted, twin = (mmbd.scan(network(gain, 1.0), detector="df-tnd", **options) for gain in (60.0, 0.0))
     assert planted.targets == (TARGET,)
     assert planted.finding.decided_by == "logit increase"
     assert twin.verdict == "clean"
@@ -101,7 +105,7 @@ def test_the_same_network_without_it_is_clean_by_the_same_threshold():
 
 def test_batches_change_nothing_but_rounding_and_seeds_do():
     one, few, other = (
-        mmbd.scan(network(60.0), detector="df-tnd", **QUICK, **options)
+        mmbd.scan(network(60.0, 1.0), detector="df-tnd", **QUICK, **options)
         for options in ({}, {"batch": 3}, {"seed": 1})
     )
     assert numbers(one) == pytest.approx(numbers(few), abs=1e-4)
@@ -109,7 +113,9 @@ def test_batches_change_nothing_but_rounding_and_seeds_do():
     assert one.finding.facts["evaluations"] == few.finding.facts["evaluations"]
 
 
-@pytest.mark.parametrize("options", [{"starts": 0}, {"step": 0}, {"gamma": -1}, {"threshold": 0}])
+@pytest.mark.parametrize(
+    "options", [{"starts": 0}, {"step": 0}, {"gamma": -1}, {"pattern": 2}, {"threshold": 0}]
+)
 def test_senseless_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        mmbd.scan(network(60.0), detector="df-tnd", **options)
+        mmbd.scan(network(60.0, 1.0), detector="df-tnd", **options)

@@ -44,6 +44,7 @@ def data_free_tnd(
     steps: int = 1000,
     step: float = 0.1,
     gamma: float = 1e-3,
+    pattern: float = 0.0,
     through_relu: bool = True,
     threshold: float | None = None,
     outlier: float = 2.0,
@@ -67,6 +68,8 @@ def data_free_tnd(
             1000).
         step: by which masks, patterns and weights change, in shares of the box (the script: 0.1).
         gamma: the weight of the masks' L1 norm (the script: 0.001).
+        pattern: where patterns start, as a share of the box (the script: 0). Masks start empty, and a
+            pixel's grows only where its pattern is better than the pixel: a darker one at first.
         through_relu: let gradients through the ReLU before the last layer (the script does).
         threshold: of the logit's rise, in logits: the authors' rule in place of the outliers.
         outlier: threshold of the MAD index (own choice: 2, as in Neural Cleanse).
@@ -92,10 +95,11 @@ def data_free_tnd(
             steps=steps,
             step=step,
             gamma=gamma,
+            first=pattern,
             progress=spent(progress, "features", 2 * steps * starts),
         )
     settings = {"starts": starts, "steps": steps, "step": step, "gamma": gamma, "through_relu": through_relu}
-    settings |= {"threshold": threshold, "outlier": outlier}
+    settings |= {"pattern": pattern, "threshold": threshold, "outlier": outlier}
     facts = {"evaluations": len(found.curve) * starts, "oom_retries": size.oom_retries}
     facts |= {"features": features.shape[1]}
     return _finding(classifier, found, threshold=threshold, outlier=outlier, settings=settings, facts=facts)
@@ -164,6 +168,8 @@ def check(options: Mapping[str, Any]) -> None:
         value = options.get(name)
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0, got {value!r}")
+    if not 0 <= options.get("pattern", 0) <= 1:
+        raise ValueError(f"pattern must be in 0 to 1, got {options['pattern']!r}")
     if not options.get("gamma", 0) >= 0:
         raise ValueError(f"gamma must be at least 0, got {options['gamma']!r}")
 

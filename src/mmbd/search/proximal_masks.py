@@ -167,9 +167,12 @@ class Problem:
         return Masks(
             torch.stack([one.places for one in searches]).to(device),
             torch.stack([one.wanted for one in searches]).to(device),
-            *(zero.clone() for _ in range(3)),
+            zero,
+            zero.clone(),
+            zero.clone(),
             torch.full_like(zero, 1 / self.levels),
-            *(zero.clone() for _ in range(2)),
+            zero.clone(),
+            zero.clone(),
             np.zeros(len(searches), dtype=np.int64),
             objects,
         )

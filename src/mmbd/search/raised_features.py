@@ -99,7 +99,7 @@ class Recovered:
     Args:
         start: the inputs it began with, (starts, *shape).
         mask: (starts, *shape), 0 to 1.
-        pattern: (starts, *shape), -1 to 1 in the first half.
+        pattern: (starts, *shape), which may leave the box; inputs do not.
         inputs: (starts, *shape) with the pattern under the mask, valid.
         curve: the objective after every step.
     """
@@ -119,7 +119,8 @@ def ascend(
     steps: int,
     step: float,
     gamma: float,
-    progress: Callable[[int], None],
+    first: float = 0.0,
+    progress: Callable[[int], None] = lambda evaluations: None,
 ) -> Recovered:
     """Raise weighted features by signs of gradients, first from each start alone, then from their mean.
 
@@ -131,10 +132,12 @@ def ascend(
         steps: of each half.
         step: what masks, patterns and weights change by.
         gamma: the weight of the masks' L1 norm.
+        first: where patterns start, as a share of the box; they go no further from it than by 1.
         progress: hears of the gradient evaluations so far.
     """
     count, curve = len(start), list[float]()
-    mask, pattern, centre = torch.zeros_like(start), torch.zeros_like(start), torch.zeros_like(start)
+    mask, pattern = torch.zeros_like(start), torch.full_like(start, first)
+    centre = pattern
     weights = torch.full((features,), 1 / features, dtype=torch.float64, device=start.device)
     for half in range(2):
         if half == 1:
