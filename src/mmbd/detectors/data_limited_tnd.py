@@ -23,10 +23,11 @@ from mmbd.detectors.tnd_words import LIMITED
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.results.finding import Column, Finding, Test
-from mmbd.search.mask_pattern import Found, box
+from mmbd.search.mask_pattern import Found
 from mmbd.search.proximal_masks import Problem, Search, away, search
 from mmbd.search.proximal_plans import Bisection, Once
 from mmbd.search.raised_features import watched
+from mmbd.search.stamping import box
 
 
 def data_limited_tnd(

@@ -25,9 +25,9 @@ from mmbd.model.samples import Samples
 from mmbd.search import memory
 from mmbd.search.adam import adam_
 from mmbd.search.batch import rivals
-from mmbd.search.mask_pattern import box, channels_first, channels_last, pulled, stamped
 from mmbd.search.rows import PoolStats, Rows, keep_full
 from mmbd.search.slopes import gradients
+from mmbd.search.stamping import box, channels_first, channels_last, pulled, stamped
 
 # No step of Adam with these running means is larger than 7.3 lr, so below this c a mask stays empty.
 EMPTY_BELOW = 0.13

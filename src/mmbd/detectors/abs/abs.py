@@ -28,7 +28,7 @@ from mmbd.model.forward import classes_of
 from mmbd.model.samples import Samples
 from mmbd.results.finding import Finding
 from mmbd.search import memory
-from mmbd.search.mask_pattern import channels_first
+from mmbd.search.stamping import channels_first
 
 FEWEST_CLASSES, FEWEST_SAMPLES = 3, 5
 SPREAD, CAP = 10, 3  # of the first candidates, at most so many are of one layer

@@ -19,7 +19,7 @@ from mmbd.base.seeds import generator_for
 from mmbd.detectors.abs.neurons import Neuron, gradients
 from mmbd.detectors.abs.ssim import ssim
 from mmbd.model.classifier import Classifier
-from mmbd.search.mask_pattern import box, channels_first, channels_last, pulled, stamped
+from mmbd.search.stamping import box, channels_first, channels_last, pulled, stamped
 
 WIDTH = 4.0  # of the box in the authors' units
 VISIBLE = 0.01  # what of a mask counts as part of the patch
