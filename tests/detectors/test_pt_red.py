@@ -136,9 +136,9 @@ def test_inputs_of_another_range_give_the_same_norms():
     )
 
 
-def test_perturbations_that_do_not_get_there_are_left_out_unless_asked_for():
+def test_perturbations_that_do_not_get_there_never_speak_for_their_class():
     classifier = planted(30.0)
-    finding = found(classifier, steps=30)
+    finding = found(classifier, steps=30, unreached="leave out")
     norms, success = table(finding, "perturbation norm"), table(finding, "success")
     there = [
         (source, target)
@@ -155,12 +155,17 @@ def test_perturbations_that_do_not_get_there_are_left_out_unless_asked_for():
     assert finding.verdict == "not evaluable"
     assert "at least 9" in finding.reason
     assert any("left out" in caveat for caveat in finding.caveats)
-    kept = found(classifier, steps=30, keep_unreached=True)
-    assert all(
-        table(kept, "perturbation norm")[s][t] is not None for s in range(5) for t in range(5) if s != t
-    )
+    bound = found(classifier, steps=30)
+    assert table(bound, "perturbation norm") == norms
+    assert [value is not None for value in bound.column("p-value").values] == [
+        label == TARGET for label in range(CLASSES)
+    ]
+    assert bound.ranking[0] == TARGET
+    assert any("only count among those" in caveat for caveat in bound.caveats)
+    kept = found(classifier, steps=30, unreached="compare")
+    assert None not in kept.column("p-value").values
+    assert kept.column("p-value").values[TARGET] == bound.column("p-value").values[TARGET]
     assert any("as in the author's script" in caveat for caveat in kept.caveats)
-    assert kept.test.p_value is not None
 
 
 def test_a_class_that_is_taken_for_another_as_it_is_has_no_norm():
@@ -188,7 +193,9 @@ def test_the_reduced_form_has_one_perturbation_a_target():
 
 
 def test_perturbations_of_the_reduced_form_that_do_not_get_there_are_no_statistics():
-    finding = found(planted(30.0), images(2), detector="pt-red-reduced", steps=30)
+    options = {"detector": "pt-red-reduced", "steps": 30}
+    assert found(planted(30.0), images(2), **options).ranking[0] == TARGET
+    finding = found(planted(30.0), images(2), **options, unreached="leave out")
     values = finding.column("1 / norm").values
     assert [label for label, value in enumerate(values) if value is not None] == [TARGET]
     assert finding.verdict == "not evaluable"

@@ -95,3 +95,15 @@ def test_no_p_value_where_there_is_too_little_to_fit():
     assert "equal" in two_levels(equal).test.reason
     nothing = [[None] * 5 for _ in range(5)]
     assert "no pair" in two_levels(nothing).test.reason
+
+
+def test_bounds_count_among_the_others_and_never_speak_for_their_target():
+    values, bounds = matrix(s3t1=4.0), [[None] * 6 for _ in range(6)]
+    values[2] = [None] * 6  # what did not get there
+    bounds[2] = [None if target == 2 else 5.0 for target in range(6)]
+    known = two_levels(values)
+    careful = two_levels(values, bounds)
+    assert careful.sources == known.sources
+    assert 2 not in careful.sources
+    assert careful.test.p_value > known.test.p_value
+    assert two_levels(values, [[None] * 6] * 6) == known

@@ -79,15 +79,15 @@ def columns(
     return Column("largest 1 / norm", values), Column("p-value", chances, suspicious="low")
 
 
-def matrices(classes: int, found: Mapping[Pair, Found], worth: Mapping[Pair, float]) -> tuple[Matrix, Matrix]:
-    """The norm of every pair's perturbation that is compared, and how far each perturbation got."""
+def matrices(classes: int, found: Mapping[Pair, Found]) -> tuple[Matrix, Matrix]:
+    """The norm of every pair's perturbation that got there, and how far each perturbation got."""
 
     def table(values: Mapping[Pair, float]) -> tuple[tuple[float | None, ...], ...]:
         return tuple(
             tuple(values.get((source, target)) for target in range(classes)) for source in range(classes)
         )
 
-    norms = {pair: found[pair].norm for pair in worth}
+    norms = {pair: one.norm for pair, one in found.items() if one.reached and one.norm > 0}
     success = {pair: one.success for pair, one in found.items()}
     return Matrix("perturbation norm", table(norms), UNIT, "low"), Matrix("success", table(success))
 
@@ -110,17 +110,12 @@ def pictures(
     return Artifact("triggered sample", target, triggered), Artifact("trigger pattern", target, pattern)
 
 
-def caveats(classifier: Classifier, found: Mapping[Pair, Found], keep_unreached: bool) -> list[str]:
-    """What is to be said of perturbations that have no norm to compare."""
+def caveats(classifier: Classifier, found: Mapping[Pair, Found], fate: str) -> list[str]:
+    """What is to be said of perturbations that have no norm to compare, and what becomes of them."""
     missed = sum(not one.reached for one in found.values())
     there = [one.pair for one in found.values() if one.reached and one.norm == 0]
     said: list[str] = []
     if missed:
-        fate = (
-            "They are compared by the norms that they have come to, as in the author's script."
-            if keep_unreached
-            else "They are left out of the comparison."
-        )
         said.append(
             f"{missed} of {len(found)} perturbations did not take enough samples to their class in time. "
             f"{fate}"

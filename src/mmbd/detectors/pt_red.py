@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from mmbd.base.choose import unknown
 from mmbd.base.errors import NotEvaluable
@@ -22,13 +22,19 @@ from mmbd.model.samples import Samples
 from mmbd.null.pairs import two_levels
 from mmbd.null.paper import authors, paper
 from mmbd.results.finding import Finding, Test
-from mmbd.search.additive import Problem, search
+from mmbd.search.additive import Found, Problem, search
 from mmbd.search.enough import Pair
 
 TEST = "order statistics"
 FEWEST = 4  # classes: nine pairs for every fit
 FEWEST_REDUCED = 5  # classes, and perturbations: each is one number
 REDUCED = {"paper": paper, "authors": authors}
+Unreached = Literal["bound", "compare", "leave out"]
+FATES: Mapping[Unreached, str] = {
+    "bound": "The norms that they have come to only count among those that other classes are compared with.",
+    "compare": "They are compared by the norms that they have come to, as in the author's script.",
+    "leave out": "They are left out of the comparison.",
+}
 
 
 @dataclass(frozen=True)
@@ -56,14 +62,15 @@ def pt_red(
     early: int = 51,
     goal: float = 0.8,
     clip: bool = False,
-    keep_unreached: bool = False,
+    unreached: Unreached = "bound",
     rows: int | None = None,
     memory_limit: int | None = None,
 ) -> Finding:
     """Search the perturbation that takes a source class to a target, for every pair, and compare norms.
 
-    A perturbation that does not get there in time is marked and left out of the comparison, where the
-    script lets it in with the norm that it has come to. One that needs no change at all has no norm.
+    A perturbation that does not get there in time is marked. Its class would need a larger one, so the
+    norm that it has come to only counts among those that other classes are compared with, where it makes
+    the test more careful; it never speaks for its own class. One that needs no change at all has no norm.
 
     Args:
         classifier: the model under inspection; it has to answer inputs outside its domain, too.
@@ -83,7 +90,9 @@ def pt_red(
         early: see there (the script: 51).
         goal: the share of the source's samples that have to go to the target (the script: 0.8).
         clip: move changed inputs back into the domain (the script does not).
-        keep_unreached: compare perturbations that did not get there, too, as the script does.
+        unreached: what becomes of perturbations that did not get there: "bound", see above; "compare",
+            as those that did, which is what the script does; or "leave out", where few pairs are left to
+            compare with.
         rows: the most perturbations side by side.
         memory_limit: bytes for activations.
 
@@ -102,15 +111,13 @@ def pt_red(
         memory_limit=memory_limit,
         progress=spent(progress, "perturbations", len(pairs) * steps * batch),
     )
-    worth = {
-        pair: 1 / one.norm for pair, one in found.items() if one.norm > 0 and (one.reached or keep_unreached)
-    }
-    judged = _reduced(classifier, worth, null) if reduced else _by_pairs(classifier, worth)
+    worth, bounds = _compared(found, unreached)
+    judged = _reduced(classifier, worth, bounds, null) if reduced else _by_pairs(classifier, worth, bounds)
     p_value = judged.test.p_value
     flagged = p_value is not None and p_value <= level
     reason = None if p_value is not None else f"the perturbations cannot be compared: {judged.test.reason}"
     settings = {"reduced": reduced, "steps": steps, "batch": batch, "lr": lr, "late_lr": late_lr}
-    settings |= {"early": early, "goal": goal, "clip": clip, "keep_unreached": keep_unreached}
+    settings |= {"early": early, "goal": goal, "clip": clip, "unreached": unreached}
     return Finding(
         verdict="not evaluable" if reason else "backdoored" if flagged else "clean",
         reason=reason,
@@ -121,9 +128,9 @@ def pt_red(
         decided_by=TEST,
         tests=(judged.test,),
         columns=columns(classifier.classes, found, worth, None if reduced else judged.log10),
-        matrices=() if reduced else matrices(classifier.classes, found, worth),
+        matrices=() if reduced else matrices(classifier.classes, found),
         artifacts=pictures(classifier, samples, found, judged.ranking[0]),
-        caveats=tuple(caveats(classifier, found, keep_unreached)),
+        caveats=tuple(caveats(classifier, found, FATES[unreached])),
         settings={**settings, "null": null} if reduced else settings,
         facts={
             "evaluations": stats.evaluations,
@@ -150,22 +157,40 @@ def _pairs(classifier: Classifier, samples: Samples, reduced: bool) -> list[Pair
     return [(source, target) for target in targets for source in sources if source != target]
 
 
-def _by_pairs(classifier: Classifier, worth: Mapping[Pair, float]) -> Judged:
+def _compared(
+    found: Mapping[Pair, Found], unreached: Unreached
+) -> tuple[dict[Pair, float], dict[Pair, float]]:
+    """1 / norm of the perturbations that speak for their classes, and of those that are only bounds."""
+    worth = {pair: 1 / one.norm for pair, one in found.items() if one.norm > 0}
+    there = {pair: value for pair, value in worth.items() if found[pair].reached or unreached == "compare"}
+    if unreached != "bound":
+        return there, {}
+    return there, {pair: value for pair, value in worth.items() if pair not in there}
+
+
+def _by_pairs(classifier: Classifier, worth: Mapping[Pair, float], bounds: Mapping[Pair, float]) -> Judged:
     targets, best = range(classifier.classes), largest(worth)
-    answer = two_levels(
-        [[worth.get((source, target)) for target in targets] for source in targets], name=TEST
-    )
+    tables = [
+        [[values.get((source, target)) for target in targets] for source in targets]
+        for values in (worth, bounds)
+    ]
+    answer = two_levels(tables[0], tables[1], name=TEST)
     order = sorted(targets, key=lambda target: (answer.log10[target] or 0.0, -best.get(target, 0.0), target))
     return Judged(answer.test, answer.log10, tuple(order))
 
 
-def _reduced(classifier: Classifier, worth: Mapping[Pair, float], null: str) -> Judged:
+def _reduced(
+    classifier: Classifier, worth: Mapping[Pair, float], bounds: Mapping[Pair, float], null: str
+) -> Judged:
     values, targets = largest(worth), range(classifier.classes)
     order = sorted(targets, key=lambda target: (-values.get(target, 0.0), target))
-    if len(values) >= FEWEST_REDUCED:
-        test = replace(REDUCED[null](list(values.values())), name=TEST)
+    top = max(values.values(), default=0.0)
+    # A bound may be the largest of all; it cannot be what flags, so it counts as no more than that.
+    known = [*values.values(), *(min(value, top) for value in bounds.values())]
+    if values and len(known) >= FEWEST_REDUCED:
+        test = replace(REDUCED[null](known), name=TEST)
     else:
-        why = f"{len(values)} perturbations can be compared, at least {FEWEST_REDUCED} are needed"
+        why = f"{len(known)} perturbations can be compared, at least {FEWEST_REDUCED} are needed"
         test = Test(TEST, reason=why)
     return Judged(test, (), tuple(order))
 
@@ -185,6 +210,8 @@ def check(options: Mapping[str, Any]) -> None:
         raise ValueError(f"goal must be in (0, 1], got {options['goal']!r}")
     if options.get("null", "paper") not in REDUCED:
         raise ValueError(unknown("null", options["null"], REDUCED))
+    if options.get("unreached", "bound") not in get_args(Unreached):
+        raise ValueError(unknown("way with unreached pairs", options["unreached"], get_args(Unreached)))
 
 
 ABOUT = About(

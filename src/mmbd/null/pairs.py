@@ -34,13 +34,20 @@ class Targets:
     test: Test
 
 
-def two_levels(values: Sequence[Sequence[float | None]], *, name: str = "order statistics") -> Targets:
+def two_levels(
+    values: Sequence[Sequence[float | None]],
+    bounds: Sequence[Sequence[float | None]] | None = None,
+    *,
+    name: str = "order statistics",
+) -> Targets:
     """p_t = 1 - G_t(largest of target t)^(K - 1), with G_t fitted to all other targets; 1 - (1 - min p_t)^K.
 
     Args:
         values: by source and target, K x K, finite; None for pairs that have no number, such as those of
             a class with itself. They are left out, and the exponents stay as they are: a p-value that
             is a little too large.
+        bounds: of pairs that have no number, what it is at most. They count among all other targets', where
+            larger numbers make every p-value larger, and never speak for their own target.
         name: of the test.
     """
     classes = len(values)
@@ -54,7 +61,7 @@ def two_levels(values: Sequence[Sequence[float | None]], *, name: str = "order s
         best = max(there, key=lambda source: (there[source], -source), default=None)
         others = [
             value
-            for row in values
+            for row in (*values, *(bounds or ()))
             for label, value in enumerate(row)
             if label != target and value is not None
         ]
