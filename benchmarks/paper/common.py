@@ -22,6 +22,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 import mmbd
+from benchmarks.paper.rivals import SETTINGS
 from mmbd.base.progress import Progress
 from mmbd.evaluation.metrics import Rate
 from mmbd.evaluation.run import Evaluation
@@ -103,7 +104,7 @@ def _say(progress: Progress) -> None:
 def judged(chosen: Options, plan: str) -> Evaluation:
     """Every detector's answers about the models of a plan."""
     folder = models(chosen, plan)
-    asked: dict[str, Any] = {name: name for name in chosen.detectors}
+    asked: dict[str, Any] = {name: (name, SETTINGS.get(name, {})) for name in chosen.detectors}
     if "meta" in asked:
         if chosen.meta is None:
             raise SystemExit("the detector meta needs its shadow models: give --meta FILE")
