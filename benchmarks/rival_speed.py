@@ -30,7 +30,9 @@ from mmbd.base.seeds import generator_for
 from mmbd.detectors.neural_cleanse import CostSchedule
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples, prepare
-from mmbd.search.mask_pattern import Found, Problem, minibatches, search, squashed, unsquashed
+from mmbd.search.mask_pattern import Found, Problem, search
+from mmbd.search.passes import minibatches
+from mmbd.search.stamping import squashed, unsquashed
 
 CLASSES, PER_CLASS, BATCH, RATE, BETAS = 10, 10, 32, 0.1, (0.5, 0.9)
 # name: (architecture, its arguments, the shape of its inputs)

@@ -3,7 +3,8 @@
 Every script takes the same options; models and answers are kept, so a run can be killed and
 continued, and scripts over the same models share them:
 
-    python -m benchmarks.paper.table1 DATA ZOO [--scale small|paper] [--detector mm-bd] [--out FILE]
+    python -m benchmarks.paper.table1 DATA ZOO [--plan rivals] [--scale small|paper] [--detector mm-bd]
+                                      [--out FILE]
 
 DATA is a folder with the data sets as the hub's Parquet files; models go to ZOO/<plan>-<scale>,
 answers beside them. Ours and the paper's figures stand side by side; ours are on networks and
@@ -21,6 +22,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 import mmbd
+from benchmarks.paper.rivals import SETTINGS
 from mmbd.base.progress import Progress
 from mmbd.evaluation.metrics import Rate
 from mmbd.evaluation.run import Evaluation
@@ -44,15 +46,19 @@ class Options:
     workers: int
     only_made: bool
     out: Path | None
+    plan: str
+    meta: Path | None
 
 
-def options(about: str) -> Options:
-    """Parse the command line."""
+def options(about: str, *, plan: str = "classical", detectors: Sequence[str] = ("mm-bd",)) -> Options:
+    """Parse the command line; `plan` and `detectors` are what the script takes by default."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("zoo", type=Path)
     parser.add_argument("--scale", choices=("small", "paper"), default="small")
-    parser.add_argument("--detector", action="append", help="default: mm-bd")
+    parser.add_argument("--plan", default=plan, help=f"whose models (default: {plan})")
+    parser.add_argument("--detector", action="append", help=f"default: {', '.join(detectors)}")
+    parser.add_argument("--meta", type=Path, help="the shadow models of the detector meta")
     parser.add_argument("--half", choices=("even", "odd"), help="only models with such seeds")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only-made", action="store_true", help="train nothing: use what is there")
@@ -62,11 +68,13 @@ def options(about: str) -> Options:
         given.data,
         given.zoo,
         given.scale,
-        tuple(given.detector or ["mm-bd"]),
+        tuple(given.detector or detectors),
         given.half,
         given.workers,
         given.only_made,
         given.out,
+        given.plan,
+        given.meta,
     )
 
 
@@ -96,9 +104,14 @@ def _say(progress: Progress) -> None:
 def judged(chosen: Options, plan: str) -> Evaluation:
     """Every detector's answers about the models of a plan."""
     folder = models(chosen, plan)
+    asked: dict[str, Any] = {name: (name, SETTINGS.get(name, {})) for name in chosen.detectors}
+    if "meta" in asked:
+        if chosen.meta is None:
+            raise SystemExit("the detector meta needs its shadow models: give --meta FILE")
+        asked["meta"] = ("meta", {"shadow_models": str(chosen.meta)})
     return mmbd.evaluate(
         folder,
-        list(chosen.detectors),
+        asked,
         half=chosen.half,
         workers=chosen.workers,
         results=folder.with_name(f"{folder.name}-answers"),

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from mmbd.results.report import Report as Report
     from mmbd.workflows.monitor import Monitor as Monitor
     from mmbd.workflows.repair import fix as fix
+    from mmbd.workflows.strip import Strip as Strip
 
 _HOMES = {
     "Box": "mmbd.model.domain",
@@ -88,6 +89,7 @@ _HOMES = {
     "References": "mmbd.null.references",
     "Refused": "mmbd.base.errors",
     "Report": "mmbd.results.report",
+    "Strip": "mmbd.workflows.strip",
     "evaluate": "mmbd.evaluation.evaluate",
     "export": "mmbd.formats.export",
     "fix": "mmbd.workflows.repair",

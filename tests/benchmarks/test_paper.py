@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from benchmarks.paper import common, mitigations, table3, table6
+from benchmarks.paper import common, mitigation_advanced, table6
 from helpers import digit_zoos, toy_zoos
 from mmbd.evaluation.tables import Result
 from mmbd.results.finding import Column
@@ -34,6 +34,8 @@ attack = ["clean", "badnet-M", "chessboard-M", "1-pixel-M"]
 data = "gtsrb"
 attack = ["clean", "chessboard-M"]
 """,
+    "rivals": '[[grid]]\ndata = "cifar10"\nattack = ["clean", "badnet-M"]\n',
+    "repairs": '[[grid]]\ndata = "cifar10"\nattack = "badnet-M"\n',
     "wanet": '[attack.wanet-M]\nkind = "wanet"\n[[grid]]\ndata = "cifar10"\nattack = "wanet-M"\n',
     "advanced": """
 [attack.multi-trigger-1]
@@ -87,9 +89,9 @@ attack = ["normal-60"]
 }
 # What stands in the first columns of each script's table.
 ROWS = {
-    "table1": [("cifar10", "mlp", name) for name in ("1-pixel-M", "badnet-M", "chessboard-M", "clean")]
-    + [("gtsrb", "mlp", "chessboard-M"), ("gtsrb", "mlp", "clean")],
-    "table2": [("cifar10", "mlp", "mm-bd", 4), ("gtsrb", "mlp", "mm-bd", 2)],
+    "table1": [("cifar10 mlp", "mm-bd", which) for which in ("fixed", "tuned here", "paper, %")]
+    + [("gtsrb mlp", "mm-bd", "fixed"), ("gtsrb mlp", "mm-bd", "tuned here")],
+    "table2": [("cifar10 mlp", "mm-bd", 4), ("gtsrb mlp", "mm-bd", 2)],
     "table5": [("clean", 1), ("multi-trigger-1", 1)],
     "table6": [("speech attacked", 1), ("speech clean", 1)],
     "table7": [("mm-bd", level) for level in (0.05, 0.02, 0.01, 0.005)],
@@ -104,6 +106,8 @@ ROWS = {
     "mitigation_advanced": [("advanced", "multi-trigger-1", "auto", 1)],
     "warps": [("clean", 3)],
 }
+# The tables of all detectors, of one that needs no data and little time.
+MM_BD = ("--plan", "classical", "--detector", "mm-bd")
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +122,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-def table(folder, name, monkeypatch, *options):
+def table(folder, name, monkeypatch, *options, out=None):
     """What the script writes: its rows."""
     monkeypatch.setattr(common, "PLANS", folder / "plans")
-    out = folder / f"{name}.json"
+    out = out or folder / f"{name}.json"
     arguments = [str(folder), str(folder / "zoo"), "--out", str(out), *options]
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
     import_module(f"benchmarks.paper.{name}").main()
@@ -133,7 +137,7 @@ def table(folder, name, monkeypatch, *options):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_the_table_has_its_rows(folder, name, monkeypatch):
-    rows = table(folder, name, monkeypatch)
+    rows = table(folder, name, monkeypatch, *(MM_BD if name in ("table1", "table2") else ()))
     starts = {row[: len(wanted)] for wanted in ROWS[name] for row in rows}
     assert set(ROWS[name]) <= starts
 
@@ -164,12 +168,14 @@ def test_references_of_the_same_classes_decide_in_table_6():
 
 
 def test_what_the_answers_say_is_what_the_table_says(folder, monkeypatch):
-    rows = {row[:3]: row for row in table(folder, "table1", monkeypatch)}
+    rows = {row[:3]: row for row in table(folder, "table1", monkeypatch, *MM_BD)}
     store = Store(folder / "zoo" / "classical-small-answers" / "results.sqlite")
     assert len(store.keys()) == 6
-    clean = rows["cifar10", "mlp", "clean"]
-    assert clean[4].startswith(("100 % (1/1", "0 % (0/1"))
-    assert clean[5] == 86.7  # the paper's
+    fixed = rows["cifar10 mlp", "mm-bd", "fixed"]
+    assert fixed[3] == 0  # images a class
+    assert fixed[4].startswith(("100 % (1/1", "0 % (0/1"))
+    assert fixed[-1].partition("(")[2][1:3] == "/3"
+    assert rows["cifar10 mlp", "mm-bd", "paper, %"][4] == 86.7
 
 
 @pytest.mark.parametrize("file", sorted(common.PLANS.glob("*.toml")), ids=lambda file: file.stem)
@@ -192,14 +198,15 @@ def test_nothing_is_trained_again(folder, monkeypatch):
 
 def test_mitigation_tables(folder, monkeypatch):
     methods = ("mm-bm", "mm-bm-paper")
-    monkeypatch.setattr(mitigations, "IMAGES", dict.fromkeys(methods, 5))
+    for name in ("mitigations", "table4"):
+        module = import_module(f"benchmarks.paper.{name}")
+        monkeypatch.setattr(module, "IMAGES", dict.fromkeys(methods, 5))
     for name in ("table3", "table4"):
-        monkeypatch.setattr(import_module(f"benchmarks.paper.{name}"), "IMAGES", mitigations.IMAGES)
-    monkeypatch.setattr(table3.rows_of, "__defaults__", (methods,))
+        monkeypatch.setattr(import_module(f"benchmarks.paper.{name}"), "METHODS", methods)
     rows = table(folder, "table3", monkeypatch)
-    assert {(row[0], row[2]) for row in rows} >= {
-        (method, label) for method in methods for label in ("badnet-M", "all but chessboard")
-    }
+    assert [(row[0], row[2]) for row in rows] == [
+        (method, label) for method in methods for label in ("badnet-M", "all", "local patches")
+    ]
     for row in rows:
         before, after = row[5], float(row[6].partition("±")[0])
         assert 0 <= after <= 100
@@ -213,3 +220,18 @@ def test_stems(folder, monkeypatch):
     rows = table(folder, "figure7", monkeypatch)
     assert {row[1] for row in rows} == {"clean", "backdoor"}
     assert (folder / "figure7-badnet-M.svg").read_text().count("<circle") == 2 * rows[0][2]
+
+
+def test_rows_of_plans_without_models_stay(folder, tmp_path, monkeypatch):
+    """Of the plans below one has models here, so its row is new; the other's is the file's."""
+    table(folder, "mitigation_advanced", monkeypatch)
+    out = tmp_path / "rows.json"
+    old = {"plan": "elsewhere", "attack": "sound", "method": "auto", "n": 4, "ASR": 7.6}
+    stale = {"plan": "repairs", "attack": "badnet-M", "method": "auto", "n": 99}
+    out.write_text(json.dumps({"rows": [old, stale]}))
+    monkeypatch.setattr(mitigation_advanced, "PLANS", ("elsewhere", "repairs"))
+    rows = table(folder, "mitigation_advanced", monkeypatch, "--only-made", out=out)
+    kept, *new = [dict(zip(mitigation_advanced.HEADINGS, row, strict=True)) for row in rows]
+    assert {key: value for key, value in kept.items() if value is not None} == old
+    assert {row["method"] for row in new} == set(mitigation_advanced.METHODS)
+    assert {row["n"] + row["gave up"] for row in new} == {1}

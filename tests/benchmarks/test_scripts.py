@@ -19,7 +19,14 @@ from mmbd.zoo.make import make
 
 FOLDER = Path(benchmarks.__file__).parent
 EXAMPLES = FOLDER.parent / "examples" / "models" / "models.json"
-LIBRARIES = {"paper.common", "paper.ensembles", "paper.published", "study.intervals"}
+LIBRARIES = {
+    "paper.cleansing",
+    "paper.common",
+    "paper.ensembles",
+    "paper.published",
+    "paper.rivals",
+    "study.intervals",
+}
 NAMES = [
     name.removeprefix("benchmarks.")
     for _, name, package in pkgutil.walk_packages([str(FOLDER)], "benchmarks.")

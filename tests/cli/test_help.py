@@ -9,7 +9,7 @@ import pytest
 
 from helpers.command_line import caller
 
-COMMANDS = [["scan"], ["report"], ["fix"], ["train"], ["evaluate"], ["zoo", "make"], ["list"]]
+COMMANDS = [["scan"], ["report"], ["fix"], ["train"], ["shadows"], ["evaluate"], ["zoo", "make"], ["list"]]
 GROUPS = {
     "scan": ["What goes in", "How it is done", "How the MM-BD detectors search and judge", "What comes out"],
     "report": ["What goes in", "What comes out"],

@@ -227,6 +227,8 @@ M, P, D, J, T = (f"{NASTY}{suffix}" for suffix in (".safetensors", ".pt", ".npz"
         ["zoo", "make", T, NASTY + "out"],
         ["zoo", "make", NASTY + "gone", NASTY + "out"],
         ["zoo", NASTY],
+        ["shadows", "gone" + NASTY, "--out", "x.safetensors"],
+        ["shadows", D, "--out", NASTY + "x"],
         ["train", "--data", D, "--test", D, "--arch", "mlp", "--out", NASTY + "new"],
         ["train", "--data", "gone" + NASTY, "--test", D, "--arch", "mlp", "--out", NASTY + "new"],
         ["train", "--preset", NASTY, "--out", NASTY + "new"],

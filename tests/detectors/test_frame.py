@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,7 +80,9 @@ def norms(
     )
 
 
-ROW = Detector(norms, version=4, about=About("norms of masks"), needs=frozenset({"samples", "labels"}))
+ROW = Detector(
+    norms, version=4, about=About("norms of masks"), needs=frozenset({"samples", "labels"}), fewest=2
+)
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_a_row_is_all_that_a_detector_needs():
     assert report.p_value is None
     assert report.statistics[3] == 12.0
     assert report.finding.ranking[0] == 3
-    assert report.finding.facts == {"evaluations": 10, "samples_used": 20}
+    assert report.finding.facts == {"evaluations": 10, "samples_used": 20, "samples_wrong": 0}
     assert (report.run.seed, report.run.device, report.run.versions["mmbd"]) == (7, "cpu", mmbd.__version__)
     assert mmbd.Report.from_json(report.to_json()) == report
     assert [(one.stage, one.done) for one in told] == [("masks", 5)]
@@ -128,6 +131,20 @@ def test_a_detector_that_needs_data_says_so():
 )
 def test_samples_may_come_in_several_forms(given):
     assert mmbd.scan(classifier(), detector="norms", samples=given(clean())).targets == (3,)
+
+
+def test_samples_that_the_model_gets_wrong_are_reported():
+    given = clean()
+    labels = given.labels.clone()
+    labels[:2] = (labels[:2] + 1) % CLASSES
+    report = mmbd.scan(classifier(), detector=ROW, samples=(given.inputs, labels))
+    assert report.finding.facts["samples_wrong"] == 2
+    assert "The model puts 2 of the 20 clean samples into another class" in report.finding.caveats[-1]
+    unlabelled = replace(ROW, needs=frozenset({"samples"}))
+    assert (
+        "samples_wrong"
+        not in mmbd.scan(classifier(), detector=unlabelled, samples=given.inputs).finding.facts
+    )
 
 
 def test_a_row_of_ones_own_needs_no_name():

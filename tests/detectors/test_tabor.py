@@ -11,8 +11,9 @@ from helpers.patch_networks import CLASSES, PATCH, TARGET, patch_network, patch_
 from helpers.toy_networks import convolutional
 from mmbd.base.seeds import generator_for
 from mmbd.model.samples import Samples
-from mmbd.search.mask_pattern import Search, channels_first, channels_last, minibatches
+from mmbd.search.passes import Search, minibatches
 from mmbd.search.regularised import RegularisedProblem, RegularisedSchedule, roughness, size
+from mmbd.search.stamping import channels_first, channels_last
 
 QUICK = {"steps": 250, "batch": 24}
 ALL = (1e-3, 1e-6, 1e-2, 1e-7, 0.7, 0.4)  # every term has a say

@@ -176,6 +176,10 @@ def test_a_detector_that_needs_samples_gets_the_models_own():
     for name in ("counts", "again"):
         assert ask(("x", name)).report.finding.facts["counts"] == str(COUNTED)
     assert read == [1]
+    usual = replace(COUNTS, per_class=9)  # what the row takes, where nothing else is said
+    own = runner(zoo=with_data(source), counts=usual, again=COUNTS)
+    assert own(("x", "counts")).report.finding.facts["counts"] == "[2, 2, 2, 2, 2, 9]"
+    assert own(("x", "again")).report.finding.facts["counts"] == str(COUNTED)
     few = runner(zoo=with_data(source), counts=COUNTS, per_class=7)
     assert few(("x", "counts")).report.finding.facts["counts"] == "[2, 2, 2, 2, 2, 7]"
     given = runner(zoo=with_data(source), counts=COUNTS, samples=DATA, per_class=9)

@@ -45,4 +45,5 @@ COUNTING = Detector(
     version=1,
     about=About("Counting: the share of clean samples that each class gets"),
     needs=frozenset({"samples"}),
+    fewest=2,
 )

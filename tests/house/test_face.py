@@ -14,7 +14,7 @@ import mmbd
 from helpers.rooms import ROOMS
 
 VERBS = {"export", "evaluate", "fix", "load", "mitigate", "save", "scan"}
-KINDS = {"Box", "Classifier", "Monitor", "Points", "References", "Report"}
+KINDS = {"Box", "Classifier", "Monitor", "Points", "References", "Report", "Strip"}
 ERRORS = {"Failed", "MmbdError", "NotEvaluable", "NotExported", "NotMitigated", "Refused"}
 # Seconds of work each, and none of it needed to import the package or to say what a command takes.
 HEAVY = {"torch", "numpy", "scipy", "rich", "PIL", "jinja2", "safetensors"}

@@ -14,19 +14,9 @@ from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box
 from mmbd.model.samples import Samples
-from mmbd.search.mask_pattern import (
-    Problem,
-    Search,
-    box,
-    channels_first,
-    channels_last,
-    minibatches,
-    pulled,
-    search,
-    squashed,
-    stamped,
-    unsquashed,
-)
+from mmbd.search.mask_pattern import Problem, search
+from mmbd.search.passes import Search, minibatches
+from mmbd.search.stamping import box, channels_first, channels_last, pulled, squashed, stamped, unsquashed
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -16,6 +16,7 @@ from mmbd.attacks.classic import classic
 from mmbd.attacks.clean_label import clean_label
 from mmbd.attacks.imbalance import imbalance
 from mmbd.attacks.input_aware import input_aware
+from mmbd.attacks.jumbo import jumbo
 from mmbd.attacks.multi_trigger import multi_trigger
 from mmbd.attacks.points import points
 from mmbd.attacks.poison import poison
@@ -57,6 +58,7 @@ ATTACKS: dict[str, Attack] = {
         partial(adaptive, trigger=badnet), "fine-tuned against MM-BD after the attack (paper, section 6.6)"
     ),
     "sound": _classic(sound, "a burst of noise in a sound", rate=0.1),
+    "jumbo": Attack(jumbo, "a patch or pattern drawn from a wide distribution (META, Xu et al. 2021)"),
     "points": Attack(points, "a small sphere is put into a point cloud (PCBA, Xiang et al. 2021)"),
 }
 
@@ -88,6 +90,7 @@ __all__ = [
     "everywhere",
     "imbalance",
     "input_aware",
+    "jumbo",
     "multi_trigger",
     "one_pixel",
     "points",

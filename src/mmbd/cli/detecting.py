@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmbd.base.errors import Failed, Refused
 from mmbd.cli.options import Usage, one_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def scan_options(
     Raises:
         Usage: no such detector, an option that it does not take, or options that contradict
             each other.
+        Failed, Refused: a file that an option names cannot be read.
     """
     from mmbd.detectors import DETECTORS
     from mmbd.detectors.scan import ScanOptions
@@ -45,5 +47,7 @@ def scan_options(
             raise Usage("--null joint needs --universal, which --method paper is without by default")
     try:
         return ScanOptions(detector, options=options, **how)
+    except (Failed, Refused):  # a file that an option names
+        raise
     except ValueError as error:
         raise Usage(f"--detector {detector}: {error}") from error

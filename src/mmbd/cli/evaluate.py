@@ -29,7 +29,7 @@ def evaluate(
     half: Annotated[Literal["even", "odd"] | None, INPUT] = None,
     attack: Annotated[Names, INPUT] = None,
     data: Annotated[Path | None, INPUT] = None,
-    per_class: Annotated[int, INPUT] = 20,
+    per_class: Annotated[int | None, INPUT] = None,
     loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
     detector: Names = None,
     option: Texts = None,
@@ -60,7 +60,8 @@ def evaluate(
         data: Clean samples for detectors that need some, the same for all models: a folder of images
             by class, or a Parquet or .npz file. Classes are matched with a model's by name, and
             images resized to its size (default: each model's own, as the zoo knows them).
-        per_class: How many clean samples to use of each class; the seed draws them.
+        per_class: How many clean samples to use of each class; the seed draws them (default: as many
+            as each detector takes).
         loading: What the models' files do not say.
         detector: The detectors to ask: one or more of those that "mmbd list detectors" shows
             (default: mm-bd).

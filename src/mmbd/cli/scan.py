@@ -29,7 +29,7 @@ def scan(
     *,
     loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
     data: Annotated[Path | None, INPUT] = None,
-    per_class: Annotated[int, INPUT] = 20,
+    per_class: Annotated[int | None, INPUT] = None,
     detector: str = "mm-bd",
     option: Texts = None,
     level: float = 0.05,
@@ -57,7 +57,8 @@ def scan(
         loading: What the files do not say.
         data: Clean samples of the models' task, for detectors that need some: a folder of images by
             class, or a Parquet or .npz file. Classes are matched with a model's by name.
-        per_class: How many of these samples to use of each class; the seed draws them.
+        per_class: How many of these samples to use of each class; the seed draws them (default: as
+            many as the detector takes, 10 for neural-cleanse).
         detector: The detector to ask: mm-bd, or another one of those that "mmbd list detectors" shows.
         option: An option of the detector that has no flag here, as key=value; may be repeated.
         level: The false-positive rate asked for: the share of clean models that may be flagged.
@@ -109,7 +110,11 @@ def scan(
         others = {name: value for name, value in how.options.items() if name != "references"}
         found = gate.references(reference, known, replace(how, options=others))
         how = replace(how, options=others | {"references": found})
-    clean = None if data is None else partial(samples.drawn, path=data, per_class=per_class, seed=seed)
+    clean = (
+        None
+        if data is None
+        else partial(samples.drawn, path=data, per_class=per_class or how.row.per_class, seed=seed)
+    )
     outcomes: list[gate.Outcome] = []
     done = True
     console = streams.console()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from mmbd.base.choose import unknown
@@ -86,6 +87,8 @@ class Detector:
         kinds: of inputs that it judges, see `mmbd.model.domain.KINDS`; empty for any.
         options: preset options of `find`; those of the user come on top.
         more: the names of the options that `find` takes by `**`; any where it is empty.
+        files: options that may be given as the path of a file, with what reads it. The file is read
+            once, before anything runs, and stored results go by what is in it.
         check: raises ValueError for values of options that make no sense, before anything runs.
     """
 
@@ -98,17 +101,31 @@ class Detector:
     kinds: frozenset[str] = frozenset({"image"})
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     more: tuple[str, ...] = ()
+    files: Mapping[str, Callable[[str | Path], Any]] = field(
+        default_factory=dict[str, Callable[[str | Path], Any]]
+    )
     check: Callable[[Mapping[str, Any]], None] = any_values
+
+    @property
+    def takes(self) -> tuple[str, ...] | None:
+        """The names of the options that the function takes; None where it takes any."""
+        parameters = inspect.signature(self.find).parameters.values()
+        kinds = inspect.Parameter
+        if not self.more and any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters):
+            return None
+        frame = ("classifier", "samples", "level", "seed", "progress")
+        named = [parameter.name for parameter in parameters if parameter.kind is not kinds.VAR_KEYWORD]
+        return (*(name for name in named if name not in frame), *self.more)
 
     def check_options(self, given: Mapping[str, Any]) -> None:
         """ValueError for an option that the function does not take, or a value that makes no sense."""
-        parameters = inspect.signature(self.find).parameters.values()
-        kinds = inspect.Parameter
-        anything = not self.more and any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters)
-        frame = ("classifier", "samples", "level", "seed", "progress")
-        named = [parameter.name for parameter in parameters if parameter.kind is not kinds.VAR_KEYWORD]
-        known = [*(name for name in named if name not in frame), *self.more]
+        known = self.takes
         for name in given:
-            if name not in known and not anything:
+            if known is not None and name not in known:
                 raise ValueError(unknown("option", name, known))
         self.check({**self.options, **given})
+
+    def opened(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options with what is in the files that some of them name; raises as their readers do."""
+        named = [name for name in self.files if isinstance(given.get(name), str | Path)]
+        return {**given, **{name: self.files[name](given[name]) for name in named}} if named else given

@@ -37,6 +37,7 @@ class ScanOptions:
 
     Raises:
         ValueError: an unknown detector or option, or numbers out of their range.
+        Failed, Refused: a file that an option names cannot be read.
     """
 
     detector: str | Detector = "mm-bd"
@@ -65,6 +66,7 @@ class ScanOptions:
         if self.limit is not None and not self.limit > 0:
             raise ValueError(f"limit must be more than 0 seconds, got {self.limit}")
         self.row.check_options(self.options)
+        object.__setattr__(self, "options", self.row.opened(self.options))
 
     @property
     def row(self) -> Detector:
@@ -97,7 +99,8 @@ def scan(
         classifier: the model under inspection, or what `load` returned; left exactly as it was.
         detector: a name in `mmbd.detectors.DETECTORS`, or a row of one's own.
         samples: clean samples, for detectors that need them: a `Dataset`, (inputs, labels), or
-            inputs alone, (n, *shape), valid or 8-bit. Labels are class numbers (n,).
+            inputs alone, (n, *shape), valid or 8-bit. Labels are class numbers (n,). All of them are
+            used; a row's `per_class` says how many of every class are usual.
         level: the false-positive rate asked for, in (0, 1).
         seed: every random choice follows from it.
         seeds: repeat with seed, seed + 1, ... and report how stable it is. The verdict is that of
@@ -162,12 +165,13 @@ def scan_by(
         name: sum(one.facts.get(name, 0) for one in findings) if name in SUMMED else value
         for name, value in finding.facts.items()
     }
+    finding = _with_samples(replace(finding, facts=facts), clean)
     return Report(
         detector=how.name,
         version=how.row.version,
         level=how.level,
         class_names=classifier.class_names,
-        finding=replace(finding, facts=facts),
+        finding=finding,
         model=info,
         run=Run(
             seed=how.seed,
@@ -244,6 +248,22 @@ def _prepared(classifier: Classifier, samples: Any, how: ScanOptions) -> Samples
         return prepare(classifier, inputs, labels, fewest=how.row.fewest)
     except NotMitigated as error:
         raise NotEvaluable(f"the clean samples do not do: {error}") from error
+
+
+def _with_samples(finding: Finding, samples: Samples | None) -> Finding:
+    """The finding, with how many samples were used and how many the model gets wrong."""
+    if samples is None:
+        return finding
+    count, caveats = len(samples.labels), finding.caveats
+    facts = {"samples_used": count, **finding.facts}
+    if not samples.own:
+        facts["samples_wrong"] = wrong = count - int(samples.correct.sum())
+        if wrong:
+            said = (
+                f"The model puts {wrong} of the {count} clean samples into another class than their labels."
+            )
+            caveats = (*caveats, said)
+    return replace(finding, facts=facts, caveats=caveats)
 
 
 def _require_classifier(given: object) -> None:

@@ -30,7 +30,7 @@ def tabor(
     level: float = 0.05,
     seed: int = 0,
     progress: ProgressCallback | None = None,
-    steps: int = 500,
+    steps: int = 200,
     batch: int = 32,
     lr: float = 0.1,
     goal: float = 0.99,
@@ -51,7 +51,7 @@ def tabor(
     whole training set, without a cost of the mask's norm; on a hundred samples that is far too short a
     way for a mask to become small, as a step changes no value by more than the learning rate.
     TrojanZoo's takes 0.1 for 10 passes over a whole training set, and a cost of 0.001. The default is
-    TrojanZoo's, with the paper's 500 passes, as there are so few samples. UsmannK's is
+    TrojanZoo's, for the 200 passes of UsmannK (the paper: 500). UsmannK's own is
     `steps=200, lr=0.001, cost=0`.
 
     Args:
@@ -60,7 +60,7 @@ def tabor(
         level: not used: the decision is by `threshold`.
         seed: of masks, patterns and the order of the samples.
         progress: called after every step.
-        steps: passes over the samples (the paper: 500).
+        steps: passes over the samples (UsmannK: 200; the paper: 500).
         batch: samples a minibatch (UsmannK: 32).
         lr: Adam's (TrojanZoo: 0.1); its betas are 0.5 and 0.9 (both).
         goal: the share of samples that a trigger has to take to its class (TrojanZoo: 0.99).

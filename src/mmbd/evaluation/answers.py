@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmbd.base.errors import Failed, NotEvaluable, Refused
@@ -47,8 +47,7 @@ class _Opened:
     entry: Entry
     classifier: Classifier
     digest: str | None
-    samples: Dataset | None = None
-    samples_digest: str = ""
+    samples: dict[int, tuple[Dataset, str]] = field(default_factory=dict[int, tuple[Dataset, str]])
 
 
 class Runner:
@@ -62,7 +61,7 @@ class Runner:
         detectors: how each is asked, by its name in this evaluation.
         samples: clean samples for all models, or where they are (read in each model's size); each
             model's own by default.
-        per_class: take so many of them of every class; all by default.
+        per_class: take so many of them of every class; as many as each detector takes by default.
         store: where reports are kept; None for nowhere.
     """
 
@@ -89,7 +88,7 @@ class Runner:
             return Answer(name, None, opened, opened=False)
         how = self.detectors[name]
         try:
-            samples = self._samples(opened, how)
+            samples, digest = self._samples(opened, how)
         except NotEvaluable as error:
             names = opened.classifier.class_names
             return Answer(
@@ -98,7 +97,7 @@ class Runner:
         except Exception as error:  # the data are anything, and so is what a reader makes of them
             return Answer(name, None, f"the clean samples cannot be used: {_words(error)}")
         try:
-            key = self._key(name, opened, "" if samples is None else opened.samples_digest)
+            key = self._key(name, opened, digest)
             kept = self._kept(key)
             if kept is not None:
                 return Answer(name, kept, stored=True)
@@ -128,33 +127,33 @@ class Runner:
                 self._latest = model, _words(error)
         return self._latest[1]
 
-    def _samples(self, opened: _Opened, how: ScanOptions) -> Dataset | None:
-        """The clean samples for a detector that needs some; read once for all of them.
+    def _samples(self, opened: _Opened, how: ScanOptions) -> tuple[Dataset | None, str]:
+        """The clean samples for a detector that needs some, and their digest.
+
+        They are drawn once for all detectors that take as many of every class.
 
         Raises:
             NotEvaluable: there are none for this model.
         """
         if not how.row.needs & {"samples", "labels"}:
-            return None
-        if opened.samples is None:
-            opened.samples = found = self._drawn(opened, how)
-            opened.samples_digest = identity.samples(found.inputs, found.labels)
-        return opened.samples
+            return None, ""
+        count = self.per_class or how.row.per_class
+        if count not in opened.samples:
+            found = self._drawn(opened, how, count)
+            opened.samples[count] = found, identity.samples(found.inputs, found.labels)
+        return opened.samples[count]
 
-    def _drawn(self, opened: _Opened, how: ScanOptions) -> Dataset:
-        """The samples given, made to suit the model, or its own, which do already."""
+    def _drawn(self, opened: _Opened, how: ScanOptions, per_class: int) -> Dataset:
+        """Some of the samples given, made to suit the model, or of its own, which do already."""
         if self.samples is not None:
             source = self._given(self.samples, opened.classifier)
-            return sampling.drawn(source, opened.classifier, self.per_class, seed=how.seed)
+            return sampling.drawn(source, opened.classifier, per_class, seed=how.seed)
         if opened.entry.samples is None:
             raise NotEvaluable(
                 f"{how.name} needs clean samples, and the zoo does not say where this model's are: "
                 "give some that suit all models (--data; samples= in Python)"
             )
-        own = opened.entry.samples()
-        if self.per_class is None:
-            return own
-        return split(own, self.per_class, seed=how.seed, leave=False)[0]
+        return split(opened.entry.samples(), per_class, seed=how.seed, leave=False)[0]
 
     def _given(self, samples: Dataset | Path, classifier: Classifier) -> Dataset:
         """The samples for all models; those of a file are read once for models of one size."""

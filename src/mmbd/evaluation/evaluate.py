@@ -53,7 +53,8 @@ def evaluate(
             are. Their classes are matched with each model's by name, and images resized to its
             size. By default each model has its own, as the zoo knows them; one without any is not
             evaluable by these detectors.
-        per_class: take at most so many random samples of every class; all by default.
+        per_class: take at most so many random samples of every class; by default as many as each
+            detector takes, its row's `per_class`.
         half: only models trained with an "even" or an "odd" seed: choose settings on one half and
             report the other. Models without a known seed are left out.
         attacks: only these attacks, and these difficulties of clean models; ordinary clean models

@@ -108,11 +108,21 @@ class ActivationHook(TorchFunctionMode):
             self.other(name)
             return output
         self.count += 1
+        given, *rest = args or (kwargs.pop("input"),)
         if not (kwargs.get("inplace") or func.__name__.endswith("_")):
-            return self.change(self.count - 1, func(*args, **kwargs))
+            given = self.before(self.count - 1, given)
+            return self.change(self.count - 1, func(given, *rest, **kwargs))
         # Others may hold the tensor itself, so what is changed has to get there.
-        output = func(args[0].clone(), *args[1:], **kwargs)
-        return args[0].copy_(self.change(self.count - 1, output))
+        output = func(self.before(self.count - 1, given.clone()), *rest, **kwargs)
+        return self.put(given, self.change(self.count - 1, output))
+
+    def before(self, index: int, given: Tensor) -> Tensor:
+        """Called with the input of every activation; what it returns is what the activation gets."""
+        return given
+
+    def put(self, given: Tensor, output: Tensor) -> Tensor:
+        """Write the output of an activation that works in place where its input was."""
+        return given.copy_(output)
 
     def other(self, name: str) -> None:
         """Called with the name of every function that is no activation."""

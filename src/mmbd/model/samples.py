@@ -99,7 +99,8 @@ def prepare(classifier: Classifier, inputs: Any, labels: Any = None, *, fewest: 
             f"{', '.join(short[:3])}{more}"
         )
     agreement = float(samples.correct.double().mean())
-    if agreement < AGREEMENT:
+    # Two hits more in four samples more: of ten samples a good network may get two right by chance.
+    if (agreement * len(inputs) + 2) / (len(inputs) + 4) < AGREEMENT:
         raise NotMitigated(
             f"the labels agree with the classifier on {agreement:.0%} of the samples only: the "
             "classes may be in another order, or the samples not be the classifier's kind"

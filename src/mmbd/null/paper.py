@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from mmbd.base.extras import room_for_scipy
 from mmbd.null.null import Null, margins_of
@@ -45,34 +46,69 @@ def order_statistic(statistics: Sequence[float], *, null: str, exponent: int, fr
         return Test(null, reason=f"{len(statistics)} classes leave too few statistics for a Gamma fit")
     if not all(math.isfinite(value) for value in statistics):
         return Test(null, reason="some statistics are not finite")
-    room_for_scipy()
-    from scipy import stats
-
     *others, largest = sorted(statistics)
     if others[0] == others[-1]:
         return Test(null, reason="all other statistics are equal")
-    if not free_location and others[0] <= 0:
-        return Test(null, reason="a statistic is not positive, and a Gamma at location 0 has no density")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the search passes odd parameters
-            fixed = {} if free_location else {"floc": 0}
-            shape, loc, scale = (float(value) for value in stats.gamma.fit(others, **fixed))
-    except (stats.FitError, ValueError, RuntimeError) as error:
-        return Test(null, reason=f"the Gamma fit failed: {error}")
-    log_tail = _log_tail(shape, (largest - loc) / scale)
-    if not math.isfinite(shape * scale) or math.isnan(log_tail):
-        return Test(null, reason="the Gamma fit did not converge")
-    log_p = _log_of_largest(log_tail, exponent)
+        gamma = fitted(others, free_location=free_location)
+        log_tail = gamma.log_tail(largest)
+    except NoFit as error:
+        return Test(null, reason=str(error))
+    log_p = log_of_largest(log_tail, exponent)
     return Test(
         null,
         p_value=math.exp(log_p),
         log10=log_p / math.log(10),
-        parameters={"shape": shape, "loc": loc, "scale": scale, "exponent": float(exponent)},
+        parameters={**asdict(gamma), "exponent": float(exponent)},
     )
 
 
-def _log_of_largest(log_tail: float, count: int) -> float:
+class NoFit(Exception):
+    """A Gamma cannot be fitted, and why."""
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """A Gamma density with a location of its own."""
+
+    shape: float
+    loc: float
+    scale: float
+
+    def log_tail(self, value: float) -> float:
+        """The log of the chance of more than `value`; NoFit where that is no number."""
+        log_tail = _log_tail(self.shape, (value - self.loc) / self.scale)
+        if not math.isfinite(self.shape * self.scale) or math.isnan(log_tail):
+            raise NoFit("the Gamma fit did not converge")
+        return log_tail
+
+
+def fitted(values: Sequence[float], *, free_location: bool) -> Gamma:
+    """The Gamma of largest likelihood for finite values that are not all equal.
+
+    Args:
+        values: in any order.
+        free_location: fit three parameters instead of shape and scale alone.
+
+    Raises:
+        NoFit: values that no Gamma at location 0 can have, or a fit that fails.
+    """
+    room_for_scipy()
+    from scipy import stats
+
+    if not free_location and min(values) <= 0:
+        raise NoFit("a statistic is not positive, and a Gamma at location 0 has no density")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the search passes odd parameters
+            fixed = {} if free_location else {"floc": 0}
+            shape, loc, scale = (float(value) for value in stats.gamma.fit(values, **fixed))
+    except (stats.FitError, ValueError, RuntimeError) as error:
+        raise NoFit(f"the Gamma fit failed: {error}") from error
+    return Gamma(shape, loc, scale)
+
+
+def log_of_largest(log_tail: float, count: int) -> float:
     """log(1 - (1 - e^log_tail)^count), without cancellation."""
     if log_tail < -600:
         return math.log(count) + log_tail

@@ -8,10 +8,9 @@ gradients of small images come faster so, and stamping needs no copies.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,106 +19,13 @@ from torch import Tensor
 
 from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
-from mmbd.model.domain import Domain
 from mmbd.model.samples import Samples
 from mmbd.search import memory
 from mmbd.search.adam import adam_
+from mmbd.search.passes import Schedule, Search, minibatches, steps_a_pass
 from mmbd.search.rows import PoolStats, Rows, keep_full
 from mmbd.search.slopes import CHUNK, cross_entropy, gradients
-
-EPSILON = 1e-7  # keeps the values of masks and patterns where tanh can reach them
-
-
-def stamped(images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
-    """(1 - mask) * images + mask * pattern: images (rows, n, ...), the others (rows, ...)."""
-    return torch.lerp(images, pattern[:, None].expand_as(images), mask[:, None].expand_as(images))
-
-
-def pulled(gradient: Tensor, images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
-    """What has the same derivatives by masks and patterns (rows, ...) as a loss of stamped images.
-
-    Args:
-        gradient: of the loss at the stamped images, (rows, n, ...).
-        images: before they were stamped, (rows, n, ...).
-        mask: (rows, ...), with gradients.
-        pattern: (rows, ...), with gradients.
-    """
-    return (mask * (pattern * gradient.sum(1) - torch.einsum("rn...,rn...->r...", gradient, images))).sum()
-
-
-def squashed(values: Tensor) -> Tensor:
-    """Values of any size in (0, 1), as the authors of Neural Cleanse do: by a hyperbolic tangent."""
-    return values.tanh() / (2 - EPSILON) + 0.5
-
-
-def unsquashed(values: Tensor) -> Tensor:
-    """What `squashed` makes these values of, which lie in 0 to 1."""
-    return ((values - 0.5) * (2 - EPSILON)).atanh()
-
-
-def channels_last(inputs: Tensor) -> Tensor:
-    """(n, channels, *places) as (n, *places, channels)."""
-    return inputs.movedim(1, -1).contiguous()
-
-
-def channels_first(inputs: Tensor) -> Tensor:
-    """(n, *places, channels) as (n, channels, *places); for images without moving anything."""
-    moved = inputs.movedim(-1, 1)
-    return moved if moved.dim() == 4 else moved.contiguous()
-
-
-class Schedule(Protocol):
-    """How one search is led from one pass over its images to the next.
-
-    `weights` are those of the penalties in the next pass; `after` hears of the pass that has ended
-    the share of images that went to the class and the mean L1 norm of the mask, and says whether
-    the search is done and whether this is its best candidate so far.
-    """
-
-    @property
-    def weights(self) -> tuple[float, ...]: ...
-
-    def after(self, success: float, norm: float) -> tuple[bool, bool]: ...
-
-
-@dataclass
-class Search:
-    """One search: its class, which images come when, and how it is going.
-
-    Args:
-        label: the class that images are to be taken to.
-        schedule: see `Schedule`.
-        minibatches: the places of the images of each step, without end.
-        hits, norms: sums over the pass under way.
-        curve: the mean norm of every pass.
-        reached: whether a pass reached its goal, so that there is a best candidate.
-    """
-
-    label: int
-    schedule: Schedule
-    minibatches: Iterator[Tensor]
-    hits: float = 0.0
-    norms: float = 0.0
-    curve: list[float] = field(default_factory=list[float])
-    reached: bool = False
-
-
-def minibatches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Places of `count` images in minibatches of at most `size`, all of one length, without end.
-
-    Every pass is in a new random order. Where the last minibatch would be shorter, it takes images
-    from the pass's start once more.
-    """
-    steps = steps_a_pass(count, size)
-    length = math.ceil(count / steps)
-    while True:
-        order = torch.randperm(count, generator=generator)
-        yield from torch.cat((order, order[: steps * length - count])).split(length)
-
-
-def steps_a_pass(count: int, size: int) -> int:
-    """The minibatches in a pass over `count` images."""
-    return math.ceil(count / size)
+from mmbd.search.stamping import box, channels_first, channels_last, pulled, squashed, stamped, unsquashed
 
 
 @dataclass
@@ -290,8 +196,8 @@ class Problem:
                 for part in self.images[others].split(CHUNK)
             ]
             success = float(torch.cat(hits).double().mean())
-        flat = mask[0, ..., 0].cpu()
-        found = pattern[0].movedim(-1, 0).cpu().contiguous()
+        flat = mask[0, ..., 0].clamp(0, 1).cpu()  # rounding may go a little beyond
+        found = self.classifier.domain.project_(channels_first(pattern).clone())[0].cpu().contiguous()
         return Found(
             one.label, flat, found, float(flat.double().sum()), success, one.reached, tuple(one.curve)
         )
@@ -300,18 +206,6 @@ class Problem:
 def weights(rows: Candidates, like: Tensor) -> Tensor:
     """(rows, weights) of the penalties in the pass under way."""
     return torch.tensor([one.schedule.weights for one in rows.search]).to(like)
-
-
-def box(domain: Domain, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest input and the extent of a box, each broadcastable to channels-last inputs."""
-    low: Any = getattr(domain, "low", None)
-    if low is None:
-        raise ValueError(f"expected inputs in a box, got {domain!r}")
-    low, extent = low.to(like), domain.extent.to(like)
-    return (
-        low.movedim(0, -1) if low.dim() > 1 else low,
-        extent.movedim(0, -1) if extent.dim() > 1 else extent,
-    )
 
 
 def search(

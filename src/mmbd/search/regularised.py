@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmbd.search.mask_pattern import Candidates, Problem, box, channels_first, pulled, stamped, weights
+from mmbd.search.mask_pattern import Candidates, Problem, weights
 from mmbd.search.slopes import cross_entropy, gradients
+from mmbd.search.stamping import box, channels_first, pulled, stamped
 
 BRIGHTEST = 255.0  # what the weights of the regularisers were made for
 # In adaptive searches: the weights at the start; terms beyond these sizes have theirs doubled after a

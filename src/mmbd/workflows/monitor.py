@@ -11,37 +11,16 @@ MM-BM (Wang et al., "Improved Activation Clipping", 2023).
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import logits_of, scaled
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import prepare
 from mmbd.search.pool import margins
-
-
-@dataclass(frozen=True)
-class Monitored:
-    """What a monitor says of n inputs.
-
-    Args:
-        flagged: (n,) which are not like the clean inputs.
-        p_values: (n,) the share of clean inputs that lose as much, one counted in: 1 / (calibration
-            inputs + 1) to 1.
-        scores: (n,) the margin that the original's class lost, in logits; infinite where an output
-            is NaN.
-        predictions: (n,) the repaired network's classes.
-    """
-
-    flagged: Tensor
-    p_values: Tensor
-    scores: Tensor
-    predictions: Tensor
+from mmbd.workflows.conformal import Calibration, Monitored, batch_of, check_rate
 
 
 class Monitor:
@@ -83,8 +62,7 @@ class Monitor:
     def __init__(
         self, original: Classifier, repaired: Classifier, inputs: Any, *, false_positive_rate: float = 0.05
     ) -> None:
-        if not 0 < false_positive_rate < 1:
-            raise ValueError(f"false_positive_rate must be between 0 and 1, got {false_positive_rate}")
+        check_rate(false_positive_rate)
         _check(original, repaired)
         clean = prepare(original, inputs, fewest=0)
         if not len(clean.inputs):
@@ -92,33 +70,17 @@ class Monitor:
         self.original, self.repaired = original, repaired
         self.false_positive_rate = false_positive_rate
         scores = lost_margin(clean.logits, logits_of(repaired, clean.inputs).to(original.device))
-        self.calibration = scores.cpu().sort().values
-        self.threshold = threshold(self.calibration, false_positive_rate)
-        self.notes: tuple[str, ...] = ()
-        if math.isinf(self.threshold):
-            fewest = math.ceil(1 / _exact(false_positive_rate)) - 1
-            self.notes = (
-                f"nothing will be flagged: for a false-positive rate of {false_positive_rate:g} at "
-                f"least {fewest} calibration inputs with finite scores are needed, "
-                f"{int(scores.isfinite().sum())} were given",
-            )
+        self._calibrated = Calibration(scores, false_positive_rate)
+        self.calibration = self._calibrated.scores
+        self.threshold = self._calibrated.threshold
+        self.notes = self._calibrated.notes
 
     def __call__(self, inputs: Any) -> Monitored:
         """Answer for a batch (n, *shape) of raw inputs; ValueError for another shape."""
-        inputs = scaled(torch.as_tensor(inputs))
-        shape = self.original.domain.shape
-        if inputs.dim() == 0 or tuple(inputs.shape[1:]) != shape:
-            raise ValueError(
-                f"expected inputs of shape (n, {', '.join(map(str, shape))}), got {tuple(inputs.shape)}"
-            )
+        inputs = batch_of(self.original, inputs)
         logits = logits_of(self.repaired, inputs)
         scores = lost_margin(logits_of(self.original, inputs).to(logits.device), logits)
-        return Monitored(
-            flagged=scores > self.threshold,
-            p_values=p_values(self.calibration.to(scores.device), scores),
-            scores=scores,
-            predictions=logits.argmax(1),
-        )
+        return self._calibrated.judged(scores, logits.argmax(1))
 
 
 def lost_margin(original: Tensor, repaired: Tensor) -> Tensor:
@@ -136,26 +98,6 @@ def lost_margin(original: Tensor, repaired: Tensor) -> Tensor:
     own = original.argmax(1)
     lost = margins(original, own) - margins(repaired, own)
     return lost.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
-
-
-def threshold(scores: Tensor, rate: float) -> float:
-    """What at most a share `rate` of scores lies above that are exchangeable with `scores`.
-
-    The ceil((n + 1) (1 - rate))-th smallest of the n; infinite if n is smaller than that.
-    """
-    rank = math.ceil((len(scores) + 1) * (1 - _exact(rate)))
-    return math.inf if rank > len(scores) else float(scores.sort().values[rank - 1])
-
-
-def p_values(calibration: Tensor, scores: Tensor) -> Tensor:
-    """(1 + how many of the sorted `calibration` (n,) are as large) / (n + 1), for each score."""
-    as_large = len(calibration) - torch.searchsorted(calibration, scores.contiguous())
-    return (1 + as_large).double() / (len(calibration) + 1)
-
-
-def _exact(rate: float) -> Fraction:
-    """The decimal number that was meant: 0.29 * 100 is 28.999... as a float."""
-    return Fraction(repr(float(rate)))
 
 
 def _check(original: Classifier, repaired: Classifier) -> None:

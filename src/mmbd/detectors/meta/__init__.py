@@ -1,0 +1,1 @@
+"""META: a classifier of classifiers, trained on shadow models with and without backdoors."""
