@@ -94,6 +94,10 @@ class Problem:
         """Images that go through the network in a step of a row."""
         return math.ceil(len(self.images) / self.steps_a_pass)
 
+    def at(self, places: Tensor) -> Tensor:
+        """The samples at places (rows, n), channels last."""
+        return self.images.index_select(0, places.flatten()).unflatten(0, places.shape)
+
     def form(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Masks (rows, *places, 1) and patterns (rows, *places, channels) of values."""
         low, extent = box(self.classifier.domain, values)
@@ -111,7 +115,7 @@ class Problem:
             mask: (rows, *places, 1), with gradients.
             pattern: (rows, *places, channels), with gradients.
         """
-        images = self.images[places]
+        images = self.at(places)
         total, hits = self.fit(images, labels, mask, pattern)
         return total + self.penalty(rows, mask, pattern), hits
 

@@ -99,7 +99,7 @@ class RegularisedProblem(Problem):
     def loss(
         self, rows: Candidates, places: Tensor, labels: Tensor, mask: Tensor, pattern: Tensor
     ) -> tuple[Tensor, Tensor]:
-        images, count = self.images[places], places.shape[1]
+        images, count = self.at(places), places.shape[1]
         low, extent = box(self.classifier.domain, mask)
         black = low.expand_as(pattern)
         share = weights(rows, mask)

@@ -18,7 +18,8 @@ EPSILON = 1e-7  # keeps the values of masks and patterns where tanh can reach th
 
 def stamped(images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
     """(1 - mask) * images + mask * pattern: images (rows, n, ...), the others (rows, ...)."""
-    return torch.lerp(images, pattern[:, None].expand_as(images), mask[:, None].expand_as(images))
+    wide = mask.expand_as(pattern).contiguous()  # a mask of every channel's own: far quicker to read
+    return torch.lerp(images, pattern[:, None].expand_as(images), wide[:, None].expand_as(images))
 
 
 def pulled(gradient: Tensor, images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ def pulled(gradient: Tensor, images: Tensor, mask: Tensor, pattern: Tensor) -> T
         mask: (rows, ...), with gradients.
         pattern: (rows, ...), with gradients.
     """
-    return (mask * (pattern * gradient.sum(1) - torch.einsum("rn...,rn...->r...", gradient, images))).sum()
+    return (mask * (pattern * gradient.sum(1) - (gradient * images).sum(1))).sum()
 
 
 def squashed(values: Tensor) -> Tensor:
