@@ -57,6 +57,10 @@ def test_shadow_models_are_kept_and_what_comes_of_them_judges_models(run, data, 
 
     threshold = ["--option", "shadow_models=META.safetensors", "--option"]
     scan = ["scan", model(tmp_path / "m.safetensors"), "--detector", "meta", *threshold]
+    code, said, _ = run(*scan, "threshold=1e6")
+    assert code == gate.REFUSED  # two held-out shadow models prove nothing
+    assert "no better than chance would" in " ".join(said.split())
+    tiny_shadows.handmade((1, 6, 6), 3, 1).save("META.safetensors", force=True)
     assert run(*scan, "threshold=1e6")[0] == gate.CLEAN
     code, said, _ = run(*scan, "threshold=-1e6", "--json", "-")
     assert code == gate.BACKDOORED

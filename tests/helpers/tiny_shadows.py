@@ -39,5 +39,5 @@ def handmade(shape: tuple[int, ...], classes: int, label: int, *, threshold: flo
     weight = torch.zeros(1, 1, 2 * classes)
     weight[0, 0, [label, classes + label]] = 0.5
     parts = Parts(torch.ones(1, 2, *shape), weight, torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1))
-    scores: list[Tensor] = [threshold + torch.tensor([sign * 0.5, sign * 1.0]) for sign in (-1, 1)]
+    scores: list[Tensor] = [threshold + sign * torch.tensor([0.4, 0.5, 0.8, 1.0]) for sign in (-1, 1)]
     return Meta(parts, (0.0, 1.0), True, scores[0], scores[1], {"architecture": "none: made by hand"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,8 @@ from mmbd.results.finding import Artifact, Finding, Test
 
 TEST = "meta-classifier"
 THRESHOLDS = ("validated", "median")
-CHANCE, WEAK = 0.5, 0.75  # AUC on the held-out shadow models: nothing is said, or a caveat
+WEAK = 0.75  # AUC on the held-out shadow models from which on there is no caveat
+SURE = 0.05  # how likely so high an AUC may be by chance, where anything is to be said of models
 
 ABOUT = About(
     title="META: a classifier trained on clean and backdoored shadow models judges what a model answers "
@@ -80,7 +82,8 @@ def meta(
 
     Raises:
         NotEvaluable: another shape or number of classes, answers that are not finite, or a
-            meta-classifier that tells its own shadow models apart no better than chance.
+            meta-classifier that tells the shadow models that were held out apart no better than chance
+            would, at 5 %.
     """
     started = time.monotonic()
     known = shadow_models
@@ -130,11 +133,18 @@ def _require_alike(classifier: Classifier, known: Meta) -> None:
         )
     if not isinstance(classifier.domain, Box):
         raise NotEvaluable("the queries are made for inputs within bounds; this model's are another set")
-    if not known.auc > CHANCE:
+    if not by_chance(known.auc, len(known.clean), len(known.jumbo)) <= SURE:
         raise NotEvaluable(
-            "the meta-classifier tells its own shadow models apart no better than chance (AUC "
-            f"{known.auc:.2f} on those held out): train more shadow models, or longer (mmbd shadows)"
+            "the meta-classifier tells its own shadow models apart no better than chance would (AUC "
+            f"{known.auc:.2f} on the {len(known.clean)} clean and {len(known.jumbo)} backdoored ones held "
+            "out): train more shadow models, or longer (mmbd shadows)"
         )
+
+
+def by_chance(auc: float, clean: int, backdoored: int) -> float:
+    """How often so high an AUC comes about by chance (Mann and Whitney 1947, normal approximation)."""
+    spread = math.sqrt((clean + backdoored + 1) / (12 * clean * backdoored))
+    return 0.5 * math.erfc((auc - 0.5) / spread / math.sqrt(2))
 
 
 def _in_units_of(classifier: Classifier, queries: Tensor, bounds: tuple[float, float]) -> Tensor:
