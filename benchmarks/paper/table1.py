@@ -24,19 +24,19 @@ def main() -> None:
     for group in dict.fromkeys(result.group for result in results):
         some = rivals.by_detector([result for result in results if result.group == group])
         for name, answers in some.items():
+            start, silent = (group, name), sum(not one.answered for one in answers)
             images = rivals.images_a_class(name)
-            rows.append((group, name, "fixed", images, *_cells(answers, attacks, lambda one: one.right)))
+            cells = _cells(answers, attacks, lambda one: one.right)
+            rows.append((*start, "fixed", images, *cells, silent))
             threshold = rivals.tuned(answers)
             if threshold is not None:
                 cells = _cells(answers, attacks, lambda one, at=threshold: one.right_above(at))
-                rows.append((group, name, "tuned here", images, *cells))
+                rows.append((*start, "tuned here", images, *cells, silent))
             if name in RIVALS and group.startswith("cifar10 "):
                 count, values = RIVALS[name]
                 paper = dict(zip(RIVAL_ENSEMBLES, values, strict=True))
-                rows.append(
-                    (group, name, "paper, %", count, *(paper.get(attack) for attack in attacks), None)
-                )
-    headings = ("models", "detector", "threshold", "images a class", *attacks, "all attacks")
+                rows.append((*start, "paper, %", count, *map(paper.get, attacks), None, None))
+    headings = ("models", "detector", "threshold", "images a class", *attacks, "all attacks", "no answer")
     show("Table 1: models judged rightly, of how many (95 % interval)", headings, rows, chosen)
 
 

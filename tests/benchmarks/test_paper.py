@@ -174,7 +174,8 @@ def test_what_the_answers_say_is_what_the_table_says(folder, monkeypatch):
     fixed = rows["cifar10 mlp", "mm-bd", "fixed"]
     assert fixed[3] == 0  # images a class
     assert fixed[4].startswith(("100 % (1/1", "0 % (0/1"))
-    assert fixed[-1].partition("(")[2][1:3] == "/3"
+    assert fixed[-2].partition("(")[2][1:3] == "/3"
+    assert fixed[-1] == 0  # without an answer
     assert rows["cifar10 mlp", "mm-bd", "paper, %"][4] == 86.7
 
 

@@ -11,7 +11,7 @@ from mmbd.evaluation.tables import Result
 
 
 def answer(score, *, backdoored=True, flagged=False, located=True):
-    return Judged("badnet-M" if backdoored else "clean", backdoored, flagged, located, score, 1.0, 10)
+    return Judged("badnet-M" if backdoored else "clean", backdoored, flagged, located, score, True, 1.0, 10)
 
 
 def result(model, detector, verdict, targets, ranking):

@@ -199,7 +199,7 @@ def test_perturbations_of_the_reduced_form_that_do_not_get_there_are_no_statisti
     values = finding.column("1 / norm").values
     assert [label for label, value in enumerate(values) if value is not None] == [TARGET]
     assert finding.verdict == "not evaluable"
-    assert "at least 5" in finding.reason
+    assert "1 perturbations got there, and 5 have to be compared" in finding.reason
 
 
 def test_clipping_keeps_changed_inputs_in_the_domain():
@@ -256,3 +256,11 @@ def test_the_model_stays_as_it_was():
     found(classifier, steps=5)
     assert all(torch.equal(before[key], value) for key, value in classifier.model.state_dict().items())
     assert all(parameter.requires_grad for parameter in classifier.model.parameters())
+
+
+def test_few_perturbations_that_got_there_make_no_model_clean():
+    """Searches that were ended early have small norms, and these make every p-value large."""
+    finding = found(planted(30.0), steps=20)
+    assert finding.facts["reached"] < 9
+    assert finding.verdict == "not evaluable"
+    assert "too few to compare" in finding.reason

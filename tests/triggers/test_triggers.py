@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mmbd import attacks
 from mmbd.triggers import MAKERS
+from mmbd.triggers.mask_pattern import MaskPattern, in_box
 
 SHAPE = (3, 32, 32)
 KINDS = sorted(set(MAKERS) - {"sound", "insertion"})  # of images
@@ -147,3 +148,14 @@ def test_patches_that_do_not_fit_are_refused(kind):
 def test_one_pixel_needs_room():
     with pytest.raises(ValueError, match="3 pixels from the border"):
         attacks.one_pixel((3, 6, 6), seed=0)
+
+
+def test_a_trigger_that_was_found_in_another_range_works_there():
+    mask = torch.zeros(4, 4)
+    mask[0, 0] = 1
+    pattern = torch.full((1, 4, 4), 200.0)
+    inputs = torch.full((2, 1, 4, 4), 51.0)
+    triggered = in_box(mask, pattern, 0.0, 255.0)(inputs)
+    assert triggered[:, 0, 0, 0].tolist() == pytest.approx([200.0, 200.0])
+    assert float(triggered[0, 0, 1, 1]) == pytest.approx(51.0)
+    assert isinstance(in_box(mask, pattern / 255, 0.0, 1.0), MaskPattern)

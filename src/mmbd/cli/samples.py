@@ -48,14 +48,15 @@ def found_trigger(path: Path) -> Trigger:
         Usage: the report holds no mask with a pattern.
     """
     from mmbd.results.report import Report
-    from mmbd.triggers.mask_pattern import MaskPattern
+    from mmbd.triggers.mask_pattern import in_box
 
     report = Report.load(path)
     found = {(artifact.kind, artifact.label): artifact.tensor for artifact in report.finding.artifacts}
     for label in dict.fromkeys([*report.targets, *report.finding.ranking, *(label for _, label in found)]):
         mask, pattern = found.get(("trigger mask", label)), found.get(("trigger pattern", label))
         if mask is not None and pattern is not None:
-            return MaskPattern(mask, pattern)
+            low, high = report.model.bounds or (0.0, 1.0)
+            return in_box(mask, pattern, low, high)
     raise Usage(
         f"--trigger {path}: expected the report of a detector that reverse-engineers triggers, with a mask "
         f"and a pattern beside it; this one, of {report.detector}, has none"

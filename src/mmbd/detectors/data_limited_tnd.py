@@ -165,8 +165,9 @@ def _smallest(universal: Mapping[int, Bisection]) -> float:
 def _alike(plan: Bisection, single: list[Once], places: Tensor, limit: float, quantile: float) -> float:
     """The quantile of the similarities of the class's universal solution with single images' own.
 
-    It is that of the smallest mask, or of another one below the limit, if its quantile is above the
-    former's median, as in the script.
+    It is that of the smallest mask, whatever its area, or of another one below the limit, if its quantile is
+    above the former's median, as in the script; images whose own search missed the class count, too. The
+    column "taken alone" says how many did not.
     """
     alone = torch.stack([one.answers for one in single if one.answers is not None]).double()
     rows = places.flatten().cpu()
@@ -225,6 +226,8 @@ def _finding(
         caveats=tuple(_caveats(classifier, missed)),
         settings=settings,
         facts=facts,
+        # The threshold is of each class alone: a class without a perturbation was not examined.
+        not_clean=_caveats(classifier, missed)[0] if missed else None,
     )
 
 

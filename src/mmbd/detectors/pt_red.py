@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 from mmbd.base.choose import unknown
@@ -112,10 +113,12 @@ def pt_red(
         progress=spent(progress, "perturbations", len(pairs) * steps * batch),
     )
     worth, bounds = _compared(found, unreached)
-    judged = _reduced(classifier, worth, bounds, null) if reduced else _by_pairs(classifier, worth, bounds)
+    judge = partial(_reduced, null=null) if reduced else _by_pairs
+    judged = judge(classifier, worth, bounds)
     p_value = judged.test.p_value
     flagged = p_value is not None and p_value <= level
     reason = None if p_value is not None else f"the perturbations cannot be compared: {judged.test.reason}"
+    alone = judge(classifier, worth, {}).test.p_value if bounds else p_value
     settings = {"reduced": reduced, "steps": steps, "batch": batch, "lr": lr, "late_lr": late_lr}
     settings |= {"early": early, "goal": goal, "clip": clip, "unreached": unreached}
     return Finding(
@@ -140,7 +143,28 @@ def pt_red(
             "pairs": len(pairs),
             "reached": sum(one.reached for one in found.values()),
         },
+        not_clean=_not_clean(found, alone, level),
     )
+
+
+def _not_clean(found: Mapping[Pair, Found], alone: float | None, level: float) -> str | None:
+    """Why a model may not be called clean although the p-value allows it.
+
+    Args:
+        found: what was searched for.
+        alone: the p-value of the perturbations that got there, without any bounds.
+        level: the false-positive rate asked for.
+    """
+    there = sum(one.reached for one in found.values())
+    if alone is None:
+        return (
+            f"{there} of {len(found)} perturbations took enough samples to their class, too few to compare "
+            "with each other: take more steps"
+        )
+    if alone <= level:
+        return f"the {there} perturbations that got there flag it, and only those that did not speak against"
+    free = sum(one.reached and one.norm == 0 for one in found.values())
+    return f"{free} pairs of classes need no change at all, and so have no norm" if free else None
 
 
 def _pairs(classifier: Classifier, samples: Samples, reduced: bool) -> list[Pair]:
@@ -190,7 +214,7 @@ def _reduced(
     if values and len(known) >= FEWEST_REDUCED:
         test = replace(REDUCED[null](known), name=TEST)
     else:
-        why = f"{len(known)} perturbations can be compared, at least {FEWEST_REDUCED} are needed"
+        why = f"{len(values)} perturbations got there, and {FEWEST_REDUCED} have to be compared"
         test = Test(TEST, reason=why)
     return Judged(test, (), tuple(order))
 

@@ -112,6 +112,7 @@ def finding(
         caveats=tuple(_caveats(classifier, missed)),
         settings={**settings, "threshold": threshold},
         facts={"evaluations": stats.evaluations, "oom_retries": stats.oom_retries, "reached": len(norms)},
+        not_clean=_caveats(classifier, missed)[0] if 2 * len(missed) > classifier.classes else None,
     )
 
 

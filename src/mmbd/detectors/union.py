@@ -102,7 +102,9 @@ class _Following:
 
 
 def _first(samples: Samples, per_class: int) -> Samples:
-    """The first so many samples of every class, in their order."""
+    """The first so many samples of every class, in their order; all where nobody labelled them."""
+    if samples.own:
+        return samples
     labels = samples.labels
     kept = torch.zeros_like(labels, dtype=torch.bool)
     for label in labels.unique().tolist():

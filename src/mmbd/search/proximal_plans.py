@@ -42,7 +42,7 @@ class Bisection:
         else:
             self.lower = self.c
         self.c = (self.lower + self.upper) / 2
-        return len(self.areas) == self.values
+        return len(self.areas) >= self.values
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,21 @@ def stamp(inputs: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
         pattern: (channels, ...), in the inputs' units.
     """
     return (1 - mask) * inputs + mask * pattern
+
+
+def in_box(mask: Tensor, pattern: Tensor, low: float, high: float) -> Callable[[Tensor], Tensor]:
+    """The trigger of a mask and a pattern for inputs of another range than 0 to 1.
+
+    Args:
+        mask: see `MaskPattern`.
+        pattern: (channels, height, width), low to high.
+        low: the lowest valid input.
+        high: the highest one.
+    """
+    trigger = MaskPattern(mask, ((pattern - low) / (high - low)).clamp(0, 1))
+    if (low, high) == (0.0, 1.0):
+        return trigger
+    return lambda inputs: low + (high - low) * trigger((inputs - low) / (high - low))
 
 
 @dataclass(frozen=True)

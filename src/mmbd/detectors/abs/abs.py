@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -50,10 +51,10 @@ class Job:
     samples: Samples
     tell: Callable[[float], None]
 
-    @property
-    def few(self) -> slice:
-        """Which samples triggers are searched on: all, or every third of many."""
-        return slice(None, None, 3 if len(self.samples.inputs) >= MANY else 1)
+    @cached_property
+    def few(self) -> Tensor:
+        """(n,) which samples triggers are searched on: all, or of many every third of each class."""
+        return searched_on(self.samples.labels)
 
 
 def artificial_brain_stimulation(
@@ -80,7 +81,7 @@ def artificial_brain_stimulation(
 
     The model is backdoored where such a trigger takes more than `threshold` of the samples of other
     classes to that class (REASR). Triggers are searched on all samples, or on every third of 30 and more
-    (the script: on the first third).
+    of a class (the script: on the first third).
 
     Args:
         classifier: the model under inspection.
@@ -109,7 +110,7 @@ def artificial_brain_stimulation(
     layers = _layers(classifier, samples)
     pixels = samples.inputs[0, 0].numel()
     patch = max(1, pixels // 16) if size is None else size
-    number, few = len(samples.inputs), len(samples.inputs[:: 3 if len(samples.inputs) >= MANY else 1])
+    number, few = len(samples.inputs), len(searched_on(samples.labels))
     forwards = sum(layer.channels for layer in layers) * levels * number
     job = Job(
         classifier,
@@ -151,6 +152,14 @@ def artificial_brain_stimulation(
         settings=settings,
         facts={"evaluations": evaluations, "oom_retries": retries, "forward_passes": forwards},
     )
+
+
+def searched_on(labels: Tensor) -> Tensor:
+    """Where the samples are that triggers are searched on: all, or of many every third of each class."""
+    if len(labels) < MANY:
+        return torch.arange(len(labels), device=labels.device)
+    before = (labels[:, None] == labels).tril(-1).sum(1)  # samples of the same class that come earlier
+    return (before % 3 == 0).nonzero().flatten()
 
 
 def _layers(classifier: Classifier, samples: Samples) -> tuple[Activation, ...]:

@@ -68,7 +68,7 @@ def finding(
         rises[one.neuron.label] = max(rises.get(one.neuron.label, 0.0), one.neuron.score)
     ranking = sorted(best, key=lambda label: (best[label].success < goal, -best[label].reasr, -rises[label]))
     counted = [label for label in ranking if best[label].success >= goal]
-    highest = best[ranking[0]].reasr if ranking else 0.0
+    highest = best[counted[0]].reasr if counted else 0.0  # one that failed its search speaks for nothing
     targets = tuple(label for label in counted if best[label].reasr > threshold)
     classes = range(classifier.classes)
     return Finding(
@@ -79,11 +79,11 @@ def finding(
         decided_by="REASR",
         tests=(Test("REASR", statistic=highest, threshold=threshold),),
         columns=(
-            Column("REASR", tuple(best[label].reasr if label in best else None for label in classes)),
+            Column("REASR", tuple(best[label].reasr if label in counted else None for label in classes)),
             Column("stimulation", tuple(rises.get(label) for label in classes), "logits"),
         ),
         artifacts=tuple(part for label in ranking for part in _pictures(best[label])),
-        caveats=tuple(_caveats(samples, best, ranking)),
+        caveats=tuple(_caveats(samples, best, ranking, len(counted))),
         settings=settings,
         facts={
             **facts,
@@ -104,15 +104,24 @@ def _pictures(one: Trigger) -> list[Artifact]:
     return parts
 
 
-def _caveats(samples: Samples, best: Mapping[int, Trigger], ranking: Sequence[int]) -> list[str]:
+def _caveats(
+    samples: Samples, best: Mapping[int, Trigger], ranking: Sequence[int], counted: int
+) -> list[str]:
     if not ranking:
         return ["No neuron, raised by itself, raises one and the same class on nearly all samples."]
+    said: list[str] = []
+    if not counted:
+        said = [
+            f"Triggers were searched for {len(best)} classes, and none took enough of the samples that it "
+            "was searched on: with more steps or samples some might."
+        ]
     others = int((samples.labels != ranking[0]).sum())
     if others >= COARSE:
-        return []
+        return said
     return [
+        *said,
         f"The success rate of a trigger is a share of {others} samples, so that it moves in steps of "
-        f"{1 / others:.2g}; more samples a class make it finer."
+        f"{1 / others:.2g}; more samples a class make it finer.",
     ]
 
 

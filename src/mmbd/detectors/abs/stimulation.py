@@ -16,6 +16,7 @@ from mmbd.base.errors import NotEvaluable
 from mmbd.detectors.abs.neurons import Neuron, Raised, around
 from mmbd.model.activations import Activation
 from mmbd.model.classifier import Classifier
+from mmbd.search import memory
 from mmbd.search.slopes import CHUNK
 
 # Rows that go through the rest of a network at a time, where what is before is computed but once.
@@ -91,8 +92,10 @@ class _Runner:
                 logits = classifier.reading.logits(output).float()
                 if logits.shape == (len(channels) * count, classifier.classes):
                     return logits.unflatten(0, (-1, count))
-            except (RuntimeError, NotEvaluable):
-                pass  # a shortcut around the layer still has the old number of rows
+            except (RuntimeError, NotEvaluable) as error:
+                if memory.ran_out(error):
+                    raise
+                # A shortcut around the layer still has the old number of rows.
             self.grows = False
             return None
         rows = self.images.repeat(len(channels), *[1] * (self.images.dim() - 1))
