@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -24,8 +26,10 @@ from typing import Any, TypeVar
 import mmbd
 from benchmarks.paper.rivals import SETTINGS
 from mmbd.base.progress import Progress
+from mmbd.detectors import DETECTORS, Detector
 from mmbd.evaluation.metrics import Rate
 from mmbd.evaluation.run import Evaluation
+from mmbd.results.finding import Finding
 from mmbd.zoo import plan as plans
 from mmbd.zoo.make import make
 from mmbd.zoo.own import cards_in
@@ -48,6 +52,7 @@ class Options:
     out: Path | None
     plan: str
     meta: Path | None
+    only_stored: bool
 
 
 def options(about: str, *, plan: str = "classical", detectors: Sequence[str] = ("mm-bd",)) -> Options:
@@ -62,6 +67,9 @@ def options(about: str, *, plan: str = "classical", detectors: Sequence[str] = (
     parser.add_argument("--half", choices=("even", "odd"), help="only models with such seeds")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only-made", action="store_true", help="train nothing: use what is there")
+    parser.add_argument(
+        "--only-stored", action="store_true", help="ask no detector: show the answers that are there"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     given = parser.parse_args()
     return Options(
@@ -71,10 +79,11 @@ def options(about: str, *, plan: str = "classical", detectors: Sequence[str] = (
         tuple(given.detector or detectors),
         given.half,
         given.workers,
-        given.only_made,
+        given.only_made or given.only_stored,
         given.out,
         given.plan,
         given.meta,
+        given.only_stored,
     )
 
 
@@ -109,13 +118,33 @@ def judged(chosen: Options, plan: str) -> Evaluation:
         if chosen.meta is None:
             raise SystemExit("the detector meta needs its shadow models: give --meta FILE")
         asked["meta"] = ("meta", {"shadow_models": str(chosen.meta)})
-    return mmbd.evaluate(
-        folder,
-        asked,
-        half=chosen.half,
-        workers=chosen.workers,
-        results=folder.with_name(f"{folder.name}-answers"),
-    )
+    with _silenced(asked if chosen.only_stored else ()):
+        return mmbd.evaluate(
+            folder,
+            asked,
+            half=chosen.half,
+            workers=0 if chosen.only_stored else chosen.workers,
+            results=folder.with_name(f"{folder.name}-answers"),
+        )
+
+
+@contextmanager
+def _silenced(names: Iterable[str]) -> Generator[None]:
+    """These detectors fail instead of running; answers that are stored are found as ever."""
+    kept = {name: DETECTORS[name] for name in names}
+
+    def unasked(row: Detector) -> Detector:
+        @wraps(row.find)
+        def find(*_: Any, **__: Any) -> Finding:
+            raise RuntimeError("not asked yet")
+
+        return replace(row, find=find)
+
+    try:
+        DETECTORS.update({name: unasked(row) for name, row in kept.items()})
+        yield
+    finally:
+        DETECTORS.update(kept)
 
 
 def cards(chosen: Options, plan: str) -> list[dict[str, Any]]:
