@@ -40,7 +40,7 @@ def neural_cleanse() -> Report:
         },
         facts={"evaluations": 640_000, "samples_used": 100, "per_class": 10},
     )
-    return report(finding, detector="neural-cleanse", version=2)
+    return report(finding, detector="small-masks", version=2)
 
 
 def no_outlier() -> Report:
@@ -55,7 +55,7 @@ def no_outlier() -> Report:
         facts={"samples_used": 100},
     )
     repeats = Stability((0, 1, 2), (3, None, 3), (None, None, None), decides=0)
-    return report(finding, detector="neural-cleanse", stability=repeats)
+    return report(finding, detector="small-masks", stability=repeats)
 
 
 def pairs() -> Report:
@@ -78,7 +78,7 @@ def pairs() -> Report:
         ),
         artifacts=(Artifact("trigger pattern", 3, image(3)), Artifact("universal pattern", None, image(4))),
     )
-    return report(finding, detector="pt-red")
+    return report(finding, detector="class-pairs")
 
 
 def many_pairs() -> Report:
@@ -88,7 +88,7 @@ def many_pairs() -> Report:
         [None if row == column or row % 3 else float(row) for column in range(count)] for row in range(count)
     ]
     finding = Finding("clean", matrices=(Matrix("cost", tuple(map(tuple, values)), "", ""),))
-    return report(finding, detector="pt-red", class_names=tuple(map(str, range(count))))
+    return report(finding, detector="class-pairs", class_names=tuple(map(str, range(count))))
 
 
 def no_class() -> Report:
@@ -101,7 +101,7 @@ def no_class() -> Report:
         artifacts=(Artifact("query", None, image(1)), Artifact("query", None, image(2))),
         settings={"queries": 10, "shadow models": {"count": 256, "architecture": "resnet8"}},
     )
-    return report(finding, detector="meta")
+    return report(finding, detector="whole-model")
 
 
 def one_mark() -> Report:
@@ -120,7 +120,7 @@ def one_mark() -> Report:
         ),
     )
     made = model(input_shape=(3, 256), bounds=(-1.0, 1.0), domain="Points(256)", mean=None, std=None)
-    return report(finding, detector="abs", model=made)
+    return report(finding, detector="one-neuron", model=made)
 
 
 def many_columns() -> Report:

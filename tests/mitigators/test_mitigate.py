@@ -109,7 +109,7 @@ def test_labels_that_hardly_ever_agree():
     clf = backdoored_networks.vectors()
     inputs, labels = backdoored_networks.vector_samples()
     refused(clf, inputs, (labels + 1) % 4, word="agree with the classifier on 0%")
-    labels[: len(labels) * 3 // 4 + 1] += 1
+    labels[: len(labels) * 7 // 8] += 1
     refused(clf, inputs, labels % 4, word="another order")
 
 

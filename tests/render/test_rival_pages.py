@@ -33,7 +33,7 @@ def test_nothing_of_mm_bd_is_said_of_others():
         assert "logit" not in text
         assert "gradient ascent" not in text
         assert "(MM-BD," not in text
-    assert "with the detector neural-cleanse, version 2 ." in page("neural_cleanse").text()
+    assert "with the detector small-masks, version 2 ." in page("neural_cleanse").text()
 
 
 def test_a_threshold_takes_the_place_of_a_p_value():

@@ -180,7 +180,7 @@ def test_a_threshold_and_its_detector_are_told():
     (run,) = json.loads(sarif([example_reports.ALL["neural_cleanse"]()]))["runs"]
     (result,) = run["results"]
     expected = {
-        "detector": "neural-cleanse",
+        "detector": "small-masks",
         "detectorVersion": 2,
         "test": "MAD",
         "pValue": None,

@@ -56,4 +56,4 @@ def test_values_are_filled_in_and_never_read_as_a_template():
 def test_a_detector_that_is_no_row_here_gets_general_words():
     made = example_reports.hostile()
     assert words.about(made) is DETECTORS["mm-bd"].about
-    assert words.about(example_reports.ALL["pairs"]()) == About("pt-red")
+    assert words.about(example_reports.ALL["pairs"]()) == About("class-pairs")
