@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from mmbd.base.errors import Failed, Refused
-from mmbd.base.reading import MAX_CLASSES, brief, finite_number, said
+from mmbd.base.reading import MAX_CLASSES, brief
 from mmbd.base.text import clean_text, listed
 from mmbd.base.writing import whole
-from mmbd.formats import files, table
+from mmbd.formats import own_files
 from mmbd.formats.spec import METADATA_KEY
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.triggers.packing import pack, take_tensor, unpack
@@ -70,10 +70,7 @@ def load(path: str | Path) -> Backdoor:
     """
     path = Path(path)
     try:
-        file = files.read(path)
-        if file.kind != "safetensors":
-            raise Failed(f"expected a safetensors file, found {file.kind}")
-        found = table.contents(file.data, file.kind)
+        found = own_files.contents(path)
         return _backdoor(_entry(found.metadata), dict(found.value))
     except (Failed, Refused) as error:
         raise type(error)(f"{clean_text(path.name)}: {error}") from error
@@ -82,13 +79,7 @@ def load(path: str | Path) -> Backdoor:
 
 
 def _entry(text: str | None) -> dict[str, Any]:
-    try:
-        entry = json.loads(
-            "null" if text is None else text, parse_constant=finite_number, parse_float=finite_number
-        )
-    except (ValueError, RecursionError) as error:
-        words = "nested too deeply" if isinstance(error, RecursionError) else said(error)
-        raise Failed(f"the mmbd metadata is not JSON: {clean_text(words)}") from None
+    entry = own_files.metadata(text)
     if not isinstance(entry, dict) or entry.get("kind") != "backdoor":
         raise Failed("the file holds no backdoor: it was not written by attacks.files.save")
     if entry.get("version") != VERSION:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from mmbd.base.errors import Failed, Refused
-from mmbd.base.reading import brief, finite_number, said
+from mmbd.base.reading import brief
 from mmbd.base.text import clean_text, listed
 from mmbd.base.writing import whole
 from mmbd.detectors.meta.classifier import Parts, auc, best_threshold
-from mmbd.formats import files, table
+from mmbd.formats import own_files
 from mmbd.formats.spec import METADATA_KEY, unshared
 
 VERSION = 1
@@ -100,21 +100,14 @@ class Meta:
         """
         path = Path(path)
         try:
-            file = files.read(path)
-            if file.kind != "safetensors":
-                raise Failed(f"expected a safetensors file, found {file.kind}")
-            found = table.contents(file.data, file.kind)
+            found = own_files.contents(path)
             return _meta(_entry(found.metadata), dict(found.value))
         except (Failed, Refused) as error:
             raise type(error)(f"{clean_text(path.name)}: {error}") from error
 
 
 def _entry(text: str | None) -> dict[str, Any]:
-    try:
-        entry = json.loads(text or "null", parse_constant=finite_number, parse_float=finite_number)
-    except (ValueError, RecursionError) as error:
-        words = "nested too deeply" if isinstance(error, RecursionError) else said(error)
-        raise Failed(f"the mmbd metadata is not JSON: {clean_text(words)}") from None
+    entry = own_files.metadata(text or None)
     if not isinstance(entry, dict) or entry.get("kind") != KIND:
         raise Failed("the file holds no meta-classifier: make one with mmbd shadows")
     if entry.get("version") != VERSION:
