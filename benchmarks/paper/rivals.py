@@ -40,13 +40,6 @@ ALL = (
 # Options that are not the defaults: no attack here is a filter, and without the search for filters ABS takes
 # half as long and can only raise fewer false alarms.
 SETTINGS: dict[str, dict[str, Any]] = {"abs": {"filters": False}}
-# What each rival was made for, by the issue: it must find most of these before its row is shown.
-MADE_FOR: dict[str, tuple[str, ...]] = {
-    "neural-cleanse": ("badnet-M", "unicolor-M"),
-    "abs": ("badnet-M", "unicolor-M"),
-    "tabor": ("badnet-M",),
-    "pt-red": ("chessboard-M", "1-pixel-M"),
-}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import ProgressCallback, spent
 from mmbd.base.seeds import generator_for
+from mmbd.detectors import options as checks
 from mmbd.detectors.detector import Detector
 from mmbd.detectors.tnd_words import FREE
 from mmbd.model.classifier import Classifier
@@ -160,14 +161,9 @@ def _finding(
 
 def check(options: Mapping[str, Any]) -> None:
     """ValueError for options whose values make no sense."""
-    for name in ("starts", "steps", "batch"):
-        value = options.get(name)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-    for name in ("step", "outlier", "threshold"):
-        value = options.get(name)
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be above 0, got {value!r}")
+    checks.whole(options, "starts", "steps", "batch")
+    given = {name: value for name, value in options.items() if value is not None}
+    checks.positive(given, "step", "outlier", "threshold")
     if not 0 <= options.get("pattern", 0) <= 1:
         raise ValueError(f"pattern must be in 0 to 1, got {options['pattern']!r}")
     if not options.get("gamma", 0) >= 0:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import ProgressCallback, spent
+from mmbd.detectors import options as checks
 from mmbd.detectors.detector import Detector
 from mmbd.detectors.reversed_triggers import ARTIFACTS_KEPT, pictures
 from mmbd.detectors.tnd_words import LIMITED
@@ -250,13 +251,8 @@ def _caveats(classifier: Classifier, missed: list[int]) -> list[str]:
 
 def check(options: Mapping[str, Any]) -> None:
     """ValueError for options whose values make no sense."""
-    for name in ("steps", "values", "rows"):
-        value = options.get(name)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-    for name in ("lr", "first", "largest", "image_lr", "image_c", "confidence", "levels", "near"):
-        if not options.get(name, 1) > 0:
-            raise ValueError(f"{name} must be above 0, got {options[name]!r}")
+    checks.whole(options, "steps", "values", "rows")
+    checks.positive(options, "lr", "first", "largest", "image_lr", "image_c", "confidence", "levels", "near")
     for name in ("goal", "quantile"):
         if not 0 < options.get(name, 0.5) < 1:
             raise ValueError(f"{name} must be between 0 and 1, got {options[name]!r}")

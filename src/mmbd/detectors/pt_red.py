@@ -16,6 +16,7 @@ from mmbd.base.choose import unknown
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import ProgressCallback, spent
 from mmbd.base.text import count
+from mmbd.detectors import options as checks
 from mmbd.detectors.additive_triggers import WORDS, caveats, columns, largest, matrices, pictures
 from mmbd.detectors.detector import About, Detector
 from mmbd.model.classifier import Classifier
@@ -226,13 +227,8 @@ def _reduced(
 
 def check(options: Mapping[str, Any]) -> None:
     """ValueError for options whose values make no sense."""
-    for name in ("steps", "batch", "rows"):
-        value = options.get(name)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-    for name in ("lr", "late_lr"):
-        if not options.get(name, 1) > 0:
-            raise ValueError(f"{name} must be above 0, got {options[name]!r}")
+    checks.whole(options, "steps", "batch", "rows")
+    checks.positive(options, "lr", "late_lr")
     if not options.get("early", 0) >= 0:
         raise ValueError(f"early must be a number of steps, got {options['early']!r}")
     if not 0 < options.get("goal", 1) <= 1:

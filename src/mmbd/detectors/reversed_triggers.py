@@ -7,6 +7,7 @@ from typing import Any
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.text import count
+from mmbd.detectors import options as checks
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.null.mad import FEWEST, outliers
@@ -141,12 +142,7 @@ def _caveats(classifier: Classifier, missed: list[int]) -> list[str]:
 
 def check(options: Mapping[str, Any]) -> None:
     """ValueError for options whose values make no sense."""
-    for name in ("steps", "batch", "patience", "rows"):
-        value = options.get(name)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-    for name in ("lr", "cost", "multiplier", "threshold"):
-        if not options.get(name, 1) > 0:
-            raise ValueError(f"{name} must be above 0, got {options[name]!r}")
+    checks.whole(options, "steps", "batch", "patience", "rows")
+    checks.positive(options, "lr", "cost", "multiplier", "threshold")
     if not 0 < options.get("goal", 1) <= 1:
         raise ValueError(f"goal must be in (0, 1], got {options['goal']!r}")

@@ -16,6 +16,7 @@ from torch import Tensor
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import ProgressCallback, spent
 from mmbd.base.text import count
+from mmbd.detectors import options as checks
 from mmbd.detectors.abs.about import ABOUT
 from mmbd.detectors.abs.descent import descend
 from mmbd.detectors.abs.neurons import Neuron
@@ -256,13 +257,9 @@ def _since(tell: Callable[[float], None]) -> Callable[[int], None]:
 
 def check(options: Mapping[str, Any]) -> None:
     """ValueError for options whose values make no sense."""
-    for name, least in (("steps", 1), ("size", 1), ("candidates", 1), ("levels", 2), ("rows", 1)):
-        value = options.get(name)
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
-    for name in ("lr", "filter_lr", "reach"):
-        if not options.get(name, 1) > 0:
-            raise ValueError(f"{name} must be above 0, got {options[name]!r}")
+    checks.whole(options, "steps", "size", "candidates", "rows")
+    checks.whole(options, "levels", least=2)
+    checks.positive(options, "lr", "filter_lr", "reach")
     for name in ("goal", "threshold"):
         if not 0 <= options.get(name, 0) <= 1:
             raise ValueError(f"{name} must be in 0 to 1, got {options[name]!r}")
