@@ -101,6 +101,14 @@ def test_memory_ignores_weights():
         assert 512 * 4 <= memory.bytes_per_search(clf) < 8000
 
 
+@pytest.mark.parametrize(("hidden", "batch"), [(8, 512), (12_000, 346), (100_000, 64)])
+def test_small_networks_take_large_batches(hidden, batch):
+    clf = Classifier(nn.Sequential(nn.Linear(8, hidden), nn.ReLU(), nn.Linear(hidden, 4)), input_shape=(8,))
+    with clf.frozen():
+        quick = memory.quick_batch(clf)
+    assert quick == pytest.approx(batch, rel=0.3)
+
+
 # --------------------------------------------------------------------- what cannot be judged
 
 

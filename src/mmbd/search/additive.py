@@ -21,7 +21,7 @@ from mmbd.model.classifier import Classifier
 from mmbd.search import memory
 from mmbd.search.enough import Look, Pair, Search, needed, tell
 from mmbd.search.rows import PoolStats, Rows, keep_full
-from mmbd.search.slopes import CHUNK, cross_entropy, gradients
+from mmbd.search.slopes import cross_entropy, gradients
 
 
 @dataclass
@@ -92,6 +92,10 @@ class Problem:
     clip: bool
     gradients: int = field(default=0, init=False)
     forwards: int = field(default=0, init=False)
+    chunk: int = field(init=False, repr=False)  # images that go through the network at a time
+
+    def __post_init__(self) -> None:
+        self.chunk = memory.quick_batch(self.classifier)
 
     def of(self, source: int | None, target: int) -> NDArray[np.int64]:
         """Where the images of a source lie; of all classes but the target for None."""
@@ -123,7 +127,7 @@ class Problem:
         looks = [Look.at(one) for one in rows.search]
         drawn = [look.search.drawn(self.batch) for look in looks]
         inputs, labels, inside = self.changed(rows.change, looks, drawn)
-        logits, gradient = gradients(self.classifier, inputs, labels, cross_entropy)
+        logits, gradient = gradients(self.classifier, inputs, labels, cross_entropy, chunk=self.chunk)
         self.gradients += len(inputs)
         tell(looks, drawn, logits.argmax(1) == labels)
         self.look_on(rows, looks)
@@ -170,7 +174,7 @@ class Problem:
         """The logits of inputs, without gradients."""
         self.forwards += len(inputs)
         with torch.no_grad():
-            logits = torch.cat([self.classifier(part) for part in inputs.split(CHUNK)])
+            logits = torch.cat([self.classifier(part) for part in inputs.split(self.chunk)])
         if not bool(logits.isfinite().all()):
             raise NotEvaluable("the network's answers to slightly changed inputs are not all finite")
         return logits

@@ -24,7 +24,7 @@ from mmbd.search import memory
 from mmbd.search.adam import adam_
 from mmbd.search.passes import Schedule, Search, minibatches, steps_a_pass
 from mmbd.search.rows import PoolStats, Rows, keep_full
-from mmbd.search.slopes import CHUNK, cross_entropy, gradients
+from mmbd.search.slopes import cross_entropy, gradients
 from mmbd.search.stamping import box, channels_first, channels_last, pulled, squashed, stamped, unsquashed
 
 
@@ -80,9 +80,11 @@ class Problem:
     lr: float = 0.1
     betas: tuple[float, float] = (0.5, 0.9)
     images: Tensor = field(init=False, repr=False)  # channels last
+    chunk: int = field(init=False, repr=False)  # images that go through the network at a time
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", channels_last(self.samples.inputs))
+        object.__setattr__(self, "chunk", memory.quick_batch(self.classifier))
 
     @property
     def steps_a_pass(self) -> int:
@@ -131,6 +133,7 @@ class Problem:
             channels_first(x),
             wanted,
             lambda logits, labels: cross_entropy(logits, labels).div_(count),
+            chunk=self.chunk,
         )
         gradient = gradient.movedim(1, -1).unflatten(0, (-1, count))
         return pulled(gradient, images, mask, pattern), (logits.argmax(1) == wanted).view(-1, count)
@@ -197,7 +200,7 @@ class Problem:
         if bool(others.any()):
             hits = [
                 self.classifier(channels_first(stamped(part[None], mask, pattern)[0])).argmax(1) == one.label
-                for part in self.images[others].split(CHUNK)
+                for part in self.images[others].split(self.chunk)
             ]
             success = float(torch.cat(hits).double().mean())
         flat = mask[0, ..., 0].clamp(0, 1).cpu()  # rounding may go a little beyond

@@ -17,6 +17,10 @@ from mmbd.model.domain import elements
 # Beyond this, a CPU's caches no longer help: see benchmarks/scan_speed.py.
 CPU_LIMIT = 256 * 2**20
 GPU_SHARE = 0.5
+# Activations of so many bytes are still at hand when gradients come back through a small network; and
+# batches that a CPU is quick with (benchmarks/rival_speed.py). A GPU takes as many inputs as it holds.
+NEAR = 16 * 2**20
+QUICK_BATCHES = (64, 512)
 LARGEST_BATCH = 1024
 # Numbers that a step holds for every class of a search: logits, their gradient, and rivals.
 LOGITS = 6
@@ -46,6 +50,14 @@ def bytes_per_search(classifier: Classifier) -> int:
     fewest = 2 if classifier.reading.rows == "two" else 1
     growth = max(0, measure(fewest + 1) - measure(fewest))
     return growth + 8 * 4 * elements(classifier.domain) + LOGITS * 4 * classifier.classes
+
+
+def quick_batch(classifier: Classifier) -> int:
+    """How many inputs at a time gradients come fastest for, as far as results do not depend on it."""
+    if classifier.device.type != "cpu":
+        return LARGEST_BATCH
+    fewest, most = QUICK_BATCHES
+    return max(fewest, min(NEAR // bytes_per_search(classifier), most))
 
 
 @dataclass

@@ -152,9 +152,11 @@ class Problem:
     levels: float = 255.0
     represent: Callable[[Tensor], Tensor] | None = None
     images: Tensor = field(init=False, repr=False)  # channels last
+    chunk: int = field(init=False, repr=False)  # images that go through the network at a time
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", channels_last(self.samples.inputs))
+        object.__setattr__(self, "chunk", memory.quick_batch(self.classifier))
 
     def begin(self, searches: Sequence[Search]) -> Masks:
         """Rows of searches; one that memory interrupted begins its run again."""
@@ -216,7 +218,8 @@ class Problem:
         with torch.no_grad():
             x = stamped(images, mask, inputs).flatten(0, 1)
         hinges = partial(slope, confidence=self.confidence)
-        logits, gradient = gradients(self.classifier, channels_first(x), rows.wanted.flatten(), hinges)
+        wanted = rows.wanted.flatten()
+        logits, gradient = gradients(self.classifier, channels_first(x), wanted, hinges, chunk=self.chunk)
         return logits, pulled(gradient.movedim(1, -1).unflatten(0, (-1, count)), images, mask, inputs)
 
     def _ended(self, rows: Masks, row: int, share: float, answers: Tensor) -> bool:

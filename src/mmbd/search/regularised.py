@@ -119,6 +119,7 @@ class RegularisedProblem(Problem):
             channels_first(torch.cat(shown, 1).flatten(0, 1)),
             classes.flatten(),
             cross_entropy,
+            chunk=self.chunk,
         )
         logits = logits.unflatten(0, classes.shape)
         found = found.movedim(1, -1).unflatten(0, classes.shape)

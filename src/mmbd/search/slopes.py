@@ -9,10 +9,7 @@ from torch import Tensor
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.model.classifier import Classifier
-from mmbd.search.batch import rivals
 
-# Images that go through the network at a time: beyond some dozens a CPU's caches no longer help.
-CHUNK = 64
 # slope(logits, labels) -> the derivative of each row's loss by its logits, (batch, classes).
 Slope = Callable[[Tensor, Tensor], Tensor]
 
@@ -22,16 +19,8 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.softmax(1).scatter_add_(1, labels[:, None], -torch.ones_like(labels[:, None].to(logits)))
 
 
-def hinge(logits: Tensor, labels: Tensor, confidence: float) -> Tensor:
-    """The slope of max(-confidence, largest other logit - the label's logit), for each row."""
-    highest, rival = rivals(logits, labels)
-    own = logits.gather(1, labels[:, None])
-    felt = (highest - own > -confidence).to(logits)
-    return torch.zeros_like(logits).scatter_(1, rival, felt).scatter_(1, labels[:, None], -felt)
-
-
 def gradients(
-    classifier: Classifier, inputs: Tensor, labels: Tensor, slope: Slope, *, chunk: int = CHUNK
+    classifier: Classifier, inputs: Tensor, labels: Tensor, slope: Slope, *, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """The logits (batch, classes) at inputs (batch, *shape), and the gradients there (batch, *shape).
 
@@ -40,7 +29,7 @@ def gradients(
         inputs: valid ones, on the classifier's device.
         labels: (batch,) what `slope` gets beside the logits.
         slope: the derivative of every row's loss by its logits.
-        chunk: the most inputs that go through the network at a time.
+        chunk: the most inputs that go through the network at a time (`memory.quick_batch`).
 
     Raises:
         NotEvaluable: no gradient reaches the input, or logits are not finite.

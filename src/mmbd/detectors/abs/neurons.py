@@ -13,7 +13,8 @@ from torch import Tensor
 from mmbd.base.errors import NotEvaluable
 from mmbd.model.activations import Activation, ActivationHook
 from mmbd.model.classifier import Classifier
-from mmbd.search.slopes import CHUNK
+
+CHUNK = 64  # images that go through the network at a time
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from mmbd.base.errors import NotEvaluable
-from mmbd.detectors.abs.neurons import Neuron, Raised, around
+from mmbd.detectors.abs.neurons import CHUNK, Neuron, Raised, around
 from mmbd.model.activations import Activation
 from mmbd.model.classifier import Classifier
 from mmbd.search import memory
-from mmbd.search.slopes import CHUNK
 
 # Rows that go through the rest of a network at a time, where what is before is computed but once.
 GROWN = 256
