@@ -27,9 +27,9 @@ import torch.nn.functional as F
 
 from mmbd import nets
 from mmbd.base.seeds import generator_for
-from mmbd.detectors.neural_cleanse import CostSchedule
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples, prepare
+from mmbd.search.cost_schedule import CostSchedule
 from mmbd.search.mask_pattern import Found, Problem, search
 from mmbd.search.passes import minibatches
 from mmbd.search.stamping import squashed, unsquashed

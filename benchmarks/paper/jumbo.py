@@ -45,10 +45,13 @@ def halves() -> tuple[Dataset, Dataset]:
     own = torch.randperm(written, generator=torch.Generator().manual_seed(0)) < written // 2
     mine, theirs = own.repeat(4).nonzero().flatten(), (~own).repeat(4).nonzero().flatten()
     drawn = torch.Generator().manual_seed(1)
-    return tuple(  # type: ignore[return-value]
-        Dataset(data.inputs[part], data.labels[part], data.names)
-        for part in (side[torch.randperm(len(side), generator=drawn)[:SAMPLES]] for side in (mine, theirs))
-    )
+    mine, theirs = (side[torch.randperm(len(side), generator=drawn)[:SAMPLES]] for side in (mine, theirs))
+    return part(data, mine), part(data, theirs)
+
+
+def part(data: Dataset, places: torch.Tensor) -> Dataset:
+    """The samples at these places."""
+    return Dataset(data.inputs[places], data.labels[places], data.names)
 
 
 def judged(shadows: Shadows, meta: Meta) -> list[tuple[float | None, float, bool]]:

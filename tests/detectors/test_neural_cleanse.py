@@ -13,7 +13,7 @@ import torch
 import mmbd
 from helpers.patch_networks import CLASSES, PATCH, TARGET, patch_network, patch_samples
 from helpers.planted_files import planted
-from mmbd.detectors.neural_cleanse import CostSchedule
+from mmbd.search.cost_schedule import CostSchedule
 from mmbd.workflows import scan_file as gate
 
 QUICK = {"steps": 80, "batch": 24}

@@ -11,6 +11,7 @@ from helpers.patch_networks import CLASSES, PATCH, TARGET, patch_network, patch_
 from helpers.toy_networks import convolutional
 from mmbd.base.seeds import generator_for
 from mmbd.model.samples import Samples
+from mmbd.search.cost_schedule import CostSchedule
 from mmbd.search.passes import Search, minibatches
 from mmbd.search.regularised import RegularisedProblem, RegularisedSchedule, roughness, size
 from mmbd.search.stamping import channels_first, channels_last
@@ -40,8 +41,8 @@ def formula(classifier, images, truth, target, mask, pattern, weights, cost):
 
     target = torch.tensor([target])
     terms = (
-        mask.sum() + mask.square().sum(),
-        unused.sum() + unused.square().sum(),
+        mask.sum() + mask.norm(),
+        unused.sum() + unused.norm(),
         rough(mask),
         rough(unused),
         F.cross_entropy(classifier(channels_first((1 - mask) * images)), truth),
@@ -63,7 +64,7 @@ def test_the_derivatives_are_those_of_the_formula(blank):
     heard = {}
 
     def start(label):
-        plan = RegularisedSchedule(1, 0.9, 0.01, terms)
+        plan = RegularisedSchedule(CostSchedule.fixed(1, 0.9, 0.01), terms)
         plan.felt = lambda sizes: heard.__setitem__(label, sizes)
         return Search(label, plan, minibatches(9, 3, generator_for("test", label)))
 
@@ -93,12 +94,12 @@ def test_sizes_and_roughness_of_a_known_picture():
     values = torch.zeros(2, 3, 3, 1)
     values[0, 1, 1] = 0.5  # an island: four borders
     values[1, :, 0] = 2.0  # a stripe: three borders
-    assert size(values).tolist() == [0.75, 18.0]
+    assert size(values).tolist() == pytest.approx([1.0, 6 + 12**0.5])
     assert roughness(values).tolist() == [1.0, 12.0]
 
 
 def plan(adaptive: bool = True, terms=(1e-6, 1e-5, 1e-7, 1e-8, 0.0, 1e-2)) -> RegularisedSchedule:
-    return RegularisedSchedule(100, 0.99, 1e-3, terms, adaptive)
+    return RegularisedSchedule(CostSchedule.fixed(100, 0.99, 1e-3), terms, adaptive)
 
 
 def test_weights_stay_as_they_are_unless_they_are_to_adapt():
@@ -125,7 +126,7 @@ def test_adaptive_weights_follow_the_rules():
 
 
 def test_the_best_mask_is_the_smallest_of_a_successful_pass_and_all_passes_are_taken():
-    short = RegularisedSchedule(4, 0.99, 0.0, (0.0,) * 6)
+    short = RegularisedSchedule(CostSchedule.fixed(4, 0.99, 0.0), (0.0,) * 6)
     passes = [(0.5, 3.0), (1.0, 9.0), (0.99, 7.0), (1.0, 8.0)]
     assert [short.after(*one) for one in passes] == [
         (False, False),
@@ -171,6 +172,23 @@ def test_evaluations_count_the_trigger_alone_and_the_images_without_its_region()
     assert more.settings["weights"] == list(ALL)
 
 
+def test_the_cost_follows_neural_cleanse_unless_it_is_to_stay():
+    steps = {"steps": 20, "batch": 24, "early_stop": None}
+    rising = scanned(**steps, patience=1).finding.columns[0].values
+    fixed = scanned(**steps, patience=None).finding.columns[0].values
+    assert rising[TARGET] < fixed[TARGET]
+
+
+def test_the_logarithm_of_the_norm_may_be_compared_instead(report):
+    finding = scanned(score="log norm").finding
+    assert finding.columns[0] == report.finding.columns[0]
+    logs = torch.tensor(finding.columns[0].values).double().log()
+    deviations = 1.4826 * (logs - logs.quantile(0.5)).abs().quantile(0.5)
+    expected = (logs.quantile(0.5) - logs) / deviations
+    assert finding.columns[1].values == pytest.approx(expected.tolist())
+    assert finding.settings["score"] == "log norm"
+
+
 def test_adaptive_weights_run_and_differ():
     steps = {"steps": 30, "batch": 24}
     assert scanned(**steps, adaptive=True).finding.columns[0] != scanned(**steps).finding.columns[0]
@@ -193,7 +211,9 @@ def test_the_third_regulariser_needs_labels():
         ({"cost": -1}, "cost must be at least 0"),
         ({"steps": 0}, "steps must be a whole number"),
         ({"lr": -1}, "lr must be above 0"),
-        ({"patience": 3}, "unknown option 'patience'"),
+        ({"patience": 0}, "patience must be a whole number"),
+        ({"score": "size"}, "unknown score 'size'"),
+        ({"kind": 3}, "unknown option 'kind'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, words):

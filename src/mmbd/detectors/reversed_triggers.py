@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.text import count
@@ -18,6 +19,12 @@ from mmbd.triggers.mask_pattern import stamp
 
 # Of so many classes, the most suspicious ones, the triggers are kept.
 ARTIFACTS_KEPT = 24
+Score = Literal["norm", "log norm"]
+SCORES: Mapping[Score, Callable[[float], float]] = {
+    "norm": lambda norm: norm,
+    "log norm": lambda norm: math.log(max(norm, SMALLEST)),
+}
+SMALLEST = 1e-6  # of a mask's norm, in pixels
 # What `About` says of columns and pictures.
 TRIGGER_WORDS: Mapping[str, Any] = {
     "statistics": "How much of an image the trigger of a class covers",
@@ -68,6 +75,7 @@ def finding(
     *,
     threshold: float,
     settings: Mapping[str, Any],
+    score: Score = "norm",
 ) -> Finding:
     """What the mask norms say: an outlier on the low side is a backdoor's target.
 
@@ -78,9 +86,10 @@ def finding(
         stats: what the searches took.
         threshold: of the MAD index.
         settings: to report.
+        score: what of a mask's norm is compared, see `SCORES`.
     """
     norms = {label: one.norm for label, one in found.items() if one.reached}
-    judged = outliers(norms, threshold=threshold)
+    judged = outliers({label: SCORES[score](norm) for label, norm in norms.items()}, threshold=threshold)
     missed = [label for label in found if label not in norms]
     ranking = [*sorted(norms, key=lambda label: (norms[label], label)), *missed]
     flagged = judged.flagged

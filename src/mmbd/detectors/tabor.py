@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmbd.base.choose import unknown
 from mmbd.base.progress import ProgressCallback, spent
 from mmbd.detectors import reversed_triggers
 from mmbd.detectors.detector import About, Detector
-from mmbd.detectors.reversed_triggers import TRIGGER_WORDS, finding, need_classes
+from mmbd.detectors.reversed_triggers import SCORES, TRIGGER_WORDS, Score, finding, need_classes
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.results.finding import Finding
+from mmbd.search.cost_schedule import CostSchedule
 from mmbd.search.mask_pattern import search
 from mmbd.search.regularised import RegularisedProblem, RegularisedSchedule
 
@@ -34,25 +36,33 @@ def tabor(
     batch: int = 32,
     lr: float = 0.1,
     goal: float = 0.99,
+    patience: int | None = 5,
     cost: float = 1e-3,
+    multiplier: float = 2.0,
+    early_stop: float | None = 1.0,
     weights: Sequence[float] = WEIGHTS,
     adaptive: bool = False,
+    score: Score = "norm",
     threshold: float = 2.0,
     rows: int | None = None,
     memory_limit: int | None = None,
 ) -> Finding:
     """Search every class's trigger with TABOR's objective, and compare the masks' norms, low side only.
 
-    The paper judges triggers by a quality of its own, from their sparsity, smoothness and several
-    accuracies. Its formula could not be had; like all re-implementations, this one takes the L1 norm of
-    the mask and the MAD index. A class that no trigger was found for is left out of the comparison.
+    The paper judges triggers by a quality of its own, from the logarithms of their sparsity and
+    smoothness and from several accuracies. Its formula could not be had; like all re-implementations,
+    this one takes the L1 norm of the mask and the MAD index (`score="norm"`), or that norm's logarithm,
+    the part of the quality that is known. A class that no trigger was found for is left out.
 
-    Two re-implementations differ in how they search. UsmannK's takes Adam at 0.001 for 200 passes over a
+    Re-implementations differ in how they search. UsmannK's takes Adam at 0.001 for 200 passes over a
     whole training set, without a cost of the mask's norm; on a hundred samples that is far too short a
-    way for a mask to become small, as a step changes no value by more than the learning rate.
-    TrojanZoo's takes 0.1 for 10 passes over a whole training set, and a cost of 0.001. The default is
-    TrojanZoo's, for the 200 passes of UsmannK (the paper: 500). UsmannK's own is
-    `steps=200, lr=0.001, cost=0`.
+    way for a mask to become small, as a step changes no value by more than the learning rate
+    (`steps=200, lr=0.001, patience=None, cost=0`). TrojanZoo's takes 0.1 for 10 passes over a whole
+    training set, and a cost of 0.001 that stays (`patience=None`): with few samples masks of all classes
+    then keep hundreds of pixels, and their spread hides the target's. So the cost follows Neural
+    Cleanse's rules by default, whose search this one extends (own choice). The size of masks and unused
+    patterns is L1 norm plus Euclidean norm: with squares, as two of three re-implementations have it,
+    bright unused pixels drive masks to one (`docs/rivals.md`).
 
     Args:
         classifier: the model under inspection.
@@ -60,11 +70,14 @@ def tabor(
         level: not used: the decision is by `threshold`.
         seed: of masks, patterns and the order of the samples.
         progress: called after every step.
-        steps: passes over the samples (UsmannK: 200; the paper: 500).
+        steps: the most passes over the samples (UsmannK: 200; the paper: 500).
         batch: samples a minibatch (UsmannK: 32).
         lr: Adam's (TrojanZoo: 0.1); its betas are 0.5 and 0.9 (both).
         goal: the share of samples that a trigger has to take to its class (TrojanZoo: 0.99).
+        patience: passes in a row that change the cost (Neural Cleanse: 5); None for a cost that stays.
         cost: of the mask's L1 norm, beside R1 (TrojanZoo: 0.001; UsmannK: 0).
+        multiplier: of the cost (Neural Cleanse: 2).
+        early_stop: see `neural_cleanse`.
         weights: of R1 of the mask and of the unused pattern, of R2 of the two, of R3 (samples without
             the trigger's region stay in their classes) and of R4 (the trigger alone is of the class).
             They belong to pixels in 0 to 255, whatever the model takes (both re-implementations;
@@ -72,6 +85,7 @@ def tabor(
         adaptive: start each weight that is not 0 at 1e-4; double those of terms that stay large after
             passes of more than 95 % success, halve all after passes of less than 90 % (another
             re-implementation, after an idea of the paper).
+        score: what the index is taken of, "norm" or "log norm".
         threshold: of the MAD index (the re-implementations: 2).
         rows: the most classes side by side.
         memory_limit: bytes for activations.
@@ -85,22 +99,32 @@ def tabor(
     blank = weights[BLANKED] != 0
     if blank and samples.own:
         raise ValueError("R3, the fifth weight of tabor, needs the samples' labels: samples=(inputs, labels)")
+
+    def costs() -> CostSchedule:
+        if patience is None:
+            return CostSchedule.fixed(steps, goal, cost)
+        stop = early_stop is not None
+        return CostSchedule(steps, goal, patience, cost, multiplier, early_stop or 0.0, stop)
+
     found, stats = search(
         RegularisedProblem(classifier, samples, batch, lr, blank=blank, tell=adaptive),
-        lambda _: RegularisedSchedule(steps, goal, cost, weights, adaptive),
+        lambda _: RegularisedSchedule(costs(), weights, adaptive),
         seed=seed,
         rows=rows,
         memory_limit=memory_limit,
         progress=spent(progress, "triggers", classifier.classes * steps * len(samples.inputs)),
     )
-    settings = {"steps": steps, "batch": batch, "lr": lr, "goal": goal, "cost": cost}
-    settings |= {"weights": list(weights), "adaptive": adaptive}
-    return finding(classifier, samples, found, stats, threshold=threshold, settings=settings)
+    settings: dict[str, Any] = {"steps": steps, "batch": batch, "lr": lr, "goal": goal, "patience": patience}
+    settings |= {"cost": cost, "multiplier": multiplier, "early_stop": early_stop}
+    settings |= {"weights": list(weights), "adaptive": adaptive, "score": score}
+    return finding(classifier, samples, found, stats, threshold=threshold, settings=settings, score=score)
 
 
 def check(options: Mapping[str, Any]) -> None:
     """ValueError for options whose values make no sense."""
-    given = dict(options)
+    given = {name: value for name, value in options.items() if name != "patience" or value is not None}
+    if given.pop("score", "norm") not in SCORES:
+        raise ValueError(unknown("score", options["score"], SCORES))
     cost = given.pop("cost", 0)
     if not cost >= 0:
         raise ValueError(f"cost must be at least 0, got {cost!r}")
@@ -134,4 +158,4 @@ ABOUT = About(
     **TRIGGER_WORDS,
 )
 
-TABOR = Detector(find=tabor, version=1, about=ABOUT, needs=frozenset({"samples"}), per_class=10, check=check)
+TABOR = Detector(find=tabor, version=2, about=ABOUT, needs=frozenset({"samples"}), per_class=10, check=check)

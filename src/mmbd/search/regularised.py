@@ -8,13 +8,13 @@ drive the pattern to black where the mask does not use it. All is in pixels from
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmbd.search.cost_schedule import CostSchedule
 from mmbd.search.mask_pattern import Candidates, Problem, weights
 from mmbd.search.slopes import cross_entropy, gradients
 from mmbd.search.stamping import box, channels_first, pulled, stamped
@@ -29,23 +29,17 @@ DOUBLED, HALVED = 0.95, 0.90
 
 @dataclass
 class RegularisedSchedule:
-    """A number of passes with the same weights, or with such as follow the terms.
+    """Neural Cleanse's schedule for the mask's norm, and weights of the terms that may follow these.
 
     Args:
-        steps: passes.
-        goal: the share of images that a pass has to take to the class for its mask to count.
-        cost: of the mask's L1 norm.
+        costs: of the mask's L1 norm.
         terms: the weights of R1 of the mask and of the pattern, of R2 of the two, of R3 and of R4.
         adaptive: whether `terms` that are not zero start at 1e-4 and are doubled and halved.
     """
 
-    steps: int
-    goal: float
-    cost: float
+    costs: CostSchedule
     terms: tuple[float, ...]
     adaptive: bool = False
-    passes: int = 0
-    smallest: float = math.inf
     sums: list[float] = field(default_factory=lambda: [0.0] * len(LARGE))
     parts: int = 0
 
@@ -56,7 +50,7 @@ class RegularisedSchedule:
     @property
     def weights(self) -> tuple[float, ...]:
         """The cost, and the weights of the six terms."""
-        return (self.cost, *self.terms)
+        return (*self.costs.weights, *self.terms)
 
     def felt(self, terms: list[float]) -> None:
         """Hear the sizes of the six terms in a step, without their weights."""
@@ -64,10 +58,7 @@ class RegularisedSchedule:
         self.parts += 1
 
     def after(self, success: float, norm: float) -> tuple[bool, bool]:
-        """Whether all passes are over, and whether this one's mask is the best so far."""
-        self.passes += 1
-        better = success >= self.goal and norm < self.smallest
-        self.smallest = norm if better else self.smallest
+        """Whether the search is done after this pass, and whether its mask is the best so far."""
         if self.adaptive and self.parts:
             sizes = [one / self.parts for one in self.sums]
             self.sums, self.parts = [0.0] * len(LARGE), 0
@@ -76,7 +67,7 @@ class RegularisedSchedule:
                 self.terms = tuple(term * (2 if size > most else 1) for term, size, most in pairs)
             elif success < HALVED:
                 self.terms = tuple(term / 2 for term in self.terms)
-        return self.passes >= self.steps, better
+        return self.costs.after(success, norm)
 
 
 @dataclass(frozen=True)
@@ -151,9 +142,9 @@ class RegularisedProblem(Problem):
 
 
 def size(values: Tensor) -> Tensor:
-    """The sum and the sum of squares of values (rows, ...) that are not negative, (rows,)."""
+    """The sum and the Euclidean norm of values (rows, ...) that are not negative, (rows,)."""
     flat = values.flatten(1)
-    return flat.sum(1) + flat.square().sum(1)
+    return flat.sum(1) + torch.linalg.vector_norm(flat, dim=1)
 
 
 def roughness(values: Tensor) -> Tensor:
