@@ -49,6 +49,25 @@ def test_logits_rise_as_they_do_by_hand_in_all_layers(kind, options):
             torch.testing.assert_close(got[channel], torch.maximum(one, two) - zero)
 
 
+def test_many_images_go_through_in_parts(monkeypatch):
+    clf = neuron_networks.stages(nn.ReLU)
+    layer = find(clf)[1]
+    most, answer = [], clf.answer
+
+    def counted(inputs):
+        most.append(len(inputs))
+        return answer(inputs)
+
+    monkeypatch.setattr(clf, "answer", counted)
+    with torch.no_grad(), clf.frozen():
+        whole = rises(clf, IMAGES, layer, levels=3, reach=6)
+        monkeypatch.setattr("mmbd.detectors.abs.stimulation.CHUNK", 2)
+        most.clear()
+        parts = rises(clf, IMAGES, layer, levels=3, reach=6)
+    assert max(most) == 2
+    torch.testing.assert_close(parts, whole)
+
+
 def test_channels_that_come_last_are_raised_too():
     torch.manual_seed(0)
     net = nn.Sequential(

@@ -93,12 +93,12 @@ def scanned(gain: float, given=None, **options) -> mmbd.Report:
 
 def test_a_feature_that_only_a_trigger_has_is_found_from_the_weights():
     clean, planted = scanned(0.0), scanned(8.0)
-    assert clean.verdict == "clean"
+    assert clean.verdict == "not evaluable"
     assert clean.finding.score == pytest.approx(1.05, abs=0.1)
     assert (planted.verdict, planted.targets) == ("backdoored", (2,))
     assert planted.finding.test is not None
     assert planted.finding.test.threshold == 2.0
-    assert scanned(8.0, threshold=50.0).verdict == "clean"
+    assert scanned(8.0, threshold=50.0).verdict == "not evaluable"
     column = planted.finding.columns[0]
     assert (column.unit, column.suspicious) == ("mean feature lengths", "low")
 
@@ -121,7 +121,7 @@ def test_samples_predicted_wrongly_are_left_out_and_counted():
     report = scanned(
         8.0, (torch.cat((inputs, 50 * inputs[:1].clamp(0, 0.02))), torch.cat((labels, labels[1:2])))
     )
-    assert report.finding.facts["samples_predicted_wrongly"] == 1
+    assert report.finding.facts["samples_wrong"] == 1
     assert report.finding.facts["samples_used"] == 20
     assert report.finding.score == pytest.approx(scanned(8.0).finding.score)
 

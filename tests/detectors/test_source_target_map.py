@@ -77,7 +77,8 @@ def test_a_trigger_for_one_source_is_one_cell():
 
 def test_without_a_trigger_no_class_leads():
     report = scanned("none", kinds=("sparse", "added"))
-    assert report.verdict == "clean"
+    assert report.verdict == "not evaluable"
+    assert "second opinion" in report.finding.reason
     assert report.finding.score is not None
     assert report.finding.score < 0.3
     assert report.finding.settings["kinds"] == ["added", "sparse"]
@@ -106,7 +107,7 @@ def test_the_same_seed_and_other_batches_give_the_same():
 def test_evaluations_are_the_gradients_that_were_taken():
     found = scanned("none", steps=3).finding
     assert found.facts["evaluations"] == 2 * 3 * 36  # two searches of three steps, all samples each
-    assert (found.facts["samples_used"], found.facts["samples_predicted_wrongly"]) == (36, 0)
+    assert (found.facts["samples_used"], found.facts["samples_wrong"]) == (36, 0)
 
 
 def test_shares_are_of_the_samples_of_a_class():

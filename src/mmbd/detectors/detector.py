@@ -89,6 +89,8 @@ class Detector:
         more: the names of the options that `find` takes by `**`; any where it is empty.
         files: options that may be given as the path of a file, with what reads it. The file is read
             once, before anything runs, and stored results go by what is in it.
+        clears: whether a model that is not flagged is called clean. A second opinion, whose threshold
+            was never calibrated, flags models and clears none: it reports "not evaluable", with a score.
         check: raises ValueError for values of options that make no sense, before anything runs.
     """
 
@@ -104,6 +106,7 @@ class Detector:
     files: Mapping[str, Callable[[str | Path], Any]] = field(
         default_factory=dict[str, Callable[[str | Path], Any]]
     )
+    clears: bool = True
     check: Callable[[Mapping[str, Any]], None] = any_values
 
     @property

@@ -191,4 +191,4 @@ def chance_of(index: float, count: int) -> float:
     return (1 + as_large) / (1 + SETS)
 
 
-HEAD = Detector(find=find, version=1, about=ABOUT, kinds=frozenset())
+HEAD = Detector(find=find, version=2, about=ABOUT, kinds=frozenset(), clears=False)

@@ -103,12 +103,7 @@ def find(
         [norm / length if length > 0 else math.nan for norm in norms],
         threshold,
         settings={"threshold": threshold, "share": share},
-        facts={
-            "evaluations": 0,
-            "samples_used": int(kept.sum()),
-            "samples_predicted_wrongly": int((~kept).sum()),
-            "features": layer.weight.shape[1],
-        },
+        facts={"evaluations": 0, "samples_used": int(kept.sum()), "features": layer.weight.shape[1]},
     )
 
 
@@ -217,4 +212,6 @@ def _finding(
     )
 
 
-LATENT_SHIFT = Detector(find=find, version=1, about=ABOUT, needs=frozenset({"samples"}), kinds=frozenset())
+LATENT_SHIFT = Detector(
+    find=find, version=2, about=ABOUT, needs=frozenset({"samples"}), kinds=frozenset(), clears=False
+)

@@ -141,7 +141,6 @@ def pt_red(
             "evaluations": stats.evaluations,
             "forwards": problem.forwards,
             "oom_retries": stats.oom_retries,
-            "samples_used": len(samples.labels),
             "pairs": len(pairs),
             "reached": sum(one.reached for one in found.values()),
         },

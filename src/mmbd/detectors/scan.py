@@ -160,7 +160,7 @@ def scan_by(
     except NotEvaluable as error:
         return give_up(str(error))
     place, finding = pooled(findings, how.level)
-    finding = _certain(finding, findings)
+    finding = _certain(finding, findings, how.row)
     facts = {
         name: sum(one.facts.get(name, 0) for one in findings) if name in SUMMED else value
         for name, value in finding.facts.items()
@@ -197,8 +197,14 @@ def require_needs(how: ScanOptions, samples: Any) -> None:
             raise ValueError(f"{how.name} needs {need}: give {flag} ({option}= in Python)")
 
 
-def _certain(pooled: Finding, findings: Sequence[Finding]) -> Finding:
+def _certain(pooled: Finding, findings: Sequence[Finding], row: Detector) -> Finding:
     """The finding of all seeds together, or none where that of some seed does not bear it out."""
+    if pooled.verdict == "clean" and not row.clears:
+        reason = (
+            "nothing stands out, but a second opinion clears no model: this detector's threshold was never "
+            "calibrated"
+        )
+        return replace(pooled, verdict="not evaluable", reason=reason)
     reason = next((one.no_verdict for one in findings if one.no_verdict is not None), None)
     if reason is None and pooled.verdict == "clean":
         reason = next((one.not_clean for one in findings if one.not_clean is not None), None)

@@ -123,7 +123,7 @@ def find(
     chosen = _kinds(classifier, kinds)
     if not (0 <= threshold <= 1 and 0 < enough <= 1 and steps >= 1 and batch >= 1):
         raise ValueError("threshold and enough must be shares, steps and batch at least 1")
-    right, wrong = _right(samples)
+    right = _right(samples)
     sources = len(right.labels.unique())
     if min(classifier.classes, sources) < FEWEST:
         raise NotEvaluable(
@@ -143,11 +143,7 @@ def find(
             spent = time.perf_counter() - began
             progress(Progress("universal perturbations", done, all_of_them, "searches", spent, maps[-1].name))
     settings = {"kinds": list(chosen), "threshold": threshold, "enough": enough, "steps": steps}
-    facts = {
-        "evaluations": counted.evaluations,
-        "samples_used": len(right.labels),
-        "samples_predicted_wrongly": wrong,
-    }
+    facts = {"evaluations": counted.evaluations, "samples_used": len(right.labels)}
     return _finding(maps, right, threshold, settings, facts)
 
 
@@ -240,13 +236,12 @@ def _rows(shares: Tensor) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(None if math.isnan(x) else x for x in row) for row in shares.tolist())
 
 
-def _right(samples: Samples) -> tuple[Samples, int]:
-    """The samples that the classifier gets right, and how many it does not."""
+def _right(samples: Samples) -> Samples:
+    """The samples that the classifier gets right."""
     kept = samples.correct
-    right = replace(
+    return replace(
         samples, inputs=samples.inputs[kept], labels=samples.labels[kept], logits=samples.logits[kept]
     )
-    return right, int((~kept).sum())
 
 
 def _kinds(classifier: Classifier, kinds: Sequence[str] | None) -> tuple[str, ...]:
@@ -276,5 +271,5 @@ class _Counted(Classifier):
 
 
 SOURCE_TARGET_MAP = Detector(
-    find=find, version=1, about=ABOUT, needs=frozenset({"samples"}), kinds=frozenset()
+    find=find, version=2, about=ABOUT, needs=frozenset({"samples"}), kinds=frozenset(), clears=False
 )

@@ -87,8 +87,6 @@ def finding(
         settings=settings,
         facts={
             **facts,
-            "samples_used": len(samples.inputs),
-            "samples_wrong": int((~samples.correct).sum()),
             "triggers_reached": sum(one.success >= goal for one in found),
             "triggers_searched": len(found),
             "triggers": "; ".join(_line(one, goal) for one in found),

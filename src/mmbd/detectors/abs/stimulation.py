@@ -53,18 +53,25 @@ def rises(
     steps = torch.arange(levels) * (reach * top / levels)
     channels = torch.arange(activation.channels).repeat_interleave(levels).to(images.device)
     values = steps.repeat(activation.channels).to(images.device)
-    runner = _Runner(classifier, images, activation)
+    parts = [
+        _raised(_Runner(classifier, part, activation), channels, values, done) for part in images.split(CHUNK)
+    ]
+    logits = torch.cat(parts, 1).unflatten(0, (-1, levels))
+    if not bool(logits.isfinite().all()):
+        raise NotEvaluable("the network's answers are not all finite where its neurons are raised")
+    return logits[:, 1:].amax(1) - logits[:, 0]
+
+
+def _raised(runner: _Runner, channels: Tensor, values: Tensor, done: Callable[[int], None]) -> Tensor:
+    """The logits (pairs, images, classes) for every pair of a channel and a value."""
     found: list[Tensor] = []
     while sum(map(len, found)) < len(channels):
         start, pairs = sum(map(len, found)), runner.pairs
         logits = runner.run(channels[start : start + pairs], values[start : start + pairs])
         if logits is not None:
-            done(len(images) * len(logits))
+            done(len(runner.images) * len(logits))
             found.append(logits)
-    logits = torch.cat(found).unflatten(0, (-1, levels))
-    if not bool(logits.isfinite().all()):
-        raise NotEvaluable("the network's answers are not all finite where its neurons are raised")
-    return logits[:, 1:].amax(1) - logits[:, 0]
+    return torch.cat(found)
 
 
 class _Runner:
