@@ -16,6 +16,11 @@ ONLY_IMAGES = (
     "the same domain can take its place"
 )
 
+RACED = (
+    "it compares all classes alike, and only those that lead were searched to the end (`--option race=false` "
+    "searches all of them)"
+)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -42,6 +47,7 @@ class Evidence:
         names: of all classes of the model, in their order, to compare with the references'.
         kind: of the model's inputs, see `Domain.kind`.
         references: of clean models; None without.
+        raced: whether only the classes that lead were searched to the end.
     """
 
     margins: Measured
@@ -52,6 +58,7 @@ class Evidence:
     names: Sequence[str] | None = None
     kind: str = "image"
     references: References | None = None
+    raced: bool = False
 
     @property
     def tabled(self) -> Measured:
@@ -97,6 +104,6 @@ class Null:
     gamma: bool = False
 
 
-def margins_of(evidence: Evidence) -> Mapping[int, float]:
-    """The maximum margins, for nulls that compare a model with itself."""
-    return evidence.margins.by_class
+def margins_of(evidence: Evidence) -> Mapping[int, float] | str:
+    """The maximum margins, for nulls that compare a model with itself: all of its classes alike."""
+    return RACED if evidence.raced else evidence.margins.by_class

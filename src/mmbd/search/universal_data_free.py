@@ -106,6 +106,7 @@ def universal_gains(
     classifier: Classifier,
     *,
     seed: int = 0,
+    classes: Sequence[int] | None = None,
     batch: int | None = None,
     memory_limit: int | None = None,
     progress: Callable[[int, int], None] = lambda done, evaluations: None,
@@ -118,6 +119,7 @@ def universal_gains(
     Args:
         classifier: the model; frozen for the duration.
         seed: of the made-up inputs.
+        classes: only these; the others' gains are NaN.
         batch: the most inputs at a time; by default as many as `memory_limit` holds.
         memory_limit: bytes for activations; by default a share of what is free.
         progress: called with the classes done and the gradient evaluations so far.
@@ -130,8 +132,11 @@ def universal_gains(
     search = replace(Search(), **settings)
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
+    chosen = range(classifier.classes) if classes is None else sorted(set(classes))
+    if not chosen or not 0 <= chosen[0] <= chosen[-1] < classifier.classes:
+        raise ValueError(f"classes must be among 0..{classifier.classes - 1}, got {classes}")
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
-        most = classifier.classes * search.inputs
+        most = len(chosen) * search.inputs
         size = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
         work = _Work(classifier, search, size)
         sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
@@ -139,14 +144,16 @@ def universal_gains(
         done = 0
 
         def next_classes() -> Tensor:
-            labels = torch.arange(done, min(done + work.together, classifier.classes))
+            labels = torch.tensor(chosen[done : done + work.together])
             return work.best(sets, labels.to(classifier.device))
 
-        while done < classifier.classes:
+        while done < len(chosen):
             found.append(work.batch.run(next_classes))
             done += found[-1].shape[1]
             progress(done, work.evaluations)
-    added, sparse, moved = torch.cat(found, dim=1).double().cpu()
+    results = torch.full((3, classifier.classes), torch.nan, dtype=torch.float64)
+    results[:, list(chosen)] = torch.cat(found, dim=1).double().cpu()
+    added, sparse, moved = results
     return UniversalGains(
         added, sparse, moved, search, work.evaluations, work.batch.oom_retries, time.perf_counter() - start
     )

@@ -12,9 +12,11 @@ from mmbd.detectors.mm_bd.search import Searched
 
 def settings_of(found: Searched, method: str) -> dict[str, Any]:
     """How the searches for margins, and for universal perturbations, were run."""
+    # Statistics of a race compare with no references: what fell behind was hardly searched.
+    raced = {} if found.raced is None else {"raced": True}
     return {
         "method": method,
-        "maximum_margins": asdict(found.margins.ascent),
+        "maximum_margins": asdict(found.margins.ascent) | raced,
         "universal_perturbations": asdict(found.universal.search) if found.universal is not None else None,
     }
 
@@ -24,8 +26,10 @@ def facts_of(found: Searched) -> dict[str, Any]:
     margins = found.margins
     parts = [margins] if found.default is None else [margins, found.default.margins]
     everything = parts if found.universal is None else [*parts, found.universal]
+    raced = {} if found.raced is None else {"classes_searched_to_the_end": len(found.raced)}
     return {
-        "searches": margins.margins.numel(),
+        **raced,
+        "searches": int((~margins.margins.isnan()).sum()),
         "converged": int(margins.converged.sum()),
         "zero_gradient": int(margins.zero_gradient.sum()),
         "evaluations": sum(part.evaluations for part in everything),
@@ -60,6 +64,11 @@ def mishaps(searched: Searched) -> list[str]:
         sentences.append(
             "The tables of clean networks are of the default search, which was run beside the one "
             "asked for: the joint and the population null judge that one."
+        )
+    if searched.raced is not None:
+        sentences.append(
+            f"All {classes} classes were searched, {len(searched.raced)} of them to the end: the others fell "
+            "behind in a quick look, and their numbers are what that gave."
         )
     sentences += searched.recheck.caveats
     stuck = sum(value <= 0 for value in searched.statistics.values())

@@ -22,6 +22,7 @@ from mmbd.null.decide import Decision, decide
 from mmbd.results.finding import Artifact, Column, Finding
 from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.maximum_margins import Method, ascent_of
+from mmbd.search.race import Race
 
 # Of so many classes, the most suspicious ones, the searches and their results are kept.
 TRACES_KEPT = ARTIFACTS_KEPT = 24
@@ -39,6 +40,7 @@ def mm_bd(
     universal: bool | None = None,
     null: str | None = None,
     references: References | None = None,
+    race: bool | None = None,
     batch: int | None = None,
     memory_limit: int | None = None,
     **settings: Any,
@@ -61,6 +63,10 @@ def mm_bd(
             Tables compare the default search: with other settings it is run as well, so that more
             search never makes a verdict weaker.
         references: statistics of clean models of the same domain.
+        race: whether only the classes that lead after a quick look at all are searched to the end
+            (`mmbd.search.race`). By default so with 13 classes or more where a table of clean networks
+            decides, which compares the classes that lead; nulls that compare all classes alike do not
+            answer then.
         batch: the most searches at a time.
         memory_limit: bytes for activations.
         **settings: fields of `Ascent` to override, such as restarts=8.
@@ -79,7 +85,15 @@ def mm_bd(
     universal = images and (method == "fast" or default_too) if universal is None else universal
     if null == "joint" and images and not universal:
         raise ValueError("null='joint' needs universal=True")
-    meter = Meter(classifier, progress, ascent, universal=universal, default_too=default_too)
+    # A table compares the classes that lead, and is of the default search.
+    can_race = images and universal and ascent == FAST and references is None
+    can_race = can_race and method == "fast" and null in tables
+    if race and not can_race:
+        raise ValueError("race=True is for images, the default search, and nulls with a table")
+    rules = Race()
+    if not can_race or race is False or classifier.classes < rules.fewest:
+        rules = None
+    meter = Meter(classifier, progress, ascent, universal=universal, default_too=default_too, race=rules)
     found = search(
         classifier,
         seed=seed,
@@ -87,6 +101,7 @@ def mm_bd(
         settings=settings,
         universal=universal,
         default_too=default_too,
+        race=rules,
         meter=meter,
         batch=batch,
         memory_limit=memory_limit,
@@ -111,6 +126,7 @@ def _judged(
         names=classifier.class_names,
         kind=kind_of(classifier.domain),
         references=references,
+        raced=found.raced is not None,
     )
     if not found.reached.statistics:
         return decide(evidence(gains=found.gains), null)
@@ -176,6 +192,8 @@ def check(options: Mapping[str, Any]) -> None:
     method, null = options.get("method", "fast"), options.get("null")
     if null is not None and null not in NULLS:
         raise ValueError(unknown("null", null, NULLS))
+    if (race := options.get("race")) not in (None, True, False):
+        raise ValueError(f"race must be true or false, got {race!r}")
     usual = ascent_of(method, {})
     settings = {name: value for name, value in options.items() if hasattr(usual, name)}
     for name, value in settings.items():
@@ -188,7 +206,7 @@ def check(options: Mapping[str, Any]) -> None:
 
 MM_BD = Detector(
     find=mm_bd,
-    version=1,
+    version=2,
     about=ABOUT,
     kinds=frozenset(),
     more=tuple(item.name for item in fields(Ascent)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from mmbd.search import harder
 from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.harder import Reached
 from mmbd.search.maximum_margins import MaximumMargins, Method, maximum_margins
+from mmbd.search.race import Race, ahead, foremost, gains_together, margins_together
 from mmbd.search.recheck import Recheck, recheck
 from mmbd.search.universal_data_free import Search, UniversalGains, together, universal_gains
 
@@ -38,6 +40,7 @@ class Searched:
         recheck: the network's answers at the maximising inputs.
         default: the search that the shipped tables were made with, where `margins` is another.
         universal: the universal perturbations; None where they were not searched for.
+        raced: the classes that were searched to the end after a quick look at all; None where all were.
     """
 
     method: Method
@@ -46,6 +49,7 @@ class Searched:
     recheck: Recheck
     default: Searched | None = None
     universal: UniversalGains | None = None
+    raced: tuple[int, ...] | None = None
 
     @property
     def statistics(self) -> dict[int, float]:
@@ -121,6 +125,7 @@ def search(
     method: Method,
     universal: bool,
     default_too: bool,
+    race: Race | None,
     meter: Meter,
     batch: int | None,
     memory_limit: int | None,
@@ -128,14 +133,23 @@ def search(
 ) -> Searched:
     """Search for everything that one seed needs; arguments are those of `mm_bd.mm_bd`.
 
-    With `default_too`, what the shipped tables were made with is searched, too; `meter` is told how
-    far it is.
+    With `default_too`, what the shipped tables were made with is searched, too; with `race`, only the
+    classes that lead are searched to the end, which takes `universal`. `meter` is told how far it is.
     """
     limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
-    margins = maximum_margins(
-        classifier, method=method, seed=seed, progress=meter.margins, **limits, **settings
-    )
+    margins_of = partial(maximum_margins, classifier, seed=seed, progress=meter.margins, **limits)
+    gains_of = partial(universal_gains, classifier, seed=seed, progress=meter.universal, **limits)
+    quick, quick_gains, raced = None, None, None
+    if race is not None:
+        quick = margins_of(restarts=race.restarts, steps=race.steps)
+        meter.add(quick)
+        quick_gains = gains_of(**asdict(race.universal))
+        meter.add(quick_gains)
+        raced = ahead(quick, quick_gains, race.margins)
+    margins = margins_of(method=method, classes=raced, **settings)
     meter.add(margins)
+    if quick is not None:
+        margins = margins_together(quick, margins)
     checked = recheck(classifier, margins)
     reached = harder.try_harder(
         classifier,
@@ -145,7 +159,7 @@ def search(
         batch=batch,
         progress=meter.harder,
     )
-    found = Searched(method, _with(margins, reached), reached, checked)
+    found = Searched(method, _with(margins, reached), reached, checked, raced=raced)
     if default_too:
         other = search(
             classifier,
@@ -153,14 +167,20 @@ def search(
             method="fast",
             universal=False,
             default_too=False,
+            race=None,
             meter=meter,
             settings={},
             **limits,
         )
         found = replace(found, default=other)
     if universal:
-        gains = universal_gains(classifier, seed=seed, progress=meter.universal, **limits)
+        first = None
+        if race is not None and quick_gains is not None:
+            first = foremost(found.margins, quick_gains, race.gains)
+        gains = gains_of(classes=first)
         meter.add(gains)
+        if quick_gains is not None:
+            gains = gains_together(quick_gains, gains)
         broken = (~(gains.added.isfinite() & gains.sparse.isfinite())).nonzero().flatten().tolist()
         if broken:  # without them a null that sees less would decide
             raise NotEvaluable(f"the margin of class {broken[0]} became NaN or infinite under a perturbation")
@@ -185,6 +205,12 @@ def _with(margins: MaximumMargins, reached: Reached) -> MaximumMargins:
     )
 
 
+def _each(search: Search) -> int:
+    """The gradient evaluations of a search for universal perturbations, a class."""
+    kinds = 2
+    return search.attempts * search.inputs * (1 + kinds * (search.steps - 1))
+
+
 class Meter:
     """Tells how far the searches of one seed are, by gradient evaluations.
 
@@ -193,6 +219,7 @@ class Meter:
         progress: called after every step.
         ascent: of the search for margins.
         universal, default_too: whether that is searched for, too.
+        race: how few classes are searched to the end; None for all.
     """
 
     def __init__(
@@ -203,13 +230,17 @@ class Meter:
         *,
         universal: bool,
         default_too: bool,
+        race: Race | None,
     ) -> None:
-        each = ascent.restarts * ascent.steps + default_too * FAST.restarts * FAST.steps
+        classes = classifier.classes
+        margins, gains = (classes, classes) if race is None else (race.margins, race.gains)
+        self.expected = margins * ascent.restarts * ascent.steps
+        self.expected += classes * default_too * FAST.restarts * FAST.steps
         if universal:
-            kinds, one = 2, Search()
-            each += one.attempts * one.inputs * (1 + kinds * (one.steps - 1))
-        self.classes, self.progress = classifier.classes, progress
-        self.expected = classifier.classes * each
+            self.expected += gains * _each(Search())
+        if race is not None:
+            self.expected += classes * (race.restarts * race.steps + _each(race.universal))
+        self.classes, self.progress = classes, progress
         self.evaluations = 0
         self.start = time.perf_counter()
 
@@ -217,7 +248,8 @@ class Meter:
         """A search has ended."""
         self.evaluations += part.evaluations
         if isinstance(part, MaximumMargins):
-            most = self.classes * part.ascent.restarts * part.ascent.steps
+            searched = int((~part.margins.isnan().all(1)).sum())
+            most = searched * part.ascent.restarts * part.ascent.steps
             self.expected -= max(0, most - part.evaluations)
 
     def margins(self, step: Progress) -> None:
