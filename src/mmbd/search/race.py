@@ -6,7 +6,8 @@ universal-perturbation gain, as ever. A leading class's numbers are those of a s
 no class's search depends on another's; those of the classes that fell behind are what little search gave,
 and so at most what more would have given. What compares all classes alike must not be told of them.
 
-A class that won no input in the quick look, or had no gradient there, is not known to be behind.
+A class that won no input in the quick look gets a longer one, as it is not known to be behind; one that has
+no gradient at its start is searched to the end.
 """
 
 from __future__ import annotations
@@ -46,15 +47,19 @@ class Race:
             raise ValueError(f"a race needs numbers of at least 1, and no more gains than margins: {self}")
 
 
+def unknown(margins: MaximumMargins) -> tuple[int, ...]:
+    """The classes that won no input in a quick look, though they have a gradient."""
+    return tuple((margins.valid & ~(margins.statistics > 0)).nonzero().flatten().tolist())
+
+
 def ahead(margins: MaximumMargins, gains: UniversalGains, most: int) -> tuple[int, ...]:
     """The classes that go on after a quick look, in order of their numbers.
 
     They are the first `most` classes by turns of the two orders, by evidence and by margin, and all those
-    of which the quick look says too little.
+    without a gradient at their start.
     """
     evidence = torch.where(margins.valid, margins.statistics, 0.0).clamp_min(0) * gains.gains
-    unknown = ~(margins.valid & (margins.statistics > 0))
-    chosen = dict.fromkeys(unknown.nonzero().flatten().tolist())
+    chosen = dict.fromkeys((~margins.valid).nonzero().flatten().tolist())
     wanted = len(chosen) + most
     orders = (_order(evidence), _order(margins.statistics.nan_to_num(nan=-torch.inf)))
     for pair in zip(*orders, strict=True):

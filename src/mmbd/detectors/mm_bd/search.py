@@ -23,7 +23,7 @@ from mmbd.search import harder
 from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.harder import Reached
 from mmbd.search.maximum_margins import MaximumMargins, Method, maximum_margins
-from mmbd.search.race import Race, ahead, foremost, gains_together, margins_together
+from mmbd.search.race import Race, ahead, foremost, gains_together, margins_together, unknown
 from mmbd.search.recheck import Recheck, recheck
 from mmbd.search.universal_data_free import Search, UniversalGains, together, universal_gains
 
@@ -143,6 +143,10 @@ def search(
     if race is not None:
         quick = margins_of(restarts=race.restarts, steps=race.steps)
         meter.add(quick)
+        if longer := unknown(quick):
+            second = margins_of(restarts=race.restarts, classes=longer)
+            meter.add(second)
+            quick = margins_together(quick, second)
         quick_gains = gains_of(**asdict(race.universal))
         meter.add(quick_gains)
         raced = ahead(quick, quick_gains, race.margins)
