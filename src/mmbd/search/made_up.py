@@ -109,7 +109,10 @@ def firm(
     """Smooth noise (clouds: solids) moved into its class, and then further.
 
     Args:
-        classifier, count, seed, batch: see `made_up`.
+        classifier: see `made_up`, as for the next three.
+        count: of inputs.
+        seed: of everything random.
+        batch: the most inputs at a time.
         settling: the most steps to the class.
         further: steps after that one in which it was reached.
         stride: the root mean square of a step, in extents an element.
@@ -146,7 +149,10 @@ def smooth(
     """A few unknowns, squashed into the box and enlarged bicubically, that climb their class's margin.
 
     Args:
-        classifier, count, seed, batch: see `made_up`.
+        classifier: see `made_up`, as for the next three.
+        count: of inputs.
+        seed: of everything random.
+        batch: the most inputs at a time.
         steps: of normalised ascent.
         stride: the root mean square of a step of the unknowns, which begin as standard normal numbers.
     """
@@ -177,7 +183,10 @@ def scenes(
     """Drawn inputs, at most some of each class that the classifier puts them into.
 
     Args:
-        classifier, count, seed, batch: see `made_up`.
+        classifier: see `made_up`, as for the next three.
+        count: of inputs.
+        seed: of everything random.
+        batch: the most inputs at a time.
         most: of every class.
         draws: how many are drawn for each that is asked for before the search for further ones ends.
     """

@@ -63,7 +63,7 @@ def _picture(drawn: Sequence[Tensor], height: int, width: int) -> Tensor:
         flat = torch.where(what < 1 / 3, 1.0, 0.4 + 0.6 * aspect)  # a disc has both axes alike
         along, across = along / radius, across / (radius * flat)
         box = torch.maximum(along.abs(), across.abs()) < 1
-        inside = torch.where((1 / 3 <= what) & (what < 2 / 3), box, along.square() + across.square() < 1)
+        inside = torch.where((what >= 1 / 3) & (what < 2 / 3), box, along.square() + across.square() < 1)
         way = 2 * math.pi * tilt
         shade = 1 + SHADING * (2 * slope - 1) * (along * way.cos() + across * way.sin()).clamp(-1, 1)
         colour = colours[:, leaf, :, None, None] * shade[:, None]

@@ -8,7 +8,7 @@ samples, points) that a window replaces, and a box of values there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -64,8 +64,8 @@ class Windows:
 
     def to(self, device: torch.device) -> Windows:
         """The same, with the tensors there."""
-        moved = (part.to(device) for part in (self.index, self.start, self.low, self.high))
-        return Windows(self.domain, self.channels, *moved, self.corners)
+        moved = {name: getattr(self, name).to(device) for name in ("index", "start", "low", "high")}
+        return replace(self, **moved)
 
 
 def windows_of(domain: Domain, *, side: int | None = None, seed: int = 0) -> Windows:
