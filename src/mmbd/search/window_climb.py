@@ -95,6 +95,7 @@ class Climb:
         self.order = in_turn(self.samples.labels.cpu(), seed).to(classifier.device)
         self.own = margins(samples.logits, self.samples.labels)
         self.scale = self.own.clamp_min(LEAST_MARGIN * float(self.own.median())).clamp_min(1e-12)
+        self.least = _least(samples.logits, self.samples.labels)
         self.evaluations = self.passes = 0
 
     def inputs_of(self, aims: Tensor, count: int) -> Tensor:
@@ -113,8 +114,8 @@ class Climb:
             chosen[aim] = others[torch.arange(count, device=others.device) % len(others)]
         return torch.stack([chosen[aim] for aim in aims.tolist()])
 
-    def begun(self, aims: Sequence[int], *, inputs: int, size: float, most: int) -> Climbers:
-        """Every aim in every window, or in the most promising ones, after the first sign step.
+    def begun(self, aims: Sequence[int], *, inputs: int, most: int) -> Climbers:
+        """Every aim in every window, or in the most promising ones, about to take a first step.
 
         That step follows the gradient at the inputs without a window, which all windows share; it also
         says which of them look best for a class where there are more than `most` rows.
@@ -128,29 +129,34 @@ class Climb:
             slope, _ = self.batch.run(lambda x=x, some=some, which=which: self.slopes(x, some, which))
             self._spent(which.numel())
             means = slope.unflatten(0, which.shape).mean(1)
-            found += [self._first(aim, mean, size, each) for aim, mean in zip(some, means, strict=True)]
+            found += [self._first(aim, mean, each) for aim, mean in zip(some, means, strict=True)]
         return Climbers.joined(found)
 
-    def _first(self, aim: Tensor, slope: Tensor, size: float, count: int) -> Climbers:
+    def _first(self, aim: Tensor, slope: Tensor, count: int) -> Climbers:
         windows = self.windows
         velocity = slope.reshape(windows.channels, -1)[:, windows.index].movedim(1, 0)
         worth = (velocity.abs() * (windows.high - windows.low)).flatten(1).sum(1)
         best = worth.argsort(descending=True, stable=True)[:count].sort().values
-        rows = Climbers(aim.expand(len(best)), best, windows.start[best], unit(velocity[best]), worth[best])
-        return replace(rows, values=self._moved(rows, size))
+        places = aim.expand(len(best))
+        return Climbers(places, best, windows.start[best], unit(velocity[best]), worth[best])
 
-    def climbed(self, rows: Climbers, *, inputs: int, steps: int, size: float) -> Climbers:
+    def climbed(
+        self, rows: Climbers, *, inputs: int, steps: int, size: float, first: bool = False
+    ) -> Climbers:
         """The rows after some steps, each half as long as the last, with their best values.
 
-        Scores are those on these inputs; without steps, they are only tried.
+        Scores are those on these inputs. The first step of all goes where `begun` said.
         """
         which = self.inputs_of(rows.aims, inputs)
         best, highest = rows.values, torch.full_like(rows.scores, -torch.inf)
-        for _ in range(steps):
-            slope, logits = self._window_slopes(rows, which)
+        for step in range(steps):
+            if first and step == 0:
+                logits = self.answers(rows, which)
+            else:
+                slope, logits = self._window_slopes(rows, which)
+                rows = replace(rows, velocity=MOMENTUM * rows.velocity + unit(slope))
             score = self.scored(logits, rows.aims, which)
             best, highest = _better(score > highest, (rows.values, score), (best, highest))
-            rows = replace(rows, velocity=MOMENTUM * rows.velocity + unit(slope))
             rows = replace(rows, values=self._moved(rows, size))
             size = max(size / 2, LEAST_SIZE)
         score = self.scored(self.answers(rows, which), rows.aims, which)
@@ -212,16 +218,44 @@ class Climb:
 
     def scored(self, logits: Tensor, aims: Tensor, which: Tensor) -> Tensor:
         """The mean (rows,) of what pairs (rows, inputs) with these logits have climbed."""
-        away = (aims == AWAY)[:, None]
-        labels = torch.where(away, self.samples.labels[which], aims[:, None])
-        margin = margins(logits.flatten(0, 1), labels.flatten()).view_as(labels)
+        return torch.where((aims == AWAY)[:, None], *self._climbed(logits, aims, which)).mean(1)
+
+    def lifts(self, logits: Tensor, aim: int) -> Tensor:
+        """How much all inputs with these logits (n, classes) have climbed towards an aim, in logits.
+
+        Inputs of the aimed-at class are left out.
+        """
+        every = torch.arange(len(logits), device=logits.device)
+        aims = torch.tensor([aim], device=logits.device)
+        fallen, risen = self._climbed(logits[None], aims, every[None])
+        return fallen[0] * self.scale if aim == AWAY else risen[0][self.samples.labels != aim]
+
+    def _climbed(self, logits: Tensor, aims: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """How far own margins have fallen, as a share, and how much those of the aims have risen.
+
+        An input that is very far from a class counts as one that is twice as far as the usual one: some
+        hold a trigger, and to take it away is not to lead them to a class.
+        """
+        labels = torch.where((aims == AWAY)[:, None], self.samples.labels[which], aims[:, None])
+        after = margins(logits.flatten(0, 1), labels.flatten()).view_as(labels)
         before = margins(self.samples.logits[which.flatten()], labels.flatten()).view_as(labels)
-        fallen = ((before - margin) / self.scale[which]).clamp_max(ENOUGH)
-        return torch.where(away, fallen, margin - before).mean(1)
+        fallen = ((before - after) / self.scale[which]).clamp_max(ENOUGH)
+        least = self.least[labels]
+        return fallen, after.maximum(least) - before.maximum(least)
 
     def _spent(self, evaluations: int) -> None:
         self.evaluations += evaluations
         self.progress(self.evaluations)
+
+
+def _least(logits: Tensor, labels: Tensor) -> Tensor:
+    """(classes,) twice the median margin of each class over inputs of other ones."""
+    first = logits.max(1, keepdim=True)
+    rivals = first.values.expand_as(logits).clone()  # of every class but the first one
+    rivals.scatter_(1, first.indices, logits.topk(2).values[:, 1:])
+    every = torch.arange(logits.shape[1], device=logits.device)
+    others = every[None] != labels[:, None]
+    return 2 * (logits - rivals).where(others, torch.nan).nanmedian(0).values
 
 
 def in_turn(labels: Tensor, seed: int) -> Tensor:

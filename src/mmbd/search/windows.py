@@ -23,7 +23,6 @@ from mmbd.base.errors import NotEvaluable
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.search import memory
-from mmbd.search.pool import margins
 from mmbd.search.window_climb import AWAY, Climb, Climbers
 from mmbd.search.window_places import Windows, windows_of
 
@@ -36,7 +35,7 @@ class Round:
 
     Args:
         inputs: that each window is tried on.
-        steps: of sign ascent. The first round has one, along a gradient that all windows share.
+        steps: of sign ascent. The first step of all follows a gradient that all windows share.
         size: of the first step, in halves of the range of values; each further one is half as long.
         rows: the share of an aim's windows that goes on to the next round, at least two.
         aims: the share of the classes that goes on, at least the `leading` ones.
@@ -155,11 +154,10 @@ def race(
     plan = tuple(rounds or (OUT if aims[0] == AWAY else TO))
     windows = windows_of(classifier.domain, side=side, seed=seed).to(classifier.device)
     climb = Climb(classifier, samples, windows, seed, batch or memory.quick_batch(classifier), progress)
-    rows = climb.begun(sorted(set(aims)), inputs=plan[0].inputs, size=plan[0].size, most=most)
+    rows = climb.begun(sorted(set(aims)), inputs=plan[0].inputs, most=most)
     best: dict[int, tuple[Climbers, int]] = {}
     for number, part in enumerate(plan):
-        steps = part.steps - (number == 0)
-        rows = climb.climbed(rows, inputs=part.inputs, steps=steps, size=part.size)
+        rows = climb.climbed(rows, inputs=part.inputs, steps=part.steps, size=part.size, first=number == 0)
         best |= {aim: (rows.take(places[:1]), number + 1) for aim, places in rows.by_aim().items()}
         if number + 1 < len(plan):
             rows = thinned(rows, part, leading)
@@ -183,7 +181,5 @@ def _found(climb: Climb, row: Climbers, rounds: int, *, last: int) -> Found:
     if rounds == last:
         every = torch.arange(len(samples.labels), device=samples.labels.device)
         logits = climb.answers(row, every[None])[0]
-        labels = samples.labels if aim == AWAY else torch.full_like(samples.labels, aim)
-        change = margins(logits, labels) - margins(samples.logits, labels)
-        lift = -float(change.mean()) if aim == AWAY else float(change[samples.labels != aim].mean())
+        lift = float(climb.lifts(logits, aim).mean())
     return Found(aim, int(row.places[0]), row.values[0], rounds, lift, logits)
