@@ -139,7 +139,7 @@ def find(
         "passes": away.passes + to.passes,
         "oom_retries": away.oom_retries + to.oom_retries,
         "inputs": len(chosen.labels),
-        "window": list(away.windows.corners[away.found[AWAY].place]),
+        "window": ", ".join(f"{at:g}" for at in away.windows.corners[away.found[AWAY].place]),
     }
     return _finding(away, to, settings, facts)
 
@@ -215,7 +215,7 @@ def _finding(away: Race, to: Race, settings: Mapping[str, Any], facts: Mapping[s
         facts={
             **facts,
             "left": float((counts.sum() - counts.diagonal().sum()) / counts.sum()),
-            "pairs": {str(source): destination for source, destination in sorted(pairs.items())},
+            "pairs": ", ".join(f"{source} -> {to_}" for source, to_ in sorted(pairs.items())),
         },
     )
 

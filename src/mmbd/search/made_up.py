@@ -31,7 +31,7 @@ from mmbd.search.batch import rivals
 from mmbd.search.pool import margins
 from mmbd.search.scenes import DRAWN
 
-GRID = 10  # a smooth picture has so many free values along each side
+GRID, SIDE, LEAST_GRID = 10, 32, 4  # a smooth picture of 32 x 32 has 10 x 10 values, and so has a larger one
 SOUND_GRID = 4  # a smooth sound has one for so many samples: faster changes are left out
 
 
@@ -157,8 +157,7 @@ def smooth(
         stride: the root mean square of a step of the unknowns, which begin as standard normal numbers.
     """
     domain, labels = classifier.domain, _classes(classifier, count, seed)
-    places = (GRID, GRID) if kind_of(domain) == "image" else (max(GRID, domain.shape[1] // SOUND_GRID),)
-    shape = (domain.shape[0], *(min(few, side) for few, side in zip(places, domain.shape[1:], strict=True)))
+    shape = (domain.shape[0], *_grid(domain))
     drawn = [torch.randn(shape, generator=generator_for("smooth inputs", seed, n)) for n in range(count)]
     unknown_, evaluations = torch.stack(drawn).to(classifier.device), 0
     best = torch.empty((count, *domain.shape), device=unknown_.device)
@@ -235,6 +234,13 @@ def _start(domain: Domain, seed: int, number: int) -> Tensor:
     if kind_of(domain) == "points":
         return DRAWN["points"](domain, seed, range(number, number + 1))[0]
     return smooth_noise(domain, generator_for("firm inputs", seed, number))
+
+
+def _grid(domain: Domain) -> tuple[int, ...]:
+    """How many unknowns there are along each axis."""
+    if kind_of(domain) == "sound":
+        return (min(domain.shape[1], max(GRID, domain.shape[1] // SOUND_GRID)),)
+    return tuple(min(side, GRID, max(LEAST_GRID, side * GRID // SIDE)) for side in domain.shape[1:])
 
 
 def _enlarged(free: Tensor, domain: Domain) -> Tensor:

@@ -24,6 +24,7 @@ from mmbd.search.window_places import Windows
 AWAY = -1  # the aim that is no class
 MOMENTUM = 0.5  # the share of the earlier directions that a step keeps
 ENOUGH = 1.5  # an input whose margin has fallen by so many times itself has left, and counts no more
+SOFTNESS = 0.25  # of the choice among other classes, as a share of the usual margin
 LEAST_SIZE = 0.125  # of a step
 # A margin counts as at least this share of the usual one where it is divided by.
 LEAST_MARGIN = 0.25
@@ -95,6 +96,7 @@ class Climb:
         self.order = in_turn(self.samples.labels.cpu(), seed).to(classifier.device)
         self.own = margins(samples.logits, self.samples.labels)
         self.scale = self.own.clamp_min(LEAST_MARGIN * float(self.own.median())).clamp_min(1e-12)
+        self.softness = (SOFTNESS * self.own.median()).clamp_min(1e-12)
         self.least = _least(samples.logits, self.samples.labels)
         self.evaluations = self.passes = 0
 
@@ -211,10 +213,19 @@ class Climb:
         """
         aims, which = aims.repeat_interleave(which.shape[1]), which.flatten()
         labels = torch.where(aims == AWAY, self.samples.labels[which], aims)
-        logits, slope = slopes.gradients(self.classifier, x, labels, margin_slope, chunk=self.batch.size)
+        rule = self._own_slope if bool((aims == AWAY).all()) else margin_slope
+        logits, slope = slopes.gradients(self.classifier, x, labels, rule, chunk=self.batch.size)
         staying = margins(logits, labels) > (1 - ENOUGH) * self.own[which]
         weight = torch.where(aims == AWAY, -staying.to(slope) / self.scale[which], 1.0)
         return slope * weight.view(-1, *[1] * (slope.dim() - 1)), logits
+
+    def _own_slope(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The slope of the margin of own classes over all others together.
+
+        Where an input will go is not known at first, and need not be the class that is next now.
+        """
+        others = logits.scatter(1, labels[:, None], -torch.inf) / self.softness
+        return (-others.softmax(1)).scatter_(1, labels[:, None], 1.0)
 
     def scored(self, logits: Tensor, aims: Tensor, which: Tensor) -> Tensor:
         """The mean (rows,) of what pairs (rows, inputs) with these logits have climbed."""
