@@ -81,19 +81,16 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("zoos", nargs="+", type=Path)
     parser.add_argument("--only", default="", help="models whose name holds this word")
     parser.add_argument("--half", choices=["even", "odd"], help="of the seeds")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    result = json.loads(given.out.read_text()) if given.out.exists() else {"rows": []}
-    result |= {
-        "what": "local-patch with its defaults, seed 0",
-        "versions": {"mmbd": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
-    known = {(row["zoo"], row["name"]) for row in result["rows"]}
+    versions = {"mmbd": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    rows: list[dict[str, Any]] = json.loads(given.out.read_text())["rows"] if given.out.exists() else []
+    known = {(row["zoo"], row["name"]) for row in rows}
     for folder in given.zoos:
         for file, card in models(folder):
             half = "odd" if (card["seed"] or 0) % 2 else "even"
@@ -101,10 +98,11 @@ def main() -> None:
                 continue
             if given.half not in (None, half):
                 continue
-            result["rows"].append({"zoo": folder.name, **judged(file, card)})
-            given.out.write_text(json.dumps(result, indent=1) + "\n")
-            print(table(result["rows"][-1:]).splitlines()[-1], flush=True)
-    print(table(result["rows"]))
+            rows.append({"zoo": folder.name, **judged(file, card)})
+            whole = {"what": "local-patch with its defaults, seed 0", "versions": versions, "rows": rows}
+            given.out.write_text(json.dumps(whole, indent=1) + "\n")
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
+    print(table(rows))
 
 
 if __name__ == "__main__":
