@@ -130,6 +130,7 @@ def firm(
         margin = margins(logits, labels[rows])
         better = margin > highest[rows]
         best[rows[better]], highest[rows[better]] = x[rows[better]], margin[better]
+        # Those that have just come in have `further` steps left; those that have not by then, none.
         inside = (highest[rows] > 0) & (left[rows] > further)
         left[rows] = torch.where(inside, further, left[rows] - 1)
         left[rows] = torch.where(~inside & (highest[rows] <= 0) & (left[rows] <= further), 0, left[rows])

@@ -66,8 +66,10 @@ class Found:
         values: (channels, size) what it holds.
         rounds: how many it has run; a class that fell behind has run fewer than the leading ones.
         lift: how much higher than without it the mean margin of the class is, over inputs of other
-            classes, in logits; for `AWAY` how much lower that of the inputs' own classes. Over all inputs
-            for the leading classes, over those of its last round for one that fell behind.
+            classes, in logits; a margin counts as at least twice the median (negative) one, so that one
+            input cannot decide. For `AWAY` how much lower that of the inputs' own classes is, of each at
+            most 1.5 times what it was. Over all inputs for the leading classes, over those of its last
+            round for one that fell behind.
         logits: (n, classes) of all inputs with the window; None for a class that fell behind.
     """
 
