@@ -40,6 +40,7 @@ CAVEATS = (
     "The thresholds are choices of this project and were never calibrated: how often clean models pass "
     "them is not known.",
     "A clean network without pooling, or a narrow one, may give way to a window anywhere.",
+    "Made-up inputs may hold a trigger themselves: pairs of classes may then be seen the wrong way round.",
     "All-to-all attacks with a trigger of its own for each pair are not found: no window works on all.",
 )
 
