@@ -35,6 +35,7 @@ CALLS: dict[str, tuple[Planted, dict[str, Any]]] = {
     "head": (PIXELS, {}),
     "source-target-map": (PIXELS, {}),
     "latent-shift": (PIXELS, {}),
+    "local-patch": (PATCH, {}),
 }
 OF_THE_WHOLE_MODEL = {"meta"}  # they name no class
 CLOSED_FORM = {"head", "latent-shift"}  # these take no gradients

@@ -10,6 +10,7 @@ from mmbd.detectors.data_limited_tnd import DL_TND
 from mmbd.detectors.detector import About, Detector
 from mmbd.detectors.head import HEAD
 from mmbd.detectors.latent_shift import LATENT_SHIFT
+from mmbd.detectors.local_patch import LOCAL_PATCH
 from mmbd.detectors.meta.meta import META
 from mmbd.detectors.mm_bd.mm_bd import MM_BD
 from mmbd.detectors.neural_cleanse import NEURAL_CLEANSE
@@ -38,6 +39,7 @@ DETECTORS: dict[str, Detector] = {
     "head": HEAD,
     "source-target-map": SOURCE_TARGET_MAP,
     "latent-shift": LATENT_SHIFT,
+    "local-patch": LOCAL_PATCH,
 }
 
 __all__ = ["DETECTORS", "About", "Detector"]
