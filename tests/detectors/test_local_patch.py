@@ -101,6 +101,6 @@ def test_every_kind_of_input_is_judged(shape):
     )
     network = Classifier(net, domain=domain, input_shape=None if domain else shape)
     report = mmbd.scan(network, detector="local-patch")
-    assert report.verdict in ("clean", "backdoored")
+    assert report.verdict in ("not evaluable", "backdoored")
     assert report.finding.artifacts[0].tensor.shape == network.domain.shape
     json.loads(report.to_json())

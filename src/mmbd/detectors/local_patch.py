@@ -274,4 +274,4 @@ def _check(options: Mapping[str, Any]) -> None:
         raise ValueError(unknown("kind of made-up inputs", options["kind"], MADE_UP))
 
 
-LOCAL_PATCH = Detector(find=find, version=1, about=ABOUT, kinds=frozenset(), check=_check)
+LOCAL_PATCH = Detector(find=find, version=1, about=ABOUT, kinds=frozenset(), clears=False, check=_check)
