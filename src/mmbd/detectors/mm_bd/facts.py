@@ -25,7 +25,7 @@ def facts_of(found: Searched) -> dict[str, Any]:
     parts = [margins] if found.default is None else [margins, found.default.margins]
     everything = parts if found.universal is None else [*parts, found.universal]
     return {
-        "searches": margins.margins.numel(),
+        "searches": int((~margins.margins.isnan()).sum()),
         "converged": int(margins.converged.sum()),
         "zero_gradient": int(margins.zero_gradient.sum()),
         "evaluations": sum(part.evaluations for part in everything),
@@ -39,6 +39,8 @@ def mishaps(searched: Searched) -> list[str]:
     sentences: list[str] = []
     found, reached = searched.margins, searched.reached
     classes = len(found.valid)
+    if searched.left_out is not None:
+        sentences.append(f"{searched.left_out[0].upper()}{searched.left_out[1:]}.")
     if reached.unsearched:
         sentences.append(
             f"{len(reached.unsearched)} of {classes} classes could not be searched "

@@ -14,6 +14,7 @@ import torch
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import Progress, ProgressCallback
+from mmbd.detectors.mm_bd.budget import Budget, Over
 from mmbd.model import logits
 from mmbd.model.classifier import Classifier
 from mmbd.null import Measured
@@ -38,6 +39,8 @@ class Searched:
         recheck: the network's answers at the maximising inputs.
         default: the search that the shipped tables were made with, where `margins` is another.
         universal: the universal perturbations; None where they were not searched for.
+        left_out: what there was no time for; None where nothing was left out.
+        unsearched_gains: whether that is the universal perturbations alone.
     """
 
     method: Method
@@ -46,6 +49,8 @@ class Searched:
     recheck: Recheck
     default: Searched | None = None
     universal: UniversalGains | None = None
+    left_out: str | None = None
+    unsearched_gains: bool = False
 
     @property
     def statistics(self) -> dict[int, float]:
@@ -125,26 +130,31 @@ def search(
     batch: int | None,
     memory_limit: int | None,
     settings: dict[str, Any],
+    budget: Budget | None = None,
 ) -> Searched:
     """Search for everything that one seed needs; arguments are those of `mm_bd.mm_bd`.
 
     With `default_too`, what the shipped tables were made with is searched, too; `meter` is told how
-    far it is.
+    far it is. What does not fit into the `budget` is left out.
     """
     limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
+    some = None if budget is None else budget.classes
     margins = maximum_margins(
-        classifier, method=method, seed=seed, progress=meter.margins, **limits, **settings
+        classifier, method=method, seed=seed, progress=meter.margins, classes=some, **limits, **settings
     )
     meter.add(margins)
     checked = recheck(classifier, margins)
-    reached = harder.try_harder(
-        classifier,
-        margins,
-        harder.still_classes(margins, checked.logits),
-        seed=seed,
-        batch=batch,
-        progress=meter.harder,
-    )
+    if some is None:
+        reached = harder.try_harder(
+            classifier,
+            margins,
+            harder.still_classes(margins, checked.logits),
+            seed=seed,
+            batch=batch,
+            progress=meter.harder,
+        )
+    else:  # no time for those that are harder to reach
+        reached = Reached(unsearched=tuple(label for label in some if not margins.valid[label]))
     found = Searched(method, _with(margins, reached), reached, checked)
     if default_too:
         other = search(
@@ -158,14 +168,37 @@ def search(
             **limits,
         )
         found = replace(found, default=other)
-    if universal:
-        gains = universal_gains(classifier, seed=seed, progress=meter.universal, **limits)
+    gains = _gains(classifier, margins, meter, budget, seed=seed, **limits) if universal else None
+    if budget is not None:
+        left_out = budget.left_out(universal=universal and gains is None)
+        found = replace(found, left_out=left_out, unsearched_gains=left_out is not None and budget.whole)
+    if gains is not None:
         meter.add(gains)
         broken = (~(gains.added.isfinite() & gains.sparse.isfinite())).nonzero().flatten().tolist()
         if broken:  # without them a null that sees less would decide
             raise NotEvaluable(f"the margin of class {broken[0]} became NaN or infinite under a perturbation")
         found = replace(found, universal=gains)
     return found
+
+
+def _gains(
+    classifier: Classifier, margins: MaximumMargins, meter: Meter, budget: Budget | None, **how: Any
+) -> UniversalGains | None:
+    """The universal perturbations; None where they do not fit into the budget."""
+    if budget is None:
+        return universal_gains(classifier, progress=meter.universal, **how)
+    if not budget.fits(margins):
+        return None
+
+    def told(done: int, evaluations: int) -> None:
+        meter.universal(done, evaluations)
+        if done < classifier.classes:
+            budget.check()
+
+    try:
+        return universal_gains(classifier, progress=told, **how)
+    except Over:
+        return None
 
 
 def _with(margins: MaximumMargins, reached: Reached) -> MaximumMargins:
@@ -193,6 +226,7 @@ class Meter:
         progress: called after every step.
         ascent: of the search for margins.
         universal, default_too: whether that is searched for, too.
+        classes: how many classes are searched; all by default.
     """
 
     def __init__(
@@ -203,13 +237,14 @@ class Meter:
         *,
         universal: bool,
         default_too: bool,
+        classes: int | None = None,
     ) -> None:
         each = ascent.restarts * ascent.steps + default_too * FAST.restarts * FAST.steps
         if universal:
             kinds, one = 2, Search()
             each += one.attempts * one.inputs * (1 + kinds * (one.steps - 1))
-        self.classes, self.progress = classifier.classes, progress
-        self.expected = classifier.classes * each
+        self.classes, self.progress = classes or classifier.classes, progress
+        self.expected = self.classes * each
         self.evaluations = 0
         self.start = time.perf_counter()
 
