@@ -12,6 +12,7 @@ import torch
 import mmbd
 from helpers.planted import PIXELS
 from mmbd.base.progress import Progress
+from mmbd.base.text import seconds as spelled
 from mmbd.detectors import DETECTORS
 from mmbd.detectors.detector import About, Detector
 from mmbd.detectors.mm_bd import budget as budgets
@@ -105,9 +106,9 @@ def test_too_few_classes_say_nothing_and_how_long_a_scan_takes() -> None:
     assert report.verdict == "not evaluable"
     assert "suffices for 4 of 8 classes, and a null needs at least 5" in str(report.reason)
     universal = budgets.universal_evaluations(8)
-    assert universal == pytest.approx(2 * 10 * (8 * (1 + 2 * 4.35) + 20))
-    needed = (8 * 4 * SEARCH + universal) / budgets.SAFE
-    assert f"about {round(needed) // 60} min" in str(report.reason)
+    assert universal == 2 * 10 * (8 * (1 + 2 * 4) + 20)
+    needed = (8 * 4 * SEARCH + budgets.UNIVERSAL * universal) / budgets.SAFE
+    assert f"about {spelled(needed)} here" in str(report.reason)
 
 
 def test_the_pace_is_seconds_a_gradient_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +146,20 @@ def test_progress_expects_what_was_planned(second: None) -> None:
         PIXELS.clean(), budget=6 * SEARCH / budgets.SAFE + 1, progress=lambda step: totals.append(step.total)
     )
     assert max(totals) <= 6 * SEARCH
+
+
+def test_the_time_left_knows_that_universal_perturbations_take_longer() -> None:
+    steps: list[Progress] = []
+    mmbd.scan(PIXELS.clean(), progress=steps.append, seeds=2)
+    first = steps[0]
+    margins, universal = 8 * 4 * SEARCH, budgets.universal_evaluations(8)
+    one = first.seconds * (margins + budgets.UNIVERSAL * universal) / first.done  # of the two seeds
+    assert first.total == 2 * (margins + universal)
+    assert first.seconds_left == pytest.approx(2 * one, rel=0.2)
+    assert first.seconds_left > 1.1 * first.seconds * (first.total - first.done) / first.done
+    assert steps[-1].done <= steps[-1].total
+    # Settling took less than it may, and nothing else is left.
+    assert steps[-1].seconds_left <= steps[-1].seconds * 2 * 400 * budgets.UNIVERSAL / steps[-1].done
 
 
 @pytest.mark.parametrize("budget", [0, -1.0, math.nan, math.inf])

@@ -120,7 +120,7 @@ def universal_gains(
         seed: of the made-up inputs.
         batch: the most inputs at a time; by default as many as `memory_limit` holds.
         memory_limit: bytes for activations; by default a share of what is free.
-        progress: called with the classes done and the gradient evaluations so far.
+        progress: called after every step with the classes done and the gradient evaluations so far.
         settings: fields of `Search` to override, such as inputs=20.
 
     Raises:
@@ -133,10 +133,10 @@ def universal_gains(
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         most = classifier.classes * search.inputs
         size = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
-        work = _Work(classifier, search, size)
+        done = 0
+        work = _Work(classifier, search, size, lambda evaluations: progress(done, evaluations))
         sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
         found: list[Tensor] = []
-        done = 0
 
         def next_classes() -> Tensor:
             labels = torch.arange(done, min(done + work.together, classifier.classes))
@@ -153,9 +153,12 @@ def universal_gains(
 
 
 class _Work:
-    """The classifier, how many inputs it takes at a time, and what has been spent on it."""
+    """The classifier, how many inputs it takes at a time, and what was spent on it, which `told` hears."""
 
-    def __init__(self, classifier: Classifier, search: Search, size: int) -> None:
+    def __init__(
+        self, classifier: Classifier, search: Search, size: int, told: Callable[[int], None]
+    ) -> None:
+        self.told = told
         self.classifier, self.search, self.batch = classifier, search, memory.BatchSize(size)
         self.rule = Ascent(restarts=1, steps=search.steps, rule="l2", size=search.size)
         self.evaluations = 0
@@ -176,6 +179,7 @@ class _Work:
             found.append(margin.detach())
             ascents.append(gradient)
         self.evaluations += len(x)
+        self.told(self.evaluations)
         return torch.cat(found), torch.cat(ascents)
 
     def margins(self, x: Tensor, labels: Tensor) -> Tensor:

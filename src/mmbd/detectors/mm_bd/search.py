@@ -14,7 +14,7 @@ import torch
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import Progress, ProgressCallback
-from mmbd.detectors.mm_bd.budget import Budget, Over
+from mmbd.detectors.mm_bd.budget import UNIVERSAL, Budget, Over, universal_evaluations
 from mmbd.model import logits
 from mmbd.model.classifier import Classifier
 from mmbd.null import Measured
@@ -24,7 +24,7 @@ from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.harder import Reached
 from mmbd.search.maximum_margins import MaximumMargins, Method, maximum_margins
 from mmbd.search.recheck import Recheck, recheck
-from mmbd.search.universal_data_free import Search, UniversalGains, together, universal_gains
+from mmbd.search.universal_data_free import UniversalGains, together, universal_gains
 
 
 @dataclass(frozen=True)
@@ -240,11 +240,11 @@ class Meter:
         classes: int | None = None,
     ) -> None:
         each = ascent.restarts * ascent.steps + default_too * FAST.restarts * FAST.steps
-        if universal:
-            kinds, one = 2, Search()
-            each += one.attempts * one.inputs * (1 + kinds * (one.steps - 1))
         self.classes, self.progress = classes or classifier.classes, progress
         self.expected = self.classes * each
+        # Of those, the ones for universal perturbations, which take longer than the others.
+        self.universal_expected = universal_evaluations(classifier.classes) if universal else 0
+        self.expected += self.universal_expected
         self.evaluations = 0
         self.start = time.perf_counter()
 
@@ -261,15 +261,20 @@ class Meter:
 
     def universal(self, classes_done: int, evaluations: int) -> None:
         """So many classes have had their universal perturbations."""
-        self._tell("universal perturbations", evaluations, f"{classes_done} of {self.classes} classes")
+        note = f"{classes_done} of {self.classes} classes"
+        self._tell("universal perturbations", evaluations, note, universal=evaluations)
 
     def harder(self, evaluations: int) -> None:
         """A step of what no estimate knows before: classes that are searched harder."""
         self._tell("classes without a gradient", evaluations, "")
 
-    def _tell(self, stage: str, evaluations: int, note: str) -> None:
+    def _tell(self, stage: str, evaluations: int, note: str, universal: int = 0) -> None:
         if self.progress is None:
             return
         done, seconds = self.evaluations + evaluations, time.perf_counter() - self.start
         total = max(self.expected, done)
-        self.progress(Progress(stage, done, total, "gradient evaluations", seconds, note))
+        more = UNIVERSAL - 1
+        spent = done + more * universal
+        rest = total - done + more * max(0, self.universal_expected - universal)
+        left = seconds * rest / max(spent, 1)
+        self.progress(Progress(stage, done, total, "gradient evaluations", seconds, note, left=left))
