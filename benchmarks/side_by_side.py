@@ -1,12 +1,12 @@
 """What two scans side by side on one machine lose against one alone, by how torch's threads wait and how many.
 
-    python -m benchmarks.side_by_side [--model resnet18-w16] [--turns 3] [--out FILE.json]
+    python -m benchmarks.side_by_side [--model cnn] [--turns 3] [--out FILE.json]
 
 Every scan is a process of its own. A turn runs one scan alone and then two at once, in every setting, so that
-other work on the machine meets all of them; the median of the turns' ratios counts. With as many cores as
-threads of both together, two scans at once need no longer than each needs alone with its share of threads:
-`loss` is by how much longer they take than one scan with half of the cores. `gain` is by how much sooner two
-scans at once are done than one after the other with all cores.
+other work on the machine meets all of them; the median of the turns' ratios counts. `loss` is by how much
+longer two scans at once take than one alone with half of the cores, which on an idle machine is each one's
+share. `gain` is by how much sooner two scans at once are done than one after the other with all cores. The
+command line waits passively unless OMP_WAIT_POLICY says otherwise.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 
 def one(model: str) -> None:
-    """Scan once, with as few warnings as possible; prints the seconds of the scan alone."""
+    """Scan once, when told to; prints the seconds of the scan alone."""
     import mmbd
     from benchmarks.scan_speed import SHAPE, network
 
@@ -62,7 +62,7 @@ def scans(model: str, count: int, setting: dict[str, str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="resnet18-w16")
+    parser.add_argument("--model", default="cnn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--one", metavar="MODEL")
     parser.add_argument("--out", type=Path)
