@@ -1,4 +1,4 @@
-"""What two scans side by side on one machine lose against one alone, by how torch's threads wait and how many.
+"""What two scans side by side on one machine lose against one alone, by how torch's threads wait.
 
     python -m benchmarks.side_by_side [--model cnn] [--turns 3] [--out FILE.json]
 
