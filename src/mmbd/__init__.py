@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from mmbd.results.report import Report as Report
     from mmbd.workflows.monitor import Monitor as Monitor
     from mmbd.workflows.repair import fix as fix
+    from mmbd.workflows.selftest import selftest as selftest
     from mmbd.workflows.strip import Strip as Strip
 
 _HOMES = {
@@ -97,6 +98,7 @@ _HOMES = {
     "mitigate": "mmbd.mitigators",
     "save": "mmbd.render.save",
     "scan": "mmbd.detectors.scan",
+    "selftest": "mmbd.workflows.selftest",
 }
 _ROOMS = (
     *("attacks", "base", "cli", "data", "detectors", "evaluation", "formats", "mitigators", "model", "nets"),

@@ -9,11 +9,22 @@ import pytest
 
 from helpers.command_line import caller
 
-COMMANDS = [["scan"], ["report"], ["fix"], ["train"], ["shadows"], ["evaluate"], ["zoo", "make"], ["list"]]
+COMMANDS = [
+    ["scan"],
+    ["report"],
+    ["fix"],
+    ["train"],
+    ["shadows"],
+    ["evaluate"],
+    ["zoo", "make"],
+    ["list"],
+    ["selftest"],
+]
 GROUPS = {
     "scan": ["What goes in", "How it is done", "How the MM-BD detectors search and judge", "What comes out"],
     "report": ["What goes in", "What comes out"],
     "list": ["What comes out"],
+    "selftest": ["How it is done", "What comes out"],
 }
 USUAL = ["What goes in", "How it is done", "What comes out"]
 

@@ -24,6 +24,19 @@ def test_a_long_job_says_once_what_it_will_take(capsys):
     )
 
 
+def test_a_job_that_takes_far_longer_than_it_said_says_so(capsys):
+    with watching("model") as progress:
+        progress(step(10, 5.0))
+        progress(step(20, 14.0))
+        progress(step(21, 60.0))
+        progress(step(22, 66.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "mmbd: model: maximum margins, up to 100 gradient evaluations, about 45.0 s",
+        "mmbd: model: maximum margins, up to 100 gradient evaluations, longer than it seemed, "
+        "about 3 min 46 s more",
+    ]
+
+
 def test_a_short_job_says_nothing(capsys):
     with watching("model") as progress:
         progress(step(50, 4.0))

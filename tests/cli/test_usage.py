@@ -7,7 +7,7 @@ import pytest
 
 from helpers.command_line import caller
 from helpers.planted_files import planted
-from mmbd.cli.options import Usage, size
+from mmbd.cli.options import Usage, duration, size
 from mmbd.workflows import scan_file as gate
 
 
@@ -43,6 +43,12 @@ FIX = ["fix", "m.safetensors", "--data", "good.npz", "--out", "new.pt"]
         (["scan", "m.safetensors", "--null", "joint", "--method", "paper"], "needs --universal"),
         (["scan", "m.safetensors", "--max-bytes", "big"], "expected a size such as"),
         (["scan", "m.safetensors", "--arch-arg", "width"], "expected key=value"),
+        (["scan", "m.safetensors", "--budget", "0"], "--budget '0': expected a time such as 90s"),
+        (["scan", "m.safetensors", "--budget", "ten"], "--budget 'ten': expected a time such as 90s"),
+        (["scan", "m.safetensors", "--budget", "2h", "--limit", "60"], "--budget 2h is more than --limit 60"),
+        (["scan", "m.safetensors", "--budget", "2h", "--restarts", "8"], "leave method, restarts"),
+        (["scan", "m.safetensors", "--budget", "1m", "--detector", "abs"], "abs takes no budget"),
+        (["scan", "m.safetensors", "--limit", "0"], "--limit 0: expected more than 0"),
         ([*FIX, "--level", "0"], "--level 0"),
         ([*FIX, "--per-class", "0"], "--per-class 0: expected at least 1"),
         ([*FIX, "--most", "0"], "--most 0: expected at least 1"),
@@ -114,6 +120,37 @@ def test_sizes(text, expected):
 def test_no_sizes(text):
     with pytest.raises(Usage, match="--max-bytes"):
         size("--max-bytes", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("10m", 600),
+        ("10 min", 600),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1.5H", 5400),
+        ("0.5", 0.5),
+        (None, None),
+    ],
+)
+def test_durations(text, expected):
+    assert duration("--budget", text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "0h0m", "-1", "10x", "m", "1e9", "nan", "inf", "10m2h", "9" * 30])
+def test_no_durations(text):
+    with pytest.raises(Usage, match="--budget"):
+        duration("--budget", text)
+
+
+def test_a_budget_that_is_too_small_leaves_the_verdict_open(run):
+    code, out, _ = run("scan", "m.safetensors", "--quiet", "--budget", "0.000001")
+    assert code == gate.REFUSED
+    assert "the budget of 1e-06 s suffices for 0 of 8 classes" in out
+    assert run("scan", "m.safetensors", "--quiet", "--budget", "2h")[0] == gate.CLEAN
 
 
 def test_the_largest_file_is_an_option(run):

@@ -14,7 +14,8 @@ from mmbd.detectors.believing import of_file
 from mmbd.detectors.limit import Watch
 from mmbd.detectors.mm_bd import mm_bd as scanning
 from mmbd.detectors.mm_bd import search as searching
-from mmbd.detectors.mm_bd.search import Meter, Searched
+from mmbd.detectors.mm_bd.meter import Meter
+from mmbd.detectors.mm_bd.search import Searched
 from mmbd.detectors.scan import scan
 from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier

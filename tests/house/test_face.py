@@ -13,7 +13,7 @@ import pytest
 import mmbd
 from helpers.rooms import ROOMS
 
-VERBS = {"export", "evaluate", "fix", "load", "mitigate", "save", "scan"}
+VERBS = {"export", "evaluate", "fix", "load", "mitigate", "save", "scan", "selftest"}
 KINDS = {"Box", "Classifier", "Monitor", "Points", "References", "Report", "Strip"}
 ERRORS = {"Failed", "MmbdError", "NotEvaluable", "NotExported", "NotMitigated", "Refused"}
 # Seconds of work each, and none of it needed to import the package or to say what a command takes.

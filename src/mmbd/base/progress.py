@@ -20,6 +20,7 @@ class Progress:
         seconds: since the start.
         note: where it is, in a few words: "3 of 10 classes".
         latest: the result that came last, where every step has one: a card, an answer.
+        left: the seconds that the rest is likely to take, where its steps take longer than those so far.
     """
 
     stage: str
@@ -29,10 +30,13 @@ class Progress:
     seconds: float
     note: str = ""
     latest: Any = None
+    left: float | None = None
 
     @property
     def seconds_left(self) -> float:
-        """The time left at the pace so far."""
+        """The time left: what the job expects itself, else that at the pace so far."""
+        if self.left is not None:
+            return self.left
         return self.seconds * max(self.total - self.done, 0) / max(self.done, 1)
 
 

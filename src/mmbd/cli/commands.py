@@ -18,6 +18,7 @@ from mmbd.cli.listing import list_
 from mmbd.cli.options import HOW, Usage
 from mmbd.cli.report import report
 from mmbd.cli.scan import scan
+from mmbd.cli.selftest import selftest
 from mmbd.cli.shadows import shadows
 from mmbd.cli.train import train
 from mmbd.cli.zoo import zoo
@@ -32,7 +33,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for command in (scan, report, fix, train, shadows, evaluate):
+for command in (scan, report, fix, train, shadows, evaluate, selftest):
     app.command(command, group_parameters=HOW)
 app.command(zoo)
 app.command(list_, name="list")

@@ -21,7 +21,7 @@ def scan_options(
         detector: its name.
         flags: options of the detector that have a flag; None for those that were not given.
         option: other options, as key=value.
-        **how: further fields of the result: level, seed, seeds, limit.
+        **how: further fields of the result: level, seed, seeds, limit, budget.
 
     Raises:
         Usage: no such detector, an option that it does not take, or options that contradict

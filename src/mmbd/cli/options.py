@@ -91,6 +91,20 @@ def size(option: str, text: str | None) -> int | None:
     return amount
 
 
+def duration(option: str, text: str | None) -> float | None:
+    """The seconds in a text such as 90s, 10m, 2h, 1h30m or 90; Usage if there are none."""
+    if text is None:
+        return None
+    number = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
+    pattern = rf"(?:({number})h)?(?:({number})m(?:in)?)?(?:({number})s?)?"
+    found = re.fullmatch(pattern, text.strip().lower().replace(" ", ""))
+    parts = [0.0] if found is None else [float(part or 0) for part in found.groups()]
+    amount = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not amount > 0:
+        raise Usage(f"{option} {text!r}: expected a time such as 90s, 10m, 2h or 1h30m")
+    return amount
+
+
 def at_least(least: int, **options: int | None) -> None:
     """Check that options, by their Python names, are at least so large; Usage where one is not."""
     for name, value in options.items():

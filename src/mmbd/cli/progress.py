@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Seconds from which on a job says what it will take, and that it is watched before it says so.
 LONG, FIRST = 20.0, 3.0
+# A job that turns out to take so many times what it said says it again.
+WRONG = 1.5
 
 
 @contextmanager
@@ -22,7 +24,8 @@ def watching(
 ) -> Generator[ProgressCallback | None]:
     """Give a callback for a long job; None where nothing is to be seen.
 
-    Where there is no terminal for a bar, a long job says once what it will take.
+    Where there is no terminal for a bar, a long job says what it will take: once, and again where that
+    turns out to have been far too little.
 
     Args:
         name: what the job is about: untrusted text.
@@ -77,22 +80,25 @@ def state(progress: Progress) -> str:
 
 def _saying(name: str, line: Callable[[Progress], str] | None) -> ProgressCallback:
     """Says on standard error, after its first seconds, what a job takes that takes long."""
-    said = False
+    said, announced = 0.0, False  # the seconds in all that it seemed to take, and whether they were told
 
     def told(progress: Progress) -> None:
-        nonlocal said
+        nonlocal said, announced
         if line is not None:
             streams.say(line(progress))
-        if said or progress.seconds < FIRST:  # the first steps warm up
+        whole = progress.seconds + progress.seconds_left
+        if progress.seconds < FIRST or whole <= WRONG * said:  # the first steps warm up
             return
-        said = True
+        said = whole
         if progress.seconds_left < LONG:
             return
+        again, announced = announced, True
         from mmbd.base.text import clean_text, seconds
 
+        left = f"about {seconds(progress.seconds_left)}"
         streams.complain(
             f"{clean_text(name, 200)}: {clean_text(progress.stage, 40)}, up to {progress.total:,} "
-            f"{progress.unit}, about {seconds(progress.seconds_left)}"
+            f"{progress.unit}, {f'longer than it seemed, {left} more' if again else left}"
         )
 
     return told

@@ -12,7 +12,7 @@ from rich.console import Console
 from mmbd.cli import samples, streams
 from mmbd.cli.detecting import scan_options
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
-from mmbd.cli.options import INPUT, MM_BD, OUTPUT, Plain, Texts, Usage, at_least, level_between
+from mmbd.cli.options import INPUT, MM_BD, OUTPUT, Plain, Texts, Usage, at_least, duration, level_between
 from mmbd.cli.outputs import EVERYTHING_PRINTED, Destinations, plan
 from mmbd.cli.progress import watching
 from mmbd.workflows import scan_file as gate
@@ -20,6 +20,7 @@ from mmbd.workflows import scan_file as gate
 if TYPE_CHECKING:
     from mmbd.results.report import Report
 
+LIMIT = 3600.0  # seconds
 Count = Annotated[int | None, MM_BD]
 
 
@@ -35,7 +36,8 @@ def scan(
     level: float = 0.05,
     seed: int = 0,
     seeds: int = 1,
-    limit: float = 3600.0,
+    limit: float | None = None,
+    budget: str | None = None,
     method: Annotated[Literal["fast", "paper"] | None, MM_BD] = None,
     null: Annotated[str | None, MM_BD] = None,
     reference: Annotated[list[Path] | None, Plain, MM_BD] = None,
@@ -66,7 +68,9 @@ def scan(
         seeds: How many seeds to scan with, seed, seed + 1 and so on; the verdict is that of all
             together, at the same level.
         limit: The seconds that the scan of one model may take; a scan whose first steps show that it
-            would take longer fails at once.
+            would take longer fails at once (default: 3600; with --budget at least twice that).
+        budget: The time for one model, such as 90s, 10m or 2h, for MM-BD: the best answer that fits.
+            Where that left out what could have told otherwise, a model is not called clean (exit 3).
         method: The search for the largest margin: fast, or the procedure of the paper, which takes
             about 100 times longer (default: that of the detector, fast for mm-bd).
         null: The test that decides: one of those that "mmbd list nulls" shows (default: reference
@@ -87,8 +91,12 @@ def scan(
 
     at_least(1, per_class=per_class, seeds=seeds, restarts=restarts, steps=steps, batch=batch)
     level_between(level)
-    if not limit > 0:
+    if limit is not None and not limit > 0:
         raise Usage(f"--limit {limit:g}: expected more than 0 seconds")
+    time = duration("--budget", budget)
+    if time is not None and limit is not None and time > limit:
+        raise Usage(f"--budget {budget} is more than --limit {limit:g}, after which the scan fails")
+    most = max(LIMIT, 2 * (time or 0)) if limit is None else limit
     if null == "reference" and not reference:
         raise Usage("--null reference needs --reference, with clean models of the same kind")
     flags = {
@@ -101,7 +109,7 @@ def scan(
         "constraint": constraint,
         "batch": batch,
     }
-    how = scan_options(detector, flags, option, level=level, seed=seed, seeds=seeds, limit=limit)
+    how = scan_options(detector, flags, option, level=level, seed=seed, seeds=seeds, limit=most, budget=time)
     require_needs(how, data)
     known = loading.options()
     read = [*models, *(reference or ()), loading.class_names, data]

@@ -116,9 +116,14 @@ class Detector:
         kinds = inspect.Parameter
         if not self.more and any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters):
             return None
-        frame = ("classifier", "samples", "level", "seed", "progress")
+        frame = ("classifier", "samples", "level", "seed", "progress", "budget")
         named = [parameter.name for parameter in parameters if parameter.kind is not kinds.VAR_KEYWORD]
         return (*(name for name in named if name not in frame), *self.more)
+
+    @property
+    def takes_budget(self) -> bool:
+        """Whether the function takes `budget`, the seconds that it may take, and does what fits."""
+        return "budget" in inspect.signature(self.find).parameters
 
     def check_options(self, given: Mapping[str, Any]) -> None:
         """ValueError for an option that the function does not take, or a value that makes no sense."""

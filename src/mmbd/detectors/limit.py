@@ -50,7 +50,8 @@ class Watch:
         done, elapsed = self.before + step.done, self.elapsed
         total = max(self.before + left * step.total, done)
         if self.progress is not None:
-            self.progress(replace(step, done=done, total=total, seconds=elapsed))
+            rest = None if step.left is None else step.left + (left - 1) * (step.seconds + step.left)
+            self.progress(replace(step, done=done, total=total, seconds=elapsed, left=rest))
         if self.limit is None:
             return
         if self.first is None:

@@ -27,6 +27,7 @@ from mmbd.results.finding import Finding
 from mmbd.results.report import Report, Run, Stability
 
 LEVEL = 0.05
+MOMENT = 1e-3  # seconds that a seed gets of a budget that is spent
 # Facts of a run that are of all seeds together; the others are of the seed that is shown.
 SUMMED = ("evaluations", "oom_retries")
 
@@ -46,6 +47,7 @@ class ScanOptions:
     seeds: int = 1
     limit: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.detector, str) and self.detector not in DETECTORS:
@@ -56,7 +58,7 @@ class ScanOptions:
         for name in ("seed", "seeds"):
             if not isinstance(value := getattr(self, name), int):
                 raise TypeError(f"{name} must be a whole number, got {value!r}")
-        for name in ("level", "limit"):
+        for name in ("level", "limit", "budget"):
             if not isinstance(value := getattr(self, name), int | float | None):
                 raise TypeError(f"{name} must be a number, got {value!r}")
         if not 0 < self.level < 1:
@@ -66,6 +68,10 @@ class ScanOptions:
         if self.limit is not None and not self.limit > 0:
             raise ValueError(f"limit must be more than 0 seconds, got {self.limit}")
         self.row.check_options(self.options)
+        if self.budget is not None:
+            if not self.row.takes_budget:
+                raise ValueError(f"{self.name} takes no budget of time; a limit stops it (--limit, limit=)")
+            self.row.check({**self.row.options, **self.options, "budget": self.budget})
         object.__setattr__(self, "options", self.row.opened(self.options))
 
     @property
@@ -89,6 +95,7 @@ def scan(
     seed: int = 0,
     seeds: int = 1,
     limit: float | None = None,
+    budget: float | None = None,
     info: ModelInfo | None = None,
     progress: ProgressCallback | None = None,
     **options: Any,
@@ -106,6 +113,8 @@ def scan(
         seeds: repeat with seed, seed + 1, ... and report how stable it is. The verdict is that of
             all seeds together, at the same level (`null.seeds`).
         limit: seconds; a scan whose first steps show that it would take longer is given up.
+        budget: seconds, for MM-BD: the best answer that fits (`mm_bd.budget`). Where something had to be
+            left out that could have told otherwise, the verdict is "not evaluable" instead of "clean".
         info: what to say about the model's file; made up from the classifier by default.
         progress: called after every step.
         **options: of the detector. MM-BD's are those of `mmbd.detectors.mm_bd.mm_bd.mm_bd`: method,
@@ -126,7 +135,7 @@ def scan(
         >>> report.verdict in ("clean", "backdoored"), len(report.statistics)
         (True, 6)
     """
-    how = ScanOptions(detector, level, seed, seeds, limit, options)
+    how = ScanOptions(detector, level, seed, seeds, limit, options, budget)
     return scan_by(classifier, how, samples=samples, info=info, progress=progress)
 
 
@@ -223,6 +232,9 @@ def _found(
     classifier: Classifier, samples: Samples | None, how: ScanOptions, seed: int, watch: Watch
 ) -> Finding:
     options = {**how.row.options, **how.options}
+    if how.budget is not None:  # what is left of it, shared by the seeds that are left
+        left = how.budget if seed == how.seed else max(how.budget - watch.elapsed, MOMENT)
+        options["budget"] = left / (how.seed + how.seeds - seed)
     with classifier.frozen():
         finding = how.row.find(classifier, samples, level=how.level, seed=seed, progress=watch, **options)
     if not isinstance(finding, Finding):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmbd.search.ascent import FAST
 from mmbd.search.maximum_margins import MaximumMargins
-from mmbd.search.universal_data_free import Search, UniversalGains
+from mmbd.search.universal_data_free import Search, UniversalGains, universal_evaluations
 
 LOOK = Search(attempts=1, inputs=3, steps=1)
 
@@ -45,6 +46,15 @@ class Race:
     def __post_init__(self) -> None:
         if min(self.restarts, self.steps, self.gains) < 1 or self.margins < self.gains:
             raise ValueError(f"a race needs numbers of at least 1, and no more gains than margins: {self}")
+
+    def quick_evaluations(self, classes: int) -> int:
+        """Gradient evaluations that the quick look at so many classes takes at the most."""
+        return classes * self.restarts * self.steps + universal_evaluations(classes, self.universal)
+
+    def evaluations(self, classes: int) -> int:
+        """The same of a whole race, but for classes that are looked at longer or are hard to reach."""
+        whole = self.margins * FAST.restarts * FAST.steps + universal_evaluations(self.gains)
+        return self.quick_evaluations(classes) + whole
 
 
 def unknown(margins: MaximumMargins) -> tuple[int, ...]:

@@ -96,6 +96,13 @@ class UniversalGains:
         return together(self.added, self.sparse)
 
 
+def universal_evaluations(classes: int, search: Search | None = None) -> int:
+    """Gradient evaluations that a search for so many classes takes at the most."""
+    search, kinds = search or Search(), 2
+    each = 1 + kinds * (search.steps - 1)
+    return search.attempts * search.inputs * (classes * each + search.settling)
+
+
 def together(added: Tensor, sparse: Tensor) -> Tensor:
     """The geometric means (classes,) of both kinds of gain (classes,), in logits."""
     kinds = [kind.clamp_min(LEAST_SHARE * float(kind.max())) for kind in (added, sparse)]
@@ -122,7 +129,7 @@ def universal_gains(
         classes: only these; the others' gains are NaN.
         batch: the most inputs at a time; by default as many as `memory_limit` holds.
         memory_limit: bytes for activations; by default a share of what is free.
-        progress: called with the classes done and the gradient evaluations so far.
+        progress: called after every step with the classes done and the gradient evaluations so far.
         settings: fields of `Search` to override, such as inputs=20.
 
     Raises:
@@ -138,10 +145,10 @@ def universal_gains(
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         most = len(chosen) * search.inputs
         size = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
-        work = _Work(classifier, search, size)
+        done = 0
+        work = _Work(classifier, search, size, lambda evaluations: progress(done, evaluations))
         sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
         found: list[Tensor] = []
-        done = 0
 
         def next_classes() -> Tensor:
             labels = torch.tensor(chosen[done : done + work.together])
@@ -160,9 +167,12 @@ def universal_gains(
 
 
 class _Work:
-    """The classifier, how many inputs it takes at a time, and what has been spent on it."""
+    """The classifier, how many inputs it takes at a time, and what was spent on it, which `told` hears."""
 
-    def __init__(self, classifier: Classifier, search: Search, size: int) -> None:
+    def __init__(
+        self, classifier: Classifier, search: Search, size: int, told: Callable[[int], None]
+    ) -> None:
+        self.told = told
         self.classifier, self.search, self.batch = classifier, search, memory.BatchSize(size)
         self.rule = Ascent(restarts=1, steps=search.steps, rule="l2", size=search.size)
         self.evaluations = 0
@@ -183,6 +193,7 @@ class _Work:
             found.append(margin.detach())
             ascents.append(gradient)
         self.evaluations += len(x)
+        self.told(self.evaluations)
         return torch.cat(found), torch.cat(ascents)
 
     def margins(self, x: Tensor, labels: Tensor) -> Tensor:

@@ -104,7 +104,9 @@ def references(paths: Sequence[Path], loading: LoadOptions, scanning: ScanOption
     ours = scanning.row.find is DETECTORS["mm-bd"].find
     options = {name: value for name, value in scanning.options.items() if ours and name != "null"}
     detector = scanning.detector if ours else "mm-bd"
-    wanted = replace(scanning, detector=detector, seeds=1, options=options | {"universal": False})
+    wanted = replace(
+        scanning, detector=detector, seeds=1, budget=None, options=options | {"universal": False}
+    )
     for path in paths:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in inside:

@@ -26,6 +26,9 @@ NO_IMAGES = (
 
 def not_clean(judged: Decision, found: Searched, names: Sequence[str]) -> str | None:
     """Why the model may not be called clean: what was searched would not bear it out."""
+    # References are compared by their margins alone, whatever else there would have been.
+    if found.left_out is not None and not (found.unsearched_gains and judged.decided_by == "reference"):
+        return found.left_out
     if left := sorted(found.unsearched):
         return (
             f"{len(left)} of {len(names)} classes could not be searched ({_listed(left, names)}): no "

@@ -43,6 +43,8 @@ def mishaps(searched: Searched) -> list[str]:
     sentences: list[str] = []
     found, reached = searched.margins, searched.reached
     classes = len(found.valid)
+    if searched.left_out is not None:
+        sentences.append(f"{searched.left_out[0].upper()}{searched.left_out[1:]}.")
     if reached.unsearched:
         sentences.append(
             f"{len(reached.unsearched)} of {classes} classes could not be searched "

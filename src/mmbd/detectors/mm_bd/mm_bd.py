@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
@@ -12,8 +13,10 @@ from mmbd.base.progress import Progress
 from mmbd.detectors.detector import Detector
 from mmbd.detectors.mm_bd import facts
 from mmbd.detectors.mm_bd.about import ABOUT
+from mmbd.detectors.mm_bd.budget import plan
 from mmbd.detectors.mm_bd.certainty import caveats, not_clean
-from mmbd.detectors.mm_bd.search import Meter, Searched, search
+from mmbd.detectors.mm_bd.meter import Meter
+from mmbd.detectors.mm_bd.search import Searched, search
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
@@ -43,6 +46,7 @@ def mm_bd(
     race: bool | None = None,
     batch: int | None = None,
     memory_limit: int | None = None,
+    budget: float | None = None,
     **settings: Any,
 ) -> Finding:
     """Maximise every class's margin by gradient ascent, and compare the largest with a null.
@@ -69,6 +73,8 @@ def mm_bd(
             answer then.
         batch: the most searches at a time.
         memory_limit: bytes for activations.
+        budget: seconds, for the default searches only: what does not fit is left out, see
+            `budget.plan`, and the model is not called clean where that could have told otherwise.
         **settings: fields of `Ascent` to override, such as restarts=8.
 
     Raises:
@@ -78,6 +84,9 @@ def mm_bd(
     if null == "reference" and references is None:
         raise ValueError("null='reference' needs reference models")
     ascent = ascent_of(method, settings)
+    limits = {"batch": batch, "memory_limit": memory_limit}
+    if budget is not None:
+        check_budget(budget, ascent)
     images = kind_of(classifier.domain) == "image"
     # What the shipped tables know is searched for too, unless the user names what decides.
     tables = (None, "joint", "population") if method == "fast" else (None,)
@@ -93,7 +102,20 @@ def mm_bd(
     rules = Race()
     if not can_race or race is False or classifier.classes < rules.fewest:
         rules = None
-    meter = Meter(classifier, progress, ascent, universal=universal, default_too=default_too, race=rules)
+    fits = None if budget is None else plan(classifier, budget, seed=seed, race=rules, **limits)
+    if fits is not None:
+        ascent = ascent_of(method, {"restarts": fits.restarts})
+        settings, rules = {"restarts": fits.restarts}, fits.race
+        universal = universal and fits.whole
+    meter = Meter(
+        classifier,
+        progress,
+        ascent,
+        universal=universal,
+        default_too=default_too,
+        race=rules,
+        classes=None if fits is None or fits.classes is None else len(fits.classes),
+    )
     found = search(
         classifier,
         seed=seed,
@@ -103,11 +125,14 @@ def mm_bd(
         default_too=default_too,
         race=rules,
         meter=meter,
-        batch=batch,
-        memory_limit=memory_limit,
+        budget=fits,
+        **limits,
     )
     judged = _judged(found, level, null, references, classifier)
-    return _finding(classifier, found, judged, facts.settings_of(found, method))
+    settings = facts.settings_of(found, method)
+    if budget is not None:
+        settings["budget"] = {"seconds": budget, "left_out": found.left_out}
+    return _finding(classifier, found, judged, settings)
 
 
 def _judged(
@@ -187,6 +212,17 @@ def _ranking(statistics: dict[int, float], values: dict[int, float]) -> tuple[in
     return tuple(label for _, _, label in sorted(order))
 
 
+def check_budget(budget: float, ascent: Ascent) -> None:
+    """ValueError for a budget that makes no sense, or one for other searches than the default ones."""
+    if not 0 < budget < math.inf:
+        raise ValueError(f"budget must be more than 0 seconds, and finite, got {budget}")
+    if ascent != FAST:
+        raise ValueError(
+            "a budget chooses how much of the default search is done: leave method, restarts, steps and "
+            "whatever else changes it to it"
+        )
+
+
 def check(options: Mapping[str, Any]) -> None:
     """ValueError for options whose values make no sense; of those that settings alone can tell."""
     method, null = options.get("method", "fast"), options.get("null")
@@ -201,7 +237,9 @@ def check(options: Mapping[str, Any]) -> None:
         if not isinstance(value, (int, float) if kind is float else kind):
             wanted = {int: "a whole number", float: "a number"}.get(kind, "a name")
             raise ValueError(f"{name} must be {wanted}, got {value!r}")
-    ascent_of(method, settings)
+    ascent = ascent_of(method, settings)
+    if options.get("budget") is not None:
+        check_budget(options["budget"], ascent)
 
 
 MM_BD = Detector(

@@ -6,26 +6,25 @@ What the verdict needs is made here and judged elsewhere.
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 
 from mmbd.base.errors import NotEvaluable
-from mmbd.base.progress import Progress, ProgressCallback
+from mmbd.detectors.mm_bd.budget import Budget, Over
+from mmbd.detectors.mm_bd.meter import Meter
 from mmbd.model import logits
 from mmbd.model.classifier import Classifier
 from mmbd.null import Measured
 from mmbd.null.settings import gains_key, margins_key
 from mmbd.search import harder
-from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.harder import Reached
 from mmbd.search.maximum_margins import MaximumMargins, Method, maximum_margins
 from mmbd.search.race import Race, ahead, foremost, gains_together, margins_together, unknown
 from mmbd.search.recheck import Recheck, recheck
-from mmbd.search.universal_data_free import Search, UniversalGains, together, universal_gains
+from mmbd.search.universal_data_free import UniversalGains, together, universal_gains
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,8 @@ class Searched:
         default: the search that the shipped tables were made with, where `margins` is another.
         universal: the universal perturbations; None where they were not searched for.
         raced: the classes that were searched to the end after a quick look at all; None where all were.
+        left_out: what there was no time for; None where nothing was left out.
+        unsearched_gains: whether that is the universal perturbations alone.
     """
 
     method: Method
@@ -50,6 +51,8 @@ class Searched:
     default: Searched | None = None
     universal: UniversalGains | None = None
     raced: tuple[int, ...] | None = None
+    left_out: str | None = None
+    unsearched_gains: bool = False
 
     @property
     def statistics(self) -> dict[int, float]:
@@ -130,39 +133,38 @@ def search(
     batch: int | None,
     memory_limit: int | None,
     settings: dict[str, Any],
+    budget: Budget | None = None,
 ) -> Searched:
     """Search for everything that one seed needs; arguments are those of `mm_bd.mm_bd`.
 
     With `default_too`, what the shipped tables were made with is searched, too; with `race`, only the
     classes that lead are searched to the end, which takes `universal`. `meter` is told how far it is.
+    What does not fit into the `budget` is left out.
     """
     limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
-    margins_of = partial(maximum_margins, classifier, seed=seed, progress=meter.margins, **limits)
-    gains_of = partial(universal_gains, classifier, seed=seed, progress=meter.universal, **limits)
-    quick, quick_gains, raced = None, None, None
-    if race is not None:
-        quick = margins_of(restarts=race.restarts, steps=race.steps)
-        meter.add(quick)
-        if longer := unknown(quick):
-            second = margins_of(restarts=race.restarts, classes=longer)
-            meter.add(second)
-            quick = margins_together(quick, second)
-        quick_gains = gains_of(**asdict(race.universal))
-        meter.add(quick_gains)
-        raced = ahead(quick, quick_gains, race.margins)
-    margins = margins_of(method=method, classes=raced, **settings)
+    quick = None if race is None else _quick_look(classifier, race, meter, seed=seed, **limits)
+    some = None if budget is None else budget.classes
+    if race is not None and quick is not None:
+        some = ahead(*quick, race.margins)
+    margins = maximum_margins(
+        classifier, method=method, seed=seed, progress=meter.margins, classes=some, **limits, **settings
+    )
     meter.add(margins)
     if quick is not None:
-        margins = margins_together(quick, margins)
+        margins = margins_together(quick[0], margins)
     checked = recheck(classifier, margins)
-    reached = harder.try_harder(
-        classifier,
-        margins,
-        harder.still_classes(margins, checked.logits),
-        seed=seed,
-        batch=batch,
-        progress=meter.harder,
-    )
+    if budget is None or budget.classes is None:
+        reached = harder.try_harder(
+            classifier,
+            margins,
+            harder.still_classes(margins, checked.logits),
+            seed=seed,
+            batch=batch,
+            progress=meter.harder,
+        )
+    else:  # no time for those that are harder to reach
+        reached = Reached(unsearched=tuple(label for label in budget.classes if not margins.valid[label]))
+    raced = some if race is not None else None
     found = Searched(method, _with(margins, reached), reached, checked, raced=raced)
     if default_too:
         other = search(
@@ -177,19 +179,68 @@ def search(
             **limits,
         )
         found = replace(found, default=other)
+    gains, first = None, None
+    if race is not None and quick is not None:
+        first = foremost(found.margins, quick[1], race.gains)
     if universal:
-        first = None
-        if race is not None and quick_gains is not None:
-            first = foremost(found.margins, quick_gains, race.gains)
-        gains = gains_of(classes=first)
+        gains = _gains(classifier, margins, first, meter, budget, seed=seed, **limits)
+    if budget is not None:
+        left_out = budget.left_out(universal=universal and gains is None)
+        found = replace(found, left_out=left_out, unsearched_gains=left_out is not None and budget.whole)
+    if gains is not None:
         meter.add(gains)
-        if quick_gains is not None:
-            gains = gains_together(quick_gains, gains)
+        if quick is not None:
+            gains = gains_together(quick[1], gains)
         broken = (~(gains.added.isfinite() & gains.sparse.isfinite())).nonzero().flatten().tolist()
         if broken:  # without them a null that sees less would decide
             raise NotEvaluable(f"the margin of class {broken[0]} became NaN or infinite under a perturbation")
         found = replace(found, universal=gains)
     return found
+
+
+def _quick_look(
+    classifier: Classifier, race: Race, meter: Meter, **how: Any
+) -> tuple[MaximumMargins, UniversalGains]:
+    """Little search for all classes, by which it is seen which of them lead."""
+    margins = maximum_margins(
+        classifier, restarts=race.restarts, steps=race.steps, progress=meter.margins, **how
+    )
+    meter.add(margins)
+    if longer := unknown(margins):
+        second = maximum_margins(
+            classifier, restarts=race.restarts, classes=longer, progress=meter.margins, **how
+        )
+        meter.add(second)
+        margins = margins_together(margins, second)
+    gains = universal_gains(classifier, progress=meter.universal, **how, **asdict(race.universal))
+    meter.add(gains)
+    return margins, gains
+
+
+def _gains(
+    classifier: Classifier,
+    margins: MaximumMargins,
+    first: Sequence[int] | None,
+    meter: Meter,
+    budget: Budget | None,
+    **how: Any,
+) -> UniversalGains | None:
+    """The universal perturbations of some classes, or all; None where they do not fit into the budget."""
+    if budget is None:
+        return universal_gains(classifier, classes=first, progress=meter.universal, **how)
+    count = classifier.classes if first is None else len(first)
+    if not budget.fits(margins, count):
+        return None
+
+    def told(done: int, evaluations: int) -> None:
+        meter.universal(done, evaluations)
+        if done < count:
+            budget.check()
+
+    try:
+        return universal_gains(classifier, classes=first, progress=told, **how)
+    except Over:
+        return None
 
 
 def _with(margins: MaximumMargins, reached: Reached) -> MaximumMargins:
@@ -207,70 +258,3 @@ def _with(margins: MaximumMargins, reached: Reached) -> MaximumMargins:
         inputs={**margins.inputs, **reached.inputs},
         evaluations=margins.evaluations + reached.evaluations,
     )
-
-
-def _each(search: Search) -> int:
-    """The gradient evaluations of a search for universal perturbations, a class."""
-    kinds = 2
-    return search.attempts * search.inputs * (1 + kinds * (search.steps - 1))
-
-
-class Meter:
-    """Tells how far the searches of one seed are, by gradient evaluations.
-
-    Args:
-        classifier: what is searched.
-        progress: called after every step.
-        ascent: of the search for margins.
-        universal, default_too: whether that is searched for, too.
-        race: how few classes are searched to the end; None for all.
-    """
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        progress: ProgressCallback | None,
-        ascent: Ascent,
-        *,
-        universal: bool,
-        default_too: bool,
-        race: Race | None,
-    ) -> None:
-        classes = classifier.classes
-        margins, gains = (classes, classes) if race is None else (race.margins, race.gains)
-        self.expected = margins * ascent.restarts * ascent.steps
-        self.expected += classes * default_too * FAST.restarts * FAST.steps
-        if universal:
-            self.expected += gains * _each(Search())
-        if race is not None:
-            self.expected += classes * (race.restarts * race.steps + _each(race.universal))
-        self.classes, self.progress = classes, progress
-        self.evaluations = 0
-        self.start = time.perf_counter()
-
-    def add(self, part: MaximumMargins | UniversalGains) -> None:
-        """A search has ended."""
-        self.evaluations += part.evaluations
-        if isinstance(part, MaximumMargins):
-            searched = int((~part.margins.isnan().all(1)).sum())
-            most = searched * part.ascent.restarts * part.ascent.steps
-            self.expected -= max(0, most - part.evaluations)
-
-    def margins(self, step: Progress) -> None:
-        """A step of a search for margins."""
-        self._tell(step.stage, step.done, step.note)
-
-    def universal(self, classes_done: int, evaluations: int) -> None:
-        """So many classes have had their universal perturbations."""
-        self._tell("universal perturbations", evaluations, f"{classes_done} of {self.classes} classes")
-
-    def harder(self, evaluations: int) -> None:
-        """A step of what no estimate knows before: classes that are searched harder."""
-        self._tell("classes without a gradient", evaluations, "")
-
-    def _tell(self, stage: str, evaluations: int, note: str) -> None:
-        if self.progress is None:
-            return
-        done, seconds = self.evaluations + evaluations, time.perf_counter() - self.start
-        total = max(self.expected, done)
-        self.progress(Progress(stage, done, total, "gradient evaluations", seconds, note))

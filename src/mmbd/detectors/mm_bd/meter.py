@@ -1,0 +1,82 @@
+"""How far the searches of one seed are, and how long the rest will take."""
+
+from __future__ import annotations
+
+import time
+
+from mmbd.base.progress import Progress, ProgressCallback
+from mmbd.detectors.mm_bd.budget import UNIVERSAL
+from mmbd.model.classifier import Classifier
+from mmbd.search.ascent import FAST, Ascent
+from mmbd.search.maximum_margins import MaximumMargins
+from mmbd.search.race import Race
+from mmbd.search.universal_data_free import UniversalGains, universal_evaluations
+
+
+class Meter:
+    """Tells how far the searches of one seed are, by gradient evaluations.
+
+    Args:
+        classifier: what is searched.
+        progress: called after every step.
+        ascent: of the search for margins.
+        universal, default_too: whether that is searched for, too.
+        race: how few classes are searched to the end; None for all.
+        classes: how many classes are searched; all by default.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        progress: ProgressCallback | None,
+        ascent: Ascent,
+        *,
+        universal: bool,
+        default_too: bool,
+        race: Race | None = None,
+        classes: int | None = None,
+    ) -> None:
+        self.classes, self.progress = classes or classifier.classes, progress
+        self.expected = self.classes * default_too * FAST.restarts * FAST.steps
+        self.expected += (race.margins if race else self.classes) * ascent.restarts * ascent.steps
+        # Of all, those for universal perturbations, which take longer than the others.
+        self.universal_expected = 0
+        if universal:
+            self.universal_expected = universal_evaluations(race.gains if race else self.classes)
+        if race is not None:
+            self.expected += race.quick_evaluations(self.classes)
+        self.expected += self.universal_expected
+        self.evaluations = 0
+        self.start = time.perf_counter()
+
+    def add(self, part: MaximumMargins | UniversalGains) -> None:
+        """A search has ended."""
+        self.evaluations += part.evaluations
+        if isinstance(part, MaximumMargins):
+            searched = int((~part.margins.isnan().all(1)).sum())
+            most = searched * part.ascent.restarts * part.ascent.steps
+            self.expected -= max(0, most - part.evaluations)
+
+    def margins(self, step: Progress) -> None:
+        """A step of a search for margins."""
+        self._tell(step.stage, step.done, step.note)
+
+    def universal(self, classes_done: int, evaluations: int) -> None:
+        """So many classes have had their universal perturbations."""
+        note = f"{classes_done} of {self.classes} classes"
+        self._tell("universal perturbations", evaluations, note, universal=evaluations)
+
+    def harder(self, evaluations: int) -> None:
+        """A step of what no estimate knows before: classes that are searched harder."""
+        self._tell("classes without a gradient", evaluations, "")
+
+    def _tell(self, stage: str, evaluations: int, note: str, universal: int = 0) -> None:
+        if self.progress is None:
+            return
+        done, seconds = self.evaluations + evaluations, time.perf_counter() - self.start
+        total = max(self.expected, done)
+        more = UNIVERSAL - 1
+        spent = done + more * universal
+        rest = total - done + more * max(0, self.universal_expected - universal)
+        left = seconds * rest / max(spent, 1)
+        self.progress(Progress(stage, done, total, "gradient evaluations", seconds, note, left=left))
