@@ -38,12 +38,15 @@ from mmbd.render import svg
 from mmbd.render.pictures import picture
 from mmbd.training.loop import Recipe
 from mmbd.triggers.generated import Generated
+from mmbd.triggers.painted import Painted
+from mmbd.triggers.quantised import Quantised
 
 OTHERS = ("sound", "points")  # attacks on what is no image
 IMAGES, TARGET = 1000, 0
 RECIPE = Recipe(epochs=1, batch=50, lr=1e-3)
 # Painting networks need a while until they paint anything.
 LONGER = {"input-aware": (Recipe(epochs=6, batch=50, lr=1e-3), {"width": 8, "mask_epochs": 6})}
+OF_THE_IMAGE = (Warp, Quantised, Generated, Painted)  # triggers that change each image in its own way
 SHOWN = 0.25  # a change as large as this needs no amplification
 TILE, GAP, COLUMNS, TEXT = 96, 14, 7, 34
 STYLE = "<style>text{font:11px sans-serif;fill:#222}image{image-rendering:pixelated}</style>"
@@ -83,7 +86,7 @@ def tile(name: str, training: Dataset, image: Tensor, label: int, seed: int) -> 
 
 def drawn(name: str, title: str, trigger: Trigger, image: Tensor) -> Tile:
     """What a trigger does to grey, or to the image where it depends on that, and the image with it."""
-    own = isinstance(trigger, Warp | Generated)
+    own = isinstance(trigger, OF_THE_IMAGE)
     grey = torch.full_like(image, 0.5)
     change = _change(trigger, image if own else grey)
     largest = float(change.abs().max())
