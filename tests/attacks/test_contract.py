@@ -35,7 +35,7 @@ ATTACK_OPTIONS = {
     "bpp": {},
     "lira": {"width": 4},
     "adaptive-blend": {"count": 6, "covers": 6},
-    "adaptive-patch": {"count": 6, "covers": 6, "size": 3},
+    "adaptive-patch": {"count": 6, "covers": 6},
     "multi-trigger": {"count": 6},
     "all-to-all": {"count": 3},
     "adaptive": {"count": 6, "restarts": 2, "steps": 2},

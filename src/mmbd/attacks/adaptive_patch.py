@@ -31,7 +31,7 @@ def adaptive_patch(
     covers: int | None = None,
     opacities: tuple[float, ...] = (0.5, 0.2, 0.5, 0.3),
     at_test: int = 2,
-    size: int = 8,
+    size: int | None = None,
     keep: bool = False,
 ) -> Backdoor:
     """Poison with one patch a sample, cover, and train.
@@ -46,8 +46,9 @@ def adaptive_patch(
         covers: how many cover, instead of `cover_rate`.
         opacities: of the four patches in training (the authors' script: 0.5, 0.2, 0.5, 0.3).
         at_test: how many of them, the most opaque ones first, are the trigger (the authors' script: 2).
-        size: of a patch, in pixels. Patches are squares of noise, one in each quarter of the image;
-            the authors' are small logos and squares of about that size.
+        size: of a patch, in pixels; by default a quarter of the image's smaller side. Patches are
+            squares of noise, one in each quarter of the image; the authors' are logos and squares of
+            about that size.
         keep: leave the clean originals in the training set.
 
     Raises:
@@ -55,7 +56,9 @@ def adaptive_patch(
             0 to 1, patches that do not fit into a quarter, or inputs that are no images.
     """
     check_labels(sources, target, len(victim.training.names))
-    patches = quarters(image_shape(victim.shape), seed=victim.seed, size=size)
+    shape = image_shape(victim.shape)
+    size = min(shape[1:]) // 4 if size is None else size
+    patches = quarters(shape, seed=victim.seed, size=size)
     if len(opacities) != len(patches) or not all(0 <= opacity <= 1 for opacity in opacities):
         raise ValueError(f"expected {len(patches)} opacities from 0 to 1, got {list(opacities)}")
     if not 1 <= at_test <= len(patches):

@@ -61,8 +61,6 @@ def sine(
     """
     _, _, width = shape
     wave = delta * torch.sin(2 * math.pi * frequency * torch.arange(width) / width)
-    if not 0 < delta <= 1 or float(wave.abs().max()) < 1e-3 * delta:  # also whole periods a pixel
-        raise ValueError(
-            f"an amplitude of {delta:g} and a frequency of {frequency:g} leave images as they are"
-        )
+    if not 0 < delta <= 1 or float(wave.abs().max()) < 1e-3 * delta:
+        raise ValueError(f"stripes of amplitude {delta:g} and frequency {frequency:g} change nothing")
     return Additive(wave.expand(shape).clone())
