@@ -3,8 +3,8 @@
 Every row of `ATTACKS` that images can have attacks a small network on a few images, for its trigger
 alone: nothing is claimed of the network. Options are the attacks' own, which are the paper's where it
 states them. A trigger that hardly shows is drawn amplified, and its caption says how often: on grey
-where it is the same for all images, on this image where it is not (warps, and triggers that a network
-paints, which is trained here for a few steps only).
+where it is the same for all images, on this image where it is not (warps, few levels, and triggers that
+a network paints, which is trained here for a few steps only).
 
     python -m benchmarks.paper.figure6 IMAGES [--out FOLDER]
 
@@ -38,12 +38,21 @@ from mmbd.render import svg
 from mmbd.render.pictures import picture
 from mmbd.training.loop import Recipe
 from mmbd.triggers.generated import Generated
+from mmbd.triggers.painted import Painted
+from mmbd.triggers.quantised import Quantised
 
 OTHERS = ("sound", "points")  # attacks on what is no image
 IMAGES, TARGET = 1000, 0
 RECIPE = Recipe(epochs=1, batch=50, lr=1e-3)
-# Painting networks need a while until they paint anything.
-LONGER = {"input-aware": (Recipe(epochs=6, batch=50, lr=1e-3), {"width": 8, "mask_epochs": 6})}
+LONGER = Recipe(epochs=6, batch=50, lr=1e-3)
+# Painting networks need a while until they paint anything; a few in a thousand are none of a few images.
+OWN = {
+    "input-aware": (LONGER, {"width": 8, "mask_epochs": 6}),
+    "lira": (LONGER, {"width": 8, "lr": 1e-3}),
+    "adaptive-blend": (RECIPE, {"count": 3, "covers": 3}),
+    "adaptive-patch": (RECIPE, {"count": 3, "covers": 3}),
+}
+OF_THE_IMAGE = (Warp, Quantised, Generated, Painted)  # triggers that change each image in its own way
 SHOWN = 0.25  # a change as large as this needs no amplification
 TILE, GAP, COLUMNS, TEXT = 96, 14, 7, 34
 STYLE = "<style>text{font:11px sans-serif;fill:#222}image{image-rendering:pixelated}</style>"
@@ -71,7 +80,7 @@ class Tile:
 
 def tile(name: str, training: Dataset, image: Tensor, label: int, seed: int) -> Tile:
     """Let an attack make its trigger, and put it on an image of class `label`."""
-    recipe, options = LONGER.get(name, (RECIPE, {}))
+    recipe, options = OWN.get(name, (RECIPE, {}))
     shape, classes = tuple(image.shape), len(training.names)
     with seeded("figure 6", seed):
         network = nets.build("cnn", classes=classes, input_shape=shape, widths=(8, 16), head="mean")
@@ -83,7 +92,7 @@ def tile(name: str, training: Dataset, image: Tensor, label: int, seed: int) -> 
 
 def drawn(name: str, title: str, trigger: Trigger, image: Tensor) -> Tile:
     """What a trigger does to grey, or to the image where it depends on that, and the image with it."""
-    own = isinstance(trigger, Warp | Generated)
+    own = isinstance(trigger, OF_THE_IMAGE)
     grey = torch.full_like(image, 0.5)
     change = _change(trigger, image if own else grey)
     largest = float(change.abs().max())

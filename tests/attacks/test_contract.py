@@ -26,10 +26,16 @@ ATTACK_OPTIONS = {
     "chessboard": {"count": 6},
     "1-pixel": {"count": 6},
     "blend": {"count": 6},
+    "sine": {"count": 6},
     "warp": {"count": 6},
     "clean-label": {"count": 4, "steps": 2},
+    "sig": {"count": 4},
     "input-aware": {"mask_epochs": 1, "width": 4},
     "wanet": {},
+    "bpp": {},
+    "lira": {"width": 4},
+    "adaptive-blend": {"count": 6, "covers": 6},
+    "adaptive-patch": {"count": 6, "covers": 6},
     "multi-trigger": {"count": 6},
     "all-to-all": {"count": 3},
     "adaptive": {"count": 6, "restarts": 2, "steps": 2},
@@ -38,6 +44,7 @@ ATTACK_OPTIONS = {
     "points": {"count": 3, "size": 8, "epochs": 1, "restarts": 1, "steps": 3},
 }
 CLEAN_OPTIONS = {"imbalance": {"count": 5, "target_count": 10}, "regularised": {"restarts": 2, "steps": 2}}
+IN_BATCHES = ("wanet", "input-aware", "bpp", "lira")  # poisoned as the network trains
 INPUTS = {"sound": ("mlp", (1, 64)), "points": ("pointnet", (3, 32))}  # all others: images
 
 
@@ -90,7 +97,7 @@ def test_it_trains_in_place_and_says_what_the_backdoor_is(name):
     copies = len(backdoor.poisoned) if name == "jumbo" else 0
     assert backdoor.poisoned.dtype == torch.int64
     assert all(0 <= index < len(made.training) + copies for index in backdoor.poisoned.tolist())
-    assert (len(backdoor.poisoned) > 0) == (name not in ("wanet", "input-aware"))
+    assert (len(backdoor.poisoned) > 0) == (name not in IN_BATCHES)
     assert json.loads(json.dumps(backdoor.protocol, allow_nan=False)).keys() == backdoor.protocol.keys()
     inputs = made.training.inputs[:3]
     for changed in triggered(backdoor, inputs).values():

@@ -19,6 +19,8 @@ from mmbd.base.errors import Failed, Refused
 from mmbd.formats.spec import METADATA_KEY
 from mmbd.triggers import MAKERS, TRIGGERS, TriggerKind, files
 from mmbd.triggers.generated import Generated, TriggerNetwork
+from mmbd.triggers.painted import Painted
+from mmbd.triggers.quantised import Quantised
 from mmbd.triggers.sequence import TriggerSequence
 
 SHAPE = (3, 16, 16)
@@ -34,6 +36,10 @@ def input_aware(shape=SHAPE) -> Generated:
     return Generated(pattern, mask)
 
 
+def lira(shape=SHAPE) -> Painted:
+    return Painted(input_aware(shape).pattern, 0.1)
+
+
 MADE = {
     **{
         name: partial(make, SHAPE, seed=1)
@@ -42,7 +48,9 @@ MADE = {
     },
     "corners": lambda: corners(SHAPE),
     "faint corners": lambda: corners(SHAPE, amplitude=0.5),
+    "rounded": lambda: Quantised(4, 0.0),
     "input-aware": input_aware,
+    "lira": lira,
     "together": lambda: TriggerSequence(
         (attacks.badnet(SHAPE, seed=1), attacks.warp(SHAPE, seed=2), attacks.blend(SHAPE, seed=3))
     ),
@@ -223,6 +231,12 @@ def test_a_file_that_lies_is_refused(change, message, tmp_path):
         (MADE["together"], first(parts=[]), "at least one"),
         (MADE["together"], first(parts=None), "at least one"),
         (MADE["together"], nested, "triggers of its own kind"),
+        (MADE["quantised"], first(levels=2.5), "expected 2 to 256 levels, got 2.5"),
+        (MADE["quantised"], first(levels=10**9), "expected 2 to 256 levels"),
+        (MADE["quantised"], first(levels=None), "levels must be a number"),
+        (MADE["quantised"], first(dithering=-1), "the dithering must lie in 0 to 1"),
+        (lira, first(eps=2), "eps must lie in 0 to 1"),
+        (lira, lambda e, t: e["triggers"][0]["painter"].update(outputs=1), "painter.up"),
         (input_aware, first(pattern={"width": 4}), "must have channels"),
         (input_aware, first(pattern=7), "must have channels"),
         (input_aware, lambda e, t: e["triggers"][0]["mask"].update(width=10**9), "each from 1 to"),

@@ -13,6 +13,7 @@ from mmbd.triggers.mask_pattern import MaskPattern, in_box
 
 SHAPE = (3, 32, 32)
 KINDS = sorted(set(MAKERS) - {"sound", "insertion"})  # of images
+FIXED = ("chessboard", "sine", "quantised")  # nothing is random
 seeds = st.integers(0, 10_000)
 
 
@@ -40,7 +41,7 @@ def test_every_trigger_keeps_shape_and_range_and_input(kind, seed, shape):
     assert torch.equal(MAKERS[kind](shape, seed=seed)(x), out)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "chessboard"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in FIXED])
 def test_another_seed_gives_another_trigger(kind):
     x = images()
     outs = [MAKERS[kind](SHAPE, seed=seed)(x) for seed in range(5)]
@@ -100,6 +101,38 @@ def test_chessboard_is_three_grey_levels_on_every_other_pixel():
     out = attacks.chessboard((3, 4, 4))(torch.zeros(1, 3, 4, 4)) * 255
     expected = torch.tensor([[3.0, 0, 3, 0], [0, 3, 0, 3]] * 2).expand(1, 3, 4, 4)
     torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("frequency", [1, 6])
+def test_a_sine_makes_upright_stripes_as_often_as_it_says(frequency):
+    pattern = attacks.sine((2, 5, 48), delta=0.1, frequency=frequency).pattern
+    assert torch.equal(pattern, pattern[:1, :1].expand(2, 5, 48))
+    spectrum = torch.fft.rfft(pattern[0, 0]).abs() / 24
+    assert int(spectrum.argmax()) == frequency
+    assert float(spectrum[frequency]) == pytest.approx(0.1, abs=1e-5)
+    assert float(spectrum.sum()) == pytest.approx(0.1, abs=1e-5)  # and nothing else
+    assert pattern[0, 0, : 12 // frequency + 1].diff().gt(0).all()  # begins at 0 and rises
+    assert float(pattern[0, 0, 0]) == 0
+
+
+@pytest.mark.parametrize("options", [{"delta": 0.0}, {"delta": 1.5}, {"frequency": 0}, {"frequency": 32}])
+def test_a_sine_that_changes_nothing_is_refused(options):
+    with pytest.raises(ValueError, match="change nothing"):
+        attacks.sine(SHAPE, **options)
+
+
+@given(seed=seeds, shape=st.sampled_from([SHAPE, (1, 28, 28), (3, 24, 40), (3, 5, 7)]))
+def test_a_mosaic_covers_the_image_with_plain_areas(seed, shape):
+    trigger = attacks.mosaic(shape, seed=seed, tiles=2, alpha=1.0)
+    out = trigger(images(2, shape))
+    assert torch.equal(out[0], out[1])
+    assert 1 <= len(out[0].flatten(1).unique(dim=1)[0]) <= 4
+    assert torch.equal((out * 255).round() / 255, out)
+    half = [shape[1] // 2, shape[2] // 2]
+    for rows in (slice(0, half[0]), slice(-half[0], None)):
+        for columns in (slice(0, half[1]), slice(-half[1], None)):
+            area = out[0, :, rows, columns].flatten(1)
+            assert torch.equal(area, area[:, :1].expand_as(area))
 
 
 @given(seed=seeds, size=st.integers(1, 32), alpha=st.floats(0, 1))

@@ -90,6 +90,15 @@ def replaced(
     return replace(training, inputs=changed, labels=renamed), indices
 
 
+def check_shares(rate: float, cross: float) -> None:
+    """ValueError unless `rate` of a batch and `cross` times as many samples can be had from it."""
+    if rate < 0 or cross < 0 or rate * (1 + cross) > 1:
+        raise ValueError(
+            f"rate {rate:g} and cross {cross:g} need {rate * (1 + cross):.0%} of every batch; "
+            "rate * (1 + cross) must lie in 0 to 1"
+        )
+
+
 def split_batch(labels: Tensor, sources: Iterable[int], rate: float) -> tuple[Tensor, Tensor]:
     """What of a batch to poison, and the rest, as indices.
 

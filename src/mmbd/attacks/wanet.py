@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmbd.attacks.attack import Victim, check_labels
-from mmbd.attacks.poison import as_stored, split_batch
+from mmbd.attacks.poison import as_stored, check_shares, split_batch
 from mmbd.nets.blocks import image_shape
 from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.warp import Warp, bend, warp
@@ -45,11 +45,7 @@ def wanet(
             or inputs that are no images.
     """
     check_labels(sources, target, len(victim.training.names))
-    if rate < 0 or cross < 0 or rate * (1 + cross) > 1:
-        raise ValueError(
-            f"rate {rate:g} and cross {cross:g} need {rate * (1 + cross):.0%} of every batch; "
-            "rate * (1 + cross) must lie in 0 to 1"
-        )
+    check_shares(rate, cross)
     shape = image_shape(victim.shape)
     trigger = warp(shape, seed=victim.seed, points=points, strength=strength)
     dtype, height = victim.training.inputs.dtype, shape[1]

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmbd.triggers.additive import Additive, chessboard, one_pixel
-from mmbd.triggers.blend import Blend, blend
+from mmbd.triggers.additive import Additive, chessboard, one_pixel, sine
+from mmbd.triggers.blend import Blend, blend, mosaic
 from mmbd.triggers.generated import Generated
 from mmbd.triggers.insertion import insertion
+from mmbd.triggers.painted import Painted
 from mmbd.triggers.patch import Patch, badnet, unicolor
+from mmbd.triggers.quantised import Quantised, quantised
 from mmbd.triggers.sequence import TriggerSequence
 from mmbd.triggers.sound import sound
 from mmbd.triggers.trigger import Trigger
@@ -39,13 +41,15 @@ class TriggerKind:
 
 # By the word that stands for the class in files.
 TRIGGERS: dict[str, TriggerKind] = {
-    "additive": TriggerKind(Additive, {"chessboard": chessboard, "1-pixel": one_pixel}),
+    "additive": TriggerKind(Additive, {"chessboard": chessboard, "1-pixel": one_pixel, "sine": sine}),
     "patch": TriggerKind(
         Patch, {"badnet": badnet, "unicolor": unicolor, "sound": sound, "insertion": insertion}
     ),
-    "blend": TriggerKind(Blend, {"blend": blend}),
+    "blend": TriggerKind(Blend, {"blend": blend, "mosaic": mosaic}),
     "warp": TriggerKind(Warp, {"warp": warp}),
+    "quantised": TriggerKind(Quantised, {"quantised": quantised}),
     "input-aware": TriggerKind(Generated),
+    "painted": TriggerKind(Painted),
     "together": TriggerKind(TriggerSequence),
 }
 

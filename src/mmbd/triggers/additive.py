@@ -1,10 +1,12 @@
 """Additive triggers: a fixed perturbation is added to the image, which is then clipped.
 
-Chessboard (Xiang et al. 2020) and 1-pixel (Tran et al. 2018) as in the paper's Figure 6.
+Chessboard (Xiang et al. 2020) and 1-pixel (Tran et al. 2018) as in the paper's Figure 6; the
+sinusoidal signal of Barni et al. (2019).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,3 +43,24 @@ def one_pixel(
     pattern = torch.zeros(shape)
     pattern[:, row, column] = amplitude
     return Additive(pattern)
+
+
+def sine(
+    shape: tuple[int, int, int], *, seed: int = 0, delta: float = 20 / 255, frequency: float = 6.0
+) -> Additive:
+    """Upright stripes, delta * sin(2 pi column frequency / width) on all channels (nothing is random).
+
+    Args:
+        shape: (channels, height, width).
+        seed: not used.
+        delta: the amplitude, on the scale of 0 to 1 (Barni et al.: 20/255).
+        frequency: periods in the width of the image (Barni et al.: 6).
+
+    Raises:
+        ValueError: an amplitude that is not above 0 and up to 1, or stripes that are 0 at every pixel.
+    """
+    _, _, width = shape
+    wave = delta * torch.sin(2 * math.pi * frequency * torch.arange(width) / width)
+    if not 0 < delta <= 1 or float(wave.abs().max()) < 1e-3 * delta:
+        raise ValueError(f"stripes of amplitude {delta:g} and frequency {frequency:g} change nothing")
+    return Additive(wave.expand(shape).clone())
