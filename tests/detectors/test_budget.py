@@ -17,6 +17,7 @@ from mmbd.detectors import DETECTORS
 from mmbd.detectors.detector import About, Detector
 from mmbd.detectors.mm_bd import budget as budgets
 from mmbd.detectors.scan import ScanOptions
+from mmbd.model.classifier import Classifier
 from mmbd.null.references import References
 from mmbd.results.finding import Finding
 from mmbd.search.ascent import FAST

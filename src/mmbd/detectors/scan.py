@@ -10,18 +10,18 @@ from typing import Any
 
 from mmbd.base.choose import unknown
 from mmbd.base.environment import versions
-from mmbd.base.errors import NotEvaluable, NotMitigated
+from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import ProgressCallback
-from mmbd.data.dataset import Dataset
 from mmbd.detectors import DETECTORS
 from mmbd.detectors.believing import of_file
+from mmbd.detectors.clean_samples import prepared, with_samples
 from mmbd.detectors.detector import Detector
 from mmbd.detectors.limit import Watch
 from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
 from mmbd.model.info import ModelInfo, describe
-from mmbd.model.samples import Samples, prepare
+from mmbd.model.samples import Samples
 from mmbd.null.seeds import pooled
 from mmbd.results.finding import Finding
 from mmbd.results.report import Report, Run, Stability
@@ -164,7 +164,7 @@ def scan_by(
     watch = Watch(progress, how.limit, seeds=how.seeds, classes=classifier.classes)
     seeds = range(how.seed, how.seed + how.seeds)
     try:
-        clean = _prepared(classifier, samples, how)
+        clean = prepared(classifier, samples, how.row, how.name)
         findings = [_found(classifier, clean, how, number, watch) for number in seeds]
     except NotEvaluable as error:
         return give_up(str(error))
@@ -174,7 +174,7 @@ def scan_by(
         name: sum(one.facts.get(name, 0) for one in findings) if name in SUMMED else value
         for name, value in finding.facts.items()
     }
-    finding = _with_samples(replace(finding, facts=facts), clean)
+    finding = with_samples(replace(finding, facts=facts), clean)
     return Report(
         detector=how.name,
         version=how.row.version,
@@ -241,47 +241,6 @@ def _found(
         raise TypeError(f"{how.name} returned {type(finding).__name__}, expected a Finding")
     watch.next_seed()
     return finding
-
-
-def _prepared(classifier: Classifier, samples: Any, how: ScanOptions) -> Samples | None:
-    """The samples as detectors get them; NotEvaluable where they cannot be of this model.
-
-    A detector that needs none gets none, so that they cannot spoil its verdict.
-    """
-    if samples is None or not how.row.needs & {"samples", "labels"}:
-        return None
-    if isinstance(samples, Samples):
-        return samples
-    if isinstance(samples, str | list):
-        raise TypeError(
-            f"expected samples as a Dataset, (inputs, labels) or inputs, got {type(samples).__name__}"
-        )
-    if isinstance(samples, Dataset):
-        inputs, labels = samples.inputs, samples.labels
-    else:
-        inputs, labels = samples if isinstance(samples, tuple) else (samples, None)
-    if labels is None and "labels" in how.row.needs:
-        raise ValueError(f"{how.name} needs the samples' labels: samples=(inputs, labels)")
-    try:
-        return prepare(classifier, inputs, labels, fewest=how.row.fewest)
-    except NotMitigated as error:
-        raise NotEvaluable(f"the clean samples do not do: {error}") from error
-
-
-def _with_samples(finding: Finding, samples: Samples | None) -> Finding:
-    """The finding, with how many samples were used and how many the model gets wrong."""
-    if samples is None:
-        return finding
-    count, caveats = len(samples.labels), finding.caveats
-    facts = {"samples_used": count, **finding.facts}
-    if not samples.own:
-        facts["samples_wrong"] = wrong = count - int(samples.correct.sum())
-        if wrong:
-            said = (
-                f"The model puts {wrong} of the {count} clean samples into another class than their labels."
-            )
-            caveats = (*caveats, said)
-    return replace(finding, facts=facts, caveats=caveats)
 
 
 def _require_classifier(given: object) -> None:
