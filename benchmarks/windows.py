@@ -60,7 +60,7 @@ def judged(file: Path, card: dict[str, Any]) -> dict[str, Any]:
         "hit": bool(finding.ranking) and finding.ranking[0] in card["targets"],
         **{name: tests.get(name) for name in ("one class", "a class for each", "lead")},
         **{name: finding.facts.get(name) for name in ("left", "pairs", "window", "evaluations", "passes")},
-        "reason": finding.reason,
+        "reason": finding.reason if finding.score is None else None,
         "seconds": report.run.seconds if report.run else None,
     }
 
