@@ -2,18 +2,20 @@
 
     python -m benchmarks.paper.jumbo STORE [--count 64] [--fresh 30] [--out FILE.json]
 
-The data are scikit-learn's digits, enlarged to 28 x 28 (`benchmarks.study.sources`), and the networks are
-LeNets: they learn the task from a thousand images, as the paper's shadow networks do not quite learn
-CIFAR-10. The defender's shadow models, clean and with jumbo backdoors, are trained on a thousand digits;
-the models that are judged, by others, on a thousand other digits and from other seeds. Backdoors that work
-on less than 80 % of the digits count neither way. STORE is a SQLite file that keeps all networks.
+The data are scikit-learn's digits, enlarged to 28 x 28 (`benchmarks.study.sources`), and the networks
+are perceptrons, trained for the paper's 100 epochs: so the task and most backdoors are learnt from a
+thousand images (LeNets with the default of 30 epochs learn one backdoor in three). The defender's
+shadow models, clean and with jumbo backdoors, are trained on a thousand digits; the networks that are
+judged, from other seeds, once on the same digits, as shadow models are, and once on a thousand other
+ones. Backdoors that work on less than 80 % of the digits count neither way. STORE is a SQLite file that
+keeps all networks.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +25,18 @@ from benchmarks.paper.common import share
 from benchmarks.study.sources import digits
 from mmbd.data.dataset import Dataset
 from mmbd.detectors.meta.classifier import Learning
-from mmbd.detectors.meta.plan import bounds_of
+from mmbd.detectors.meta.plan import RECIPE, bounds_of
 from mmbd.detectors.meta.shadows import Shadows, train_shadows
 from mmbd.detectors.meta.train import meta_of, plan_of
 from mmbd.detectors.meta.trained import Meta
 from mmbd.detectors.scan import scan
+from mmbd.evaluation.metrics import auc
 from mmbd.model.classifier import Classifier
 from mmbd.results.store import Store
 
-ARCH, SAMPLES, WORKS = "lenet", 1000, 0.8
-DEFENDER, OTHERS = 0, 1  # seeds
+ARCH, SAMPLES, WORKS = "mlp", 1000, 0.8
+LONG = replace(RECIPE, epochs=100, precision="float32")
+DEFENDER, OTHERS, AGAIN = 0, 1, 2  # seeds
 
 
 def halves() -> tuple[Dataset, Dataset]:
@@ -67,25 +71,31 @@ def judged(shadows: Shadows, meta: Meta) -> list[tuple[float | None, float, bool
     return found
 
 
-def measured(store: Store, count: int, fresh: int, standardise: bool) -> dict[str, Any]:
-    """Train, judge, and sum up."""
-    began = time.perf_counter()
+def measured(store: Store, count: int, fresh: int, standardise: bool) -> list[dict[str, Any]]:
+    """Train, judge networks of the defender's and of other samples, and sum up."""
     own, others = halves()
-    shadows = train_shadows(own, plan_of(own, ARCH, seed=DEFENDER), count=count, store=store)
+    shadows = train_shadows(own, plan_of(own, ARCH, recipe=LONG, seed=DEFENDER), count=count, store=store)
     meta = meta_of(shadows, own, Learning(standardise=standardise), seed=DEFENDER)
-    rows = judged(train_shadows(others, plan_of(others, ARCH, seed=OTHERS), count=fresh, store=store), meta)
-    clean = [flag for asr, _, flag in rows if asr is None]
-    found = [flag for asr, _, flag in rows if asr is not None and asr >= WORKS]
-    return {
-        "shadow models": 2 * count,
-        "standardise": standardise,
-        "accuracy of shadow models": meta.shadows["accuracy"],
-        "AUC on those held out": meta.auc,
-        "backdoored found": share(found),
-        "clean flagged": share(clean),
-        "n": {"backdoored": len(found), "clean": len(clean), "too weak": 2 * fresh - len(found) - len(clean)},
-        "seconds": time.perf_counter() - began,
-    }
+    rows: list[dict[str, Any]] = []
+    for name, data, seed in (("the defender's", own, AGAIN), ("others", others, OTHERS)):
+        plan = plan_of(data, ARCH, recipe=LONG, seed=seed)
+        answers = judged(train_shadows(data, plan, count=fresh, store=store), meta)
+        clean = [(score, flag) for asr, score, flag in answers if asr is None]
+        found = [(score, flag) for asr, score, flag in answers if asr is not None and asr >= WORKS]
+        rows.append(
+            {
+                "samples of the judged networks": name,
+                "shadow models": 2 * count,
+                "standardise": standardise,
+                "accuracy of shadow models": meta.shadows["accuracy"],
+                "AUC on those held out": meta.auc,
+                "AUC": auc([score for score, _ in found], [score for score, _ in clean]),
+                "backdoored found": share([flag for _, flag in found]),
+                "clean flagged": share([flag for _, flag in clean]),
+                "too weak to count": 2 * fresh - len(found) - len(clean),
+            }
+        )
+    return rows
 
 
 def main() -> None:
@@ -98,8 +108,9 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     for standardise in (True, False):
-        rows.append(measured(Store(chosen.store), chosen.count, chosen.fresh, standardise))
-        print(json.dumps(rows[-1]), flush=True)
+        rows += measured(Store(chosen.store), chosen.count, chosen.fresh, standardise)
+    for row in rows:
+        print(json.dumps(row))
     if chosen.out:
         chosen.out.write_text(json.dumps({"rows": rows, "torch": torch.__version__}, indent=1) + "\n")
 

@@ -13,7 +13,7 @@ from mmbd.attacks.poison import as_stored, choose, how_many, of_classes, poison,
 from mmbd.data.dataset import Dataset
 from mmbd.triggers import MAKERS
 
-SHAPE = (3, 12, 12)
+SHAPE = (3, 13, 13)
 IMAGE_TRIGGERS = sorted(set(MAKERS) - {"sound", "insertion"})
 
 

@@ -186,7 +186,7 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(4, 3)), tmp_path / "m.pt")
     with pytest.raises(Refused, match="TorchScript") as raised:
         mmbd.load(tmp_path / "m.pt")
-    assert "__torch__.torch.nn.modules.linear.Linear" in str(raised.value)
+    assert "__torch__.torch.nn.modules.linear." in str(raised.value)  # torch may number the class
 
 
 def test_in_a_process_of_its_own_nothing_is_imported_either(tmp_path: Path) -> None:
