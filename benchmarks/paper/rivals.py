@@ -36,6 +36,7 @@ ALL = (
     "head",
     "source-target-map",
     "latent-shift",
+    "local-patch",
 )
 # Options that are not the defaults: no attack here is a filter, and without the search for filters ABS takes
 # half as long and can only raise fewer false alarms.
