@@ -12,7 +12,8 @@ from mmbd.base.errors import NotEvaluable
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box, Domain
 from mmbd.model.points import Points
-from mmbd.search.made_up import MADE_UP, made_up, margin_slope
+from mmbd.search import slopes
+from mmbd.search.made_up import MADE_UP, made_up
 from mmbd.search.pool import margins
 from mmbd.search.scenes import DRAWN
 
@@ -127,7 +128,7 @@ def test_the_slope_of_a_margin_is_its_derivative():
     logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
     (expected,) = torch.autograd.grad(margins(logits, labels).sum(), logits)
-    assert torch.equal(margin_slope(logits.detach(), labels), expected)
+    assert torch.equal(slopes.margin(logits.detach(), labels), expected)
 
 
 def test_no_such_kind():

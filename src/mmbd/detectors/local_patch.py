@@ -10,7 +10,6 @@ are made up and firmly in their classes (`search.made_up`), or clean samples. Al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -261,9 +260,7 @@ def _inputs(
     if not len(right):
         raise NotEvaluable("the classifier gets no clean sample right")
     rows = right[in_turn(samples.labels[right].cpu(), seed)[:count].to(right.device)]
-    return replace(
-        samples, inputs=samples.inputs[rows], labels=samples.labels[rows], logits=samples.logits[rows]
-    ), 0
+    return samples.at(rows), 0
 
 
 def _check(options: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
@@ -123,7 +123,7 @@ def find(
     chosen = _kinds(classifier, kinds)
     if not (0 <= threshold <= 1 and 0 < enough <= 1 and steps >= 1 and batch >= 1):
         raise ValueError("threshold and enough must be shares, steps and batch at least 1")
-    right = _right(samples)
+    right = samples.at(samples.correct)
     sources = len(right.labels.unique())
     if min(classifier.classes, sources) < FEWEST:
         raise NotEvaluable(
@@ -234,14 +234,6 @@ def _triggered(deciding: Map, samples: Samples) -> Artifact:
 
 def _rows(shares: Tensor) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(None if math.isnan(x) else x for x in row) for row in shares.tolist())
-
-
-def _right(samples: Samples) -> Samples:
-    """The samples that the classifier gets right."""
-    kept = samples.correct
-    return replace(
-        samples, inputs=samples.inputs[kept], labels=samples.labels[kept], logits=samples.logits[kept]
-    )
 
 
 def _kinds(classifier: Classifier, kinds: Sequence[str] | None) -> tuple[str, ...]:

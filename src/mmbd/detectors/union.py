@@ -111,7 +111,7 @@ def _first(samples: Samples, per_class: int) -> Samples:
         kept[(labels == label).nonzero().flatten()[:per_class]] = True
     if bool(kept.all()):
         return samples
-    return replace(samples, inputs=samples.inputs[kept], labels=labels[kept], logits=samples.logits[kept])
+    return samples.at(kept)
 
 
 def _weight(finding: Finding, level: float) -> float | None:

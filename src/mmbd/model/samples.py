@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,10 @@ class Samples:
     def correct(self) -> Tensor:
         """(n,) which samples the unrepaired classifier gets right."""
         return self.logits.argmax(1) == self.labels
+
+    def at(self, rows: Tensor) -> Samples:
+        """The samples at these places, or where a mask (n,) is true."""
+        return replace(self, inputs=self.inputs[rows], labels=self.labels[rows], logits=self.logits[rows])
 
     def kept(self, logits: Tensor) -> float:
         """The share of the samples it got right that `logits` (n, classes) still get right."""

@@ -27,7 +27,6 @@ from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 from mmbd.search import memory, slopes
 from mmbd.search.ascent import Ascent
-from mmbd.search.batch import rivals
 from mmbd.search.pool import margins
 from mmbd.search.scenes import DRAWN
 
@@ -210,17 +209,11 @@ def scenes(
     return MadeUp(Samples(inputs, logits.argmax(1), logits, own=True), drawn, 0)
 
 
-def margin_slope(logits: Tensor, labels: Tensor) -> Tensor:
-    """The slope of each row's margin: one at the label, minus one at its highest rival."""
-    slope = torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
-    return slope.scatter_(1, rivals(logits, labels)[1], -1.0)
-
-
 def _gradients(
     classifier: Classifier, x: Tensor, labels: Tensor, batch: memory.BatchSize
 ) -> tuple[Tensor, Tensor]:
     def step() -> tuple[Tensor, Tensor]:
-        return slopes.gradients(classifier, x, labels, margin_slope, chunk=batch.size)
+        return slopes.gradients(classifier, x, labels, slopes.margin, chunk=batch.size)
 
     return batch.run(step)
 

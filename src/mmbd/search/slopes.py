@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmbd.base.errors import NotEvaluable
 from mmbd.model.classifier import Classifier
+from mmbd.search.batch import rivals
 
 # slope(logits, labels) -> the derivative of each row's loss by its logits, (batch, classes).
 Slope = Callable[[Tensor, Tensor], Tensor]
@@ -17,6 +18,12 @@ Slope = Callable[[Tensor, Tensor], Tensor]
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The slope of each row's cross-entropy with its label: softmax minus one-hot."""
     return logits.softmax(1).scatter_add_(1, labels[:, None], -torch.ones_like(labels[:, None].to(logits)))
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """The slope of each row's margin: one at the label, minus one at its highest rival."""
+    slope = torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
+    return slope.scatter_(1, rivals(logits, labels)[1], -1.0)
 
 
 def gradients(

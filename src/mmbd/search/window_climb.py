@@ -17,7 +17,6 @@ from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.search import memory, slopes
-from mmbd.search.made_up import margin_slope
 from mmbd.search.pool import margins
 from mmbd.search.window_places import Windows
 
@@ -213,7 +212,7 @@ class Climb:
         """
         aims, which = aims.repeat_interleave(which.shape[1]), which.flatten()
         labels = torch.where(aims == AWAY, self.samples.labels[which], aims)
-        rule = self._own_slope if bool((aims == AWAY).all()) else margin_slope
+        rule = self._own_slope if bool((aims == AWAY).all()) else slopes.margin
         logits, slope = slopes.gradients(self.classifier, x, labels, rule, chunk=self.batch.size)
         staying = margins(logits, labels) > (1 - ENOUGH) * self.own[which]
         weight = torch.where(aims == AWAY, -staying.to(slope) / self.scale[which], 1.0)
