@@ -225,14 +225,7 @@ def _matrices(counts: Tensor) -> tuple[Matrix, ...]:
     if len(counts) > MOST_ROWS:
         return ()
     shares = counts.double() / counts.sum(1, keepdim=True)
-    rows = [
-        tuple(
-            None if source == destination or value != value else value
-            for destination, value in enumerate(row)
-        )
-        for source, row in enumerate(shares.tolist())
-    ]
-    return (Matrix("source -> destination", tuple(rows), "share"),)
+    return (Matrix.of("source -> destination", shares.fill_diagonal_(torch.nan), "share"),)
 
 
 def _pictures(found: Race, aim: int) -> tuple[Artifact, ...]:

@@ -214,7 +214,7 @@ def _finding(
         decided_by=deciding.name,
         tests=tuple(Test(one.name, float(one.leads.max()), threshold=threshold) for one in maps),
         columns=(Column("lead", tuple(leads.tolist())),),
-        matrices=tuple(Matrix(one.name, _rows(one.shares), "share") for one in shown),
+        matrices=tuple(Matrix.of(one.name, one.shares, "share") for one in shown),
         artifacts=(_triggered(deciding, samples),),
         caveats=CAVEATS,
         settings=settings,
@@ -230,10 +230,6 @@ def _triggered(deciding: Map, samples: Samples) -> Artifact:
     with torch.no_grad():
         changed = deciding.found(samples.inputs[[place]], torch.tensor([target]))
     return Artifact("triggered sample", target, changed[0].contiguous().cpu())
-
-
-def _rows(shares: Tensor) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(tuple(None if math.isnan(x) else x for x in row) for row in shares.tolist())
 
 
 def _kinds(classifier: Classifier, kinds: Sequence[str] | None) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
     from torch import Tensor
@@ -38,6 +39,12 @@ class Matrix:
     values: tuple[tuple[float | None, ...], ...]
     unit: str = ""
     suspicious: Direction = "high"
+
+    @classmethod
+    def of(cls, name: str, values: Tensor, unit: str = "") -> Self:
+        """A matrix of numbers (source, target), NaN where there is none."""
+        rows = ((None if math.isnan(value) else value for value in row) for row in values.tolist())
+        return cls(name, tuple(map(tuple, rows)), unit)
 
 
 @dataclass(frozen=True)
