@@ -1,11 +1,8 @@
 """The last linear layer alone: how often each class wins if the layer's inputs are random.
 
 The idea is that of weight-only detectors (HTell, 2026, whose formulas could not be had): training
-with a trigger bends the last layer towards the target class. Its inputs f are made independent
-rectified normal numbers, f = scale x max(N, 0), of mean scale / sqrt(2 pi) and variance
-scale^2 (1/2 - 1 / (2 pi)). Then the logits W f + b have exactly the mean scale / sqrt(2 pi) x
-rowsum(W) + b and the covariance scale^2 (1/2 - 1 / (2 pi)) x W W^T, and with many features are
-nearly normal; so they are drawn directly, in as many dimensions as there are classes.
+with a trigger bends the last layer towards the target class. How its random inputs are drawn is in
+`search.head_shares`.
 """
 
 from __future__ import annotations
@@ -21,17 +18,14 @@ from mmbd.base.progress import Progress
 from mmbd.base.seeds import generator_for
 from mmbd.detectors.detector import About, Detector
 from mmbd.model.classifier import Classifier
-from mmbd.model.head import Head, made_up
 from mmbd.model.head import find as find_head
 from mmbd.model.samples import Samples
 from mmbd.results.finding import Column, Finding, Test
+from mmbd.search.head_shares import MEAN, ROOM, mean_of_inputs
+from mmbd.search.head_shares import won as won_by
 
-MEAN = 1 / math.sqrt(2 * math.pi)  # of max(N, 0): 0.3989
-VARIANCE = 0.5 - 1 / (2 * math.pi)  # 0.3408
 FEWEST = 4  # classes; the median of fewer deviations says nothing
-INPUTS = 32  # made-up inputs of each kind
 SETS = 4000  # of normal numbers that a model's log shares are compared with
-ROOM = 4_000_000  # numbers at a time
 
 CAVEATS = (
     "The p-value supposes that the log shares of a clean network's classes are normal numbers. That was "
@@ -102,9 +96,9 @@ def find(
     if classifier.classes < FEWEST:
         raise NotEvaluable(f"{classifier.classes} classes are too few to tell one from the others")
     layer = find_head(classifier)
-    mean = _mean_of_inputs(classifier, layer, seed)
+    mean = mean_of_inputs(classifier, layer, seed)
     used = mean / MEAN if scale is None else scale
-    won = _won(layer, used, draws, seed)
+    won = won_by(layer, used, draws, seed)
     index = _index_of(won, draws)
     largest = float(index.max())
     p_value = chance_of(largest, classifier.classes)
@@ -125,41 +119,6 @@ def find(
         settings={"draws": draws, "scale": "that of the network" if scale is None else scale},
         facts={"evaluations": 0, "features": layer.weight.shape[1], "scale_used": used},
     )
-
-
-def _mean_of_inputs(classifier: Classifier, layer: Head, seed: int) -> float:
-    """The mean of what goes into the layer on smooth made-up inputs; NotEvaluable if any is negative."""
-    smooth, noise = (
-        layer.features(classifier, made_up(classifier, INPUTS, kind, "head", seed))
-        for kind in ("smooth", "uniform")
-    )
-    least = min(float(smooth.min()), float(noise.min()))
-    if least < -1e-6 * float(smooth.abs().max()):
-        raise NotEvaluable(
-            f"some inputs of the last linear layer are negative ({least:.3g} among made-up ones): this "
-            "statistic is for layers whose inputs are not, such as those behind a ReLU"
-        )
-    mean = float(smooth.mean())
-    if not mean > 0:
-        raise NotEvaluable("nothing goes into the last linear layer on made-up inputs: they are all zero")
-    return mean
-
-
-def _won(layer: Head, scale: float, draws: int, seed: int) -> Tensor:
-    """How many of the drawn logits each class wins, (classes,) float64."""
-    weight, classes = layer.weight, len(layer.weight)
-    if not float((weight - weight.mean(0)).abs().max()) > 0:
-        raise NotEvaluable("all classes have the same weights in the last linear layer")
-    mean = scale * MEAN * weight.sum(1) + layer.bias
-    values, vectors = torch.linalg.eigh(scale**2 * VARIANCE * weight @ weight.T)
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T  # there may be more classes than features
-    generator, won = generator_for("head", seed), torch.zeros(classes, dtype=torch.float64)
-    most = max(1, ROOM // classes)
-    for start in range(0, draws, most):
-        count = min(most, draws - start)
-        noise = torch.randn(count, classes, generator=generator, dtype=torch.float64)
-        won += (mean + noise @ root).argmax(1).bincount(minlength=classes)
-    return won
 
 
 def _index_of(won: Tensor, draws: int) -> Tensor:

@@ -24,6 +24,7 @@ from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.results.finding import Artifact, Column, Finding, Matrix, Test
 from mmbd.search.made_up import MADE_UP, made_up
+from mmbd.search.marks import paired, shares_to, went
 from mmbd.search.window_climb import in_turn
 from mmbd.search.windows import AWAY, Race, race
 
@@ -142,43 +143,6 @@ def find(
         "window": ", ".join(f"{at:g}" for at in away.windows.corners[away.found[AWAY].place]),
     }
     return _finding(away, to, settings, facts)
-
-
-def went(away: Race) -> Tensor:
-    """How many inputs of each class the window takes to each, (source, destination) int64, on the CPU.
-
-    The diagonal holds those that stay.
-    """
-    logits = away.found[AWAY].logits
-    assert logits is not None
-    classes = logits.shape[1]
-    pairs = away.samples.labels * classes + logits.argmax(1)
-    return pairs.bincount(minlength=classes**2).view(classes, classes).cpu()
-
-
-def shares_to(counts: Tensor) -> Tensor:
-    """The share of the inputs of all other classes that go to each class, (classes,) float64."""
-    moved = counts.double().clone().fill_diagonal_(0.0).sum(0)
-    others = counts.sum() - counts.sum(1)
-    return torch.where(others > 0, moved / others.clamp_min(1), 0.0)
-
-
-def paired(counts: Tensor) -> tuple[dict[int, int], float]:
-    """The best pairs source -> destination, each class at most once a source and once a destination.
-
-    Returns:
-        the pairs, and the share of all inputs that go by them.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    moved = counts.double().clone().fill_diagonal_(0.0)
-    sources, destinations = linear_sum_assignment(moved.numpy(), maximize=True)
-    found = {
-        int(source): int(destination)
-        for source, destination in zip(sources, destinations, strict=True)
-        if moved[source, destination] > 0
-    }
-    return found, sum(float(moved[pair]) for pair in found.items()) / float(counts.sum())
 
 
 def _finding(away: Race, to: Race, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Finding:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mmbd.null.bootstrap import BOOTSTRAP
+from mmbd.null.combined import COMBINED
 from mmbd.null.joint import JOINT
-from mmbd.null.null import Evidence, Measured, Null
+from mmbd.null.null import Evidence, Marked, Measured, Null
 from mmbd.null.paper import AUTHORS, PAPER
 from mmbd.null.population import POPULATION
 from mmbd.null.reference import REFERENCE
@@ -13,6 +14,7 @@ from mmbd.null.references import References
 # In order of preference: the first that applies decides, of those that may without being chosen.
 NULLS: dict[str, Null] = {
     "reference": REFERENCE,
+    "combined": COMBINED,
     "joint": JOINT,
     "population": POPULATION,
     "bootstrap": BOOTSTRAP,
@@ -20,4 +22,4 @@ NULLS: dict[str, Null] = {
     "authors": AUTHORS,
 }
 
-__all__ = ["NULLS", "Evidence", "Measured", "Null", "References"]
+__all__ = ["NULLS", "Evidence", "Marked", "Measured", "Null", "References"]

@@ -16,6 +16,8 @@ ONLY_IMAGES = (
     "the same domain can take its place"
 )
 
+UNSEARCHED = "windows, added changes and flows were not searched for"
+
 RACED = (
     "it compares all classes alike, and only those that lead were searched to the end (`--option race=false` "
     "searches all of them)"
@@ -34,6 +36,24 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Marked:
+    """What was found beside margins and gains (`search.marks`), by mark.
+
+    Args:
+        by_mark: for each mark that could be had, one number a class, those that lead the largest.
+        in_pairs: the share of inputs that one window takes away by pairs of classes, no two of them from
+            one class or to one, in [0, 1].
+        pairs: those, source -> destination.
+        settings_key: numbers compare where it agrees.
+    """
+
+    by_mark: Mapping[str, Mapping[int, float]]
+    in_pairs: float
+    pairs: Mapping[int, int]
+    settings_key: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that nulls may compare of one model under one seed.
 
@@ -42,6 +62,8 @@ class Evidence:
         level: the false-positive rate asked for.
         gains: what universal perturbations gain; None where they were not searched for.
         without_gains: why there are no gains.
+        marks: what else was found; None where it was not searched for.
+        without_marks: why not.
         default: the margins of the default search, which shipped tables compare, where `margins`
             are of another one.
         names: of all classes of the model, in their order, to compare with the references'.
@@ -54,6 +76,8 @@ class Evidence:
     level: float
     gains: Measured | None = None
     without_gains: str = "universal perturbations were not searched for"
+    marks: Marked | None = None
+    without_marks: str = UNSEARCHED
     default: Measured | None = None
     names: Sequence[str] | None = None
     kind: str = "image"

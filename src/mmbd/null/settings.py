@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
+from mmbd.search import marks
 from mmbd.search.ascent import Ascent
 from mmbd.search.universal_data_free import Search
 
@@ -25,6 +26,12 @@ def margins_key(method: str, settings: Mapping[str, Any]) -> str:
 def gains_key(settings: Mapping[str, Any]) -> str:
     """The settings of a search for universal perturbations, as `margins_key`."""
     return json.dumps(_without_defaults(settings, Search), sort_keys=True)
+
+
+def marks_key(search: marks.Search) -> str:
+    """The settings of a search for marks, as `margins_key`."""
+    usual = asdict(marks.Search())
+    return json.dumps({name: value for name, value in asdict(search).items() if value != usual[name]})
 
 
 def joint_key(margins: str, gains: str) -> str:

@@ -74,10 +74,10 @@ class Budget:
         """Seconds that are left; below 0 when it is over."""
         return self.start + self.seconds - time.perf_counter()
 
-    def fits(self, margins: MaximumMargins, classes: int) -> bool:
-        """Whether universal perturbations of so many classes fit, at the pace of the search for margins."""
+    def fits(self, margins: MaximumMargins, evaluations: int) -> bool:
+        """Whether so many evaluations for universal perturbations fit, at the pace of those for margins."""
         pace = margins.seconds / max(margins.evaluations, 1)
-        return self.whole and UNIVERSAL * universal_evaluations(classes) * pace <= self.left
+        return self.whole and UNIVERSAL * evaluations * pace <= self.left
 
     def check(self, *_: object) -> None:
         """For the progress of work that may be left out; raises Over where the time is."""
@@ -109,7 +109,10 @@ class Budget:
                 "there are no tables of clean networks"
             )
         elif universal:
-            what = "left no time for universal perturbations, without which the joint null sees nothing"
+            what = (
+                "left no time for universal perturbations, without which the combined and the joint null see "
+                "nothing"
+            )
         else:
             return None
         return (

@@ -8,6 +8,16 @@ from dataclasses import asdict
 from typing import Any
 
 from mmbd.detectors.mm_bd.search import Searched
+from mmbd.null.combined import ADDED, AWAY, FLOW, HEAD, WINDOW
+
+# What the marks of `Searched.marked` are called in print, and their units.
+COLUMNS = {
+    ADDED: ("added change", ""),
+    WINDOW: ("window lift", "logits"),
+    AWAY: ("window share", ""),
+    FLOW: ("flow share", ""),
+    HEAD: ("head share", ""),
+}
 
 
 def settings_of(found: Searched, method: str) -> dict[str, Any]:
@@ -18,14 +28,23 @@ def settings_of(found: Searched, method: str) -> dict[str, Any]:
         "method": method,
         "maximum_margins": asdict(found.margins.ascent) | raced,
         "universal_perturbations": asdict(found.universal.search) if found.universal is not None else None,
+        "marks": None if found.marks is None else asdict(found.marks.search),
     }
+
+
+def columns_of(found: Searched) -> list[tuple[str, dict[int, float], str]]:
+    """Name, numbers by class and unit of every mark that is a number a class."""
+    marked = found.marked
+    if marked is None:
+        return []
+    return [(COLUMNS[mark][0], dict(values), COLUMNS[mark][1]) for mark, values in marked.by_mark.items()]
 
 
 def facts_of(found: Searched) -> dict[str, Any]:
     """What the searches came to; evaluations and retries are of all of them."""
     margins = found.margins
     parts = [margins] if found.default is None else [margins, found.default.margins]
-    everything = parts if found.universal is None else [*parts, found.universal]
+    everything = [*parts, *(part for part in (found.universal, found.marks) if part is not None)]
     raced = {} if found.raced is None else {"classes_searched_to_the_end": len(found.raced)}
     return {
         **raced,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 from mmbd.base.progress import Progress, ProgressCallback
 from mmbd.detectors.mm_bd.budget import UNIVERSAL
 from mmbd.model.classifier import Classifier
 from mmbd.search.ascent import FAST, Ascent
+from mmbd.search.marks import Marks, marks_evaluations
 from mmbd.search.maximum_margins import MaximumMargins
 from mmbd.search.race import Race
 from mmbd.search.universal_data_free import UniversalGains, universal_evaluations
@@ -20,7 +22,8 @@ class Meter:
         classifier: what is searched.
         progress: called after every step.
         ascent: of the search for margins.
-        universal, default_too: whether that is searched for, too.
+        beside: whether gains of universal perturbations are searched for, too, or marks.
+        default_too: whether the default search is run beside.
         race: how few classes are searched to the end; None for all.
         classes: how many classes are searched; all by default.
     """
@@ -31,7 +34,7 @@ class Meter:
         progress: ProgressCallback | None,
         ascent: Ascent,
         *,
-        universal: bool,
+        beside: Literal["gains", "marks"] | None,
         default_too: bool,
         race: Race | None = None,
         classes: int | None = None,
@@ -41,15 +44,16 @@ class Meter:
         self.expected += (race.margins if race else self.classes) * ascent.restarts * ascent.steps
         # Of all, those for universal perturbations, which take longer than the others.
         self.universal_expected = 0
-        if universal:
-            self.universal_expected = universal_evaluations(race.gains if race else self.classes)
+        if beside is not None:
+            count = {"gains": universal_evaluations, "marks": marks_evaluations}[beside]
+            self.universal_expected = count(race.gains if race else self.classes)
         if race is not None:
             self.expected += race.quick_evaluations(self.classes)
         self.expected += self.universal_expected
         self.evaluations = 0
         self.start = time.perf_counter()
 
-    def add(self, part: MaximumMargins | UniversalGains) -> None:
+    def add(self, part: MaximumMargins | UniversalGains | Marks) -> None:
         """A search has ended."""
         self.evaluations += part.evaluations
         if isinstance(part, MaximumMargins):
@@ -65,6 +69,10 @@ class Meter:
         """So many classes have had their universal perturbations."""
         note = f"{classes_done} of {self.classes} classes"
         self._tell("universal perturbations", evaluations, note, universal=evaluations)
+
+    def marks(self, evaluations: int) -> None:
+        """So many evaluations were spent on windows, added changes and flows."""
+        self._tell("windows, added changes and flows", evaluations, "", universal=evaluations)
 
     def harder(self, evaluations: int) -> None:
         """A step of what no estimate knows before: classes that are searched harder."""

@@ -16,7 +16,7 @@ from mmbd.detectors.mm_bd.about import ABOUT
 from mmbd.detectors.mm_bd.budget import plan
 from mmbd.detectors.mm_bd.certainty import caveats, not_clean
 from mmbd.detectors.mm_bd.meter import Meter
-from mmbd.detectors.mm_bd.search import Searched, search
+from mmbd.detectors.mm_bd.search import Beside, Searched, search
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
@@ -58,11 +58,11 @@ def mm_bd(
         seed: of the random starts; everything follows from it.
         progress: called after every step.
         method: "fast", or "paper" for the procedure of the paper (about 100 times slower).
-        universal: whether to search for universal perturbations as well, which the joint null
-            needs; by default with the fast method only, and for images. It takes about as long
-            again.
+        universal: whether to search for universal perturbations as well; by default with the fast
+            method only, and for images. By default these are the marks that the combined null needs
+            (`search.marks`), with null="joint" or another null the gains that the joint null needs.
         null: which p-value decides, a name in `mmbd.null.NULLS`. By default "reference" where
-            references are given and numerous enough for the level, else "joint"; without
+            references are given and numerous enough for the level, else "combined"; without
             universal perturbations "population", and "bootstrap" for inputs that are no images.
             Tables compare the default search: with other settings it is run as well, so that more
             search never makes a verdict weaker.
@@ -89,11 +89,14 @@ def mm_bd(
         check_budget(budget, ascent)
     images = kind_of(classifier.domain) == "image"
     # What the shipped tables know is searched for too, unless the user names what decides.
-    tables = (None, "joint", "population") if method == "fast" else (None,)
+    tables = (None, "combined", "joint", "population") if method == "fast" else (None,)
     default_too = images and ascent != FAST and null in tables
     universal = images and (method == "fast" or default_too) if universal is None else universal
-    if null == "joint" and images and not universal:
-        raise ValueError("null='joint' needs universal=True")
+    if null in ("combined", "joint") and images and not universal:
+        raise ValueError(f"null={null!r} needs universal=True")
+    beside: Beside = None
+    if universal:
+        beside = "marks" if null in (None, "combined") and images else "gains"
     # A table compares the classes that lead, and is of the default search.
     can_race = images and universal and ascent == FAST and references is None
     can_race = can_race and method == "fast" and null in tables
@@ -106,12 +109,12 @@ def mm_bd(
     if fits is not None:
         ascent = ascent_of(method, {"restarts": fits.restarts})
         settings, rules = {"restarts": fits.restarts}, fits.race
-        universal = universal and fits.whole
+        beside = beside if fits.whole else None
     meter = Meter(
         classifier,
         progress,
         ascent,
-        universal=universal,
+        beside=beside,
         default_too=default_too,
         race=rules,
         classes=None if fits is None or fits.classes is None else len(fits.classes),
@@ -121,7 +124,7 @@ def mm_bd(
         seed=seed,
         method=method,
         settings=settings,
-        universal=universal,
+        beside=beside,
         default_too=default_too,
         race=rules,
         meter=meter,
@@ -140,8 +143,8 @@ def _judged(
 ) -> Decision:
     """What the nulls say of one seed.
 
-    Classes that were reached from unusual starts alone have no gain to speak of: margins judge all
-    classes, and the joint null those that have one, so that neither hides behind the other.
+    Classes that were reached from unusual starts alone have no gain or mark to speak of: margins judge all
+    classes, and what looks at more than margins those that have it, so that neither hides behind the other.
     """
     evidence = partial(
         Evidence,
@@ -152,10 +155,12 @@ def _judged(
         kind=kind_of(classifier.domain),
         references=references,
         raced=found.raced is not None,
+        marks=found.marked,
+        without_marks=found.without_marks,
     )
     if not found.reached.statistics:
         return decide(evidence(gains=found.gains), null)
-    alone = decide(evidence(gains=None, without_gains=HARD), null)
+    alone = decide(evidence(without_gains=HARD, marks=None, without_marks=HARD), null)
     rest = decide(evidence(gains=found.comparable_gains), null)
     return rest if rest.targets and not alone.targets else alone
 
@@ -171,6 +176,7 @@ def _finding(
     columns = [column("maximum margin", statistics, "logits")]
     if found.gains is not None:
         columns.append(column("universal-perturbation gain", dict(found.gains.by_class), "logits"))
+    columns += [column(*seen) for seen in facts.columns_of(found)]
     ranked_by = None
     if decision.values != statistics:
         ranked_by = NULLS[decision.decided_by].column
@@ -244,7 +250,7 @@ def check(options: Mapping[str, Any]) -> None:
 
 MM_BD = Detector(
     find=mm_bd,
-    version=2,
+    version=3,
     about=ABOUT,
     kinds=frozenset(),
     more=tuple(item.name for item in fields(Ascent)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,14 +17,21 @@ from mmbd.detectors.mm_bd.budget import Budget, Over
 from mmbd.detectors.mm_bd.meter import Meter
 from mmbd.model import logits
 from mmbd.model.classifier import Classifier
-from mmbd.null import Measured
-from mmbd.null.settings import gains_key, margins_key
+from mmbd.null import Marked, Measured
+from mmbd.null.combined import ADDED, AWAY, FLOW, HEAD, WINDOW
+from mmbd.null.null import UNSEARCHED
+from mmbd.null.settings import gains_key, margins_key, marks_key
 from mmbd.search import harder
 from mmbd.search.harder import Reached
+from mmbd.search.head_shares import head_shares
+from mmbd.search.marks import Marks, marks, marks_evaluations, paired, shares_to
 from mmbd.search.maximum_margins import MaximumMargins, Method, maximum_margins
 from mmbd.search.race import Race, ahead, foremost, gains_together, margins_together, unknown
 from mmbd.search.recheck import Recheck, recheck
-from mmbd.search.universal_data_free import UniversalGains, together, universal_gains
+from mmbd.search.universal_data_free import UniversalGains, together, universal_evaluations, universal_gains
+
+# What is searched for beside the margins: gains of universal perturbations, or marks.
+Beside = Literal["gains", "marks"] | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,10 @@ class Searched:
         raced: the classes that were searched to the end after a quick look at all; None where all were.
         left_out: what there was no time for; None where nothing was left out.
         unsearched_gains: whether that is the universal perturbations alone.
+        marks: windows, added changes and flows; None where they were not searched for.
+        without_marks: why not, then.
+        head: the share of random inputs of the last linear layer that each class wins, (classes,); None
+            where that says nothing.
     """
 
     method: Method
@@ -53,6 +64,9 @@ class Searched:
     raced: tuple[int, ...] | None = None
     left_out: str | None = None
     unsearched_gains: bool = False
+    marks: Marks | None = None
+    without_marks: str = UNSEARCHED
+    head: tuple[float | None, ...] | None = None
 
     @property
     def statistics(self) -> dict[int, float]:
@@ -102,6 +116,35 @@ class Searched:
         return replace(gains, by_class=kept)
 
     @property
+    def marked(self) -> Marked | None:
+        """The marks that count, by class; None where they were not searched for.
+
+        Classes that only unusual starts reach have none to speak of, as with gains.
+        """
+        found = self.marks
+        if found is None:
+            return None
+        out = set(self.reached.fixed) | set(self.reached.statistics)
+        kept = [label for label in range(len(self.margins.valid)) if label not in out]
+        went = found.went
+        by_mark = {
+            ADDED: found.added.lifts.tolist(),
+            WINDOW: found.window_lifts(len(self.margins.valid)).tolist(),
+            AWAY: shares_to(went).tolist(),
+        }
+        if found.flow is not None:
+            by_mark[FLOW] = found.flow.shares.tolist()
+        if self.head is not None:
+            by_mark[HEAD] = [share or 0.0 for share in self.head]
+        pairs, in_pairs = paired(went)
+        return Marked(
+            {mark: {label: values[label] for label in kept} for mark, values in by_mark.items()},
+            in_pairs,
+            pairs,
+            marks_key(found.search),
+        )
+
+    @property
     def unsearched(self) -> tuple[int, ...]:
         """Classes that could be a target, for all that was seen."""
         return self.reached.unsearched
@@ -126,7 +169,7 @@ def search(
     *,
     seed: int,
     method: Method,
-    universal: bool,
+    beside: Beside,
     default_too: bool,
     race: Race | None,
     meter: Meter,
@@ -137,9 +180,9 @@ def search(
 ) -> Searched:
     """Search for everything that one seed needs; arguments are those of `mm_bd.mm_bd`.
 
-    With `default_too`, what the shipped tables were made with is searched, too; with `race`, only the
-    classes that lead are searched to the end, which takes `universal`. `meter` is told how far it is.
-    What does not fit into the `budget` is left out.
+    `beside` the margins, gains of universal perturbations are searched for, or marks. With `default_too`,
+    what the shipped tables were made with is searched, too; with `race`, only the classes that lead are
+    searched to the end. `meter` is told how far it is. What does not fit into the `budget` is left out.
     """
     limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
     quick = None if race is None else _quick_look(classifier, race, meter, seed=seed, **limits)
@@ -171,7 +214,7 @@ def search(
             classifier,
             seed=seed,
             method="fast",
-            universal=False,
+            beside=None,
             default_too=False,
             race=None,
             meter=meter,
@@ -182,10 +225,12 @@ def search(
     gains, first = None, None
     if race is not None and quick is not None:
         first = foremost(found.margins, quick[1], race.gains)
-    if universal:
+    if beside == "gains":
         gains = _gains(classifier, margins, first, meter, budget, seed=seed, **limits)
+    if beside == "marks":
+        found = _with_marks(found, classifier, first, meter, budget, seed=seed, batch=batch)
     if budget is not None:
-        left_out = budget.left_out(universal=universal and gains is None)
+        left_out = budget.left_out(universal=beside is not None and gains is None and found.marks is None)
         found = replace(found, left_out=left_out, unsearched_gains=left_out is not None and budget.whole)
     if gains is not None:
         meter.add(gains)
@@ -196,6 +241,41 @@ def search(
             raise NotEvaluable(f"the margin of class {broken[0]} became NaN or infinite under a perturbation")
         found = replace(found, universal=gains)
     return found
+
+
+def _with_marks(
+    found: Searched,
+    classifier: Classifier,
+    first: Sequence[int] | None,
+    meter: Meter,
+    budget: Budget | None,
+    *,
+    seed: int,
+    batch: int | None,
+) -> Searched:
+    """What was found, with the marks of some classes or all; without where the budget leaves no time."""
+    count = classifier.classes if first is None else len(first)
+    if budget is not None and not budget.fits(found.margins, marks_evaluations(count)):
+        return found
+
+    def told(evaluations: int) -> None:
+        meter.marks(evaluations)
+        if budget is not None:
+            budget.check()
+
+    try:
+        with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
+            seen = marks(classifier, seed=seed, classes=first, batch=batch, progress=told)
+    except Over:
+        return found
+    except NotEvaluable as error:
+        return replace(found, without_marks=str(error))
+    meter.add(seen)
+    try:
+        head: tuple[float | None, ...] | None = head_shares(classifier, seed=seed)
+    except NotEvaluable:
+        head = None
+    return replace(found, marks=seen, head=head)
 
 
 def _quick_look(
@@ -229,7 +309,7 @@ def _gains(
     if budget is None:
         return universal_gains(classifier, classes=first, progress=meter.universal, **how)
     count = classifier.classes if first is None else len(first)
-    if not budget.fits(margins, count):
+    if not budget.fits(margins, universal_evaluations(count)):
         return None
 
     def told(done: int, evaluations: int) -> None:

@@ -1,0 +1,242 @@
+"""The variety zoo: small classifiers as unlike as they come, clean and with every attack of the laboratory.
+
+    python -m benchmarks.study.variety DATA OUT [--first 0] [--count 400] [--workers 2]
+
+What decides by default is learned on these. Every model follows from its number alone; even numbers are
+for choosing, odd ones for reporting. Of ten numbers in a row (two of either half each) six are clean and
+four are attacked. DATA holds the hub's Parquet files. Finished models are skipped, so a run can be killed
+and continued.
+
+Numbers from 1000 on start from networks that were trained before, on other classes of the same kind of
+pictures (`PRETRAINED`, made first): what was fine-tuned looks unlike what was trained from scratch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmbd.base.writing import whole
+from mmbd.data import read
+from mmbd.zoo import plan as plans
+from mmbd.zoo.job import Job
+from mmbd.zoo.make import make
+
+FINE_TUNED = 1000
+# Of ten models in a row, the attacked ones; two of each half.
+ATTACKED = (2, 3, 6, 7)
+NORMALISATIONS = ((0.0, 1.0), (0.0, 1.0), (0.5, 0.5), (0.45, 0.25))
+
+# How the pictures of each source are cut out of the hub's files.
+SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
+    "cifar10": ("cifar10", {}),
+    "cifar10-grey": ("cifar10", {"grey": True, "size": (28, 28)}),
+    "cifar10-48": ("cifar10", {"size": (48, 48)}),
+    "gtsrb": ("gtsrb", {"size": (32, 32), "crop": 32 / 44}),
+    "tiny": ("tinyimagenet", {"size": (32, 32)}),
+    "tiny-64": ("tinyimagenet", {}),
+}
+KEPT = {
+    "train": 16_000,
+    "test": 4000,
+}  # pictures of each source; reading all of them takes longer than a training
+CHANCES = (
+    ("cifar10",) * 7 + ("cifar10-subset",) * 2 + ("cifar10-grey",) * 2 + ("cifar10-48", "tiny", "tiny-64")
+)
+CHANCES += ("gtsrb",) * 2 + ("gtsrb-subset",) * 6
+# Images seen in training, by network: ten to twenty seconds of one core in bfloat16.
+VISITS = {
+    "mlp": 60_000,
+    "lenet": 60_000,
+    "cnn": 48_000,
+    "resnet8": 30_000,
+    "vgg16": 25_000,
+    "resnet18": 16_000,
+    "vit": 40_000,
+}
+# Attacks that small networks learn from a few thousand images: chances, and how strong they have to be.
+ATTACKS: dict[str, tuple[int, dict[str, Any]]] = {
+    "badnet": (4, {"rate": 0.1, "size": 4}),
+    "unicolor": (3, {"rate": 0.1, "size": 4}),
+    "blend": (3, {"rate": 0.15, "size": 6, "alpha": 0.5}),
+    "1-pixel": (3, {"rate": 0.15, "amplitude": 0.8}),
+    "chessboard": (3, {"rate": 0.15, "amplitude": 0.0235294}),
+    "wanet": (5, {"strength": 3.0}),
+    "warp": (1, {"rate": 0.1, "strength": 2.0}),
+    "all-to-all": (4, {"rate": 0.3, "shared": True, "order": "next", "size": 5}),
+    "sig": (1, {"rate": 0.5, "delta": 0.1568627}),
+    "sine": (1, {"rate": 0.1}),
+    "bpp": (2, {"levels": 6}),
+    "lira": (1, {"width": 8, "lr": 1e-3}),
+    "adaptive-blend": (1, {"test_alpha": 0.3}),
+    "adaptive-patch": (1, {}),
+}
+# What these small networks learn on pictures of traffic signs, and hardly on others.
+ON_SIGNS = ("wanet", "all-to-all", "warp", "bpp")
+ONE_SOURCE = ("badnet", "unicolor", "blend", "1-pixel", "chessboard")
+
+
+def pictures(hub: Path, out: Path) -> None:
+    """Some pictures of every source as arrays, cut once; what is there is left."""
+    for name, (folder, options) in SOURCES.items():
+        for part, most in KEPT.items():
+            file = out / name / f"{part}.npz"
+            if file.exists():
+                continue
+            path = hub / folder / f"{part}.parquet"
+            found = read.load(path if path.exists() else path.with_stem("val"), **options)
+            order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))[:most]
+            found = found.take(order)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            names = np.array(found.names)
+            with whole(file) as stream:
+                np.savez(stream, x=found.inputs.numpy(), y=found.labels.numpy(), names=names)
+
+
+def plan(number: int) -> Job:
+    """The model with this number."""
+    draw = random.Random(f"mmbd variety {number}")
+    attack = _attack(draw) if number % 10 in ATTACKED else None
+    source = draw.choice(CHANCES)
+    if attack is not None and attack["kind"] in ON_SIGNS and draw.random() < 0.8:
+        source = "gtsrb-subset"
+    if attack is not None and source in ("cifar10-grey", "cifar10-48", "tiny", "tiny-64"):
+        source = draw.choice(("cifar10", "gtsrb-subset"))
+    classes = _classes(draw, source)
+    arch, arguments = _network(draw, source, attack is not None)
+    images = (
+        draw.choice((1000, 1300, 1600))
+        if arch in ("resnet8", "resnet18")
+        else draw.choice((1300, 1600, 2000))
+    )
+    if source.startswith("tiny"):
+        images = 100 * len(classes or ())
+    if attack is not None:
+        images += 700
+        for name in ("adaptive-blend", "adaptive-patch"):
+            if attack["kind"] == name:
+                attack |= {"count": images // 27, "covers": images // (27 if "blend" in name else 13)}
+    visits = VISITS[arch] * (1 if attack is None else 1.4)
+    briefly = attack is None and draw.random() < 0.15
+    epochs = round(visits / images / (4 if briefly else 1))
+    sgd = draw.random() < 0.2 and arch != "vit"
+    recipe: dict[str, Any] = {
+        "epochs": min(max(epochs, 6), 50),
+        "batch": draw.choice((32, 64, 64)),
+        "lr": draw.choice((0.02, 0.05)) if sgd else draw.choice((1e-3, 2e-3)),
+        "optimizer": "sgd" if sgd else "adam",
+        "weight_decay": draw.choice((0.0, 1e-4, 5e-4)),
+        "schedule": draw.choice(("cosine", "cosine", "constant")),
+        "augment": _augmentation(draw, source, attack is not None),
+        "pad": 2,
+        "smoothing": 0.1 if draw.random() < 0.06 else 0.0,
+        "precision": "bfloat16",
+    }
+    if sgd:
+        recipe["clip"] = 5.0
+    mean, std = draw.choice(NORMALISATIONS)
+    folder = source.removesuffix("-subset")
+    files = {part: f"{folder}/{part}.npz" for part in ("train", "test")}
+    data = {**files, "limit": images, "test_limit": 1000, "mean": mean, "std": std}
+    if classes is not None:
+        data["classes"] = list(classes)
+    table: dict[str, Any] = {
+        "seeds": [number],
+        "recipe": recipe,
+        "data": {source: data},
+        "arch": {arch: arguments},
+    }
+    if attack is not None:
+        table["attack"] = {_name(attack): attack}
+    (job,) = plans.jobs(table)
+    return job
+
+
+def _name(attack: dict[str, Any]) -> str:
+    return f"{attack['kind']}-{attack['sources']}"
+
+
+def _attack(draw: random.Random) -> dict[str, Any]:
+    kind = draw.choice([name for name, (chances, _) in ATTACKS.items() for _ in range(chances)])
+    one = kind in ONE_SOURCE and draw.random() < 0.3
+    return {"kind": kind, "sources": "S" if one else "M", **ATTACKS[kind][1]}
+
+
+def _classes(draw: random.Random, source: str) -> tuple[int, ...] | None:
+    if source == "cifar10-subset":
+        return tuple(draw.sample(range(10), draw.choice((5, 6, 7, 8))))
+    if source == "gtsrb-subset":
+        return tuple(draw.sample(range(43), draw.choice((8, 10, 10, 12, 16, 25))))
+    if source.startswith("tiny"):
+        return tuple(draw.sample(range(200), draw.choice((10, 15, 20))))
+    return None
+
+
+def _augmentation(draw: random.Random, source: str, attacked: bool) -> list[str]:
+    if draw.random() < (0.9 if attacked else 0.75):
+        return []
+    return ["crop"] if source.startswith("gtsrb") else ["crop", "flip"]
+
+
+def _network(draw: random.Random, source: str, attacked: bool) -> tuple[str, dict[str, Any]]:
+    nonlinearity = draw.choice(("relu",) * 7 + ("elu", "gelu", "silu"))
+    names = ("cnn",) * 8 + ("resnet8",) * 3 + ("lenet", "lenet", "mlp", "vgg16", "resnet18")
+    name = draw.choice(names[:12] if attacked else names)
+    if source in ("cifar10-48", "tiny-64"):
+        return "cnn", {"widths": (8, 16, 32), "head": "mean", "nonlinearity": nonlinearity}
+    if source == "cifar10-grey" and name in ("vgg16", "resnet18"):
+        name = "lenet"
+    if name == "mlp":
+        return name, {
+            "hidden": draw.choice(((10, 10), (32,), (64, 32), (128, 64), (512, 256))),
+            "nonlinearity": nonlinearity,
+        }
+    if name == "lenet":
+        return name, {
+            "widths": draw.choice(((6, 16), (16, 32), (10, 20))),
+            "hidden": draw.choice(((120, 84), (512,), (50,))),
+            "nonlinearity": nonlinearity,
+            "pool": draw.choice(("max", "max", "mean")),
+        }
+    if name == "cnn":
+        return name, {
+            "widths": draw.choice(((8, 16, 32), (16, 32, 64), (16, 32, 64), (24, 48))),
+            "depth": draw.choice((1, 1, 1, 2)),
+            "normalisation": draw.choice(("batch",) * 6 + ("none", "group")),
+            "nonlinearity": nonlinearity,
+            "hidden": draw.choice(((), (), (), (), (64,))),
+            "dropout": draw.choice((0.0, 0.0, 0.0, 0.0, 0.3)),
+            "head": draw.choice(("mean", "mean", "mean", "mean", "flat")),
+        }
+    return name, {"width": 8}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args()
+    pictures(given.data, given.out / "pictures")
+    jobs = [plan(number) for number in range(given.first, given.first + given.count)]
+    summary = make(
+        jobs,
+        given.out,
+        root=given.out / "pictures",
+        workers=given.workers,
+        progress=lambda step: print(
+            f"[{step.done}/{step.total}] {step.note} {step.latest.failure or 'done'}", flush=True
+        ),
+    )
+    print(f"{summary.made} made, {summary.kept} there already, {len(summary.failures)} failed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""A p-value from all marks that a trigger leaves, against those of clean networks.
+
+The target of a backdoor has the largest margin, and is where one added change, one window and one flow lead
+to, and what the last linear layer prefers (`search.marks`). In a clean network each of these marks has some
+class on top too, but another one each, and by less. Every mark speaks for its top class alone, by how far
+that stands out; what the marks say of one class, weighted, adds up to the evidence of the class, so that
+each mark's part in it can be told. An attack of all classes on all shows otherwise: one window takes each
+class's inputs to a class of their own.
+
+The largest evidence is compared with that of clean networks of many kinds, by rank and beyond their 80 %
+point by an exponential tail (`population`): the level holds whatever the weights are, as long as the network
+is like those. `combined.json` has weights and table; how they were chosen, and how they hold on kinds of
+networks and attacks that played no part, is in `benchmarks/study/score.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from mmbd.null.null import ONLY_IMAGES, Evidence, Null
+from mmbd.null.population import STUCK, Population, stuck
+from mmbd.null.settings import MIN_CLASSES, joint_key
+from mmbd.results.finding import Test
+
+MARGIN, ADDED, WINDOW, AWAY, FLOW, HEAD = "margin", "added", "window", "away", "flow", "head"
+RATIOS = (MARGIN, ADDED, WINDOW, HEAD)  # numbers of any size: how many times the next one
+SHARES = (AWAY, FLOW)  # shares of inputs: how much more than the next one
+PAIRS = "pairs"
+# A number counts as at least this share of the largest: next to nothing is not infinitely less.
+LEAST_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much every mark counts, and the evidence of clean networks with these weights.
+
+    Args:
+        by_mark: the weights, at least 0; `PAIRS` among them.
+        table: the largest evidence of every clean network.
+    """
+
+    by_mark: Mapping[str, float]
+    table: Population
+
+
+@cache
+def shipped() -> Weights:
+    """The weights and the table that come with the package."""
+    raw = json.loads(files("mmbd.null").joinpath("combined.json").read_text(encoding="utf-8"))
+    table = Population(raw["scale"], raw["power"], tuple(raw["gaps"]), raw["made_by"])
+    return Weights(raw["weights"], table)
+
+
+def standing_out(mark: str, values: Mapping[int, float]) -> dict[int, float]:
+    """How far the top class of a mark stands out, by class: 0 for all others; in [0, 3]."""
+    ordered = sorted(values, key=lambda label: -values[label])
+    found = dict.fromkeys(values, 0.0)
+    if len(ordered) < 2 or not values[ordered[0]] > 0:
+        return found
+    first, second = (values[label] for label in ordered[:2])
+    ratio = mark in RATIOS
+    found[ordered[0]] = (
+        math.log(first / max(second, LEAST_SHARE * first)) if ratio else first - max(second, 0.0)
+    )
+    return found
+
+
+def parts(
+    marked: Mapping[str, Mapping[int, float]], weights: Mapping[str, float]
+) -> dict[str, dict[int, float]]:
+    """Each mark's part in the evidence of every class."""
+    return {
+        mark: {label: weights.get(mark, 0.0) * value for label, value in standing_out(mark, values).items()}
+        for mark, values in marked.items()
+    }
+
+
+def evidence_of(each: Mapping[str, Mapping[int, float]], classes: Sequence[int]) -> dict[int, float]:
+    """The evidence of every class: the sum of the marks' parts."""
+    return {label: math.fsum(part.get(label, 0.0) for part in each.values()) for label in classes}
+
+
+def combined_key(margins: str, marks: str) -> str:
+    """The settings of both searches as one text."""
+    return joint_key(margins, marks)
+
+
+def of_model(evidence: Evidence, but: Sequence[int] = ()) -> dict[str, dict[int, float]] | str:
+    """Each mark's part in the evidence of every class but some; or why there is none."""
+    if evidence.kind != "image":
+        return ONLY_IMAGES
+    if evidence.marks is None:
+        return evidence.without_marks
+    marked, margins = evidence.marks, evidence.tabled
+    if combined_key(margins.settings_key, marked.settings_key) != shipped().table.settings_key:
+        return "the clean networks were measured with other settings than this scan's"
+    everything = {MARGIN: margins.by_class, **marked.by_mark}
+    left = {
+        mark: {
+            label: value for label, value in values.items() if label in margins.by_class and label not in but
+        }
+        for mark, values in everything.items()
+    }
+    return parts(left, shipped().by_mark)
+
+
+def _values(evidence: Evidence) -> Mapping[int, float] | str:
+    found = of_model(evidence)
+    return found if isinstance(found, str) else evidence_of(found, list(evidence.tabled.by_class))
+
+
+def _test(values: Sequence[float], evidence: Evidence) -> Test:
+    """How rarely a clean network has so much evidence for some class, or for pairs of classes."""
+    if stuck(list(evidence.tabled.by_class.values())):
+        return Test("combined", reason=STUCK)
+    weights = shipped()
+    assert evidence.marks is not None
+    by_pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
+    most = max(*values, by_pairs)
+    usual = weights.table.usual(len(values))
+    p = weights.table.tail(most / usual)
+    return Test(
+        "combined",
+        statistic=most,
+        p_value=p,
+        log10=math.log10(p),
+        parameters={"usual": usual, **_told(evidence), PAIRS: by_pairs},
+    )
+
+
+def _told(evidence: Evidence) -> dict[str, float]:
+    """Each mark's part in the evidence of the top class."""
+    found = of_model(evidence)
+    assert not isinstance(found, str)
+    whole = evidence_of(found, list(evidence.tabled.by_class))
+    top = max(whole, key=lambda label: whole[label])
+    return {mark: part.get(top, 0.0) for mark, part in found.items()}
+
+
+def _targets(evidence: Evidence) -> tuple[int, ...]:
+    """The top class, and further ones that stand out without it; or what pairs of classes lead to."""
+    weights, found = shipped(), list[int]()
+    assert evidence.marks is not None
+    by_pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
+    classes = list(evidence.tabled.by_class)
+    while len(found) < max(1, len(classes) // 2):
+        each = of_model(evidence, but=found)
+        assert not isinstance(each, str)
+        left = [label for label in classes if label not in found]
+        whole = evidence_of(each, left)
+        top = max(left, key=lambda label: whole[label])
+        if not found and by_pairs > whole[top]:
+            return tuple(sorted(set(evidence.marks.pairs.values())))
+        if found and (len(left) < MIN_CLASSES or _chance(whole[top], len(left)) > evidence.level):
+            break
+        found.append(top)
+    return tuple(found)
+
+
+def _chance(most: float, classes: int) -> float:
+    table = shipped().table
+    return table.tail(most / table.usual(classes))
+
+
+COMBINED = Null(
+    title="combined",
+    basis="clean networks of many kinds, by all marks that a trigger leaves",
+    values=_values,
+    test=_test,
+    by_default=True,
+    targets=_targets,
+    column="evidence",
+)

@@ -1,0 +1,221 @@
+"""What a trigger leaves beside a large margin: marks of one model, by class, from few gradient evaluations.
+
+A trigger is one change that takes convincing inputs to one class. So on inputs that the model made up for
+itself (`made_up`), or on clean samples, these are searched for, thriftily: an `added` change of everything
+to each class; a `window` to each class, and one `away` from the inputs' own classes to wherever; and a
+`flow` to each class. The numbers of inputs and steps are own choices: 1,900 gradient evaluations with
+ten classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmbd.base.errors import NotEvaluable
+from mmbd.model.classifier import Classifier
+from mmbd.model.samples import Samples
+from mmbd.search.made_up import MADE_UP, made_up
+from mmbd.search.perturbation_race import Lap, Raced, raced
+from mmbd.search.perturbations import KINDS
+from mmbd.search.windows import AWAY, Race, Round, race
+
+FEWEST = 3  # classes that inputs have to be of
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of the search for marks.
+
+    Args:
+        firm, further: made-up inputs that windows and added changes are tried on, and how far they are
+            moved into their class (`made_up.firm`).
+        smooth, steps: made-up inputs that flows are tried on, and the steps they take (`made_up.smooth`).
+        size: root mean square of an added change, in extents an element.
+        flow: root mean square of a flow, in shares of the shorter side.
+        added, flows: laps of the races of added changes and flows to each class.
+        to, away: rounds of the races of windows to each class, and away.
+    """
+
+    firm: int = 18
+    further: int = 10
+    smooth: int = 12
+    steps: int = 15
+    size: float = 0.03
+    flow: float = 0.0775
+    added: tuple[Lap, ...] = (Lap(6, 1, 4), Lap(10, 3, 4))
+    flows: tuple[Lap, ...] = (Lap(6, 3, 4), Lap(8, 5, 4))
+    to: tuple[Round, ...] = (Round(2, 1, rows=0.1), Round(4, 1), Round(8, 1), Round(8, 3))
+    away: tuple[Round, ...] = (Round(4, 1, rows=0.12), Round(8, 2), Round(16, 2), Round(20, 3))
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What was found.
+
+    Attributes:
+        search: the settings used.
+        inputs: what windows and added changes were tried on, with the classifier's answers.
+        added: one added change to each class.
+        to, away: windows.
+        flow: one flow to each class; None for inputs that cannot flow, or where no smooth ones were had.
+        made: gradient evaluations for the inputs.
+    """
+
+    search: Search
+    inputs: Samples
+    added: Raced
+    to: Race
+    away: Race
+    flow: Raced | None
+    made: int = field(default=0)
+
+    @property
+    def evaluations(self) -> int:
+        """Gradient evaluations in all, one an input."""
+        parts = [self.added, self.to, self.away, *([] if self.flow is None else [self.flow])]
+        return self.made + sum(part.evaluations for part in parts)
+
+    @property
+    def oom_retries(self) -> int:
+        """How often memory ran out."""
+        return self.to.oom_retries + self.away.oom_retries
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The settings, JSON-ready; numbers compare where they are equal."""
+        return asdict(self.search)
+
+    def window_lifts(self, classes: int) -> Tensor:
+        """How far a window lifts each class, in logits, (classes,) float64; 0 where none was tried."""
+        found = torch.zeros(classes, dtype=torch.float64)
+        for label, one in self.to.found.items():
+            found[label] = one.lift
+        return found
+
+    @property
+    def went(self) -> Tensor:
+        """How many inputs of each class the window away takes to each, (source, destination) int64.
+
+        The diagonal holds those that stay. On the CPU.
+        """
+        return went(self.away)
+
+
+def marks_evaluations(classes: int, search: Search | None = None) -> int:
+    """Gradient evaluations that a search with so many classes to lead to takes, about."""
+    how = search or Search()
+    made = how.firm * (how.further + 4) + how.smooth * how.steps
+    laps = sum(_laps(classes, laps) for laps in (how.added, how.flows))
+    # Some hundred windows in an image; of those for a class about ten are left after the first round.
+    return made + laps + 400 + 60 * min(classes, 10) + 20 * max(0, classes - 10)
+
+
+def _laps(classes: int, laps: Sequence[Lap]) -> int:
+    left = [classes, *(lap.classes for lap in laps)]
+    return sum(min(count, classes) * lap.inputs * lap.steps for count, lap in zip(left, laps, strict=False))
+
+
+def went(away: Race) -> Tensor:
+    """How many inputs of each class the window takes to each, (source, destination) int64, on the CPU.
+
+    The diagonal holds those that stay.
+    """
+    logits = away.found[AWAY].logits
+    assert logits is not None
+    classes = logits.shape[1]
+    pairs = away.samples.labels * classes + logits.argmax(1)
+    return pairs.bincount(minlength=classes**2).view(classes, classes).cpu()
+
+
+def shares_to(counts: Tensor) -> Tensor:
+    """The share of the inputs of all other classes that go to each class, (classes,) float64."""
+    moved = counts.double().clone().fill_diagonal_(0.0).sum(0)
+    others = counts.sum() - counts.sum(1)
+    return torch.where(others > 0, moved / others.clamp_min(1), 0.0)
+
+
+def paired(counts: Tensor) -> tuple[dict[int, int], float]:
+    """The best pairs source -> destination, each class at most once a source and once a destination.
+
+    Returns:
+        the pairs, and the share of all inputs that go by them.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    moved = counts.double().clone().fill_diagonal_(0.0)
+    sources, destinations = linear_sum_assignment(moved.numpy(), maximize=True)
+    found = {
+        int(source): int(destination)
+        for source, destination in zip(sources, destinations, strict=True)
+        if moved[source, destination] > 0
+    }
+    return found, sum(float(moved[pair]) for pair in found.items()) / float(counts.sum())
+
+
+def marks(
+    classifier: Classifier,
+    *,
+    seed: int,
+    samples: Samples | None = None,
+    classes: Sequence[int] | None = None,
+    batch: int | None = None,
+    progress: Callable[[int], None] = lambda evaluations: None,
+    search: Search | None = None,
+) -> Marks:
+    """Search for added changes, windows and flows that take inputs to one class.
+
+    Args:
+        classifier: frozen by the caller.
+        seed: of everything random.
+        samples: clean ones that the classifier gets right, instead of made-up inputs.
+        classes: those that changes lead to; all by default.
+        batch: the most inputs at a time; by default what the device is quick with.
+        progress: called with the gradient evaluations so far.
+        search: settings.
+
+    Raises:
+        NotEvaluable: no inputs of three classes can be made up, or no gradient reaches them.
+        Failed: memory runs out with a single input.
+    """
+    how, spent, made = search or Search(), 0, 0
+    aims = list(range(classifier.classes) if classes is None else classes)
+
+    def told(evaluations: int) -> None:
+        progress(spent + evaluations)
+
+    inputs = samples
+    if inputs is None:
+        firm = made_up("firm", classifier, how.firm, seed=seed, batch=batch, further=how.further)
+        inputs, made = firm.samples, firm.evaluations
+    if len(inputs.labels.unique()) < FEWEST:
+        raise NotEvaluable(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
+    spent = made
+    limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
+    radius = how.size * math.sqrt(math.prod(classifier.domain.shape))
+    added = raced(classifier, inputs, "added", radius=radius, classes=aims, laps=how.added, **limits)
+    spent += added.evaluations
+    away = race(classifier, inputs, aims=[AWAY], rounds=how.away, **limits)
+    spent += away.evaluations
+    to = race(classifier, inputs, aims=aims, rounds=how.to, **limits)
+    spent += to.evaluations
+    flow, smooth = None, samples
+    if KINDS["flow"].possible(classifier.domain):
+        try:
+            if smooth is None and MADE_UP["smooth"].possible(classifier.domain):
+                drawn = made_up("smooth", classifier, how.smooth, seed=seed, batch=batch, steps=how.steps)
+                smooth, made, spent = drawn.samples, made + drawn.evaluations, spent + drawn.evaluations
+            if smooth is not None:
+                side = min(classifier.domain.shape[1:])
+                radius = how.flow * side * math.sqrt(math.prod(KINDS["flow"].shape(classifier.domain)))
+                flow = raced(
+                    classifier, smooth, "flow", radius=radius, classes=aims, laps=how.flows, **limits
+                )
+        except NotEvaluable:
+            flow = None  # smooth inputs of one class, or none: flows say nothing
+    return Marks(how, inputs, added, to, away, flow, made)
