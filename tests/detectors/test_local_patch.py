@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
 import mmbd
 from helpers.all_to_all_networks import PAIRS, turning
+from helpers.page_parser import Page
 from helpers.patch_networks import CLASSES, PATCH, TARGET, patch_network, patch_prepared
 from mmbd.base.errors import NotEvaluable
 from mmbd.detectors.local_patch import find, paired, shares_to
 from mmbd.model.classifier import Classifier
 from mmbd.model.points import Points
+from mmbd.render import words
+from mmbd.render.report_page import html
+from mmbd.results.examples import pairs_of
+from mmbd.results.report import Report
 
 
 def in_corner(image: torch.Tensor) -> bool:
@@ -25,8 +28,18 @@ def test_a_patch_to_one_class_is_found_where_it_is():
     assert finding.verdict == "backdoored"
     assert (finding.targets, finding.ranking[0]) == ((TARGET,), TARGET)
     assert finding.facts["window"] == "9, 9"
-    assert {artifact.label for artifact in finding.artifacts} == {TARGET}
-    assert all(in_corner(artifact.tensor) for artifact in finding.artifacts)
+    shown = finding.shown
+    assert (shown.target, shown.moved, shown.tried, shown.places) == (TARGET, 16, 16, 9)
+    assert shown.where == "rows 9 to 11, columns 9 to 11"
+    assert {after for _, after in shown.examples} == {TARGET}
+    pairs = pairs_of(shown, finding.artifacts)
+    assert len(pairs) == 3
+    for before, after in pairs:
+        assert in_corner(after.tensor)
+        assert not in_corner(before.tensor)
+        differs = (before.tensor != after.tensor).any(0)
+        differs[PATCH] = False
+        assert not differs.any()
     lifts = finding.columns[0].values
     assert max(x for k, x in enumerate(lifts) if k != TARGET) < 0.2 * lifts[TARGET]
 
@@ -37,6 +50,8 @@ def test_an_all_to_all_attack_shows_its_pairs():
     assert finding.targets == tuple(range(CLASSES))
     assert finding.facts["pairs"] == ", ".join(f"{a} -> {b}" for a, b in PAIRS.items())
     assert finding.facts["window"] in ("8, 9", "9, 8", "9, 9")  # two rows of the patch do
+    assert (finding.shown.target, finding.shown.moved, finding.shown.tried) == (None, 20, 20)
+    assert all(PAIRS[before] == after for before, after in finding.shown.examples)
     (matrix,) = finding.matrices
     assert all(matrix.values[source][target] == 1 for source, target in PAIRS.items())
 
@@ -46,6 +61,11 @@ def test_clean_networks_are_not_flagged(clean):
     finding = find(clean)
     assert (finding.verdict, finding.targets) == ("clean", ())
     assert 0 <= finding.score < 1
+    assert finding.shown.moved < 0.5 * finding.shown.tried
+    assert all(
+        clean(torch.stack([before.tensor])).argmax() == before.label
+        for before, _ in pairs_of(finding.shown, finding.artifacts)
+    )
 
 
 def test_clean_samples_serve_as_inputs():
@@ -102,5 +122,13 @@ def test_every_kind_of_input_is_judged(shape):
     network = Classifier(net, domain=domain, input_shape=None if domain else shape)
     report = mmbd.scan(network, detector="local-patch")
     assert report.verdict in ("not evaluable", "backdoored")
-    assert report.finding.artifacts[0].tensor.shape == network.domain.shape
-    json.loads(report.to_json())
+    shown, artifacts = report.finding.shown, report.finding.artifacts
+    inputs = torch.stack([artifact.tensor for artifact in artifacts])
+    assert inputs.shape[1:] == network.domain.shape
+    assert network(inputs).argmax(1).tolist() == [label for pair in shown.examples for label in pair]
+    old, new = inputs[::2], inputs[1::2]
+    differs = (old != new).reshape(len(old), 1 if len(network.domain.shape) == 1 else old.shape[1], -1).any(1)
+    assert 0 < differs.sum(1).max() <= shown.places
+    assert shown.where
+    assert Report.from_json(report.to_json()) == report
+    assert words.shown(report) in Page(html(report)).text()

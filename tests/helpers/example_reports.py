@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-from helpers import rival_reports
+from helpers import rival_reports, shown_reports
 from helpers.report_parts import (
     CAVEATS,
     CIFAR,
@@ -249,6 +249,11 @@ def hostile() -> Report:
     )
 
 
+def hostile_shown() -> Report:
+    """Every name and text beside inputs before and after is an attack."""
+    return shown_reports.hostile(HOSTILE)
+
+
 def unfinished() -> Report:
     """Numbers that are not finite wherever the types allow a number."""
     nan, inf = math.nan, math.inf
@@ -286,7 +291,9 @@ ALL = {
         vectors,
         odd_inputs,
         hostile,
+        hostile_shown,
         unfinished,
+        *shown_reports.ALL,
         *rival_reports.ALL,
     )
 }

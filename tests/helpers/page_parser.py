@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 VOID = {"meta", "link", "img", "br"}
 PROSE = {"html", "head", "title", "style", "body", "header", "main", "footer", "section", "div"}
 PROSE |= {"p", "h1", "h2", "ol", "ul", "li", "dl", "dt", "dd", "figure", "figcaption", "details"}
-PROSE |= {"table", "thead", "tbody", "tr", "th", "td", "summary", "code", "strong", "span", "bdi"}
-DRAWN = {"svg", "g", "line", "circle", "polygon", "polyline", "path", "rect", "text"}
+PROSE |= {"table", "thead", "tbody", "tr", "th", "td", "summary", "code", "strong", "span", "bdi", "audio"}
+DRAWN = {"svg", "g", "line", "circle", "polygon", "polyline", "path", "rect", "text", "image"}
 TAGS = VOID | PROSE | DRAWN
 
 

@@ -97,7 +97,9 @@ def share(image: Image.Image, colour: str) -> float:
     return found / (image.width * image.height)
 
 
-@pytest.mark.parametrize("name", ["backdoored", "hostile", "thousand", "sounds", "neural_cleanse", "pairs"])
+@pytest.mark.parametrize(
+    "name", ["backdoored", "hostile", "thousand", "sounds", "neural_cleanse", "pairs", "stretch", "window"]
+)
 def test_the_page_loads_without_an_error_or_a_request(name: str, tmp_path: Path):
     report = example_reports.ALL[name]()
     seen = visit(html(report), tmp_path / name)
@@ -145,7 +147,18 @@ def test_the_inputs_are_drawn_pixel_by_pixel(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["thousand", "hostile", "reference", "vectors", "many_columns", "neural_cleanse", "many_pairs"]
+    "name",
+    [
+        "thousand",
+        "hostile",
+        "reference",
+        "vectors",
+        "many_columns",
+        "neural_cleanse",
+        "many_pairs",
+        "hostile_shown",
+        "ball",
+    ],
 )
 def test_no_width_scrolls_sideways(name: str, tmp_path: Path):
     # In frames of these widths, the policy taken out so that a script can measure them.

@@ -39,13 +39,15 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs(name: str):
 
 
 @pytest.mark.parametrize("name", example_reports.ALL)
-def test_the_policy_forbids_everything_but_its_own_style_and_pictures(name: str):
+def test_the_policy_forbids_everything_but_its_own_style_pictures_and_sounds(name: str):
     page = Page(source(name))
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") is not None]
     (style,) = [text for tag, text in page.texts if tag == "style"]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    heard = " media-src data:;" if page.all("audio") else ""
     assert policy == (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:;{heard} style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
     )
     # A policy counts from where it stands: it must come before anything it is to stop.
     assert source(name).index("Content-Security-Policy") < source(name).index("<style")
@@ -61,6 +63,8 @@ def test_the_page_can_be_read_without_seeing_it(name: str):
     kinds = {artifact.kind for artifact in example_reports.ALL[name]().finding.artifacts}
     for image in page.all("img"):
         assert any((image["alt"] or "").startswith(kind) for kind in kinds)
+    for sound in page.all("audio"):
+        assert any((sound["aria-label"] or "").startswith(kind) for kind in kinds)
     for drawing in page.all("svg"):
         assert drawing.get("aria-hidden") == "true" or (
             drawing.get("role") == "img" and drawing.get("aria-label")

@@ -86,3 +86,19 @@ def test_windows_that_do_not_fit():
     with pytest.raises(ValueError, match="cannot replace"):
         windows_of(Points(20), side=21)
     assert windows_of(Box((1, 2, 5))).index.shape[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "words"),
+    [
+        ("image", 0, "rows 0 to 4, columns 0 to 4"),
+        ("image", -1, "rows 27 to 31, columns 27 to 31"),
+        ("sound", 0, "samples 0 to 79"),
+        ("sound", -1, "samples 7920 to 7999"),
+        ("vector", -1, "values 27 to 29"),
+        ("volume", -1, "axis 0: 5 to 7, axis 1: 6 to 8, axis 2: 7 to 9"),
+        ("cube", 0, "a ball around (-0.85, -0.85, -0.85)"),
+    ],
+)
+def test_where_a_window_sits_is_told_in_words(name, place, words):
+    assert windows_of(DOMAINS[name]).told(place) == words

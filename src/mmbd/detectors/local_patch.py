@@ -22,7 +22,9 @@ from mmbd.detectors import options as checks
 from mmbd.detectors.detector import About, Detector
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
+from mmbd.results.examples import examples_of
 from mmbd.results.finding import Artifact, Column, Finding, Matrix, Test
+from mmbd.results.shown import Shown
 from mmbd.search.made_up import MADE_UP, made_up
 from mmbd.search.marks import paired, shares_to, went
 from mmbd.search.window_climb import in_turn
@@ -63,7 +65,6 @@ ABOUT = About(
             "that takes as many inputs as possible out of their classes."
         ),
     },
-    artifacts=("What was found", "Inputs with the window where it sits."),
     suspect="This window takes inputs to the class; its {column} is {value}.",
     tests={
         "one class": ("largest share to one class", "a threshold of own choice; not calibrated"),
@@ -163,7 +164,8 @@ def _finding(away: Race, to: Race, settings: Mapping[str, Any], facts: Mapping[s
     top = int(shares.argmax()) if deciding == "one class" else leading[0]
     ranking = sorted(range(len(lifts)), key=lambda label: (label != top, -lifts[label], label))
     targets = tuple(sorted(set(pairs.values()))) if deciding == "a class for each" else (top,)
-    shown = to if deciding == "lead" else away
+    picked, aim = (to, top) if deciding == "lead" else (away, AWAY)
+    shown, artifacts = _shown(picked, aim, pairs if deciding == "a class for each" else top)
     return Finding(
         verdict="backdoored" if flagged else "clean",
         targets=targets if flagged else (),
@@ -173,7 +175,8 @@ def _finding(away: Race, to: Race, settings: Mapping[str, Any], facts: Mapping[s
         tests=tests,
         columns=(Column("lift", tuple(lifts), "logits"), Column("share", tuple(shares.tolist()))),
         matrices=_matrices(counts),
-        artifacts=_pictures(shown, top if deciding == "lead" else AWAY),
+        artifacts=artifacts,
+        shown=shown,
         caveats=CAVEATS,
         settings=settings,
         facts={
@@ -192,18 +195,37 @@ def _matrices(counts: Tensor) -> tuple[Matrix, ...]:
     return (Matrix.of("source -> destination", shares.fill_diagonal_(torch.nan), "share"),)
 
 
-def _pictures(found: Race, aim: int) -> tuple[Artifact, ...]:
-    """Some inputs that the window takes elsewhere (those first), and where to."""
-    logits, labels = found.found[aim].logits, found.samples.labels
-    assert logits is not None
-    tops = logits.argmax(1)
-    moved = (tops != labels) & ((tops == aim) | (aim == AWAY))
+def _shown(found: Race, aim: int, goes: Mapping[int, int] | int) -> tuple[Shown, tuple[Artifact, ...]]:
+    """What the window of an aim does, and some inputs with it (those first that it moves).
+
+    Args:
+        found: a race that has the aim.
+        aim: a class that came to the end, or `AWAY`.
+        goes: the class that inputs go to, or the class by their own one.
+    """
+    window, labels = found.found[aim], found.samples.labels
+    assert window.logits is not None
+    tops = window.logits.argmax(1)
+    wanted = torch.full_like(labels, -1)
+    if isinstance(goes, int):
+        wanted[labels != goes] = goes
+    else:
+        for source, destination in goes.items():
+            wanted[labels == source] = destination
+    moved = tops == wanted
     rows = (~moved).to(torch.int8).argsort(stable=True)[:SHOWN]
-    images = found.stamped(aim, found.samples.inputs[rows]).cpu().contiguous()
-    return tuple(
-        Artifact("triggered sample", int(label), image.clone())
-        for label, image in zip(tops[rows], images, strict=True)
+    before = found.samples.inputs[rows]
+    classes = tuple(zip(labels[rows].tolist(), tops[rows].tolist(), strict=True))
+    shown = Shown(
+        "window",
+        target=goes if isinstance(goes, int) else None,
+        moved=int(moved.sum()),
+        tried=int((wanted >= 0).sum()) if isinstance(goes, int) else len(labels),
+        places=found.windows.index.shape[1],
+        where=found.windows.told(window.place),
+        examples=classes,
     )
+    return shown, examples_of(before, found.stamped(aim, before), classes)
 
 
 def _inputs(

@@ -15,11 +15,18 @@ def asset(name: str) -> str:
     return files("mmbd.render").joinpath(name).read_text(encoding="utf-8")
 
 
-def policy(css: str) -> str:
-    """A content security policy that allows this one style sheet and embedded pictures, no more."""
+def policy(css: str, sounds: bool = False) -> str:
+    """A content security policy that allows this one style sheet and embedded pictures, no more.
+
+    Args:
+        css: the style sheet.
+        sounds: whether the page has sounds embedded, which it then allows too.
+    """
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    heard = " media-src data:;" if sounds else ""
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:;{heard} style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mmbd.base.text import brief, clean_text
 from mmbd.render import classes, words
 from mmbd.render.pictures import Picture, picture
+from mmbd.results.examples import AFTER, BEFORE
 from mmbd.results.finding import Artifact
 from mmbd.results.report import Report
 
@@ -48,10 +49,15 @@ class Group:
 
 
 def gallery(report: Report) -> list[Group]:
-    """Targets first, then in the order of the ranking; the first few targets enlarged."""
+    """Targets first, then in the order of the ranking; the first few targets enlarged.
+
+    Inputs before and after the perturbation that is shown first are left out (`render.shown`).
+    """
     found: dict[int | None, list[Artifact]] = defaultdict(list)
+    elsewhere = () if report.finding.shown is None else (BEFORE, AFTER)
     for artifact in report.finding.artifacts:
-        found[artifact.label].append(artifact)
+        if artifact.kind not in elsewhere:
+            found[artifact.label].append(artifact)
     order: list[int | None] = [*report.targets, *classes.ranking(report)]
     order += [label for label in found if label is not None]
     chosen = [label for label in dict.fromkeys([*order, None]) if label in found]

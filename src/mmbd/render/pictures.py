@@ -6,7 +6,8 @@ import base64
 import io
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -22,9 +23,15 @@ TURN, TILT = math.radians(30), math.radians(25)  # from where a point cloud is s
 DRAWN = 512  # points of a cloud in a small picture
 
 
+MOST_FRAMED = 0.25  # of a picture: a change of more is not local
+
+
 @dataclass(frozen=True)
 class Picture:
-    """One tensor, drawn: an image's data URI and size in CSS pixels, a drawing, or only a note."""
+    """One tensor, drawn: an image's data URI and size in CSS pixels, a drawing, or only a note.
+
+    An image with a frame is a drawing too.
+    """
 
     kind: str
     uri: str = ""
@@ -32,9 +39,16 @@ class Picture:
     height: int = 0
     drawing: str = ""
     note: str = ""
+    framed: bool = False
 
 
-def picture(tensor: Tensor, bounds: tuple[float, float] | None, alt: str, large: bool = False) -> Picture:
+def picture(
+    tensor: Tensor,
+    bounds: tuple[float, float] | None,
+    alt: str,
+    large: bool = False,
+    changed: Tensor | None = None,
+) -> Picture:
     """Draw one tensor.
 
     Args:
@@ -44,6 +58,8 @@ def picture(tensor: Tensor, bounds: tuple[float, float] | None, alt: str, large:
             cube around a cloud; its own range if None.
         alt: what it is, for those who do not see it.
         large: for the suspicious one.
+        changed: which pixels, samples or points are to be seen, bool (height, width) or (n,): points
+            are marked, other places framed where they are close together.
 
     Returns:
         A picture: an image no larger than 96 pixels, 224 if `large`; for other shapes a note.
@@ -56,15 +72,18 @@ def picture(tensor: Tensor, bounds: tuple[float, float] | None, alt: str, large:
         return Picture("note", note="no finite values")
     low, high = bounds or (float(finite.min()), float(finite.max()))
     scaled = np.nan_to_num((values - low) / ((high - low) or 1.0), nan=0.0).clip(0.0, 1.0)
+    seen = None if changed is None else changed.cpu().numpy()
     if scaled.ndim == 3 and scaled.shape[0] in (1, 3):
-        return _image(scaled, LARGE if large else SMALL)
-    if scaled.ndim == 2 and scaled.shape[0] == 1:
-        return Picture("sound", drawing=_wave(scaled[0], alt, large))
+        drawn = _image(scaled, LARGE if large else SMALL)
+        frame = _frame(seen, drawn.width, drawn.height)
+        return _framed(drawn, frame, alt) if frame else drawn
     if scaled.ndim == 2 and scaled.shape[0] == 3:
-        return Picture("cloud", drawing=_cloud(2 * scaled - 1, alt, large))
-    if scaled.ndim == 1:
-        drawn = _bars if scaled.size <= BARS else _wave
-        return Picture("vector", drawing=drawn(scaled, alt, large))
+        return Picture("cloud", drawing=_cloud(2 * scaled - 1, alt, large, seen))
+    if scaled.ndim == 1 or (scaled.ndim == 2 and scaled.shape[0] == 1):
+        kind, signal = ("vector", scaled) if scaled.ndim == 1 else ("sound", scaled[0])
+        draw = _bars if kind == "vector" and signal.size <= BARS else _wave
+        frame = _frame(seen, *_box(large))
+        return Picture(kind, drawing=draw(signal, alt, large, frame), framed=bool(frame))
     shape = " x ".join(map(str, values.shape))
     return Picture("note", note=f"tensors of shape {shape or '()'} are not drawn")
 
@@ -89,7 +108,39 @@ def _image(scaled: Any, most: int) -> Picture:
     return Picture("image", uri, round(drawn.width * zoom), round(drawn.height * zoom), note=note)
 
 
-def _wave(scaled: Any, alt: str, large: bool) -> Markup:
+def _framed(image: Picture, frame: list[Markup], alt: str) -> Picture:
+    """An image under a frame. Its pixels stay squares of one colour, as the style sheet says."""
+    pixels = element("image", href=image.uri, width=image.width, height=image.height)
+    drawing = plot(image.width, image.height, alt, [pixels, *frame])
+    return replace(image, kind="drawn image", drawing=drawing, framed=True)
+
+
+def _frame(changed: Any, width: int, height: int) -> list[Markup]:
+    """A frame around what changed, in a picture of this size; none where that is nothing or not local."""
+    import numpy as np
+
+    if changed is None or not changed.any():
+        return []
+    places = changed.reshape(-1, changed.shape[-1])
+    (top, bottom), (left, right) = (
+        (int(found[0]), int(found[-1]) + 1) for found in (np.flatnonzero(places.any(axis)) for axis in (1, 0))
+    )
+    if (bottom - top) * (right - left) > MOST_FRAMED * places.size:
+        return []
+    down, across = height / places.shape[0], width / places.shape[1]
+    return [
+        element(
+            "rect",
+            x=across * left - 1,
+            y=down * top - 1,
+            width=across * (right - left) + 2,
+            height=down * (bottom - top) + 2,
+            class_="frame",
+        )
+    ]
+
+
+def _wave(scaled: Any, alt: str, large: bool, frame: Sequence[Markup] = ()) -> Markup:
     """The envelope of a long signal: lowest and highest value of each column."""
     import numpy as np
 
@@ -101,10 +152,10 @@ def _wave(scaled: Any, alt: str, large: bool) -> Markup:
     lower = [(step * (column + 0.5), bottom + 0.4) for column, (_, bottom) in enumerate(ys)]
     middle = element("line", x1=0, y1=height / 2, x2=width, y2=height / 2, class_="grid")
     shape = element("polygon", points=path(upper + lower[::-1]), class_="wave")
-    return plot(width, height, alt, [middle, shape])
+    return plot(width, height, alt, [middle, shape, *frame])
 
 
-def _bars(scaled: Any, alt: str, large: bool) -> Markup:
+def _bars(scaled: Any, alt: str, large: bool, frame: Sequence[Markup] = ()) -> Markup:
     """One bar an element, from the middle of its range up or down."""
     width, height = _box(large)
     step = width / scaled.size
@@ -120,13 +171,14 @@ def _bars(scaled: Any, alt: str, large: bool) -> Markup:
         for position, value in enumerate(scaled)
     ]
     middle = element("line", x1=0, y1=height / 2, x2=width, y2=height / 2, class_="grid")
-    return plot(width, height, alt, [middle, *bars])
+    return plot(width, height, alt, [middle, *bars, *frame])
 
 
-def _cloud(points: Any, alt: str, large: bool) -> Markup:
+def _cloud(points: Any, alt: str, large: bool, changed: Any = None) -> Markup:
     """Points in the cube from -1 to 1, seen from a little above; the farther half is paler.
 
-    The third axis is drawn upwards. Points have no order, so the first ones stand for all.
+    The third axis is drawn upwards. Points have no order, so the first ones stand for all; those that
+    changed are all there, in another colour.
     """
     import numpy as np
 
@@ -146,12 +198,20 @@ def _cloud(points: Any, alt: str, large: bool) -> Markup:
         for first, second in itertools.combinations(corners, 2)
         if np.abs(first - second).sum() == 2
     ]
+    marked = points[:, :0]
+    if changed is not None:
+        marked, points = points[:, changed], points[:, ~changed]
     points = points if large else points[:, :DRAWN]
     depth = away @ points
-    far = depth > np.median(depth)
+    far = depth > (np.median(depth) if depth.size else 0.0)
     marks = [
         element("path", d="".join(f"M{x:.1f} {y:.1f}h0" for x, y in seen(chosen)), class_=class_)
-        for chosen, class_ in ((points[:, far], "cloud far"), (points[:, ~far], "cloud"))
+        for chosen, class_ in (
+            (points[:, far], "cloud far"),
+            (points[:, ~far], "cloud"),
+            (marked, "cloud changed"),
+        )
+        if chosen.size or class_ != "cloud changed"
     ]
     return plot(size, size, alt, [*edges, *marks])
 

@@ -14,6 +14,7 @@ from mmbd.render.assets import asset, policy, template
 from mmbd.render.facts import model_facts, run_facts
 from mmbd.render.gallery import bounds_told, gallery
 from mmbd.render.matrix_plot import heat_map
+from mmbd.render.shown import first
 from mmbd.render.svg import element
 from mmbd.results.report import Report
 
@@ -52,13 +53,13 @@ def html(report: Report) -> str:
     """
     css, about, found = asset("page.css"), words.about(report), report.finding
     order, measured = classes.ranking(report), classes.measured(report)
-    pictures = gallery(report)
+    pictures, seen_first = gallery(report), first(report)
     maps = [heat_map(report, matrix, (WIDE, NARROW)) for matrix in found.matrices]
     fit = null_plot.gamma_fit(report)
     return template(
         "page.html.j2"
     ).render(
-        policy=policy(css),
+        policy=policy(css, sounds=seen_first is not None and seen_first.heard),
         css=Markup(css),  # noqa: S704 our own file
         report=report,
         words=words,
@@ -83,6 +84,7 @@ def html(report: Report) -> str:
         rows=_rows(report, order[:LISTED]),
         unlisted=max(len(order) - LISTED, 0),
         open_rows=len(order) <= OPEN,
+        first=seen_first,
         pictures=pictures,
         bounds_told=bounds_told(report, pictures),
         labelled=sum(group.label is not None for group in pictures),

@@ -33,6 +33,8 @@ def terminal(report: Report, console: Console) -> None:
     have are written as escapes.
     """
     _say(console, f"{report.verdict.upper()}  {words.finding(report)}", STYLES[report.verdict])
+    if told := words.shown(report):
+        _say(console, told if report.verdict == "backdoored" else f"The most that was found: {told}")
     _say(console, _model(report))
     if report.model.sha256 is not None:
         _say(console, f"SHA-256 {clean_text(report.model.sha256)}")

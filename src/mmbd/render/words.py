@@ -10,16 +10,25 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mmbd.base.text import brief, clean_text, probability
+from mmbd.base.text import brief, clean_text, count, probability
 from mmbd.render.classes import class_label
 from mmbd.results.finding import Test
 from mmbd.results.report import Report
+from mmbd.results.shown import Shown, ShownKind
 
 if TYPE_CHECKING:
     from mmbd.detectors.detector import About
 
 # Parameters of tests that are told before others, in this order.
 KNOWN = ("shape", "loc", "scale", "statistic", "threshold")
+# Perturbations without a number of places, and what a place is by the number of an input's axes.
+CHANGES: dict[ShownKind, str] = {
+    "window": "small window",
+    "added": "pattern added",
+    "sparse": "change of a few places",
+    "flow": "warp",
+}
+PLACES = {1: "value", 2: "sample", 3: "pixel"}
 
 
 def about(report: Report) -> About:
@@ -142,6 +151,33 @@ def targets(report: Report, most: int = 5) -> str:
     if len(names) == 1:
         return f"target class {names[0]}"
     return f"target classes {', '.join(names[:-1])} and {names[-1]}"
+
+
+def shown(report: Report) -> str:
+    """What the perturbation that is shown does, in a sentence; empty where none is.
+
+    17 of 18 inputs of other classes go to class 3 "cat" with the same change of 25 pixels (rows 24 to 28,
+    columns 26 to 30).
+    """
+    found = report.finding.shown
+    if found is None:
+        return ""
+    goes = "goes" if found.moved == 1 else "go"
+    if found.target is None:
+        moved = f"{found.moved} of {found.tried} inputs {goes} to another class, each class to its own,"
+    else:
+        to = class_label(report, found.target)
+        moved = f"{found.moved} of {found.tried} inputs of other classes {goes} to {to}"
+    where = f" ({clean_text(found.where, 200)})" if found.where else ""
+    return f"{moved} with the same {_change(report, found)}{where}."
+
+
+def _change(report: Report, found: Shown) -> str:
+    if found.places is None:
+        return CHANGES[found.kind]
+    shape = report.model.input_shape
+    noun = "point" if shape[:-1] == (3,) else PLACES.get(len(shape), "place")
+    return f"change of {count(found.places)} {noun}{'' if found.places == 1 else 's'}"
 
 
 def stability(report: Report) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from mmbd.results.shown import Shown
+
 if TYPE_CHECKING:  # reading and rendering a report needs no torch
     from torch import Tensor
 
@@ -85,7 +87,8 @@ class Artifact:
     """A tensor worth seeing: an image, a mask, a pattern, a waveform, a cloud.
 
     Args:
-        kind: "maximising input", "trigger mask", "trigger pattern", "triggered sample".
+        kind: "maximising input", "trigger mask", "trigger pattern", "triggered sample"; "input before" and
+            "input after" belong together, see `results.examples`.
         label: the class that it belongs to; None where it belongs to none.
         tensor: on the CPU, in the units of the model's inputs (a mask: 0 to 1).
     """
@@ -111,6 +114,7 @@ class Finding:
         columns: numbers by class; the first is the detector's statistic.
         matrices: numbers by pair of classes.
         artifacts: what can be seen; not part of the JSON form, but kept beside it.
+        shown: what is seen first: the perturbation that decides (or, where nothing is found, the strongest).
         traces: how the searches of some classes went, a number a step.
         caveats: what the detector cannot see and what went less than smoothly, in sentences.
         settings: what it was run with, JSON-ready; equal settings make numbers comparable.
@@ -135,6 +139,7 @@ class Finding:
     columns: tuple[Column, ...] = ()
     matrices: tuple[Matrix, ...] = ()
     artifacts: tuple[Artifact, ...] = field(default=(), compare=False, repr=False)
+    shown: Shown | None = None
     traces: Mapping[int, tuple[float | None, ...]] = field(
         default_factory=dict[int, tuple[float | None, ...]]
     )
@@ -178,6 +183,7 @@ class Finding:
             "ranking": self.ranking,
             "traces": list(self.traces),
             "artifacts": [artifact.label for artifact in self.artifacts if artifact.label is not None],
+            "shown": [] if self.shown is None else self.shown.classes,
         }
         for name, values in labels.items():
             if any(not 0 <= label < classes for label in values):

@@ -19,6 +19,7 @@ from mmbd.model.info import ModelInfo
 from mmbd.results import artifacts
 from mmbd.results.finding import Artifact, Column, Finding, Matrix, Test, Verdict
 from mmbd.results.report_2 import as_schema_3
+from mmbd.results.shown import Shown
 
 SCHEMA_VERSION = 3
 MOST_BYTES = 64 << 20  # of a report
@@ -141,6 +142,8 @@ class Report:
             plain[item.name] = asdict(value) if hasattr(value, "__dataclass_fields__") else value
         found = plain["finding"]
         del found["artifacts"], found["no_verdict"], found["not_clean"]
+        if found["shown"] is None:  # earlier releases do not know the key
+            del found["shown"]
         return json.dumps(jsonable(plain | {"artifacts": beside}), indent=2)
 
     @classmethod
@@ -166,6 +169,7 @@ class Report:
                 for matrix in found["matrices"]
             ),
             artifacts=tuple(seen),
+            shown=Shown.from_json(found["shown"]) if found.get("shown") else None,
             traces={int(label): tuple(trace) for label, trace in found["traces"].items()},
             caveats=tuple(found["caveats"]),
             settings=found["settings"],

@@ -24,6 +24,8 @@ FEWEST = 3  # places along a side
 # The trigger of PCBA (Xiang et al. 2021): 32 points on a sphere of radius 0.15.
 BALL_POINTS, BALL_RADIUS = 32, 0.15
 BALLS = 5  # along each side of the cube
+# What positions along the axes of an input are called.
+AXES = {"image": ("rows", "columns"), "sound": ("samples",), "vector": ("values",)}
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,18 @@ class Windows:
         """What inputs (n, *shape) hold in the windows at `which` (n,), (n, channels, size)."""
         flat = inputs.reshape(len(inputs), self.channels, -1)
         return flat.gather(2, self.index[which][:, None].expand(-1, self.channels, -1))
+
+    def told(self, place: int) -> str:
+        """Where the window at `place` sits, in words, counted from 0: "rows 24 to 28, columns 26 to 30"."""
+        corner = self.corners[place]
+        if kind_of(self.domain) == "points":
+            return f"a ball around ({', '.join(f'{at:.2g}' for at in corner)})"
+        lengths = self.domain.shape[1:] if len(self.domain.shape) > 1 else self.domain.shape
+        last = torch.unravel_index(self.index[place].max(), lengths)
+        axes = AXES.get(kind_of(self.domain), tuple(f"axis {axis}:" for axis in range(len(lengths))))
+        return ", ".join(
+            f"{axis} {begin:g} to {int(end)}" for axis, begin, end in zip(axes, corner, last, strict=True)
+        )
 
     def to(self, device: torch.device) -> Windows:
         """The same, with the tensors there."""
