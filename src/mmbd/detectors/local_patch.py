@@ -20,18 +20,16 @@ from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import ProgressCallback, spent
 from mmbd.detectors import options as checks
 from mmbd.detectors.detector import About, Detector
+from mmbd.detectors.shown import window
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
-from mmbd.results.examples import examples_of
-from mmbd.results.finding import Artifact, Column, Finding, Matrix, Test
-from mmbd.results.shown import Shown
+from mmbd.results.finding import Column, Finding, Matrix, Test
 from mmbd.search.made_up import MADE_UP, made_up
 from mmbd.search.marks import paired, shares_to, went
 from mmbd.search.window_climb import in_turn
 from mmbd.search.windows import AWAY, Race, race
 
 FEWEST = 3  # classes: with two, the leading one has one other to be compared with
-SHOWN = 3  # inputs with the window
 MOST_ROWS = 100  # of a matrix: larger ones cannot be read
 EXPECTED = 2700  # gradient evaluations of a run with ten classes
 # What each statistic has to exceed. Of inputs, most; clean networks' largest lift was seen at up to 1.6
@@ -165,7 +163,7 @@ def _finding(away: Race, to: Race, settings: Mapping[str, Any], facts: Mapping[s
     ranking = sorted(range(len(lifts)), key=lambda label: (label != top, -lifts[label], label))
     targets = tuple(sorted(set(pairs.values()))) if deciding == "a class for each" else (top,)
     picked, aim = (to, top) if deciding == "lead" else (away, AWAY)
-    shown, artifacts = _shown(picked, aim, pairs if deciding == "a class for each" else top)
+    shown, artifacts = window(picked, aim, pairs if deciding == "a class for each" else top)
     return Finding(
         verdict="backdoored" if flagged else "clean",
         targets=targets if flagged else (),
@@ -193,39 +191,6 @@ def _matrices(counts: Tensor) -> tuple[Matrix, ...]:
         return ()
     shares = counts.double() / counts.sum(1, keepdim=True)
     return (Matrix.of("source -> destination", shares.fill_diagonal_(torch.nan), "share"),)
-
-
-def _shown(found: Race, aim: int, goes: Mapping[int, int] | int) -> tuple[Shown, tuple[Artifact, ...]]:
-    """What the window of an aim does, and some inputs with it (those first that it moves).
-
-    Args:
-        found: a race that has the aim.
-        aim: a class that came to the end, or `AWAY`.
-        goes: the class that inputs go to, or the class by their own one.
-    """
-    window, labels = found.found[aim], found.samples.labels
-    assert window.logits is not None
-    tops = window.logits.argmax(1)
-    wanted = torch.full_like(labels, -1)
-    if isinstance(goes, int):
-        wanted[labels != goes] = goes
-    else:
-        for source, destination in goes.items():
-            wanted[labels == source] = destination
-    moved = tops == wanted
-    rows = (~moved).to(torch.int8).argsort(stable=True)[:SHOWN]
-    before = found.samples.inputs[rows]
-    classes = tuple(zip(labels[rows].tolist(), tops[rows].tolist(), strict=True))
-    shown = Shown(
-        "window",
-        target=goes if isinstance(goes, int) else None,
-        moved=int(moved.sum()),
-        tried=int((wanted >= 0).sum()) if isinstance(goes, int) else len(labels),
-        places=found.windows.index.shape[1],
-        where=found.windows.told(window.place),
-        examples=classes,
-    )
-    return shown, examples_of(before, found.stamped(aim, before), classes)
 
 
 def _inputs(

@@ -48,6 +48,7 @@ class Raced:
     """Where a race of perturbations ended.
 
     Attributes:
+        samples: the inputs, with the classifier's answers without a change.
         found: one perturbation for each class that came to the end, those of the largest share first.
         logits: (classes that came to the end, n, classes) of all inputs with each of them.
         shares: (classes,) float64, the share of the inputs of other classes that go to each class; 0 for a
@@ -59,6 +60,7 @@ class Raced:
         passes: forward passes without a gradient, one an input.
     """
 
+    samples: Samples
     found: Perturbations
     logits: Tensor
     shares: Tensor
@@ -146,7 +148,7 @@ def raced(
         shares[row] = (after[others].argmax(1) == row).double().mean() if bool(others.any()) else 0.0
     last = shares[found.targets.cpu()].argsort(descending=True, stable=True).to(found.targets.device)
     found = replace(found.only(last), success=shares[found.targets[last].cpu()].to(found.values))
-    return Raced(found, logits[last], shares, lifts, evaluations, passes)
+    return Raced(samples, found, logits[last], shares, lifts, evaluations, passes)
 
 
 def answers(classifier: Classifier, found: Perturbations, inputs: Tensor, batch: int) -> Tensor:

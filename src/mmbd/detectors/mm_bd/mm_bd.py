@@ -15,6 +15,7 @@ from mmbd.detectors.mm_bd import facts
 from mmbd.detectors.mm_bd.about import ABOUT
 from mmbd.detectors.mm_bd.budget import plan
 from mmbd.detectors.mm_bd.certainty import caveats, not_clean
+from mmbd.detectors.mm_bd.drawn import drawn, sources
 from mmbd.detectors.mm_bd.meter import Meter
 from mmbd.detectors.mm_bd.search import Beside, Searched, search
 from mmbd.model.classifier import Classifier
@@ -186,6 +187,9 @@ def _finding(
     by_margin = sorted(found.margins.curves, key=lambda label: -statistics.get(label, float("-inf")))
     ranking = _ranking(statistics, dict(decision.values))
     seen = [label for label in ranking if label in found.margins.inputs][:ARTIFACTS_KEPT]
+    seen_first = None
+    if found.marks is not None and ranking:
+        seen_first = drawn(found.marks, decision.targets, ranking[0])
     doubt = not_clean(decision, found, classifier.class_names)
     clean = decision.verdict == "clean" and found.no_verdict is None and doubt is None
     log10 = None if decision.verdict == "not evaluable" else decision.test.log10
@@ -199,14 +203,26 @@ def _finding(
         decided_by=decision.decided_by,
         tests=decision.tests,
         columns=tuple(columns),
-        artifacts=tuple(Artifact("maximising input", label, found.margins.inputs[label]) for label in seen),
+        artifacts=(
+            *(() if seen_first is None else seen_first[1]),
+            *(Artifact("maximising input", label, found.margins.inputs[label]) for label in seen),
+        ),
+        shown=None if seen_first is None else seen_first[0],
         traces={label: found.margins.curves[label] for label in by_margin[:TRACES_KEPT]},
         no_verdict=found.no_verdict,
         not_clean=doubt,
         caveats=caveats(found, decision, clean=clean, images=kind_of(classifier.domain) == "image"),
         settings=settings,
-        facts=facts.facts_of(found),
+        facts=facts.facts_of(found) | _named_sources(found, decision),
     )
+
+
+def _named_sources(found: Searched, decision: Decision) -> dict[str, Any]:
+    """The source classes, by number, where those of the target stand out."""
+    if found.marks is None or len(decision.targets) != 1:
+        return {}
+    taken = sources(found.marks, decision.targets[0])
+    return {"sources": ", ".join(map(str, sorted(taken)))} if taken else {}
 
 
 def _ranking(statistics: dict[int, float], values: dict[int, float]) -> tuple[int, ...]:

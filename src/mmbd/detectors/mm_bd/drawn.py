@@ -1,0 +1,80 @@
+"""The change that is drawn first: of all that were found, the one that takes most inputs to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mmbd.detectors.shown import Seen, shown, window
+from mmbd.model.samples import Samples
+from mmbd.search.marks import Marks, paired, went
+from mmbd.search.perturbation_race import Raced
+from mmbd.search.windows import AWAY
+
+# Of two changes that do as much, the one that is easier to see.
+KINDS = ("window", "flow", "added")
+
+
+def drawn(marks: Marks, targets: Sequence[int], top: int) -> Seen | None:
+    """What the strongest change does; None where none of them moves an input.
+
+    Args:
+        marks: what was found.
+        targets: of the decision; several show what one window does to each class.
+        top: the class with the largest evidence.
+    """
+    pairs, in_pairs = paired(went(marks.away))
+    if len(targets) > 2 and in_pairs > 0:
+        return window(marks.away, AWAY, pairs)
+    goes = targets[0] if targets else top
+    choices = [window(marks.away, AWAY, goes)]
+    if goes in marks.to.leading:
+        choices.append(window(marks.to, goes, goes))
+    if marks.flow is not None:
+        choices += _perturbation(marks.flow, goes)
+    choices += _perturbation(marks.added, goes)
+    best = max(choices, key=lambda seen: (_share(seen), -KINDS.index(seen[0].kind)))
+    return best if best[0].moved else None
+
+
+def sources(marks: Marks, target: int, least: float = 3.0) -> Mapping[int, float]:
+    """The share of each class's inputs that the window to the target takes there, where one stands out.
+
+    Empty unless the window takes the inputs of one class, or of few, there `least` times as often as those
+    of the others together.
+    """
+    if target not in marks.to.leading:
+        return {}
+    logits, labels = marks.to.found[target].logits, marks.to.samples.labels
+    assert logits is not None
+    moved = logits.argmax(1) == target
+    shares = {
+        int(label): float(moved[labels == label].double().mean())
+        for label in labels.unique()
+        if int(label) != target
+    }
+    taken = {label: share for label, share in shares.items() if share > 0.5}
+    rest = [share for label, share in shares.items() if label not in taken]
+    if not taken or not rest or len(taken) > len(shares) / 3:
+        return {}
+    return taken if min(taken.values()) >= least * max(sum(rest) / len(rest), 0.05) else {}
+
+
+def _perturbation(found: Raced, goes: int) -> list[Seen]:
+    rows = (found.found.targets == goes).nonzero()[:, 0]
+    if not len(rows):
+        return []
+    one, row = found.found.only(rows), int(rows[0])
+    samples: Samples = found.samples
+
+    def changed(inputs: Tensor) -> Tensor:
+        return one(inputs, torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)).detach()
+
+    kind = "flow" if one.kind == "flow" else "added"
+    return [shown(kind, samples, found.logits[row], changed, goes)]
+
+
+def _share(seen: Seen) -> float:
+    return seen[0].moved / max(seen[0].tried, 1)
