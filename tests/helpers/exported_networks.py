@@ -23,6 +23,7 @@ BUILT_IN = {
     "mobilenet": ((3, 16, 16), {}),
     "m5": ((1, 8000), {"width": 4}),
     "mlp": ((3, 4, 4), {"hidden": (8,), "nonlinearity": "gelu"}),
+    "vit": ((3, 8, 8), {"width": 8, "depth": 2}),
     "pointnet": ((3, 32), {"width": 8}),
     "dgcnn": ((3, 24), {"width": 8, "k": 4}),
 }

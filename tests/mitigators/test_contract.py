@@ -56,6 +56,7 @@ NETWORKS = {
     "resnet34_imagenet": (IMAGE, {"width": 2}),
     "cnn": (Box((1, 12, 10)), {"widths": (4, 4), "nonlinearity": "gelu", "hidden": (5,)}),
     "lenet": (Box((1, 28, 28)), {"nonlinearity": "silu"}),
+    "vit": (Box((3, 8, 8)), {"width": 8, "depth": 2}),
     "mlp": (Box((20,), -2, 2), {"hidden": (8, 6), "nonlinearity": "elu"}),
     "m5": (Box((1, 8000), -1, 1), {"width": 2}),
     "dgcnn": (Points(12), {"k": 3, "width": 2}),

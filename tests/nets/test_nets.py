@@ -25,6 +25,7 @@ NARROW = {
     "cnn": {"widths": (4, 6)},
     "lenet": {},
     "mlp": {"hidden": (8,)},
+    "vit": {"width": 8, "depth": 2},
 }
 
 

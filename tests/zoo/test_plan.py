@@ -189,6 +189,8 @@ GRID = DATA + "[[grid]]\n"
         (DATA + '[arch.a]\nkind = "cn"', r"\[arch.a\]: unknown architecture 'cn'"),
         (DATA + "[arch.cnn]\nrecipe = 3", r"recipe in \[arch.cnn\]: expected a table"),
         (DATA + "[arch.cnn]\nprivate = {sigma = 1}", "private in \\[arch.cnn\\]: unknown option 'sigma'"),
+        (DATA + "[arch.cnn]\nstart = 3", r"start in \[arch.cnn\]: expected a text, got 3"),
+        (DATA + '[arch.cnn]\nstart = "a.pt"', r"start in \[arch.cnn\]: expected a model's .safetensors"),
         ("arch = 3\n" + DATA, "arch in the plan: expected a table"),
         (DATA + "[arch.cnn]\n[attack.badnet-M]\ncuont = 3", r"'cuont'; did you mean 'count'\?"),
         (DATA + '[arch.cnn]\n[attack.badnet-M]\ncount = "3"', r"count in .*: expected int \| None"),

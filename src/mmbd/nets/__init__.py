@@ -2,7 +2,7 @@
 
 Layer names follow the widely copied CIFAR implementations (`conv1`, `layer1.0.bn2`, `shortcut.0`,
 `linear`, `features.3`), so that state dicts trained with those load without renaming; those for
-large images follow torchvision's (`downsample.0`, `fc`).
+large images follow torchvision's (`downsample.0`, `fc`), and the transformer timm's (`blocks.0.attn.qkv`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mmbd.nets.resnet import (
     resnet56,
     resnet110,
 )
+from mmbd.nets.vit import vit
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet34_imagenet": Architecture(resnet34_imagenet, "ResNet-34 as torchvision has it, from 64 pixels"),
     "cnn": Architecture(cnn, "a small VGG: 3x3 convolutions and pooling"),
     "lenet": Architecture(lenet, "LeNet-5: two 5x5 convolutions, then linear layers"),
+    "vit": Architecture(vit, "a small vision transformer for 28 to 96 pixels, 0.14 million weights"),
     "mlp": Architecture(mlp, "a multi-layer perceptron on the flattened input"),
     "m5": Architecture(m5, "M5 for raw sound: 1-D convolutions"),
     "dgcnn": Architecture(dgcnn, "DGCNN for point clouds: the paper's ModelNet40 network"),

@@ -53,13 +53,15 @@ class DataPlan:
 class ArchPlan:
     """A network of `nets.ARCHITECTURES` (`kind`) with its arguments.
 
-    With `private` it is trained by DP-SGD, with these options of `private.fit`.
+    With `private` it is trained by DP-SGD, with these options of `private.fit`. With `start`, the
+    path of a model under the data's root, it begins with that model's weights, see `zoo.start`.
     """
 
     name: str
     kind: str
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
     private: Mapping[str, float] | None = None
+    start: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@
     arch = ["lenet", "cnn"]
     attack = ["clean", "badnet-S", "faint-M"]
 
+    [arch.tuned]                              # optional: a network fine-tuned from a model there is
+    kind = "resnet8"
+    start = "models/clean-resnet8.safetensors"
+
 A grid names tables of the plan, or without a table presets, architectures, and attacks such as
 "badnet-M" (from all other classes) and "badnet-S" (from one random class). Every name is checked
 before anything is trained.
@@ -168,12 +172,15 @@ def _arch(
     private = table.pop("private", None)
     if private is not None:
         private = check.private(private, where)
-    known = [*check.parameters(nets.ARCHITECTURES[kind].make), "kind", "recipe", "private"]
+    start = table.pop("start", None)
+    if start is not None and not check.text(start, f"start in {where}").endswith(".safetensors"):
+        raise ValueError(f"start in {where}: expected a model's .safetensors file, got {start!r}")
+    known = [*check.parameters(nets.ARCHITECTURES[kind].make), "kind", "recipe", "private", "start"]
     check.keys(table, known, where, "argument")
     # A network with arguments of its own has nothing of the preset's but the recipe.
     usual = dict(preset.arch.get(kind, {}) if preset else {})
     usual_recipe = usual.pop("recipe", {})
-    return ArchPlan(name, kind, check.plain(table or usual), private), recipe, usual_recipe
+    return ArchPlan(name, kind, check.plain(table or usual), private, start), recipe, usual_recipe
 
 
 def _attack(raw: Mapping[str, Any], name: str, preset: Preset | None) -> tuple[AttackPlan, Mapping[str, Any]]:

@@ -22,7 +22,7 @@ from mmbd.base.environment import hardware, versions
 from mmbd.formats.spec import Spec, save
 from mmbd.model.normalised import Normalisation
 from mmbd.training import loop as train
-from mmbd.zoo import cards
+from mmbd.zoo import cards, start
 from mmbd.zoo.job import CLEAN, Job
 from mmbd.zoo.samples import Samples, choose, load
 
@@ -31,7 +31,10 @@ FITTED = 5000  # training samples that the training accuracy is measured on: wit
 
 @dataclass(frozen=True)
 class Made:
-    """A trained victim, its data, its backdoor if it has one, and what a difficult training noted."""
+    """A trained victim, its data, its backdoor if it has one, and what a difficult training noted.
+
+    `started` says what it began with, see `start.give`, if it did not begin as drawn.
+    """
 
     victim: Victim
     spec: Spec
@@ -39,6 +42,7 @@ class Made:
     backdoor: Backdoor | None
     notes: Mapping[str, Any]
     seconds: float
+    started: Mapping[str, Any] | None = None
 
 
 def make(
@@ -57,7 +61,7 @@ def make(
 
     Raises:
         ValueError: the data, the network or the attack does not fit; the message names it.
-        FileNotFoundError: no data at the path given.
+        FileNotFoundError: no data, or no model to start from, at the path given.
         FloatingPointError: the training diverged.
     """
     made = fit(job, root, on_epoch)
@@ -91,11 +95,14 @@ def fit(job: Job, root: Path, on_epoch: Callable[[int, float], None] | None = No
         class_names=samples.names,
         domain=_domain(job, samples.shape),
     )
+    first = None if job.arch.start is None else start.read(job.arch.start, root)
     torch.manual_seed(job.draw)
-    network = spec.network().to(job.device)
+    network = spec.network()
+    started = None if first is None else start.give(network, first)
+    network = network.to(job.device)
     normalise = Normalisation(job.data.mean, job.data.std, samples.shape).to(job.device)
     victim = Victim(network, samples.training, job.recipe, job.draw, normalise, _trainer(job, on_epoch))
-    start = time.perf_counter()
+    begun = time.perf_counter()
     backdoor, notes = None, {}
     options = dict(job.attack.options)
     if job.attack.kind == CLEAN:
@@ -108,7 +115,7 @@ def fit(job: Job, root: Path, on_epoch: Callable[[int, float], None] | None = No
         sources, target = choose(job, samples)
         attack = attacks.ATTACKS[job.attack.kind]
         backdoor = attack(victim, sources=sources, target=target, **options)
-    return Made(victim, spec, samples, backdoor, notes, time.perf_counter() - start)
+    return Made(victim, spec, samples, backdoor, notes, time.perf_counter() - begun, started)
 
 
 def describe(job: Job, made: Made) -> dict[str, Any]:
@@ -137,6 +144,7 @@ def describe(job: Job, made: Made) -> dict[str, Any]:
         "samples": {"train": len(victim.training), "test": len(test)},
         "class_names": list(made.samples.names),
         "digests": made.samples.digests,
+        **({} if made.started is None else {"start": dict(made.started)}),
         "settings": job.settings(),
         "seconds": round(made.seconds, 1),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -15,12 +15,16 @@ from mmbd.base.text import listed
 from mmbd.formats.networks.envelopes import StateDict
 from mmbd.formats.networks.leftovers import harmless
 from mmbd.formats.networks.readings import OPTIONAL, Reading, Wanted, bare, readings
+from mmbd.nets.vit import read_sizes
 
 # The share of all names that must agree. Related networks have half of their names in common.
 ALIKE = 0.97
 # Larger files are not worth the time: the largest built-in network has under a thousand names.
 MOST_NAMES = 5000
 MOST = 3
+MOST_BLOCKS = 48  # of a transformer; each of them costs time
+# What no name or shape tells, so that it is always said, for somebody to look at.
+UNTOLD = ("heads",)
 KINDS: dict[str, tuple[int, ...]] = {
     "m5": (1, 8000),
     "dgcnn": (3, 1024),
@@ -43,6 +47,7 @@ MARKS: dict[str, tuple[str, str]] = {
     "resnet110": ("layer3.17.bn2.bias", "layer3.18.bn2.bias"),
     "resnet18_imagenet": ("layer4.1.bn2.bias", "layer1.2.bn2.bias"),
     "resnet34_imagenet": ("layer4.2.bn2.bias", "layer1.3.bn2.bias"),
+    "vit": ("blocks.0.attn.qkv.bias", " "),
 }
 
 
@@ -59,7 +64,7 @@ class Guess:
         arguments = "".join(
             f" --arch-arg {key}={value}"
             for key, value in self.arguments.items()
-            if value != nets.default(self.arch, key)
+            if key in UNTOLD or value != nets.default(self.arch, key)
         )
         return f"--arch {self.arch}{arguments} --input {'x'.join(map(str, self.shape))}"
 
@@ -120,6 +125,9 @@ def _score(reading: Reading, wanted: Wanted) -> float:
 def _sized(arch: str, arguments: Mapping[str, Any], reading: Reading) -> Guess | None:
     """The network at the width and for the channels that the file has, if it then fits."""
     given, names = reading.tensors(), _names(arch, tuple(arguments.items()), KINDS.get(arch, IMAGE))
+    if arch == "vit":
+        sizes = read_sizes(given)
+        return None if sizes is None else _fitting(arch, {**arguments, **sizes[0]}, sizes[1], given)
     shape = KINDS.get(arch, IMAGE)
     first = next((name for name, tensor in names.items() if tensor.dim() > 1), None)
     if first is None or first not in given or given[first].dim() != names[first].dim():
@@ -130,6 +138,13 @@ def _sized(arch: str, arguments: Mapping[str, Any], reading: Reading) -> Guess |
     default = nets.default(arch, "width")
     if isinstance(default, int):
         arguments = {**arguments, "width": width * default // usual}
+    return _fitting(arch, arguments, shape, given)
+
+
+def _fitting(
+    arch: str, arguments: Mapping[str, Any], shape: tuple[int, ...], given: Mapping[str, Tensor]
+) -> Guess | None:
+    """This network, if the tensors of the file are its own."""
     try:
         wanted = Wanted(_names(arch, tuple(arguments.items()), shape), free=True)
     except Exception:  # numbers of whoever wrote the file
@@ -141,11 +156,13 @@ def _sized(arch: str, arguments: Mapping[str, Any], reading: Reading) -> Guess |
 
 def _possible(given: list[str]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Tensor]]]:
     """The built-in networks that such names do not rule out, with their own names."""
+    blocks = sum(name.endswith(".attn.qkv.bias") for name in given)
     for arch in nets.ARCHITECTURES:
         has, lacks = MARKS.get(arch, ("", " "))
         if not any(name.endswith(has) for name in given) or any(name.endswith(lacks) for name in given):
             continue
-        for arguments in ({}, *nets.alternatives(arch, {})):
+        deep = ({"depth": min(blocks, MOST_BLOCKS)},) if arch == "vit" else ({},)
+        for arguments in (*deep, *nets.alternatives(arch, {})):
             yield arch, arguments, _names(arch, tuple(arguments.items()), KINDS.get(arch, IMAGE))
 
 
