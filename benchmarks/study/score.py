@@ -31,7 +31,8 @@ import torch
 
 from benchmarks.study.intervals import auc_interval, rate
 from benchmarks.study.measure import usable
-from mmbd.evaluation.metrics import auc
+from mmbd.detectors.mm_bd import power
+from mmbd.evaluation.metrics import auc, clopper_pearson
 from mmbd.null import combined
 from mmbd.null.combined import ADDED, AWAY, FLOW, HEAD, MARGIN, PAIRS, WINDOW
 from mmbd.null.joint import times
@@ -47,6 +48,13 @@ FITTED = 0.9  # of the training data: clean networks in the table fit as much
 FAMILY = {"cifar10-grey": "cifar10", "cifar10-subset": "cifar10", "cifar10-48": "cifar10"}
 FAMILY |= {"gtsrb-subset": "gtsrb", "tiny-64": "tiny"}
 REPORTING = "variety"
+LOCAL, FAINT, BENT = "patches and pixels", "changes of the whole image", "warps"
+GROUPS = {
+    **dict.fromkeys(("badnet", "unicolor", "blend", "1-pixel", "adaptive-patch"), LOCAL),
+    **dict.fromkeys(("chessboard", "sine", "sig", "bpp", "lira", "adaptive-blend"), FAINT),
+    **dict.fromkeys(("wanet", "warp"), BENT),
+    "all-to-all": "all-to-all",
+}
 KEY = combined.combined_key(margins_key("fast", asdict(FAST)), marks_key(searched.Search()))
 JOINT_KEY = joint_key(margins_key("fast", asdict(FAST)), gains_key(asdict(gains.Search())))
 
@@ -403,6 +411,7 @@ def main() -> None:
     weights /= weights.sum()
     score = weighted(weights)
     content["weights"] = {mark: round(float(weight), 5) for mark, weight in zip(MARKS, weights, strict=True)}
+    judged: list[Judged] = []
     if options.report:
         reporting = [model for model in models if model.reports]
         judged = judge(score, table_of(score, choosing), reporting)
@@ -414,11 +423,13 @@ def main() -> None:
     if options.out is not None:
         options.out.write_text(json.dumps(content, indent=1) + "\n")
     if options.ship:
-        ship(score, content, models)
+        ship(score, content, models, judged)
 
 
-def ship(score: Score, content: Mapping[str, Any], models: Sequence[Model]) -> None:
-    """Write weights and the table of all clean networks that fit into the package."""
+def ship(
+    score: Score, content: Mapping[str, Any], models: Sequence[Model], reported: Sequence[Judged]
+) -> None:
+    """Write weights and the table of all clean networks that fit into the package, and what was found."""
     table = table_of(score, models)
     held = [model for model in models if model.clean and model.fits]
     raw = {
@@ -437,6 +448,32 @@ def ship(score: Score, content: Mapping[str, Any], models: Sequence[Model]) -> N
     }
     path = Path(combined.__file__).with_suffix(".json")
     path.write_text(json.dumps(raw, indent=1) + "\n")
+    if reported:
+        path = Path(power.__file__).with_suffix(".json")
+        path.write_text(json.dumps(_power_of(reported), indent=1) + "\n")
+
+
+def _power_of(reported: Sequence[Judged]) -> dict[str, Any]:
+    """What `mm_bd.power` reads: shares found of each group of attacks on the reporting half."""
+    groups: dict[str, list[bool]] = {}
+    for one in reported:
+        if not one.model.clean:
+            groups.setdefault(GROUPS[one.model.kind("attack")], []).append(one.flagged and one.right)
+    alarms = [one.flagged for one in reported if one.model.clean and one.model.fits]
+    classes = [one.model.card["classes"] for one in reported]
+    return {
+        "attacks": {
+            group: _share(groups[group]) for group in dict.fromkeys(GROUPS.values()) if group in groups
+        },
+        "false_alarms": _share(alarms),
+        "sides": [28, 64],
+        "classes": [min(classes), max(classes)],
+    }
+
+
+def _share(hits: Sequence[bool]) -> dict[str, Any]:
+    low, high = clopper_pearson(sum(hits), len(hits))
+    return {"found": sum(hits), "of": len(hits), "low": round(low, 3), "high": round(high, 3)}
 
 
 if __name__ == "__main__":

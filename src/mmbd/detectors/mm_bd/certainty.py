@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from mmbd.base.text import clean_text
 from mmbd.detectors.mm_bd.facts import mishaps
+from mmbd.detectors.mm_bd.power import statement
 from mmbd.detectors.mm_bd.search import Searched
+from mmbd.model.domain import Domain, kind_of
 from mmbd.null import NULLS
 from mmbd.null.decide import Decision
 
@@ -58,10 +60,20 @@ def _named(label: int, names: Sequence[str]) -> str:
     return str(label) if names[label] == str(label) else f"{label} {clean_text(names[label])!r}"
 
 
-def caveats(shown: Searched, judged: Decision, *, clean: bool, images: bool) -> tuple[str, ...]:
+def caveats(shown: Searched, judged: Decision, *, clean: bool, domain: Domain) -> tuple[str, ...]:
+    """What to bear in mind, in sentences; for a clean model of images, what would have been found.
+
+    Args:
+        shown: what was searched for.
+        judged: the decision.
+        clean: whether it may be called clean.
+        domain: of the inputs.
+    """
     references = judged.decided_by == "reference"
-    own = () if images or references else (NO_IMAGES,)
-    return (*mishaps(shown), *(_weakness(judged) if clean else ()), *BLIND_SPOTS[references:], *own)
+    own = () if kind_of(domain) == "image" or references else (NO_IMAGES,)
+    power = (statement(domain.shape, len(shown.margins.valid)),) if judged.decided_by == "combined" else ()
+    weak = (*power, *_weakness(judged)) if clean else ()
+    return (*mishaps(shown), *weak, *BLIND_SPOTS[references:], *own)
 
 
 def _weakness(judged: Decision) -> tuple[str, ...]:
