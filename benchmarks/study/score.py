@@ -48,12 +48,12 @@ FITTED = 0.9  # of the training data: clean networks in the table fit as much
 FAMILY = {"cifar10-grey": "cifar10", "cifar10-subset": "cifar10", "cifar10-48": "cifar10"}
 FAMILY |= {"gtsrb-subset": "gtsrb", "tiny-64": "tiny"}
 REPORTING = "variety"
-LOCAL, FAINT, BENT = "patches and pixels", "changes of the whole image", "warps"
+ORDER = LOCAL, FAINT, BENT, PAIRED = "patches and pixels", "changes of the whole image", "warps", "all-to-all"
 GROUPS = {
     **dict.fromkeys(("badnet", "unicolor", "blend", "1-pixel", "adaptive-patch"), LOCAL),
     **dict.fromkeys(("chessboard", "sine", "sig", "bpp", "lira", "adaptive-blend"), FAINT),
     **dict.fromkeys(("wanet", "warp"), BENT),
-    "all-to-all": "all-to-all",
+    "all-to-all": PAIRED,
 }
 KEY = combined.combined_key(margins_key("fast", asdict(FAST)), marks_key(searched.Search()))
 JOINT_KEY = joint_key(margins_key("fast", asdict(FAST)), gains_key(asdict(gains.Search())))
@@ -462,9 +462,7 @@ def _power_of(reported: Sequence[Judged]) -> dict[str, Any]:
     alarms = [one.flagged for one in reported if one.model.clean and one.model.fits]
     classes = [one.model.card["classes"] for one in reported]
     return {
-        "attacks": {
-            group: _share(groups[group]) for group in dict.fromkeys(GROUPS.values()) if group in groups
-        },
+        "attacks": {group: _share(hits) for group in ORDER if (hits := groups.get(group))},
         "false_alarms": _share(alarms),
         "sides": [28, 64],
         "classes": [min(classes), max(classes)],

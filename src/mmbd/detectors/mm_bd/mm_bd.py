@@ -211,13 +211,7 @@ def _finding(
         traces={label: found.margins.curves[label] for label in by_margin[:TRACES_KEPT]},
         no_verdict=found.no_verdict,
         not_clean=doubt,
-        caveats=caveats(
-            found,
-            decision,
-            clean=clean,
-            images=kind_of(classifier.domain) == "image",
-            shape=classifier.domain.shape,
-        ),
+        caveats=caveats(found, decision, clean=clean, domain=classifier.domain),
         settings=settings,
         facts=facts.facts_of(found) | _named_sources(found, decision),
     )

@@ -71,7 +71,7 @@ def statement(shape: Sequence[int], classes: int, power: Power | None = None) ->
     if not least <= min(shape[-2:]) <= max(shape[-2:]) <= most:
         unlike.append(f"images of {shape[-2]} x {shape[-1]}")
     if not fewest <= classes <= largest:
-        unlike.append(count(classes, "class", "classes"))
+        unlike.append(f"{count(classes)} classes")
     if unlike:
         sentence += f" None of them had {' or '.join(unlike)}: how much is found there is not known."
     return sentence
