@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich.console import Console
 
+from mmbd.base.threads import sharing
 from mmbd.cli import samples, streams
 from mmbd.cli.detecting import scan_options
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
@@ -128,7 +129,7 @@ def scan(
     console = streams.console()
     for number, path in enumerate(models):
         with watching(str(path), shown=not to.quiet) as progress:
-            outcome = gate.scan_file(path, known, how, samples=clean, progress=progress)
+            outcome = gate.scan_file(path, known, how, samples=clean, progress=sharing(progress))
         outcomes.append(outcome)
         if outputs.printed is None:  # the verdict first: whatever happens to the files, it has been told
             show(outcome.report, console, brief=to.quiet or len(models) > 1)
