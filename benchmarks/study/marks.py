@@ -31,7 +31,7 @@ from mmbd.search.maximum_margins import maximum_margins
 from mmbd.search.universal_data_free import universal_gains
 from mmbd.zoo.own import cards_in
 
-VERSION = 2
+VERSION = 3
 
 
 def of_model(classifier: Classifier) -> dict[str, Any]:

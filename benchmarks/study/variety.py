@@ -206,7 +206,7 @@ def _network(draw: random.Random, source: str, attacked: bool) -> tuple[str, dic
         return name, {
             "widths": draw.choice(((8, 16, 32), (16, 32, 64), (16, 32, 64), (24, 48))),
             "depth": draw.choice((1, 1, 1, 2)),
-            "normalisation": draw.choice(("batch",) * 7 + ("none", "group")),
+            "normalisation": draw.choice(("batch",) * 8 + ("none",)),
             "nonlinearity": nonlinearity,
             "hidden": draw.choice(((), (), (), (), (64,))),
             "dropout": draw.choice((0.0, 0.0, 0.0, 0.0, 0.3)),

@@ -39,6 +39,7 @@ class Search:
         size: root mean square of an added change, in extents an element.
         flow: root mean square of a flow, in shares of the shorter side.
         added, flows: laps of the races of added changes and flows to each class.
+        added_step, flow_step: the length of a step of theirs, in units of what is the most.
         to, away: rounds of the races of windows to each class, and away.
     """
 
@@ -49,6 +50,8 @@ class Search:
     size: float = 0.03
     flow: float = 0.0775
     added: tuple[Lap, ...] = (Lap(6, 1, 4), Lap(10, 3, 4))
+    added_step: float = 1.0
+    flow_step: float = 0.3
     flows: tuple[Lap, ...] = (Lap(6, 3, 4), Lap(8, 5, 4))
     to: tuple[Round, ...] = (Round(2, 1, rows=0.1), Round(4, 1), Round(8, 1), Round(8, 3))
     away: tuple[Round, ...] = (Round(4, 1, rows=0.12), Round(8, 2), Round(16, 2), Round(20, 3))
@@ -197,8 +200,9 @@ def marks(
         raise NotEvaluable(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
     spent = made
     limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
+    to_each: dict[str, Any] = {**limits, "classes": aims}
     radius = how.size * math.sqrt(math.prod(classifier.domain.shape))
-    added = raced(classifier, inputs, "added", radius=radius, classes=aims, laps=how.added, **limits)
+    added = raced(classifier, inputs, "added", radius=radius, laps=how.added, step=how.added_step, **to_each)
     spent += added.evaluations
     away = race(classifier, inputs, aims=[AWAY], rounds=how.away, **limits)
     spent += away.evaluations
@@ -214,7 +218,7 @@ def marks(
                 side = min(classifier.domain.shape[1:])
                 radius = how.flow * side * math.sqrt(math.prod(KINDS["flow"].shape(classifier.domain)))
                 flow = raced(
-                    classifier, smooth, "flow", radius=radius, classes=aims, laps=how.flows, **limits
+                    classifier, smooth, "flow", radius=radius, laps=how.flows, step=how.flow_step, **to_each
                 )
         except NotEvaluable:
             flow = None  # smooth inputs of one class, or none: flows say nothing
