@@ -1,10 +1,9 @@
 """Everything that may tell a backdoor from the model alone, measured on zoos; one JSON line a model.
 
-    python -m benchmarks.study.marks OUT.jsonl ZOO [ZOO ...] [--wait]
+    python -m benchmarks.study.marks OUT.jsonl ZOO [ZOO ...] [--gains] [--wait]
 
 Of every model: maximum margins of all restarts, the marks of `search.marks`, the shares of the last linear
-layer, and what the joint null looks at (gains of universal perturbations), to compare with. What is measured
-is kept beside OUT, so a run can be killed and continued; with --wait it takes in models as they are made.
+layer, and with --gains what the joint null looks at, to compare with. What is measured is kept beside OUT, so a run can be killed and continued; with --wait it takes in models as they are made.
 """
 
 from __future__ import annotations
@@ -34,11 +33,13 @@ from mmbd.zoo.own import cards_in
 VERSION = 3
 
 
-def of_model(classifier: Classifier) -> dict[str, Any]:
+def of_model(classifier: Classifier, *, gains: bool) -> dict[str, Any]:
     """All numbers of one model; those that cannot be had give a reason instead."""
     found: dict[str, Any] = {}
     with classifier.frozen():
         for name, part in PARTS.items():
+            if name == "gains" and not gains:
+                continue
             start = time.perf_counter()
             try:
                 found[name] = part(classifier)
@@ -111,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("zoos", type=Path, nargs="+")
+    parser.add_argument("--gains", action="store_true", help="measure what the joint null looks at, too")
     parser.add_argument("--wait", action="store_true", help="go on until no model has come for a while")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -120,9 +122,9 @@ def main() -> None:
         idle += 1
         for zoo in options.zoos:
             for card in sorted(cards_in(zoo).values(), key=lambda card: (card["seed"], card["name"])):
-                key = Key(card["sha256"], "", "marks", VERSION, "{}")
+                key = Key(card["sha256"], "", "marks", VERSION, json.dumps({"gains": options.gains}))
                 kept = store.get(key)
-                entry = json.loads(kept.value) if kept else _measured(zoo, card)
+                entry = json.loads(kept.value) if kept else _measured(zoo, card, options.gains)
                 if kept is None:
                     store.put(key, json.dumps(entry))
                     print(card["name"], entry["seconds"], flush=True)
@@ -134,9 +136,9 @@ def main() -> None:
         time.sleep(20)
 
 
-def _measured(zoo: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+def _measured(zoo: Path, card: Mapping[str, Any], gains: bool) -> dict[str, Any]:
     start = time.perf_counter()
-    found = of_model(load(zoo / card["file"]).classifier)
+    found = of_model(load(zoo / card["file"]).classifier, gains=gains)
     about = {"zoo": zoo.name, "name": card["name"], **brief(card), "pairs": card["pairs"]}
     return {**about, **found, "seconds": round(time.perf_counter() - start, 2)}
 

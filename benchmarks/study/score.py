@@ -1,6 +1,6 @@
 """The score of all marks together: which way to add them up, the weights, the table, and how it holds.
 
-    python -m benchmarks.study.score MARKS.jsonl [--out FILE.json] [--ship]
+    python -m benchmarks.study.score MARKS.jsonl [MORE.jsonl] [--out FILE.json] [--ship]
 
 Reads what `marks.py` measured. Even seeds choose, odd seeds of the variety zoo report; models of other zoos
 were seen before, and choose. Four ways to add marks up are compared on the choosing half, each fitted without
@@ -138,7 +138,7 @@ def _model(entry: dict[str, Any]) -> Model:
         entry,
         standing,
         in_pairs,
-        _joint(margins, entry["gains"]),
+        _joint(margins, entry.get("gains", {"reason": "not measured"})),
         FAMILY.get(entry["source"], entry["source"]),
     )
 
@@ -389,13 +389,13 @@ def joint_judged(models: Sequence[Model]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("marks", type=Path)
+    parser.add_argument("marks", type=Path, nargs="+")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--way", default="logistic", choices=WAYS)
     parser.add_argument("--ship", action="store_true")
     parser.add_argument("--report", action="store_true", help="look at the reporting half")
     options = parser.parse_args()
-    models = read(options.marks)
+    models = [model for path in options.marks for model in read(path)]
     choosing = [model for model in models if not model.reports]
     content: dict[str, Any] = {
         "models": dict(Counter(f"{m.card['zoo']}, {'clean' if m.clean else 'attacked'}" for m in models)),
