@@ -3,7 +3,8 @@
     python -m benchmarks.study.marks OUT.jsonl ZOO [ZOO ...] [--gains] [--wait]
 
 Of every model: maximum margins of all restarts, the marks of `search.marks`, the shares of the last linear
-layer, and with --gains what the joint null looks at, to compare with. What is measured is kept beside OUT, so a run can be killed and continued; with --wait it takes in models as they are made.
+layer, and with --gains what the joint null looks at, to compare with. What is measured is kept beside OUT,
+so a run can be killed and continued; with --wait it takes in models as they are made.
 """
 
 from __future__ import annotations

@@ -138,7 +138,10 @@ class Searched:
             by_mark[HEAD] = [share or 0.0 for share in self.head]
         pairs, in_pairs = paired(went)
         return Marked(
-            {mark: {label: values[label] for label in kept} for mark, values in by_mark.items()},
+            {
+                mark: {label: values[label] for label in kept if math.isfinite(values[label])}
+                for mark, values in by_mark.items()
+            },
             in_pairs,
             pairs,
             marks_key(found.search),
