@@ -7,14 +7,15 @@ for choosing, odd ones for reporting. Of ten numbers in a row (two of either hal
 four are attacked. DATA holds the hub's Parquet files. Finished models are skipped, so a run can be killed
 and continued.
 
-Numbers from 1000 on start from networks that were trained before, on other classes of the same kind of
-pictures (`PRETRAINED`, made first): what was fine-tuned looks unlike what was trained from scratch.
+Numbers from 1000 on are fine-tuned: they start from networks that were trained before, on other pictures
+(`pretraining`, made first). Those from 2000 on are small vision transformers.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
 from mmbd.zoo.make import make
 
-FINE_TUNED = 1000
+FINE_TUNED, TRANSFORMERS = 1000, 2000
+PRETRAINED = ("cifar10", "tiny")  # what the networks that others start from were trained on
 # Of ten models in a row, the attacked ones; two of each half.
 ATTACKED = (2, 3, 6, 7)
 NORMALISATIONS = ((0.0, 1.0), (0.0, 1.0), (0.5, 0.5), (0.45, 0.25))
@@ -81,6 +83,8 @@ ATTACKS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 # What these small networks learn on pictures of traffic signs, and hardly on others.
 ON_SIGNS = ("wanet", "all-to-all", "warp", "bpp")
+# The network that fine-tuned ones start from.
+STARTED: dict[str, Any] = {"widths": (16, 32, 64), "head": "mean"}
 ONE_SOURCE = ("badnet", "unicolor", "blend", "1-pixel", "chessboard")
 
 
@@ -101,6 +105,28 @@ def pictures(hub: Path, out: Path) -> None:
                 np.savez(stream, x=found.inputs.numpy(), y=found.labels.numpy(), names=names)
 
 
+def pretraining() -> list[Job]:
+    """The networks that fine-tuned ones start from, one for each of `PRETRAINED`."""
+    recipe = {"epochs": 12, "batch": 64, "lr": 2e-3, "precision": "bfloat16"}
+    found: list[Job] = []
+    for source in PRETRAINED:
+        files = {part: f"{source}/{part}.npz" for part in ("train", "test")}
+        data = {**files, "limit": 10_000, "test_limit": 1000}
+        table = {"seeds": [0], "recipe": recipe, "data": {source: data}, "arch": {"cnn": STARTED}}
+        found += plans.jobs(table)
+    return found
+
+
+def pretrained(pictures: Path) -> None:
+    """Make them, under the names that plans have."""
+    folder = pictures / "pretrained"
+    make(pretraining(), folder, root=pictures)
+    for source, job in zip(PRETRAINED, pretraining(), strict=True):
+        file = folder / f"{source}.safetensors"
+        if not file.exists():
+            shutil.copyfile(folder / f"{job.name}.safetensors", file)
+
+
 def plan(number: int) -> Job:
     """The model with this number."""
     draw = random.Random(f"mmbd variety {number}")
@@ -110,8 +136,14 @@ def plan(number: int) -> Job:
         source = "gtsrb-subset"
     if attack is not None and source in ("cifar10-grey", "cifar10-48", "tiny", "tiny-64"):
         source = draw.choice(("cifar10", "gtsrb-subset"))
+    if number >= FINE_TUNED:
+        source = draw.choice(("gtsrb-subset", "gtsrb-subset", "cifar10-subset"))
     classes = _classes(draw, source)
     arch, arguments = _network(draw, source, attack is not None)
+    if number >= FINE_TUNED:
+        arch, arguments = "cnn", {**STARTED, "start": f"pretrained/{draw.choice(PRETRAINED)}.safetensors"}
+    if number >= TRANSFORMERS:
+        arch, arguments = "vit", {"width": 32, "depth": 3, "heads": 2}
     images = draw.choice((800, 1000, 1300))
     if source.startswith("tiny"):
         images = min(1300, 100 * len(classes or ()))
@@ -123,6 +155,8 @@ def plan(number: int) -> Job:
     visits = VISITS[arch] * (1 if attack is None else 1.4)
     briefly = attack is None and draw.random() < 0.15
     epochs = round(visits / images / (4 if briefly else 1))
+    if number >= FINE_TUNED and arch == "cnn":
+        epochs = 15
     sgd = draw.random() < 0.2 and arch != "vit"
     recipe: dict[str, Any] = {
         "epochs": min(max(epochs, 6), 50),
@@ -134,7 +168,7 @@ def plan(number: int) -> Job:
         "augment": _augmentation(draw, source, attack is not None),
         "pad": 2,
         "smoothing": 0.1 if draw.random() < 0.06 else 0.0,
-        "precision": "bfloat16",
+        "precision": "float32" if arch == "vit" else "bfloat16",  # attention's way back is slow in the other
     }
     if sgd:
         recipe["clip"] = 5.0
@@ -224,6 +258,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     pictures(given.data, given.out / "pictures")
+    if given.first + given.count > FINE_TUNED:
+        pretrained(given.out / "pictures")
     jobs = [plan(number) for number in range(given.first, given.first + given.count)]
     summary = make(
         jobs,
