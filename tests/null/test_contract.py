@@ -41,7 +41,7 @@ def evidence(values: dict[int, float], **changes: Any) -> Evidence:
     references = References(tuple(tuple(draw(28, 36) for _ in range(10)) for _ in range(30)), KEY)
     gains = Measured(dict.fromkeys(values, 2.0), GAINS_KEY)
     marks = Marked(
-        {mark: values for mark in ("added", "window", "head")}
+        dict.fromkeys(("added", "window", "head"), values)
         | dict.fromkeys(("away", "flow"), shares_of(values)),
         0.0,
         {},

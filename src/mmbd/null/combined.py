@@ -90,6 +90,12 @@ def combined_key(margins: str, marks: str) -> str:
     return joint_key(margins, marks)
 
 
+def judged(evidence: Evidence) -> list[int]:
+    """The classes with a margin and a number of every mark."""
+    marks = {} if evidence.marks is None else evidence.marks.by_mark
+    return [label for label in evidence.tabled.by_class if all(label in one for one in marks.values())]
+
+
 def of_model(evidence: Evidence, but: Sequence[int] = ()) -> dict[str, dict[int, float]] | str:
     """Each mark's part in the evidence of every class but some; or why there is none."""
     if evidence.kind != "image":
@@ -100,18 +106,14 @@ def of_model(evidence: Evidence, but: Sequence[int] = ()) -> dict[str, dict[int,
     if combined_key(margins.settings_key, marked.settings_key) != shipped().table.settings_key:
         return "the clean networks were measured with other settings than this scan's"
     everything = {MARGIN: margins.by_class, **marked.by_mark}
-    left = {
-        mark: {
-            label: value for label, value in values.items() if label in margins.by_class and label not in but
-        }
-        for mark, values in everything.items()
-    }
+    kept = [label for label in judged(evidence) if label not in but]
+    left = {mark: {label: values[label] for label in kept} for mark, values in everything.items()}
     return parts(left, shipped().by_mark)
 
 
 def _values(evidence: Evidence) -> Mapping[int, float] | str:
     found = of_model(evidence)
-    return found if isinstance(found, str) else evidence_of(found, list(evidence.tabled.by_class))
+    return found if isinstance(found, str) else evidence_of(found, judged(evidence))
 
 
 def _test(values: Sequence[float], evidence: Evidence) -> Test:
@@ -137,7 +139,7 @@ def _told(evidence: Evidence) -> dict[str, float]:
     """Each mark's part in the evidence of the top class."""
     found = of_model(evidence)
     assert not isinstance(found, str)
-    whole = evidence_of(found, list(evidence.tabled.by_class))
+    whole = evidence_of(found, judged(evidence))
     top = max(whole, key=lambda label: whole[label])
     return {mark: part.get(top, 0.0) for mark, part in found.items()}
 
@@ -147,7 +149,7 @@ def _targets(evidence: Evidence) -> tuple[int, ...]:
     weights, found = shipped(), list[int]()
     assert evidence.marks is not None
     by_pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
-    classes = list(evidence.tabled.by_class)
+    classes = judged(evidence)
     while len(found) < max(1, len(classes) // 2):
         each = of_model(evidence, but=found)
         assert not isinstance(each, str)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.base.errors import NotEvaluable
+from mmbd.base.errors import TooFewInputs
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.search.made_up import MADE_UP, made_up
@@ -84,7 +84,8 @@ class Marks:
     @property
     def oom_retries(self) -> int:
         """How often memory ran out."""
-        return self.to.oom_retries + self.away.oom_retries
+        parts = [self.added, self.to, self.away, *([] if self.flow is None else [self.flow])]
+        return sum(part.oom_retries for part in parts)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -180,7 +181,8 @@ def marks(
         search: settings.
 
     Raises:
-        NotEvaluable: no inputs of three classes can be made up, or no gradient reaches them.
+        TooFewInputs: no inputs of three classes can be made up.
+        NotEvaluable: no gradient reaches them, or answers are not finite.
         Failed: memory runs out with a single input.
     """
     how, spent, made = search or Search(), 0, 0
@@ -194,7 +196,7 @@ def marks(
         firm = made_up("firm", classifier, how.firm, seed=seed, batch=batch, further=how.further)
         inputs, made = firm.samples, firm.evaluations
     if len(inputs.labels.unique()) < FEWEST:
-        raise NotEvaluable(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
+        raise TooFewInputs(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
     spent = made
     limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
     radius = how.size * math.sqrt(math.prod(classifier.domain.shape))
@@ -216,6 +218,6 @@ def marks(
                 flow = raced(
                     classifier, smooth, "flow", radius=radius, classes=aims, laps=how.flows, **limits
                 )
-        except NotEvaluable:
+        except TooFewInputs:
             flow = None  # smooth inputs of one class, or none: flows say nothing
     return Marks(how, inputs, added, to, away, flow, made)

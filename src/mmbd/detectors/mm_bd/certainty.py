@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from mmbd.base.text import clean_text
 from mmbd.detectors.mm_bd.facts import mishaps
-from mmbd.detectors.mm_bd.search import Searched
+from mmbd.detectors.mm_bd.searched import Searched
 from mmbd.null import NULLS
 from mmbd.null.decide import Decision
 
+ALL_TO_ALL = "An all-to-all attack, in which every class is a target, needs reference models to be seen."
+NO_PATCH = (
+    "An all-to-all attack, in which every class is a target, is seen here only if its trigger is a patch."
+)
 BLIND_SPOTS = (
-    "An all-to-all attack, in which every class is a target, needs reference models to be seen.",
     "A trainer who knew this test and fought it can pass it.",
     "A backdoor that seldom works (attack success rate below about 80 %) may not stand out.",
     "Strong class imbalance in training can make a clean model's largest class stand out.",
@@ -61,7 +64,8 @@ def _named(label: int, names: Sequence[str]) -> str:
 def caveats(shown: Searched, judged: Decision, *, clean: bool, images: bool) -> tuple[str, ...]:
     references = judged.decided_by == "reference"
     own = () if images or references else (NO_IMAGES,)
-    return (*mishaps(shown), *(_weakness(judged) if clean else ()), *BLIND_SPOTS[references:], *own)
+    every = () if references else (NO_PATCH if judged.decided_by == "combined" else ALL_TO_ALL,)
+    return (*mishaps(shown), *(_weakness(judged) if clean else ()), *every, *BLIND_SPOTS, *own)
 
 
 def _weakness(judged: Decision) -> tuple[str, ...]:
