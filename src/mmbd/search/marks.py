@@ -9,6 +9,7 @@ ten classes.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -90,7 +91,7 @@ class Marks:
     @property
     def key(self) -> dict[str, Any]:
         """The settings, JSON-ready; numbers compare where they are equal."""
-        return asdict(self.search)
+        return json.loads(json.dumps(asdict(self.search)))
 
     def window_lifts(self, classes: int) -> Tensor:
         """How far a window lifts each class, in logits, (classes,) float64; 0 where none was tried."""

@@ -26,7 +26,7 @@ def settings_of(found: Searched, method: str) -> dict[str, Any]:
     """How the searches for margins, and for universal perturbations, were run."""
     # Statistics of a race compare with no references: what fell behind was hardly searched.
     raced = {} if found.raced is None else {"raced": True}
-    marks = {} if found.marks is None else {"marks": asdict(found.marks.search)}
+    marks = {} if found.marks is None else {"marks": found.marks.key}
     return {
         "method": method,
         "maximum_margins": asdict(found.margins.ascent) | raced,
