@@ -31,7 +31,7 @@ from mmbd.search.maximum_margins import maximum_margins
 from mmbd.search.universal_data_free import universal_gains
 from mmbd.zoo.own import cards_in
 
-VERSION = 3
+VERSION = 4
 
 
 def of_model(classifier: Classifier, *, gains: bool) -> dict[str, Any]:
@@ -66,33 +66,15 @@ def _gains(classifier: Classifier) -> dict[str, Any]:
 
 def _marks(classifier: Classifier) -> dict[str, Any]:
     found = marks(classifier, seed=0)
-    went, flow = found.went, found.flow
-    pairs = went.nonzero().tolist()
+    went, pairs = found.went, found.went.nonzero().tolist()
     return {
-        "added": _rounded(found.added.lifts),
-        "added_shares": _rounded(found.added.shares),
+        "added": _rounded(found.gains.added),
+        "sparse": _rounded(found.gains.sparse),
         "window": _rounded(found.window_lifts(classifier.classes)),
         "went": [[source, to, int(went[source, to])] for source, to in pairs],
-        "flow": None if flow is None else _rounded(flow.shares),
-        "flow_lifts": None if flow is None else _rounded(flow.lifts),
-        "by_source": _by_source(found.to, classifier.classes),
         "evaluations": found.evaluations,
         "passes": found.to.passes + found.away.passes,
     }
-
-
-def _by_source(to: Any, classes: int) -> dict[str, list[list[float]]]:
-    """Of the two leading windows, how far the inputs of each source class were lifted."""
-    from mmbd.search.pool import margins
-
-    found: dict[str, list[list[float]]] = {}
-    for label in to.leading[:2]:
-        target = torch.full_like(to.samples.labels, label)
-        rose = margins(to.found[label].logits, target) - margins(to.samples.logits, target)
-        found[str(label)] = [
-            [int(source), round(float(rise), 3)] for source, rise in zip(to.samples.labels, rose, strict=True)
-        ]
-    return found
 
 
 def _head(classifier: Classifier) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from benchmarks.study.measure import usable
 from mmbd.detectors.mm_bd import power
 from mmbd.evaluation.metrics import auc, clopper_pearson
 from mmbd.null import combined
-from mmbd.null.combined import ADDED, AWAY, FLOW, HEAD, MARGIN, PAIRS, WINDOW
+from mmbd.null.combined import AWAY, GAIN, HEAD, MARGIN, PAIRS, WINDOW
 from mmbd.null.joint import times
 from mmbd.null.population import Population, population, shipped
 from mmbd.null.settings import gains_key, joint_key, margins_key, marks_key
@@ -42,7 +42,7 @@ from mmbd.search import marks as searched
 from mmbd.search import universal_data_free as gains
 from mmbd.search.ascent import FAST
 
-MARKS = (MARGIN, ADDED, WINDOW, AWAY, FLOW, HEAD, PAIRS)
+MARKS = (MARGIN, GAIN, WINDOW, AWAY, HEAD, PAIRS)
 LEVEL = 0.05
 FITTED = 0.9  # of the training data: clean networks in the table fit as much
 FAMILY = {"cifar10-grey": "cifar10", "cifar10-subset": "cifar10", "cifar10-48": "cifar10"}
@@ -125,12 +125,10 @@ def _model(entry: dict[str, Any]) -> Model:
             counts[source, to] = many
         in_pairs = searched.paired(counts)[1]
         values |= {
-            ADDED: _by_class(marks["added"]),
+            GAIN: _gain(marks),
             WINDOW: _by_class(marks["window"]),
             AWAY: dict(enumerate(searched.shares_to(counts).tolist())),
         }
-        if marks["flow"] is not None:
-            values[FLOW] = _by_class(marks["flow"])
     if "shares" in entry["head"]:
         values[HEAD] = _by_class(entry["head"]["shares"])
     standing = {mark: combined.standing_out(mark, each) for mark, each in values.items()}
@@ -146,9 +144,13 @@ def _model(entry: dict[str, Any]) -> Model:
 def _joint(margins: Mapping[int, float], found: Mapping[str, Any]) -> float | None:
     if "reason" in found:
         return None
-    both = gains.together(*(torch.tensor([_number(v) for v in found[kind]]) for kind in ("added", "sparse")))
-    values = list(times(margins, dict(enumerate(both.tolist()))).values())
+    values = list(times(margins, _gain(found)).values())
     return population(values, JOINT_KEY, shipped("joint"), null="joint").p_value
+
+
+def _gain(found: Mapping[str, Any]) -> dict[int, float]:
+    kinds = (torch.tensor([_number(v) for v in found[kind]]) for kind in ("added", "sparse"))
+    return dict(enumerate(gains.together(*kinds).tolist()))
 
 
 def _by_class(values: Sequence[float | None]) -> dict[int, float]:

@@ -3,8 +3,9 @@
     >>> import mmbd, torch
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 4, 6))
     >>> classifier = mmbd.Classifier(model, input_shape=(3, 4, 4))
-    >>> mmbd.scan(classifier).verdict
-    'clean'
+    >>> report = mmbd.scan(classifier)
+    >>> report.finding.decided_by, len(report.statistics)
+    ('combined', 6)
 
 Names and rooms are imported on first use, so that importing the package alone stays quick.
 """

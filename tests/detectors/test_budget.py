@@ -21,6 +21,7 @@ from mmbd.model.classifier import Classifier
 from mmbd.null.references import References
 from mmbd.results.finding import Finding
 from mmbd.search.ascent import FAST
+from mmbd.search.marks import marks_evaluations
 
 SEARCH = FAST.steps  # gradient evaluations of a search, at the most
 
@@ -34,7 +35,8 @@ def second(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_budget_that_holds_everything_changes_nothing() -> None:
     whole, within = mmbd.scan(PIXELS.clean()), mmbd.scan(PIXELS.clean(), budget=3600.0)
-    assert within.verdict == whole.verdict == "clean"
+    assert within.verdict == whole.verdict
+    assert whole.finding.decided_by == "combined"
     assert within.finding.columns == whole.finding.columns
     assert within.finding.tests == whole.finding.tests
     assert within.finding.caveats == whole.finding.caveats
@@ -54,7 +56,8 @@ def test_without_universal_perturbations_nothing_is_clean(monkeypatch: pytest.Mo
     report = mmbd.scan(PIXELS.clean(), budget=3600.0, batch=10)
     assert (report.verdict, report.exit_code) == ("not evaluable", 3)
     assert "left no time for universal perturbations" in str(report.reason)
-    assert report.finding.column("universal-perturbation gain") is None
+    assert report.finding.column("evidence") is None
+    assert report.finding.decided_by == "population"
     # The margins are those of a whole scan.
     assert report.statistics == mmbd.scan(PIXELS.clean(), batch=10).statistics
     found = mmbd.scan(PIXELS.backdoored(), budget=3600.0, batch=10)
@@ -106,10 +109,13 @@ def test_too_few_classes_say_nothing_and_how_long_a_scan_takes() -> None:
     report = mmbd.scan(PIXELS.clean(), budget=4.9 * SEARCH / budgets.SAFE)
     assert report.verdict == "not evaluable"
     assert "suffices for 4 of 8 classes, and a null needs at least 5" in str(report.reason)
-    universal = budgets.universal_evaluations(8)
-    assert universal == 2 * 10 * (8 * (1 + 2 * 4) + 20)
-    needed = (8 * 4 * SEARCH + budgets.UNIVERSAL * universal) / budgets.SAFE
+    needed = (8 * 4 * SEARCH + budgets.UNIVERSAL * marks_evaluations(8)) / budgets.SAFE
     assert f"about {spelled(needed)} here" in str(report.reason)
+    gains = budgets.universal_evaluations(8)
+    assert gains == 2 * 10 * (8 * (1 + 2 * 4) + 20)
+    needed = (8 * 4 * SEARCH + budgets.UNIVERSAL * gains) / budgets.SAFE
+    joint = mmbd.scan(PIXELS.clean(), budget=4.9 * SEARCH / budgets.SAFE, null="joint")
+    assert f"about {spelled(needed)} here" in str(joint.reason)
 
 
 def test_the_pace_is_seconds_a_gradient_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +159,7 @@ def test_the_time_left_knows_that_universal_perturbations_take_longer() -> None:
     steps: list[Progress] = []
     mmbd.scan(PIXELS.clean(), progress=steps.append, seeds=2)
     first = steps[0]
-    margins, universal = 8 * 4 * SEARCH, budgets.universal_evaluations(8)
+    margins, universal = 8 * 4 * SEARCH, marks_evaluations(8)
     one = first.seconds * (margins + budgets.UNIVERSAL * universal) / first.done  # of the two seeds
     assert first.total == 2 * (margins + universal)
     assert first.seconds_left == pytest.approx(2 * one, rel=0.2)
@@ -190,5 +196,10 @@ def test_a_race_needs_less_time_and_is_run_where_there_is_time_for_it():
     many = Classifier(lambda x: (x - 0.5).flatten(1) @ weights.T, input_shape=(3, 8, 8))
     whole = mmbd.scan(many, budget=600.0)
     assert whole.finding.facts["classes_searched_to_the_end"] == 30
+    assert whole.finding.decided_by == "combined"
+    lifts = whole.finding.column("window lift").values
+    assert sum(value is not None for value in lifts) == 20
+    assert None not in whole.finding.column("window share").values
+    assert whole.finding == mmbd.Report.from_json(whole.to_json()).finding
     assert whole.finding.settings["budget"] == {"seconds": 600.0, "left_out": None}
     assert whole.verdict == mmbd.scan(many).verdict

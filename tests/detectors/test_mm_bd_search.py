@@ -31,18 +31,26 @@ def usual() -> mmbd.Report:
         {"steps": 40},
         {"constraint": "clamp"},
         {"method": "paper", "restarts": 1, "steps": 3},
-        {"null": "joint", "restarts": 5},
+        {"null": "combined", "restarts": 5},
     ],
     ids=str,
 )
 def test_other_searches_leave_the_verdict_to_the_tables_own(more, usual):
     report = mmbd.scan(mmbd.load(BADNET), **more)
-    assert (report.verdict, report.targets, report.finding.decided_by) == ("backdoored", (1,), "joint")
+    assert (report.verdict, report.targets, report.finding.decided_by) == ("backdoored", (1,), "combined")
     assert report.p_value == usual.p_value
     assert report.statistics != usual.statistics
-    assert report.finding.column("margin times gain") == usual.finding.column("margin times gain")
+    assert report.finding.column("evidence") == usual.finding.column("evidence")
     assert report.finding.facts["evaluations"] > 0
     assert any("was run beside" in caveat for caveat in report.caveats)
+
+
+def test_the_joint_null_has_its_own_search_beside():
+    usual, more = (mmbd.scan(mmbd.load(BADNET), null="joint", restarts=n) for n in (4, 5))
+    assert (more.targets, more.finding.decided_by, more.p_value) == ((1,), "joint", usual.p_value)
+    assert more.statistics != usual.statistics
+    assert more.finding.column("margin times gain") == usual.finding.column("margin times gain")
+    assert any("the joint and the population null judge that one" in caveat for caveat in more.caveats)
 
 
 def test_the_usual_search_is_not_run_twice(usual):
@@ -99,7 +107,7 @@ def test_progress_covers_everything():
     assert [one.done for one in told] == sorted(one.done for one in told)
     assert all(one.done <= one.total for one in told)
     assert {one.unit for one in told} == {"gradient evaluations"}
-    assert {one.stage for one in told} == {"maximum margins", "universal perturbations"}
+    assert {one.stage for one in told} == {"maximum margins", "windows, added changes and flows"}
     assert told[0].note == "0 of 8 classes"
     # Both seeds are part of what is expected from the start.
     assert told[0].total >= 2 * 8 * 4 * 20

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from mmbd.base.errors import Failed
+from mmbd.base.errors import Failed, NotEvaluable, TooFewInputs
 from mmbd.detectors.believing import of_file
 from mmbd.detectors.limit import Watch
 from mmbd.detectors.mm_bd import mm_bd as scanning
 from mmbd.detectors.mm_bd import search as searching
 from mmbd.detectors.mm_bd.meter import Meter
-from mmbd.detectors.mm_bd.search import Searched
+from mmbd.detectors.mm_bd.searched import Searched
 from mmbd.detectors.scan import scan
 from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
@@ -23,6 +23,7 @@ from mmbd.render.sarif import sarif
 from mmbd.results.report import Report, Verdict
 from mmbd.search.ascent import FAST
 from mmbd.search.harder import try_harder
+from mmbd.search.marks import Marks
 from mmbd.search.maximum_margins import maximum_margins
 from mmbd.search.universal_data_free import UniversalGains
 
@@ -38,7 +39,7 @@ def classifier() -> Classifier:
 
 
 def test_a_class_without_a_gain_leaves_the_verdict_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert scan(classifier()).verdict == "clean"
+    assert scan(classifier(), null="joint").verdict == "clean"
     whole = searching.universal_gains
 
     def lacking(*args: Any, **keywords: Any) -> UniversalGains:
@@ -47,14 +48,41 @@ def test_a_class_without_a_gain_leaves_the_verdict_open(monkeypatch: pytest.Monk
         return found
 
     monkeypatch.setattr(searching, "universal_gains", lacking)
-    report = scan(classifier())
+    report = scan(classifier(), null="joint")
     assert (report.verdict, report.exit_code) == ("not evaluable", 3)
     assert report.reason == "the margin of class 4 became NaN or infinite under a perturbation"
 
 
+def test_answers_that_are_not_finite_under_a_window_leave_the_verdict_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A null that sees less must not call the model clean instead."""
+
+    def broken(*_: Any, **__: Any) -> Marks:
+        raise NotEvaluable("the network's answers to valid inputs are not all finite")
+
+    monkeypatch.setattr(searching, "marks", broken)
+    report = scan(classifier())
+    assert (report.verdict, report.exit_code) == ("not evaluable", 3)
+    assert "not all finite" in str(report.reason)
+
+
+def test_a_model_that_makes_too_few_inputs_is_judged_by_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(*_: Any, **__: Any) -> Marks:
+        raise TooFewInputs("2 inputs are of fewer than 3 classes")
+
+    monkeypatch.setattr(searching, "marks", few)
+    report = scan(classifier())
+    assert report.finding.decided_by == "joint"
+    asked = scan(classifier(), null="joint")
+    assert (report.verdict, report.p_value) == (asked.verdict, asked.p_value)
+    unused = next(test for test in report.finding.tests if test.name == "combined")
+    assert unused.reason == "2 inputs are of fewer than 3 classes"
+
+
 def test_so_does_one_that_the_search_beside_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """More restarts reach a class that the default search, which tables judge, does not."""
-    assert scan(classifier(), restarts=5).verdict == "clean"
+    assert scan(classifier(), null="joint", restarts=5).verdict == "clean"
     whole = scanning.search
 
     def lacking(*args: Any, **keywords: Any) -> Searched:
@@ -64,13 +92,13 @@ def test_so_does_one_that_the_search_beside_lacks(monkeypatch: pytest.MonkeyPatc
         return found
 
     monkeypatch.setattr(scanning, "search", lacking)
-    report = scan(classifier(), restarts=5)
+    report = scan(classifier(), null="joint", restarts=5)
     assert report.verdict == "not evaluable"
     assert "no number of 1 of 6 classes (4)" in str(report.reason)
 
 
 def test_sarif_has_what_is_known_by_the_files_own_word_alone() -> None:
-    report = replace(scan(classifier()), claimed=("bounds", "mean"))
+    report = replace(scan(classifier(), null="joint"), claimed=("bounds", "mean"))
     (run,) = json.loads(sarif([report]))["runs"]
     assert run["artifacts"][0]["properties"] == {"verdict": "clean", "claimedByTheFile": ["bounds", "mean"]}
 
@@ -98,7 +126,7 @@ def test_what_was_found_stays_where_the_scan_of_the_weights_alone_fails(
 
 def test_searching_harder_stops_at_the_limit() -> None:
     watch = Watch(None, 0.5, seeds=1, classes=6)
-    meter = Meter(classifier(), watch, FAST, universal=False, default_too=False)
+    meter = Meter(classifier(), watch, FAST, beside=None, default_too=False)
     meter.harder(1)
     watch.start -= 1
     with pytest.raises(Failed, match=r"of 6 classes would take about .*--limit SECONDS"):

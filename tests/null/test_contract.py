@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
-from mmbd.null import NULLS, Evidence, Measured, References
+from mmbd.null import NULLS, Evidence, Marked, Measured, References, combined
 from mmbd.null.decide import decide
 from mmbd.null.population import shipped
 
 KEY = shipped().settings_key
 GAINS_KEY = json.loads(shipped("joint").settings_key)[1]
+MARKS_KEY = json.loads(combined.shipped().table.settings_key)[1]
 CLEAN = dict(enumerate([30.0, 31, 33, 29, 30, 32, 31, 30, 33, 34]))
 ATTACKED = CLEAN | {4: 900.0}
 # Which of the tests below each null takes part in: those that need classes of the model itself, and
 # those that say nothing where half of the searches got stuck.
 TRAITS = {
     "reference": {"own classes": False, "stuck": False},
+    "combined": {"own classes": True, "stuck": True},
     "joint": {"own classes": True, "stuck": True},
     "population": {"own classes": True, "stuck": True},
     "bootstrap": {"own classes": True, "stuck": True},
@@ -30,11 +32,22 @@ TRAITS = {
 }
 
 
+def shares_of(values: dict[int, float]) -> dict[int, float]:
+    return {label: max(0.0, value / 1000) for label, value in values.items()}
+
+
 def evidence(values: dict[int, float], **changes: Any) -> Evidence:
     draw = random.Random(0).uniform
     references = References(tuple(tuple(draw(28, 36) for _ in range(10)) for _ in range(30)), KEY)
     gains = Measured(dict.fromkeys(values, 2.0), GAINS_KEY)
-    given = Evidence(Measured(values, KEY), 0.05, gains=gains, references=references)
+    marks = Marked(
+        dict.fromkeys(("added", "window", "head"), values)
+        | dict.fromkeys(("away", "flow"), shares_of(values)),
+        0.0,
+        {},
+        MARKS_KEY,
+    )
+    given = Evidence(Measured(values, KEY), 0.05, gains=gains, marks=marks, references=references)
     return replace(given, **changes)
 
 
@@ -88,7 +101,7 @@ def test_searches_that_got_stuck_are_never_clean(name):
 
 def test_only_preferred_nulls_decide_unasked_and_the_last_of_them_always_can():
     by_default = [name for name, row in NULLS.items() if row.by_default]
-    assert by_default == ["reference", "joint", "population", "bootstrap"]
+    assert by_default == ["reference", "combined", "joint", "population", "bootstrap"]
     alone = Evidence(Measured(ATTACKED, "of another search"), 0.05)
     assert decide(alone).decided_by == by_default[-1]
 
@@ -96,7 +109,7 @@ def test_only_preferred_nulls_decide_unasked_and_the_last_of_them_always_can():
 @pytest.mark.parametrize("name", NULLS)
 def test_a_null_that_is_alone_says_the_same_whatever_else_is_known(name):
     more = evidence(ATTACKED)
-    bare = replace(more, gains=None, default=None, references=None, kind="sound")
+    bare = replace(more, gains=None, marks=None, default=None, references=None, kind="sound")
     row = NULLS[name]
     assert row.alone is (row.values(more) == row.values(bare))
     if row.alone:

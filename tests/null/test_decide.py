@@ -39,7 +39,14 @@ def test_population_decides_by_default():
     found = judge(ATTACKED)
     assert (found.verdict, found.targets, found.decided_by) == ("backdoored", (4,), "population")
     assert found.test.p_value <= 0.05
-    assert [test.name for test in found.tests] == ["joint", "population", "bootstrap", "paper", "authors"]
+    assert [test.name for test in found.tests] == [
+        "combined",
+        "joint",
+        "population",
+        "bootstrap",
+        "paper",
+        "authors",
+    ]
     assert "not searched for" in answer_of(found, "joint").reason
     clean = judge(CLEAN)
     assert (clean.verdict, clean.targets) == ("clean", ())

@@ -11,6 +11,10 @@ class NotEvaluable(MmbdError):
     """The model cannot be judged: the output is not logits, no gradient, not finite (exit 3)."""
 
 
+class TooFewInputs(NotEvaluable):
+    """The model makes too few inputs for itself, or of too few classes, to try changes on."""
+
+
 class Refused(MmbdError):
     """The file would have to be executed to be read, or is not a safe format (exit 3)."""
 

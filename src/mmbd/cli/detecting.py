@@ -43,8 +43,11 @@ def scan_options(
     whole = {**row.options, **options}
     if whole.get("null") is not None and row.find is DETECTORS["mm-bd"].find:
         one_of("--null", str(whole["null"]), "null", NULLS, "nulls")
-        if whole["null"] == "joint" and not whole.get("universal", whole.get("method", "fast") == "fast"):
-            raise Usage("--null joint needs --universal, which --method paper is without by default")
+        needs = whole["null"] in ("combined", "joint")
+        if needs and not whole.get("universal", whole.get("method", "fast") == "fast"):
+            raise Usage(
+                f"--null {whole['null']} needs --universal, which --method paper is without by default"
+            )
     try:
         return ScanOptions(detector, options=options, **how)
     except (Failed, Refused):  # a file that an option names

@@ -75,11 +75,11 @@ def scan(
         method: The search for the largest margin: fast, or the procedure of the paper, which takes
             about 100 times longer (default: that of the detector, fast for mm-bd).
         null: The test that decides: one of those that "mmbd list nulls" shows (default: reference
-            where references are given, else joint; for other inputs than images bootstrap).
+            where references are given, else combined; for other inputs than images bootstrap).
         reference: A clean model of the same task, a JSON report on one, or a folder of either, to
             compare with; may be repeated.
-        universal: Search for universal perturbations too, which the joint test needs (default: with
-            the fast method, for images).
+        universal: Search for universal perturbations too, which the combined and the joint test need
+            (default: with the fast method, for images).
         restarts: The number of searches a class (default: 4). With other searches than the default
             ones those are run as well, and the tables of clean networks judge them.
         steps: The most gradient evaluations a search takes (default: 20).

@@ -1,11 +1,11 @@
 """A p-value from all marks that a trigger leaves, against those of clean networks.
 
-The target of a backdoor has the largest margin, and is where one added change, one window and one flow lead
-to, and what the last linear layer prefers (`search.marks`). In a clean network each of these marks has some
-class on top too, but another one each, and by less. Every mark speaks for its top class alone, by how far
-that stands out; what the marks say of one class, weighted, adds up to the evidence of the class, so that
-each mark's part in it can be told. An attack of all classes on all shows otherwise: one window takes each
-class's inputs to a class of their own.
+The target of a backdoor has the largest margin; small changes of any input lead there, universal
+perturbations and one window; and the last linear layer prefers it (`search.marks`). In a clean network each
+of these marks has some class on top too, but another one each, and by less. Every mark speaks for its top
+class alone, by how far that stands out; what the marks say of one class, weighted, adds up to the evidence of
+the class, so that each mark's part in it can be told. An attack of all classes on all shows otherwise: one
+window takes each class's inputs to a class of their own.
 
 The largest evidence is compared with that of clean networks of many kinds, by rank and beyond their 80 %
 point by an exponential tail (`population`): the level holds whatever the weights are, as long as the network
@@ -27,8 +27,8 @@ from mmbd.null.population import STUCK, Population, stuck
 from mmbd.null.settings import MIN_CLASSES, joint_key
 from mmbd.results.finding import Test
 
-MARGIN, ADDED, WINDOW, AWAY, FLOW, HEAD = "margin", "added", "window", "away", "flow", "head"
-RATIOS = (MARGIN, ADDED, WINDOW, HEAD)  # numbers of any size: how many times the next one
+MARGIN, GAIN, WINDOW, AWAY, FLOW, HEAD = "margin", "gain", "window", "away", "flow", "head"
+RATIOS = (MARGIN, GAIN, WINDOW, HEAD)  # numbers of any size: how many times the next one
 SHARES = (AWAY, FLOW)  # shares of inputs: how much more than the next one
 PAIRS = "pairs"
 # A number counts as at least this share of the largest: next to nothing is not infinitely less.
@@ -90,6 +90,12 @@ def combined_key(margins: str, marks: str) -> str:
     return joint_key(margins, marks)
 
 
+def judged(evidence: Evidence) -> list[int]:
+    """The classes with a margin and a number of every mark."""
+    marks = {} if evidence.marks is None else evidence.marks.by_mark
+    return [label for label in evidence.tabled.by_class if all(label in one for one in marks.values())]
+
+
 def of_model(evidence: Evidence, but: Sequence[int] = ()) -> dict[str, dict[int, float]] | str:
     """Each mark's part in the evidence of every class but some; or why there is none."""
     if evidence.kind != "image":
@@ -100,18 +106,14 @@ def of_model(evidence: Evidence, but: Sequence[int] = ()) -> dict[str, dict[int,
     if combined_key(margins.settings_key, marked.settings_key) != shipped().table.settings_key:
         return "the clean networks were measured with other settings than this scan's"
     everything = {MARGIN: margins.by_class, **marked.by_mark}
-    left = {
-        mark: {
-            label: value for label, value in values.items() if label in margins.by_class and label not in but
-        }
-        for mark, values in everything.items()
-    }
+    kept = [label for label in judged(evidence) if label not in but]
+    left = {mark: {label: values[label] for label in kept} for mark, values in everything.items()}
     return parts(left, shipped().by_mark)
 
 
 def _values(evidence: Evidence) -> Mapping[int, float] | str:
     found = of_model(evidence)
-    return found if isinstance(found, str) else evidence_of(found, list(evidence.tabled.by_class))
+    return found if isinstance(found, str) else evidence_of(found, judged(evidence))
 
 
 def _test(values: Sequence[float], evidence: Evidence) -> Test:
@@ -137,7 +139,7 @@ def _told(evidence: Evidence) -> dict[str, float]:
     """Each mark's part in the evidence of the top class."""
     found = of_model(evidence)
     assert not isinstance(found, str)
-    whole = evidence_of(found, list(evidence.tabled.by_class))
+    whole = evidence_of(found, judged(evidence))
     top = max(whole, key=lambda label: whole[label])
     return {mark: part.get(top, 0.0) for mark, part in found.items()}
 
@@ -147,7 +149,7 @@ def _targets(evidence: Evidence) -> tuple[int, ...]:
     weights, found = shipped(), list[int]()
     assert evidence.marks is not None
     by_pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
-    classes = list(evidence.tabled.by_class)
+    classes = judged(evidence)
     while len(found) < max(1, len(classes) // 2):
         each = of_model(evidence, but=found)
         assert not isinstance(each, str)

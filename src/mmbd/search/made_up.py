@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbd.base.choose import unknown
-from mmbd.base.errors import NotEvaluable
+from mmbd.base.errors import TooFewInputs
 from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Domain, kind_of
@@ -78,7 +78,8 @@ def made_up(
 
     Raises:
         ValueError: no such kind, or there are no such inputs of the classifier's domain.
-        NotEvaluable: not one input was made, no gradient reaches them, or logits are not finite.
+        TooFewInputs: not one input was made.
+        NotEvaluable: no gradient reaches them, or logits are not finite.
         Failed: memory runs out with a single input.
     """
     if kind not in MADE_UP:
@@ -91,7 +92,7 @@ def made_up(
     size = batch or memory.quick_batch(classifier)
     made = row.make(classifier, count, seed=seed, batch=memory.BatchSize(size), **settings)
     if not len(made.samples.labels):
-        raise NotEvaluable(f"none of {made.tried} made-up inputs of the kind {kind} came into a class")
+        raise TooFewInputs(f"none of {made.tried} made-up inputs of the kind {kind} came into a class")
     return made
 
 

@@ -1,14 +1,15 @@
 """What a trigger leaves beside a large margin: marks of one model, by class, from few gradient evaluations.
 
-A trigger is one change that takes convincing inputs to one class. So on inputs that the model made up for
-itself (`made_up`), or on clean samples, these are searched for, thriftily: an `added` change of everything
-to each class; a `window` to each class, and one `away` from the inputs' own classes to wherever; and a
-`flow` to each class. The numbers of inputs and steps are own choices: 1,900 gradient evaluations with
-ten classes.
+A trigger is one change that takes any input to one class. So these are searched for, thriftily: universal
+perturbations to each class, added and sparse (`universal_data_free`); and on inputs that the model made up
+for itself and is sure of (`made_up`), or on clean samples, a `window` to each class, and one `away` from the
+inputs' own classes to wherever. A `flow` to each class can be asked for. The numbers of inputs and steps are
+own choices: some 1,900 gradient evaluations with ten classes.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,14 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbd.base.errors import NotEvaluable
+from mmbd.base.errors import NotEvaluable, TooFewInputs
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
-from mmbd.search.made_up import MADE_UP, made_up
+from mmbd.search import universal_data_free
+from mmbd.search.made_up import made_up
 from mmbd.search.perturbation_race import Lap, Raced, raced
 from mmbd.search.perturbations import KINDS
+from mmbd.search.universal_data_free import UniversalGains, together, universal_evaluations, universal_gains
 from mmbd.search.windows import AWAY, Race, Round, race
 
+GAINS = universal_data_free.Search(attempts=1, steps=4)
 FEWEST = 3  # classes that inputs have to be of
 
 
@@ -33,28 +37,27 @@ class Search:
     """Settings of the search for marks.
 
     Args:
-        firm, further: made-up inputs that windows and added changes are tried on, and how far they are
-            moved into their class (`made_up.firm`).
-        smooth, steps: made-up inputs that flows are tried on, and the steps they take (`made_up.smooth`).
-        size: root mean square of an added change, in extents an element.
-        flow: root mean square of a flow, in shares of the shorter side.
-        added, flows: laps of the races of added changes and flows to each class.
-        added_step, flow_step: the length of a step of theirs, in units of what is the most.
+        gains: of the universal perturbations to each class.
+        firm, further: made-up inputs that windows are tried on, and how far they are moved into their class
+            (`made_up.firm`).
         to, away: rounds of the races of windows to each class, and away.
+        flows: laps of the race of flows to each class; none by default: on networks that played no part in
+            it they told a warped network from a clean one no better than chance.
+        flow, flow_step: root mean square of a flow, in shares of the shorter side, and the length of a step,
+            in units of that.
+        smooth, steps: made-up inputs that flows are tried on, and the steps they take (`made_up.smooth`).
     """
 
+    gains: universal_data_free.Search = GAINS
     firm: int = 18
     further: int = 10
+    to: tuple[Round, ...] = (Round(2, 1, rows=0.1), Round(4, 1), Round(8, 1), Round(8, 3))
+    away: tuple[Round, ...] = (Round(4, 1, rows=0.12), Round(8, 2), Round(16, 2), Round(18, 3))
+    flows: tuple[Lap, ...] = ()
+    flow: float = 0.0775
+    flow_step: float = 0.3
     smooth: int = 12
     steps: int = 15
-    size: float = 0.03
-    flow: float = 0.0775
-    added: tuple[Lap, ...] = (Lap(6, 1, 4), Lap(10, 3, 4))
-    added_step: float = 1.0
-    flow_step: float = 0.3
-    flows: tuple[Lap, ...] = (Lap(6, 3, 4), Lap(8, 5, 4))
-    to: tuple[Round, ...] = (Round(2, 1, rows=0.1), Round(4, 1), Round(8, 1), Round(8, 3))
-    away: tuple[Round, ...] = (Round(4, 1, rows=0.12), Round(8, 2), Round(16, 2), Round(20, 3))
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,16 @@ class Marks:
 
     Attributes:
         search: the settings used.
-        inputs: what windows and added changes were tried on, with the classifier's answers.
-        added: one added change to each class.
+        inputs: what windows were tried on, with the classifier's answers.
+        gains: how far universal perturbations lift each class; NaN for those that were left out.
         to, away: windows.
-        flow: one flow to each class; None for inputs that cannot flow, or where no smooth ones were had.
+        flow: one flow to each class; None where there are none.
         made: gradient evaluations for the inputs.
     """
 
     search: Search
     inputs: Samples
-    added: Raced
+    gains: UniversalGains
     to: Race
     away: Race
     flow: Raced | None
@@ -81,18 +84,27 @@ class Marks:
     @property
     def evaluations(self) -> int:
         """Gradient evaluations in all, one an input."""
-        parts = [self.added, self.to, self.away, *([] if self.flow is None else [self.flow])]
+        parts = [self.gains, self.to, self.away, *([] if self.flow is None else [self.flow])]
         return self.made + sum(part.evaluations for part in parts)
 
     @property
     def oom_retries(self) -> int:
         """How often memory ran out."""
-        return self.to.oom_retries + self.away.oom_retries
+        parts = [self.gains, self.to, self.away, *([] if self.flow is None else [self.flow])]
+        return sum(part.oom_retries for part in parts)
 
     @property
     def key(self) -> dict[str, Any]:
         """The settings, JSON-ready; numbers compare where they are equal."""
-        return asdict(self.search)
+        return json.loads(json.dumps(asdict(self.search)))
+
+    @property
+    def lifts(self) -> Tensor:
+        """The gain of universal perturbations of each class, in logits, (classes,) float64; 0 without one."""
+        tried = self.gains.added.isfinite()
+        found = torch.zeros(len(tried), dtype=torch.float64)
+        found[tried] = together(self.gains.added[tried], self.gains.sparse[tried])
+        return found
 
     def window_lifts(self, classes: int) -> Tensor:
         """How far a window lifts each class, in logits, (classes,) float64; 0 where none was tried."""
@@ -113,15 +125,12 @@ class Marks:
 def marks_evaluations(classes: int, search: Search | None = None) -> int:
     """Gradient evaluations that a search with so many classes to lead to takes, about."""
     how = search or Search()
-    made = how.firm * (how.further + 4) + how.smooth * how.steps
-    laps = sum(_laps(classes, laps) for laps in (how.added, how.flows))
+    flows = zip((classes, *(lap.classes for lap in how.flows)), how.flows, strict=False)
+    flow = sum(min(count, classes) * lap.inputs * lap.steps for count, lap in flows)
+    made = how.firm * (how.further + 4) + (how.smooth * how.steps if how.flows else 0)
     # Some hundred windows in an image; of those for a class about ten are left after the first round.
-    return made + laps + 400 + 60 * min(classes, 10) + 20 * max(0, classes - 10)
-
-
-def _laps(classes: int, laps: Sequence[Lap]) -> int:
-    left = [classes, *(lap.classes for lap in laps)]
-    return sum(min(count, classes) * lap.inputs * lap.steps for count, lap in zip(left, laps, strict=False))
+    windows = 400 + 60 * min(classes, 10) + 20 * max(0, classes - 10)
+    return universal_evaluations(classes, how.gains) + made + windows + flow
 
 
 def went(away: Race) -> Tensor:
@@ -171,7 +180,7 @@ def marks(
     progress: Callable[[int], None] = lambda evaluations: None,
     search: Search | None = None,
 ) -> Marks:
-    """Search for added changes, windows and flows that take inputs to one class.
+    """Search for universal perturbations, windows and flows that take inputs to one class.
 
     Args:
         classifier: frozen by the caller.
@@ -183,43 +192,57 @@ def marks(
         search: settings.
 
     Raises:
-        NotEvaluable: no inputs of three classes can be made up, or no gradient reaches them.
+        TooFewInputs: no inputs of three classes can be made up.
+        NotEvaluable: no gradient reaches them, or answers are not finite.
         Failed: memory runs out with a single input.
     """
-    how, spent, made = search or Search(), 0, 0
+    how, spent = search or Search(), 0
     aims = list(range(classifier.classes) if classes is None else classes)
 
     def told(evaluations: int) -> None:
         progress(spent + evaluations)
 
-    inputs = samples
+    gains = universal_gains(
+        classifier,
+        seed=seed,
+        classes=aims,
+        batch=batch,
+        progress=lambda _, evaluations: told(evaluations),
+        **asdict(how.gains),
+    )
+    if not bool((gains.added[aims].isfinite() & gains.sparse[aims].isfinite()).all()):
+        raise NotEvaluable("a margin became NaN or infinite under a perturbation")
+    spent, made, inputs = gains.evaluations, 0, samples
     if inputs is None:
         firm = made_up("firm", classifier, how.firm, seed=seed, batch=batch, further=how.further)
         inputs, made = firm.samples, firm.evaluations
     if len(inputs.labels.unique()) < FEWEST:
-        raise NotEvaluable(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
-    spent = made
+        raise TooFewInputs(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
+    spent += made
     limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
-    to_each: dict[str, Any] = {**limits, "classes": aims}
-    radius = how.size * math.sqrt(math.prod(classifier.domain.shape))
-    added = raced(classifier, inputs, "added", radius=radius, laps=how.added, step=how.added_step, **to_each)
-    spent += added.evaluations
     away = race(classifier, inputs, aims=[AWAY], rounds=how.away, **limits)
     spent += away.evaluations
     to = race(classifier, inputs, aims=aims, rounds=how.to, **limits)
     spent += to.evaluations
-    flow, smooth = None, samples
-    if KINDS["flow"].possible(classifier.domain):
+    flow = None
+    if how.flows and KINDS["flow"].possible(classifier.domain):
         try:
-            if smooth is None and MADE_UP["smooth"].possible(classifier.domain):
+            smooth = samples
+            if smooth is None:
                 drawn = made_up("smooth", classifier, how.smooth, seed=seed, batch=batch, steps=how.steps)
                 smooth, made, spent = drawn.samples, made + drawn.evaluations, spent + drawn.evaluations
-            if smooth is not None:
-                side = min(classifier.domain.shape[1:])
-                radius = how.flow * side * math.sqrt(math.prod(KINDS["flow"].shape(classifier.domain)))
-                flow = raced(
-                    classifier, smooth, "flow", radius=radius, laps=how.flows, step=how.flow_step, **to_each
-                )
-        except NotEvaluable:
+            radius = how.flow * min(classifier.domain.shape[1:])
+            radius *= math.sqrt(math.prod(KINDS["flow"].shape(classifier.domain)))
+            flow = raced(
+                classifier,
+                smooth,
+                "flow",
+                radius=radius,
+                classes=aims,
+                laps=how.flows,
+                step=how.flow_step,
+                **limits,
+            )
+        except TooFewInputs:
             flow = None  # smooth inputs of one class, or none: flows say nothing
-    return Marks(how, inputs, added, to, away, flow, made)
+    return Marks(how, inputs, gains, to, away, flow, made)

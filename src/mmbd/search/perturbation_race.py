@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from mmbd.base.errors import NotEvaluable
+from mmbd.base.errors import NotEvaluable, TooFewInputs
 from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -58,6 +59,7 @@ class Raced:
             what the first lap gave, if they began at all.
         evaluations: gradient evaluations, one an input.
         passes: forward passes without a gradient, one an input.
+        oom_retries: how often memory ran out.
     """
 
     samples: Samples
@@ -67,6 +69,7 @@ class Raced:
     lifts: Tensor
     evaluations: int
     passes: int
+    oom_retries: int = 0
 
 
 def raced(
@@ -100,14 +103,16 @@ def raced(
 
     Raises:
         ValueError: such inputs cannot be changed so.
-        NotEvaluable: there are no inputs, or they are all of one class.
+        TooFewInputs: there are no inputs, or they are all of one class.
+        NotEvaluable: answers to changed inputs are not finite.
+        Failed: memory runs out with a single input.
     """
     if not KINDS[kind].possible(classifier.domain):
         raise ValueError(f"inputs of {classifier.domain!r} have no perturbation of the kind {kind}")
     labels = samples.logits.argmax(1)
     if len(labels.unique()) < 2:
-        raise NotEvaluable("all inputs are of one class: nothing leads there from another one")
-    size = batch or memory.quick_batch(classifier)
+        raise TooFewInputs("all inputs are of one class: nothing leads there from another one")
+    size = memory.BatchSize(batch or memory.quick_batch(classifier))
     order = in_turn(labels.cpu(), seed).to(labels.device)
     rows = torch.tensor(sorted(set(range(classifier.classes) if classes is None else classes)))
     rows = rows.to(classifier.device)
@@ -133,10 +138,12 @@ def raced(
             turn = torch.arange(taken, taken + lap.inputs, device=order.device)
             which = torch.stack([each[turn % len(each)] for each in others])
             taken += lap.inputs
-            found = _stepped(classifier, found, samples.inputs, which, step, size)
+            found = size.run(partial(_stepped, classifier, found, samples.inputs, which, step, size))
             evaluations += which.numel()
             progress(evaluations)
-        logits = answers(classifier, found, samples.inputs, size)
+        logits = size.run(partial(_answers, classifier, found, samples.inputs, size))
+        if not bool(logits.isfinite().all()):
+            raise NotEvaluable("the network's answers to slightly changed inputs are not all finite")
         passes += len(found.targets) * len(samples.inputs)
         for row, after in zip(found.targets.tolist(), logits, strict=True):
             lifts[row] = _lift(samples.logits, after, labels, row) / usual
@@ -148,28 +155,34 @@ def raced(
         shares[row] = (after[others].argmax(1) == row).double().mean() if bool(others.any()) else 0.0
     last = shares[found.targets.cpu()].argsort(descending=True, stable=True).to(found.targets.device)
     found = replace(found.only(last), success=shares[found.targets[last].cpu()].to(found.values))
-    return Raced(samples, found, logits[last], shares, lifts, evaluations, passes)
+    return Raced(samples, found, logits[last], shares, lifts, evaluations, passes, size.oom_retries)
 
 
-def answers(classifier: Classifier, found: Perturbations, inputs: Tensor, batch: int) -> Tensor:
+def _answers(classifier: Classifier, found: Perturbations, inputs: Tensor, batch: memory.BatchSize) -> Tensor:
     """Logits (rows, n, classes) of all inputs (n, *shape) with each of the perturbations."""
     pairs = torch.arange(len(found.targets) * len(inputs), device=inputs.device)
     with torch.no_grad():
         parts = [
-            classifier(found(inputs[some % len(inputs)], some // len(inputs))) for some in pairs.split(batch)
+            classifier(found(inputs[some % len(inputs)], some // len(inputs)))
+            for some in pairs.split(batch.size)
         ]
     return torch.cat(parts).view(len(found.targets), len(inputs), -1)
 
 
 def _stepped(
-    classifier: Classifier, found: Perturbations, inputs: Tensor, which: Tensor, step: float, batch: int
+    classifier: Classifier,
+    found: Perturbations,
+    inputs: Tensor,
+    which: Tensor,
+    step: float,
+    batch: memory.BatchSize,
 ) -> Perturbations:
     """All perturbations after a step, each on its inputs at `which` (rows, inputs)."""
     parts: list[Tensor] = []
-    for rows in torch.arange(len(which), device=which.device).split(max(1, batch // which.shape[1])):
+    for rows in torch.arange(len(which), device=which.device).split(max(1, batch.size // which.shape[1])):
         some, chosen = found.only(rows), which[rows]
         numbers = torch.arange(len(rows), device=rows.device).repeat_interleave(chosen.shape[1])
-        parts.append(some.ascended(classifier, inputs[chosen.flatten()], numbers, step).values)
+        parts.append(some.ascended(classifier, inputs[chosen.flatten()], numbers, step, batch.size).values)
     return replace(found, values=torch.cat(parts))
 
 

@@ -166,15 +166,20 @@ class Perturbations:
         valid = self.domain.project_(moved.detach().clone())
         return moved + (valid - moved).detach()  # the gradient passes the projection
 
-    def ascended(self, network: Network, inputs: Tensor, which: Tensor, step: float) -> Perturbations:
+    def ascended(
+        self, network: Network, inputs: Tensor, which: Tensor, step: float, batch: int | None = None
+    ) -> Perturbations:
         """After one step of normalised gradient ascent on the margins of the targets.
 
-        Inputs that have given way count little, so that the rest decides the direction.
+        Inputs that have given way count little, so that the rest decides the direction. At most `batch`
+        inputs go through the network at a time, all by default.
         """
         kind, values = KINDS[self.kind], self.values.detach().requires_grad_()
-        logits = network(self(inputs, which, values))
-        gains = -F.softplus(-margins(logits, self.targets[which])).sum()
-        (gradient,) = torch.autograd.grad(gains, values)
+        gradient = torch.zeros_like(self.values)
+        for part in torch.arange(len(inputs), device=inputs.device).split(batch or len(inputs)):
+            logits = network(self(inputs[part], which[part], values))
+            gains = -F.softplus(-margins(logits, self.targets[which[part]])).sum()
+            gradient += torch.autograd.grad(gains, values)[0]
         norms = _like(gradient.flatten(1).norm(dim=1).clamp_min(1e-12), gradient)
         if kind.pick is not None:
             return replace(self, values=MOMENTUM * self.values + gradient / norms)

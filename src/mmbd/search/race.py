@@ -12,6 +12,7 @@ no gradient at its start is searched to the end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,9 +52,12 @@ class Race:
         """Gradient evaluations that the quick look at so many classes takes at the most."""
         return classes * self.restarts * self.steps + universal_evaluations(classes, self.universal)
 
-    def evaluations(self, classes: int) -> int:
-        """The same of a whole race, but for classes that are looked at longer or are hard to reach."""
-        whole = self.margins * FAST.restarts * FAST.steps + universal_evaluations(self.gains)
+    def evaluations(self, classes: int, beside: Callable[[int], int] = universal_evaluations) -> int:
+        """The same of a whole race, but for classes that are looked at longer or are hard to reach.
+
+        `beside` says what the universal perturbations of so many classes take.
+        """
+        whole = self.margins * FAST.restarts * FAST.steps + beside(self.gains)
         return self.quick_evaluations(classes) + whole
 
 

@@ -9,6 +9,7 @@ called clean where that could have told otherwise; what was found stays found.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -53,6 +54,7 @@ class Budget:
         classes: those that are searched; None for all.
         usual: the race of a whole scan; None where it has none.
         race: that race, if there is time for it.
+        beside: the gradient evaluations for universal perturbations of so many classes in a whole scan.
     """
 
     seconds: float
@@ -63,6 +65,7 @@ class Budget:
     classes: tuple[int, ...] | None = None
     usual: Race | None = None
     race: Race | None = None
+    beside: Callable[[int], int] = universal_evaluations
 
     @property
     def whole(self) -> bool:
@@ -87,10 +90,9 @@ class Budget:
     @property
     def needed(self) -> float:
         """Seconds that a whole default scan is likely to take here."""
-        margins, universal = self.of * FAST.restarts * FAST.steps, universal_evaluations(self.of)
-        evaluations = margins + UNIVERSAL * universal
+        evaluations = self.of * FAST.restarts * FAST.steps + UNIVERSAL * self.beside(self.of)
         if self.usual is not None:
-            evaluations = UNIVERSAL * self.usual.evaluations(self.of)
+            evaluations = UNIVERSAL * self.usual.evaluations(self.of, self.beside)
         return self.pace * evaluations / SAFE
 
     def left_out(self, *, universal: bool) -> str | None:
@@ -127,6 +129,7 @@ def plan(
     *,
     seed: int,
     race: Race | None = None,
+    beside: Callable[[int], int] = universal_evaluations,
     batch: int | None = None,
     memory_limit: int | None = None,
 ) -> Budget:
@@ -137,6 +140,7 @@ def plan(
         seconds: for everything, from now on.
         seed: draws the classes, where not all fit.
         race: how few classes a scan searches to the end; without it where that does not fit.
+        beside: the gradient evaluations for universal perturbations of so many classes.
         batch: the most searches at a time.
         memory_limit: bytes for their activations.
 
@@ -146,7 +150,7 @@ def plan(
     """
     start = time.perf_counter()
     pace = _pace(classifier, seed, batch, memory_limit)
-    whole = Budget(seconds, start, pace, classifier.classes, usual=race)
+    whole = Budget(seconds, start, pace, classifier.classes, usual=race, beside=beside)
     one = FAST.steps * whole.pace  # seconds of a search
     room = SAFE * whole.left
     if race is not None and SAFE * whole.needed <= room:

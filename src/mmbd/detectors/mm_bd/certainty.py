@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from mmbd.base.text import clean_text
 from mmbd.detectors.mm_bd.facts import mishaps
 from mmbd.detectors.mm_bd.power import statement
-from mmbd.detectors.mm_bd.search import Searched
+from mmbd.detectors.mm_bd.searched import Searched
 from mmbd.model.domain import Domain, kind_of
 from mmbd.null import NULLS
 from mmbd.null.decide import Decision
 
+ALL_TO_ALL = "An all-to-all attack, in which every class is a target, needs reference models to be seen."
+NO_PATCH = (
+    "An all-to-all attack, in which every class is a target, is seen here only if its trigger is a patch."
+)
 BLIND_SPOTS = (
-    "An all-to-all attack, in which every class is a target, needs reference models to be seen.",
     "A trainer who knew this test and fought it can pass it.",
     "A backdoor that seldom works (attack success rate below about 80 %) may not stand out.",
     "Strong class imbalance in training can make a clean model's largest class stand out.",
@@ -73,7 +76,8 @@ def caveats(shown: Searched, judged: Decision, *, clean: bool, domain: Domain) -
     own = () if kind_of(domain) == "image" or references else (NO_IMAGES,)
     power = (statement(domain.shape, len(shown.margins.valid)),) if judged.decided_by == "combined" else ()
     weak = (*power, *_weakness(judged)) if clean else ()
-    return (*mishaps(shown), *weak, *BLIND_SPOTS[references:], *own)
+    every = () if references else (NO_PATCH if judged.decided_by == "combined" else ALL_TO_ALL,)
+    return (*mishaps(shown), *weak, *every, *BLIND_SPOTS, *own)
 
 
 def _weakness(judged: Decision) -> tuple[str, ...]:

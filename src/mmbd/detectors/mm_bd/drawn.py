@@ -14,7 +14,7 @@ from mmbd.search.perturbation_race import Raced
 from mmbd.search.windows import AWAY
 
 # Of two changes that do as much, the one that is easier to see.
-KINDS = ("window", "flow", "added")
+KINDS = ("window", "flow")
 
 
 def drawn(marks: Marks, targets: Sequence[int], top: int) -> Seen | None:
@@ -33,8 +33,7 @@ def drawn(marks: Marks, targets: Sequence[int], top: int) -> Seen | None:
     if goes in marks.to.leading:
         choices.append(window(marks.to, goes, goes))
     if marks.flow is not None:
-        choices += _perturbation(marks.flow, goes)
-    choices += _perturbation(marks.added, goes)
+        choices += _flow(marks.flow, goes)
     best = max(choices, key=lambda seen: (_share(seen), -KINDS.index(seen[0].kind)))
     return best if best[0].moved else None
 
@@ -62,7 +61,7 @@ def sources(marks: Marks, target: int, least: float = 3.0) -> Mapping[int, float
     return taken if min(taken.values()) >= least * max(sum(rest) / len(rest), 0.05) else {}
 
 
-def _perturbation(found: Raced, goes: int) -> list[Seen]:
+def _flow(found: Raced, goes: int) -> list[Seen]:
     rows = (found.found.targets == goes).nonzero()[:, 0]
     if not len(rows):
         return []
@@ -72,8 +71,7 @@ def _perturbation(found: Raced, goes: int) -> list[Seen]:
     def changed(inputs: Tensor) -> Tensor:
         return one(inputs, torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)).detach()
 
-    kind = "flow" if one.kind == "flow" else "added"
-    return [shown(kind, samples, found.logits[row], changed, goes)]
+    return [shown("flow", samples, found.logits[row], changed, goes)]
 
 
 def _share(seen: Seen) -> float:

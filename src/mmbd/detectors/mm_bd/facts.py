@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mmbd.detectors.mm_bd.search import Searched
-from mmbd.null.combined import ADDED, AWAY, FLOW, HEAD, WINDOW
+from mmbd.detectors.mm_bd.searched import Searched
+from mmbd.null.combined import AWAY, FLOW, GAIN, HEAD, WINDOW
 
 # What the marks of `Searched.marked` are called in print, and their units.
 COLUMNS = {
-    ADDED: ("added change", ""),
+    GAIN: ("universal-perturbation gain", "logits"),
     WINDOW: ("window lift", "logits"),
     AWAY: ("window share", ""),
     FLOW: ("flow share", ""),
     HEAD: ("head share", ""),
 }
+FREE = (AWAY, HEAD)  # of all classes alike, whatever their number
 
 
 def settings_of(found: Searched, method: str) -> dict[str, Any]:
     """How the searches for margins, and for universal perturbations, were run."""
     # Statistics of a race compare with no references: what fell behind was hardly searched.
     raced = {} if found.raced is None else {"raced": True}
+    marks = {} if found.marks is None else {"marks": found.marks.key}
     return {
         "method": method,
         "maximum_margins": asdict(found.margins.ascent) | raced,
         "universal_perturbations": asdict(found.universal.search) if found.universal is not None else None,
-        "marks": None if found.marks is None else asdict(found.marks.search),
+        **marks,
     }
 
 
 def columns_of(found: Searched) -> list[tuple[str, dict[int, float], str]]:
-    """Name, numbers by class and unit of every mark that is a number a class."""
-    marked = found.marked
-    if marked is None:
+    """Name, numbers by class and unit of every mark that is a number a class; those it was searched for."""
+    marks, marked = found.marks, found.marked
+    if marks is None or marked is None:
         return []
-    return [(COLUMNS[mark][0], dict(values), COLUMNS[mark][1]) for mark, values in marked.by_mark.items()]
+    unsearched = {
+        label for label in range(len(found.margins.valid)) if not math.isfinite(marks.gains.added[label])
+    }
+    return [
+        (
+            COLUMNS[mark][0],
+            {label: value for label, value in values.items() if mark in FREE or label not in unsearched},
+            COLUMNS[mark][1],
+        )
+        for mark, values in marked.by_mark.items()
+    ]
 
 
 def facts_of(found: Searched) -> dict[str, Any]:
@@ -82,9 +95,10 @@ def mishaps(searched: Searched) -> list[str]:
             f"bright, dark and smooth ones ({_some(harder)})."
         )
     if searched.default is not None:
+        judging = "combined" if searched.marks is not None else "joint"
         sentences.append(
             "The tables of clean networks are of the default search, which was run beside the one "
-            "asked for: the joint and the population null judge that one."
+            f"asked for: the {judging} and the population null judge that one."
         )
     if searched.raced is not None:
         sentences.append(

@@ -14,6 +14,8 @@ from mmbd.search.maximum_margins import MaximumMargins
 from mmbd.search.race import Race
 from mmbd.search.universal_data_free import UniversalGains, universal_evaluations
 
+MARKS = "windows, added changes and flows"
+
 
 class Meter:
     """Tells how far the searches of one seed are, by gradient evaluations.
@@ -60,6 +62,11 @@ class Meter:
             searched = int((~part.margins.isnan().all(1)).sum())
             most = searched * part.ascent.restarts * part.ascent.steps
             self.expected -= max(0, most - part.evaluations)
+        if isinstance(part, Marks):
+            spared = max(0, self.universal_expected - part.evaluations)
+            self.expected -= spared
+            self.universal_expected -= spared
+            self._tell(MARKS, 0, "", universal=part.evaluations)
 
     def margins(self, step: Progress) -> None:
         """A step of a search for margins."""
@@ -72,7 +79,7 @@ class Meter:
 
     def marks(self, evaluations: int) -> None:
         """So many evaluations were spent on windows, added changes and flows."""
-        self._tell("windows, added changes and flows", evaluations, "", universal=evaluations)
+        self._tell(MARKS, evaluations, "", universal=evaluations)
 
     def harder(self, evaluations: int) -> None:
         """A step of what no estimate knows before: classes that are searched harder."""

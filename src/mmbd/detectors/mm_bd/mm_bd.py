@@ -17,7 +17,8 @@ from mmbd.detectors.mm_bd.budget import plan
 from mmbd.detectors.mm_bd.certainty import caveats, not_clean
 from mmbd.detectors.mm_bd.drawn import drawn, sources
 from mmbd.detectors.mm_bd.meter import Meter
-from mmbd.detectors.mm_bd.search import Beside, Searched, search
+from mmbd.detectors.mm_bd.search import Beside, search
+from mmbd.detectors.mm_bd.searched import Searched
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
@@ -25,8 +26,10 @@ from mmbd.null import NULLS, Evidence, References
 from mmbd.null.decide import Decision, decide
 from mmbd.results.finding import Artifact, Column, Finding
 from mmbd.search.ascent import FAST, Ascent
+from mmbd.search.marks import marks_evaluations
 from mmbd.search.maximum_margins import Method, ascent_of
 from mmbd.search.race import Race
+from mmbd.search.universal_data_free import universal_evaluations
 
 # Of so many classes, the most suspicious ones, the searches and their results are kept.
 TRACES_KEPT = ARTIFACTS_KEPT = 24
@@ -106,7 +109,8 @@ def mm_bd(
     rules = Race()
     if not can_race or race is False or classifier.classes < rules.fewest:
         rules = None
-    fits = None if budget is None else plan(classifier, budget, seed=seed, race=rules, **limits)
+    needs = marks_evaluations if beside == "marks" else universal_evaluations
+    fits = None if budget is None else plan(classifier, budget, seed=seed, race=rules, beside=needs, **limits)
     if fits is not None:
         ascent = ascent_of(method, {"restarts": fits.restarts})
         settings, rules = {"restarts": fits.restarts}, fits.race
