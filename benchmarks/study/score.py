@@ -22,9 +22,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -292,11 +292,30 @@ class Judged:
         return self.p_value <= LEVEL
 
 
-def judge(score: Score, table: Population, models: Sequence[Model]) -> list[Judged]:
-    """The models with their p-values by a table of clean networks."""
+@dataclass(frozen=True)
+class Tables:
+    """The evidence of clean networks, with and without the mark of the last linear layer."""
+
+    whole: Population
+    headless: Population
+
+    @classmethod
+    def of(cls, score: Score, models: Sequence[Model]) -> Self:
+        """Of the clean networks that fit."""
+        bare = [replace(model, standing={**model.standing, HEAD: {}}) for model in models]
+        return cls(table_of(score, models), table_of(score, bare))
+
+    def for_model(self, model: Model) -> Population:
+        """The one that a model compares with."""
+        return self.whole if HEAD in model.standing else self.headless
+
+
+def judge(score: Score, tables: Tables, models: Sequence[Model]) -> list[Judged]:
+    """The models with their p-values by tables of clean networks."""
     found: list[Judged] = []
     for model in models:
         value, label = score(model)
+        table = tables.for_model(model)
         value /= table.usual(model.card["classes"])
         right = len(model.targets) > 1 if label < 0 else label in model.targets
         found.append(Judged(model, value, table.tail(value), right))
@@ -337,7 +356,7 @@ def nested(way: Callable[[Sequence[Model]], Score], models: Sequence[Model]) -> 
             if sum(model.clean and model.fits for model in rest) < 10 or all(m.clean for m in rest):
                 continue
             score = way(rest)
-            found += judge(score, table_of(score, rest), out)
+            found += judge(score, Tables.of(score, rest), out)
     return found
 
 
@@ -393,7 +412,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("marks", type=Path, nargs="+")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--way", default="logistic", choices=WAYS)
+    parser.add_argument("--way", default="equal", choices=("equal", "logistic"))
     parser.add_argument("--ship", action="store_true")
     parser.add_argument("--report", action="store_true", help="look at the reporting half")
     options = parser.parse_args()
@@ -406,7 +425,7 @@ def main() -> None:
     for mark in range(len(MARKS)):
         alone = weighted(np.eye(len(MARKS))[mark])
         content.setdefault("choosing, each mark alone", {})[MARKS[mark]] = figures(
-            judge(alone, table_of(alone, choosing), choosing)
+            judge(alone, Tables.of(alone, choosing), choosing)
         )
     content["choosing, joint null"] = joint_judged(choosing)
     weights = _units(choosing) if options.way == "equal" else logistic_weights(choosing)
@@ -416,7 +435,7 @@ def main() -> None:
     judged: list[Judged] = []
     if options.report:
         reporting = [model for model in models if model.reports]
-        judged = judge(score, table_of(score, choosing), reporting)
+        judged = judge(score, Tables.of(score, choosing), reporting)
         content["reporting"] = figures(judged)
         content["reporting, joint null"] = joint_judged(reporting)
         for what in ("attack", "architecture", "data set"):
@@ -432,7 +451,7 @@ def ship(
     score: Score, content: Mapping[str, Any], models: Sequence[Model], reported: Sequence[Judged]
 ) -> None:
     """Write weights and the table of all clean networks that fit into the package, and what was found."""
-    table = table_of(score, models)
+    tables = Tables.of(score, models)
     held = [model for model in models if model.clean and model.fits]
     raw = {
         "about": "Weights of the marks, and the evidence of clean networks in units of scale * K ** -power; "
@@ -443,16 +462,20 @@ def ship(
         "data": dict(Counter(model.card["source"] for model in held).most_common()),
         "torch": torch.__version__,
         "weights": content["weights"],
-        "made_by": table.settings_key,
-        "scale": round(table.scale, 5),
-        "power": round(table.power, 5),
-        "gaps": [round(gap, 4) for gap in table.gaps],
+        "made_by": KEY,
+        "table": _written(tables.whole),
+        "headless": _written(tables.headless),
     }
     path = Path(combined.__file__).with_suffix(".json")
     path.write_text(json.dumps(raw, indent=1) + "\n")
     if reported:
         path = Path(power.__file__).with_suffix(".json")
         path.write_text(json.dumps(_power_of(reported), indent=1) + "\n")
+
+
+def _written(table: Population) -> dict[str, Any]:
+    gaps = [round(gap, 4) for gap in table.gaps]
+    return {"scale": round(table.scale, 5), "power": round(table.power, 5), "gaps": gaps}
 
 
 def _power_of(reported: Sequence[Judged]) -> dict[str, Any]:

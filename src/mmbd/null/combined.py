@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -42,18 +42,28 @@ class Weights:
     Args:
         by_mark: the weights, at least 0; `PAIRS` among them.
         table: the largest evidence of every clean network.
+        headless: the same without the mark of the last linear layer, which not every network has.
     """
 
     by_mark: Mapping[str, float]
     table: Population
+    headless: Population
+
+    def tail(self, most: float, classes: int, marks: Iterable[str]) -> float:
+        """How often a clean network with so many classes has at least so much evidence by these marks."""
+        table = self.table if HEAD in marks else self.headless
+        return table.tail(most / table.usual(classes))
 
 
 @cache
 def shipped() -> Weights:
     """The weights and the table that come with the package."""
     raw = json.loads(files("mmbd.null").joinpath("combined.json").read_text(encoding="utf-8"))
-    table = Population(raw["scale"], raw["power"], tuple(raw["gaps"]), raw["made_by"])
-    return Weights(raw["weights"], table)
+    tables = (
+        Population(table["scale"], table["power"], tuple(table["gaps"]), raw["made_by"])
+        for table in (raw["table"], raw["headless"])
+    )
+    return Weights(raw["weights"], *tables)
 
 
 def standing_out(mark: str, values: Mapping[int, float]) -> dict[int, float]:
@@ -124,14 +134,13 @@ def _test(values: Sequence[float], evidence: Evidence) -> Test:
     assert evidence.marks is not None
     by_pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
     most = max(*values, by_pairs)
-    usual = weights.table.usual(len(values))
-    p = weights.table.tail(most / usual)
+    p = weights.tail(most, len(values), evidence.marks.by_mark)
     return Test(
         "combined",
         statistic=most,
         p_value=p,
         log10=math.log10(p),
-        parameters={"usual": usual, **_told(evidence), PAIRS: by_pairs},
+        parameters={**_told(evidence), PAIRS: by_pairs},
     )
 
 
@@ -158,15 +167,13 @@ def _targets(evidence: Evidence) -> tuple[int, ...]:
         top = max(left, key=lambda label: whole[label])
         if not found and by_pairs > whole[top]:
             return tuple(sorted(set(evidence.marks.pairs.values())))
-        if found and (len(left) < MIN_CLASSES or _chance(whole[top], len(left)) > evidence.level):
+        if found and (
+            len(left) < MIN_CLASSES
+            or weights.tail(whole[top], len(left), evidence.marks.by_mark) > evidence.level
+        ):
             break
         found.append(top)
     return tuple(found)
-
-
-def _chance(most: float, classes: int) -> float:
-    table = shipped().table
-    return table.tail(most / table.usual(classes))
 
 
 COMBINED = Null(
