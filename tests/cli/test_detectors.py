@@ -110,6 +110,7 @@ def test_samples_that_cannot_be_read_are_a_failure_of_the_scan(run, tmp_path, da
         (["--null", "jiont"], "--null: unknown null 'jiont'; did you mean 'joint'?"),
         (["--option", "null=jiont"], "did you mean 'joint'?"),
         (["--detector", "mm-bd-paper", "--null", "joint"], "needs --universal"),
+        (["--detector", "mm-bd-paper", "--null", "combined"], "--null combined needs --universal"),
         (["--per-class", "0"], "--per-class 0: expected at least 1"),
     ],
 )

@@ -149,7 +149,7 @@ def test_seeds_and_settings_are_reported(files):
     report = Report.from_json(done.stdout)
     assert report.stability.seeds == (0, 1, 2)
     assert "'restarts': 2" in str(report.finding.settings)
-    assert report.finding.decided_by == "joint"  # of the usual search, which was run beside
+    assert report.finding.decided_by == "combined"  # of the usual search, which was run beside
     assert report.stability.decides in (0, 1, 2)
     assert any("was run beside" in caveat for caveat in report.caveats)
 
@@ -159,9 +159,13 @@ def test_without_universal_perturbations(files):
     alone = Report.from_json(done.stdout)
     assert (done.returncode, alone.finding.decided_by) == (1, "population")
     assert alone.finding.column(GAIN) is None
+    assert alone.finding.column("evidence") is None
     both = Report.from_json(mmbd("scan", files["backdoored"], "--json", "-").stdout)
-    assert (both.finding.decided_by, both.targets) == ("joint", (2,))
-    assert len(both.finding.column(GAIN).values) == 8
+    assert (both.finding.decided_by, both.targets) == ("combined", (2,))
+    assert len(both.finding.column("evidence").values) == 8
+    joint = Report.from_json(mmbd("scan", files["backdoored"], "--null", "joint", "--json", "-").stdout)
+    assert (joint.finding.decided_by, joint.targets) == ("joint", (2,))
+    assert len(joint.finding.column(GAIN).values) == 8
 
 
 def test_own_architecture_and_class_names(files, tmp_path):
