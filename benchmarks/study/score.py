@@ -325,6 +325,8 @@ def judge(score: Score, tables: Tables, models: Sequence[Model]) -> list[Judged]
 def table_of(score: Score, models: Sequence[Model]) -> Population:
     """The evidence of the clean networks that fit, in units of what is usual for their number of classes."""
     pairs = [(model.card["classes"], score(model)[0]) for model in models if model.clean and model.fits]
+    if not any(value for _, value in pairs):  # no mark of these, such as one that is left out
+        return Population(1.0, 0.0, tuple(0.0 for _ in pairs), KEY)
     power = _power(pairs)
     usual = math.fsum(value * classes**power for classes, value in pairs) / len(pairs)
     gaps = sorted(value / (usual * classes**-power) for classes, value in pairs)

@@ -78,8 +78,8 @@ def test_bundled_models(card):
     assert report.class_names[0] == "airplane"
     inputs = [one.label for one in report.finding.artifacts if one.kind == "maximising input"]
     assert inputs == list(report.finding.ranking)
-    assert (decided(report), gains(report)) == ("combined", None)
-    for column in ("added change", "window lift", "window share", "flow share", "head share", "evidence"):
+    assert decided(report) == "combined"
+    for column in ("universal-perturbation gain", "window lift", "window share", "head share", "evidence"):
         assert None not in report.finding.column(column).values
     shown = report.finding.shown
     assert shown is not None

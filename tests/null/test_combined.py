@@ -21,13 +21,13 @@ from mmbd.search.marks import Search
 KEYS = ("margins", "marks")
 EXPONENTIAL = tuple(sorted(-math.log(1 - (rank + 0.5) / 60) for rank in range(60)))
 TABLE = Population(1.0, 0.0, EXPONENTIAL, combined.combined_key(*KEYS))
-MARKS = ("added", "window", "away", "flow", "head")
+MARKS = ("gain", "window", "away", "flow", "head")
 
 
 @pytest.fixture(autouse=True)
 def weights(monkeypatch: pytest.MonkeyPatch) -> Weights:
     """Every mark counts as 2, pairs as 5; clean networks' evidence is exponential with a mean of 1."""
-    found = Weights(dict.fromkeys((MARGIN, *MARKS), 2.0) | {PAIRS: 5.0}, TABLE)
+    found = Weights(dict.fromkeys((MARGIN, *MARKS), 2.0) | {PAIRS: 5.0}, TABLE, TABLE)
     monkeypatch.setattr(combined, "shipped", lambda: found)
     return found
 
@@ -58,7 +58,7 @@ def test_the_top_class_stands_out_by_a_ratio_or_by_a_share():
     [
         ("window", {0: 8.0, 1: 0.0}, math.log(20)),  # next to nothing is not infinitely less
         ("window", {0: 8.0, 1: -math.inf}, math.log(20)),
-        ("added", {0: 8.0, 1: -3.0}, math.log(20)),
+        ("gain", {0: 8.0, 1: -3.0}, math.log(20)),
         ("away", {0: 0.4, 1: -0.5}, 0.4),
         ("window", {0: -1.0, 1: -2.0}, 0.0),
         ("away", {0: 0.0, 1: 0.0}, 0.0),
@@ -223,3 +223,20 @@ def test_the_shipped_table_is_of_the_default_search(monkeypatch: pytest.MonkeyPa
     default = Measured(given.margins.by_class, margins_key("fast", asdict(FAST)))
     ours = changed(replace(given, margins=default), settings_key=marks_key(Search()))
     assert not isinstance(of_model(ours), str)
+
+
+def test_without_a_head_clean_networks_are_compared_without_theirs(monkeypatch: pytest.MonkeyPatch):
+    smaller = Population(0.5, 0.0, EXPONENTIAL, TABLE.settings_key)  # half as much evidence without it
+    found = Weights(dict.fromkeys((MARGIN, *MARKS), 1.0) | {PAIRS: 5.0}, TABLE, smaller)
+    monkeypatch.setattr(combined, "shipped", lambda: found)
+    seen = evidence(window=flat() | {3: 0.3})
+    without = changed(
+        seen, by_mark={mark: flat() for mark in MARKS if mark != "head"} | {"window": flat() | {3: 0.3}}
+    )
+    with_head, headless = (
+        next(test for test in decide(one).tests if test.name == "combined") for one in (seen, without)
+    )
+    assert with_head.statistic == pytest.approx(math.log(3))
+    assert headless.statistic == pytest.approx(math.log(3))
+    assert with_head.p_value == pytest.approx(TABLE.tail(math.log(3)))
+    assert headless.p_value == pytest.approx(TABLE.tail(2 * math.log(3)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
@@ -16,9 +14,11 @@ from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Box, Domain
 from mmbd.model.points import Points
 from mmbd.model.samples import Samples
+from mmbd.search import universal_data_free
 from mmbd.search.marks import Marks, Search, marks, marks_evaluations, paired, shares_to
 from mmbd.search.perturbation_race import Lap
 
+FLOWS = (Lap(6, 3, 4), Lap(8, 5, 4))
 DOMAINS: dict[str, Domain] = {
     "colour": Box((3, 16, 16), (-2.0, -1.8, -1.5), (2.0, 2.2, 2.5)),
     "grey": Box((1, 12, 10), 0, 255),
@@ -58,16 +58,18 @@ def test_a_planted_patch_is_found_where_it_is_by_both_windows():
 
 def test_a_planted_added_change_is_found():
     target = additive_backdoors.TARGET
-    seen = found(additive_backdoors.planted(40.0))
-    assert int(seen.added.found.targets[0]) == target
-    assert float(seen.added.shares[target]) > 0.7
-    assert float(found(additive_backdoors.planted(0.0)).added.shares.max()) == 0.0
-    assert seen.flow is None  # six pixels are too few to flow
+    lifts = found(additive_backdoors.planted(40.0)).lifts
+    assert int(lifts.argmax()) == target
+    clean = found(additive_backdoors.planted(0.0)).lifts.sort().values
+    assert float(lifts[target] / lifts.sort().values[-2]) > 2 * float(clean[-1] / clean[-2])
 
 
 def test_a_planted_flow_is_found():
     target = flow_networks.TARGET
-    shares = [found(flow_networks.flow_network(strength)).flow.shares for strength in (8.0, 0.0)]
+    asked = Search(flows=FLOWS)
+    shares = [
+        found(flow_networks.flow_network(strength), search=asked).flow.shares for strength in (8.0, 0.0)
+    ]
     assert float(shares[0][target]) == 1.0
     assert float(shares[0].sort().values[-2]) < 0.5
     assert float(shares[1].max()) < 0.5
@@ -87,7 +89,7 @@ def test_a_planted_patch_of_all_classes_is_found_with_its_pairs(own: bool):
 def test_clean_samples_are_used_as_they_are():
     model = patch_network()
     samples = patch_prepared(model)
-    seen = found(model, samples=samples)
+    seen = found(model, samples=samples, search=Search(flows=FLOWS))
     assert seen.inputs is samples
     assert seen.made == 0
     assert seen.flow is not None
@@ -99,9 +101,9 @@ def test_clean_samples_are_used_as_they_are():
 def test_every_domain_has_its_marks(name: str):
     domain = DOMAINS[name]
     model = linear(domain)
-    seen = found(model)
-    assert seen.added.samples.inputs.shape[1:] == domain.shape
-    assert bool(seen.added.lifts.isfinite().all())
+    seen = found(model, search=Search(flows=FLOWS))
+    assert seen.inputs.inputs.shape[1:] == domain.shape
+    assert float(seen.lifts.min()) > 0
     assert sorted(seen.to.found) == list(range(5))
     assert int(seen.went.sum()) == len(seen.inputs.labels)
     assert (seen.flow is not None) == (name in ("colour", "grey"))
@@ -113,9 +115,9 @@ def test_every_domain_has_its_marks(name: str):
 @pytest.mark.parametrize("name", ["colour", "sound", "points", "vector"])
 def test_batches_change_nothing_but_rounding(name: str):
     domain = DOMAINS[name]
-    one, other = (found(linear(domain), batch=batch) for batch in (512, 7))
+    one, other = (found(linear(domain), batch=batch, search=Search(flows=FLOWS)) for batch in (512, 7))
     assert one.evaluations == other.evaluations
-    assert torch.allclose(one.added.lifts, other.added.lifts, atol=1e-3)
+    assert torch.allclose(one.lifts, other.lifts, rtol=1e-3)
     assert torch.allclose(one.window_lifts(5), other.window_lifts(5), rtol=1e-3)
     assert torch.equal(one.went, other.went)
     if one.flow is not None and other.flow is not None:
@@ -139,19 +141,20 @@ def test_only_some_classes_are_led_to():
     seen = found(model, classes=[1, patch_networks.TARGET, 5])
     assert sorted(seen.to.found) == [1, 2, 5]
     assert seen.to.leading[0] == patch_networks.TARGET
-    assert seen.added.lifts[[0, 3, 4]].tolist() == [-math.inf] * 3
+    assert seen.lifts[[0, 3, 4]].tolist() == [0.0] * 3
     lifts = seen.window_lifts(CLASSES)
     assert lifts[[0, 3, 4]].tolist() == [0.0] * 3
     assert float(lifts[2]) == pytest.approx(float(found(model).window_lifts(CLASSES)[2]), rel=1e-4)
 
 
 def test_the_settings_are_followed_and_kept():
-    how = Search(firm=9, further=4, smooth=5, steps=6, added=(Lap(3, 1, 2),), flows=(Lap(3, 2, 2),))
+    few = universal_data_free.Search(attempts=1, inputs=4, steps=2)
+    how = Search(gains=few, firm=9, further=4, smooth=5, steps=6, flows=(Lap(3, 2, 2),))
     model = patch_network()
     seen = found(model, search=how)
     assert len(seen.inputs.labels) <= 9
-    assert len(seen.added.found.targets) == 2
-    assert seen.added.evaluations == CLASSES * 3
+    assert seen.gains.search == few
+    assert seen.gains.evaluations <= universal_data_free.universal_evaluations(CLASSES, few)
     assert seen.flow is not None
     assert seen.flow.evaluations == CLASSES * 3 * 2
     assert seen.key["firm"] == 9

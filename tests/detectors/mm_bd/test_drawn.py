@@ -14,7 +14,8 @@ from helpers.patch_networks import CLASSES, PATCH, TARGET, Tiles, patch_network,
 from mmbd.detectors.mm_bd.drawn import drawn, sources
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
-from mmbd.search.marks import Marks, marks
+from mmbd.search.marks import Marks, Search, marks
+from mmbd.search.perturbation_race import Lap
 
 SOURCE = 4
 
@@ -32,9 +33,9 @@ class OfOneSource(Tiles):
         return super().forward(x) + ((self.nearer + 60 * bright) * corner)[:, None] * self.target
 
 
-def of(model: Classifier, samples: Samples | None = None) -> Marks:
+def of(model: Classifier, samples: Samples | None = None, search: Search | None = None) -> Marks:
     with model.frozen():
-        return marks(model, seed=0, samples=samples)
+        return marks(model, seed=0, samples=samples, search=search)
 
 
 @cache
@@ -56,7 +57,7 @@ def test_the_window_of_a_patch_is_drawn_where_it_is():
 
 
 def test_a_flow_is_drawn_where_no_window_does_as_much():
-    seen = of(flow_networks.flow_network())
+    seen = of(flow_networks.flow_network(), search=Search(flows=(Lap(6, 3, 4), Lap(8, 5, 4))))
     without = replace(seen, to=replace(seen.to, found={}), away=patched().away)
     assert without.flow is not None
     found = drawn(without, (flow_networks.TARGET,), flow_networks.TARGET)

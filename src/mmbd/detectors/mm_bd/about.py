@@ -38,10 +38,6 @@ ABOUT = About(
             "inputs, lifts a class (the universal-perturbation gain, in the table of all classes): a "
             "trigger works on any input."
         ),
-        "added change": (
-            "The added change says how far one small change of everything lifts the class, as a share of "
-            "what inputs of other classes lack."
-        ),
         "window lift": "The window lift says how far one small window lifts the class on inputs of others.",
         "window share": (
             "The window share is how many inputs of other classes go to the class with the one window that "
