@@ -5,9 +5,9 @@
 ZOO is a folder that `mmbd zoo make` wrote. Every model is scanned twice: by the default scan, and
 by the paper's search as the authors' script has it (30 restarts of at most 300 plain steps). A line
 is one null's p-value after one of the searches. Models whose attack failed do not count. Detected
-means p <= 0.05 and the right class: of the largest evidence for the joint null, of the largest
-margin for the others. Rates and AUCs carry 95 % intervals. Answers are kept, so a run can be killed
-and continued; the paper's search takes most of the time.
+means p <= 0.05 and the right class: of the largest evidence for the combined and the joint null, of the
+largest margin for the others. Rates and AUCs carry 95 % intervals. Answers are kept, so a run can be
+killed and continued; the paper's search takes most of the time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mmbd.results.report import Report
 
 LEVEL = 0.05
 SEARCHES = {"fast": "mm-bd", "paper": "mm-bd-authors"}
-NULLS = ("joint", "population", "bootstrap", "authors", "paper")
+NULLS = ("combined", "joint", "population", "bootstrap", "authors", "paper")
 
 
 def figures(results: Sequence[Result], null: str) -> dict[str, Any] | None:
@@ -66,6 +66,8 @@ def figures(results: Sequence[Result], null: str) -> dict[str, Any] | None:
 
 def largest(report: Report, null: str) -> int | None:
     """The class that a null speaks of: with the largest evidence, or the largest margin."""
+    if null == "combined":
+        return report.finding.ranking[0]
     columns = {column.name: _valid(column) for column in report.finding.columns}
     values = columns["maximum margin"]
     if null == "joint":

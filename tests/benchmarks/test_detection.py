@@ -55,7 +55,7 @@ def test_both_searches_over_a_zoo(tmp_path, monkeypatch, capsys):
     detection.main()
     rows = json.loads(out.read_text())["rows"]
     assert {name.partition(" / ")[2] for name in rows if name.startswith("all / ")} == {
-        "fast / joint",
+        "fast / combined",
         "fast / population",
         "fast / bootstrap",
         "fast / authors",

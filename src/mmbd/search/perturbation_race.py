@@ -102,13 +102,15 @@ def raced(
         progress: called with the gradient evaluations so far.
 
     Raises:
-        ValueError: such inputs cannot be changed so.
+        ValueError: such inputs cannot be changed so, or there is no lap.
         TooFewInputs: there are no inputs, or they are all of one class.
         NotEvaluable: answers to changed inputs are not finite.
         Failed: memory runs out with a single input.
     """
     if not KINDS[kind].possible(classifier.domain):
         raise ValueError(f"inputs of {classifier.domain!r} have no perturbation of the kind {kind}")
+    if not laps:
+        raise ValueError("a race has one lap at least")
     labels = samples.logits.argmax(1)
     if len(labels.unique()) < 2:
         raise TooFewInputs("all inputs are of one class: nothing leads there from another one")
