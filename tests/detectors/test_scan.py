@@ -36,7 +36,7 @@ def classifier(**arguments) -> mmbd.Classifier:
     return mmbd.Classifier(Tilted(**arguments), input_shape=(1, 4, 4))
 
 
-MISSED = "warp-cnn"
+WARP = "warp-cnn"  # what margins and gains miss, and its head shows
 
 
 def decided(report: Report) -> str | None:
@@ -48,9 +48,9 @@ def gains(report: Report) -> tuple[float | None, ...] | None:
     return None if column is None else column.values
 
 
-def test_the_known_miss_is_a_near_miss():
+def test_what_the_joint_null_misses_is_a_near_miss():
     """Its target has the largest margin and the largest gain, and neither by enough."""
-    card = next(card for card in CARDS if card["name"] == MISSED)
+    card = next(card for card in CARDS if card["name"] == WARP)
     model, target = mmbd.load(EXAMPLES / card["file"]), card["attack"]["target"]
     both = mmbd.scan(model, null="joint")
     alone = mmbd.scan(model, universal=False)
@@ -67,9 +67,7 @@ def test_the_known_miss_is_a_near_miss():
     assert gains(Report.from_json(both.to_json())) == gains(both)
 
 
-@pytest.mark.parametrize(
-    "card", [card for card in CARDS if card["name"] != MISSED], ids=lambda card: card["name"]
-)
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card["name"])
 def test_bundled_models(card):
     report = mmbd.scan(mmbd.load(EXAMPLES / card["file"]))
     truth = () if card["attack"] is None else (card["attack"]["target"],)
@@ -85,7 +83,7 @@ def test_bundled_models(card):
     assert shown is not None
     if truth:
         assert shown.target == truth[0]
-        assert shown.moved > 0.5 * shown.tried
+        assert card["name"] == WARP or shown.moved > 0.5 * shown.tried
 
 
 def test_sounds_are_not_judged_by_tables_of_image_classifiers():

@@ -14,7 +14,7 @@ from mmbd.null.decide import Decision
 
 ALL_TO_ALL = "An all-to-all attack, in which every class is a target, needs reference models to be seen."
 NO_PATCH = (
-    "An all-to-all attack, in which every class is a target, is seen here only if its trigger is a patch."
+    "An all-to-all attack, in which every class is a target, is seldom seen without reference models."
 )
 BLIND_SPOTS = (
     "A trainer who knew this test and fought it can pass it.",
