@@ -22,10 +22,10 @@ from torch import Tensor
 
 from benchmarks.study.measure import brief
 from mmbd.base.errors import NotEvaluable
-from mmbd.detectors import head
 from mmbd.formats.load import load
 from mmbd.model.classifier import Classifier
 from mmbd.results.store import Key, Store
+from mmbd.search.head_shares import head_shares
 from mmbd.search.marks import marks
 from mmbd.search.maximum_margins import maximum_margins
 from mmbd.search.universal_data_free import universal_gains
@@ -78,7 +78,7 @@ def _marks(classifier: Classifier) -> dict[str, Any]:
 
 
 def _head(classifier: Classifier) -> dict[str, Any]:
-    return {"shares": _rounded(torch.tensor(head.find(classifier).columns[0].values))}
+    return {"shares": _rounded(torch.tensor(head_shares(classifier, seed=0)))}
 
 
 PARTS = {"margins": _margins, "marks": _marks, "head": _head, "gains": _gains}

@@ -109,7 +109,11 @@ def read(path: Path) -> list[Model]:
     for line in path.read_text().splitlines():
         entry = json.loads(line)
         card = entry | {"class_names": range(entry["classes"])}
-        if entry["classes"] >= 5 and usable(card) and "by_restart" in entry["margins"]:
+        if (
+            entry["classes"] >= 5
+            and usable(card)
+            and not any("reason" in entry[part] for part in ("margins", "marks"))
+        ):
             found.append(_model(entry))
     return found
 
@@ -124,7 +128,7 @@ def _model(entry: dict[str, Any]) -> Model:
         counts = torch.zeros(classes, classes, dtype=torch.int64)
         for source, to, many in marks["went"]:
             counts[source, to] = many
-        in_pairs = searched.paired(counts)[1]
+        in_pairs = searched.in_pairs(counts)[1]
         values |= {
             GAIN: _gain(marks),
             WINDOW: _by_class(marks["window"]),

@@ -17,7 +17,15 @@ KINDS = [
 
 def test_every_error_is_here():
     names = {kind.__name__ for kind in KINDS}
-    assert names == {"MmbdError", "Refused", "Failed", "NotEvaluable", "NotMitigated", "NotExported"}
+    assert names == {
+        "MmbdError",
+        "Refused",
+        "Failed",
+        "NotEvaluable",
+        "NotMitigated",
+        "NotExported",
+        "TooFewInputs",
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -40,9 +40,12 @@ def test_a_job_that_waits_gives_its_threads_up(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(threads.time, "monotonic", lambda: clock["wall"])
     monkeypatch.setattr(threads.time, "process_time", lambda: clock["cpu"])
     heard: list[int] = []
-    look = threads.sharing(lambda step: heard.append(step.done))
-    for done, (wall, cpu) in enumerate([(0.0, 0.0), (0.5, 0.1), (1.5, 6.0), (3.0, 9.0)]):
-        clock.update(wall=wall, cpu=cpu)
-        look(Progress("searching", done, 4, "steps", wall))
-    assert heard == [0, 1, 2, 3]
-    assert torch.get_num_threads() == 2  # the second look saw two of four cores busy
+    with threads.sharing(lambda step: heard.append(step.done)) as look:
+        for done, (wall, cpu) in enumerate([(0.0, 0.0), (0.5, 0.1), (1.5, 6.0), (61.5, 6.1), (63.0, 9.1)]):
+            clock.update(wall=wall, cpu=cpu)
+            look(Progress("searching", done, 5, "steps", wall))
+            if done == 3:
+                assert torch.get_num_threads() == 4  # a minute of standing still tells nothing
+        assert torch.get_num_threads() == 2  # two of four cores were busy
+    assert heard == [0, 1, 2, 3, 4]
+    assert torch.get_num_threads() == 4

@@ -12,6 +12,7 @@ import mmbd
 from mmbd.base.errors import NotEvaluable
 from mmbd.detectors import head
 from mmbd.model.head import Head
+from mmbd.search import head_shares
 
 CLASSES, FEATURES = 10, 40
 
@@ -50,8 +51,8 @@ def test_the_moments_are_those_of_a_rectified_normal():
     density = torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
     mean = float(torch.trapezoid(x.clamp_min(0) * density, x))
     second = float(torch.trapezoid(x.clamp_min(0) ** 2 * density, x))
-    assert pytest.approx(mean, rel=1e-6) == head.MEAN
-    assert pytest.approx(second - mean**2, rel=1e-6) == head.VARIANCE
+    assert pytest.approx(mean, rel=1e-6) == head_shares.MEAN
+    assert pytest.approx(second - mean**2, rel=1e-6) == head_shares.VARIANCE
 
 
 def test_shares_are_those_of_rectified_normal_features_drawn_one_by_one():
@@ -67,7 +68,7 @@ def test_shares_are_those_of_rectified_normal_features_drawn_one_by_one():
 
 def test_classes_may_outnumber_features():
     layer = Head(torch.eye(6, 2, dtype=torch.float64), torch.zeros(6, dtype=torch.float64), 0)
-    won = head._won(layer, 1.0, 5000, seed=0)
+    won = head_shares.won(layer, 1.0, 5000, seed=0)
     assert int(won.sum()) == 5000
     assert float(won[:2].min()) > 1500
 

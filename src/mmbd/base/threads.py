@@ -8,32 +8,46 @@ could use, tells it, whoever else is there; small networks, which threads do not
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from mmbd.base.progress import Progress, ProgressCallback
 
 EVERY = 1.0  # seconds between two looks
+LONGEST = 10.0  # between two looks: what was stopped, or waited for something else, tells nothing
 USED = 0.8  # of what its threads could use: with less, there are too many of them
 
 
-def sharing(told: ProgressCallback | None = None) -> ProgressCallback:
+@contextmanager
+def sharing(told: ProgressCallback | None = None) -> Generator[ProgressCallback]:
     """A callback for a long job that keeps torch's threads to what they get done, and passes `told` on.
 
-    It never takes more threads than there were at its first call.
+    It never takes more threads than there were; afterwards there are as many as before.
     """
     last: tuple[float, float] | None = None
+    before: int | None = None
 
     def look(progress: Progress) -> None:
-        nonlocal last
+        nonlocal last, before
         now = time.monotonic(), time.process_time()
         if last is None:
-            last = now
-        elif now[0] - last[0] >= EVERY:
-            fit(spent=now[1] - last[1], passed=now[0] - last[0])
+            import torch
+
+            last, before = now, torch.get_num_threads()
+        elif (passed := now[0] - last[0]) >= EVERY:
+            if passed < LONGEST:
+                fit(spent=now[1] - last[1], passed=passed)
             last = now
         if told is not None:
             told(progress)
 
-    return look
+    try:
+        yield look
+    finally:
+        if before is not None:
+            import torch
+
+            torch.set_num_threads(before)
 
 
 def fit(*, spent: float, passed: float) -> int:

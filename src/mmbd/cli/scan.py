@@ -128,8 +128,8 @@ def scan(
     done = True
     console = streams.console()
     for number, path in enumerate(models):
-        with watching(str(path), shown=not to.quiet) as progress:
-            outcome = gate.scan_file(path, known, how, samples=clean, progress=sharing(progress))
+        with watching(str(path), shown=not to.quiet) as told, sharing(told) as progress:
+            outcome = gate.scan_file(path, known, how, samples=clean, progress=progress)
         outcomes.append(outcome)
         if outputs.printed is None:  # the verdict first: whatever happens to the files, it has been told
             show(outcome.report, console, brief=to.quiet or len(models) > 1)

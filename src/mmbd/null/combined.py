@@ -33,6 +33,8 @@ SHARES = (AWAY, FLOW)  # shares of inputs: how much more than the next one
 PAIRS = "pairs"
 # A number counts as at least this share of the largest: next to nothing is not infinitely less.
 LEAST_SHARE = 0.05
+# A mark that can be bent without any trigger, by imbalance or by chance, is no evidence by itself.
+MOST = {HEAD: 0.8}
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def standing_out(mark: str, values: Mapping[int, float]) -> dict[int, float]:
     found[ordered[0]] = (
         math.log(first / max(second, LEAST_SHARE * first)) if ratio else first - max(second, 0.0)
     )
+    found[ordered[0]] = min(found[ordered[0]], MOST.get(mark, math.inf))
     return found
 
 
@@ -132,16 +135,21 @@ def _test(values: Sequence[float], evidence: Evidence) -> Test:
         return Test("combined", reason=STUCK)
     weights = shipped()
     assert evidence.marks is not None
-    by_pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
-    most = max(*values, by_pairs)
+    pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
+    most = max(*values, pairs)
     p = weights.tail(most, len(values), evidence.marks.by_mark)
     return Test(
         "combined",
         statistic=most,
         p_value=p,
         log10=math.log10(p),
-        parameters={**_told(evidence), PAIRS: by_pairs},
+        parameters={**_told(evidence), PAIRS: pairs},
     )
+
+
+def by_pairs(test: Test) -> bool:
+    """Whether pairs of classes are what decides, and not the evidence of one class."""
+    return test.name == "combined" and test.statistic is not None and test.parameters[PAIRS] == test.statistic
 
 
 def _told(evidence: Evidence) -> dict[str, float]:
@@ -157,7 +165,7 @@ def _targets(evidence: Evidence) -> tuple[int, ...]:
     """The top class, and further ones that stand out without it; or what pairs of classes lead to."""
     weights, found = shipped(), list[int]()
     assert evidence.marks is not None
-    by_pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
+    pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
     classes = judged(evidence)
     while len(found) < max(1, len(classes) // 2):
         each = of_model(evidence, but=found)
@@ -165,7 +173,7 @@ def _targets(evidence: Evidence) -> tuple[int, ...]:
         left = [label for label in classes if label not in found]
         whole = evidence_of(each, left)
         top = max(left, key=lambda label: whole[label])
-        if not found and by_pairs > whole[top]:
+        if not found and pairs > whole[top]:
             return tuple(sorted(set(evidence.marks.pairs.values())))
         if found and (
             len(left) < MIN_CLASSES

@@ -16,7 +16,7 @@ ONLY_IMAGES = (
     "the same domain can take its place"
 )
 
-UNSEARCHED = "windows, added changes and flows were not searched for"
+UNSEARCHED = "windows and other marks were not searched for"
 
 RACED = (
     "it compares all classes alike, and only those that lead were searched to the end (`--option race=false` "

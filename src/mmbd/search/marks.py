@@ -29,6 +29,7 @@ from mmbd.search.universal_data_free import UniversalGains, together, universal_
 from mmbd.search.windows import AWAY, Race, Round, race
 
 GAINS = universal_data_free.Search(attempts=1, steps=4)
+ENOUGH = 1.5  # inputs a class, from which on pairs of classes say something
 FEWEST = 3  # classes that inputs have to be of
 
 
@@ -170,6 +171,15 @@ def paired(counts: Tensor) -> tuple[dict[int, int], float]:
     return found, sum(float(moved[pair]) for pair in found.items()) / float(counts.sum())
 
 
+def in_pairs(counts: Tensor) -> tuple[dict[int, int], float]:
+    """The same where there are inputs enough: with less than 1.5 a class, scattered ones make pairs too.
+
+    Returns:
+        `paired`, or no pairs and a share of 0.
+    """
+    return paired(counts) if int(counts.sum()) >= ENOUGH * len(counts) else ({}, 0.0)
+
+
 def marks(
     classifier: Classifier,
     *,
@@ -186,7 +196,7 @@ def marks(
         classifier: frozen by the caller.
         seed: of everything random.
         samples: clean ones that the classifier gets right, instead of made-up inputs.
-        classes: those that changes lead to; all by default.
+        classes: those that changes lead to, beside the one that most inputs go to; all by default.
         batch: the most inputs at a time; by default what the device is quick with.
         progress: called with the gradient evaluations so far.
         search: settings.
@@ -196,12 +206,26 @@ def marks(
         NotEvaluable: no gradient reaches them, or answers are not finite.
         Failed: memory runs out with a single input.
     """
-    how, spent = search or Search(), 0
-    aims = list(range(classifier.classes) if classes is None else classes)
+    how, spent, made = search or Search(), 0, 0
+    inputs = samples
 
     def told(evaluations: int) -> None:
         progress(spent + evaluations)
 
+    if inputs is None:
+        firm = made_up("firm", classifier, how.firm, seed=seed, batch=batch, further=how.further)
+        inputs, made = firm.samples, firm.evaluations
+    if len(inputs.labels.unique()) < FEWEST:
+        raise TooFewInputs(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
+    spent = made
+    limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
+    away = race(classifier, inputs, aims=[AWAY], rounds=how.away, **limits)
+    spent += away.evaluations
+    aims = list(range(classifier.classes))
+    if classes is not None:  # what leads by this mark is looked at by all
+        aims = sorted({*classes, int(shares_to(went(away)).argmax())})
+    to = race(classifier, inputs, aims=aims, rounds=how.to, **limits)
+    spent += to.evaluations
     gains = universal_gains(
         classifier,
         seed=seed,
@@ -212,18 +236,7 @@ def marks(
     )
     if not bool((gains.added[aims].isfinite() & gains.sparse[aims].isfinite()).all()):
         raise NotEvaluable("a margin became NaN or infinite under a perturbation")
-    spent, made, inputs = gains.evaluations, 0, samples
-    if inputs is None:
-        firm = made_up("firm", classifier, how.firm, seed=seed, batch=batch, further=how.further)
-        inputs, made = firm.samples, firm.evaluations
-    if len(inputs.labels.unique()) < FEWEST:
-        raise TooFewInputs(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
-    spent += made
-    limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
-    away = race(classifier, inputs, aims=[AWAY], rounds=how.away, **limits)
-    spent += away.evaluations
-    to = race(classifier, inputs, aims=aims, rounds=how.to, **limits)
-    spent += to.evaluations
+    spent += gains.evaluations
     flow = None
     if how.flows and KINDS["flow"].possible(classifier.domain):
         try:

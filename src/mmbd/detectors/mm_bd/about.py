@@ -15,17 +15,17 @@ ABOUT = About(
     mark=(
         "Learning to do so leaves a mark that can be seen without the trigger: for the target class, some "
         "input exists that the model prefers over all other classes by far more than for any class it "
-        "learned honestly."
+        "learned honestly. Small changes of any input lead to that class, and the last layer may prefer it."
     ),
     backdoored=(
-        "This scan searched for that input, class by class. {outliers} {chance} It is strong evidence, not "
+        "This scan searched for these marks, class by class. {outliers} {chance} It is strong evidence, not "
         "a proof of intent: a class with far more training data than the others, or unlike all of them, "
         "can leave a similar mark."
     ),
     clean=(
         "For every class, this scan searched for the input that the model prefers over all other classes "
-        "by the widest margin. In a backdoored model the target class usually stands far out. Here no "
-        "class does. {chance}"
+        "by the widest margin, and for small changes that lead many inputs there. In a backdoored model the "
+        "target class usually stands far out. Here no class does. {chance}"
     ),
     statistics="How far each class can be pushed",
     columns={
@@ -43,7 +43,6 @@ ABOUT = About(
             "The window share is how many inputs of other classes go to the class with the one window that "
             "takes most inputs away from theirs."
         ),
-        "flow share": "The flow share is how many inputs of other classes one slight warp takes there.",
         "head share": "The head share is how often the class wins if the last layer gets random inputs.",
         "evidence": "The evidence of a class is how far all of these, weighted, make it stand out.",
     },

@@ -13,15 +13,16 @@ from mmbd.null import NULLS
 from mmbd.null.decide import Decision
 
 ALL_TO_ALL = "An all-to-all attack, in which every class is a target, needs reference models to be seen."
-NO_PATCH = (
+SELDOM_ALL_TO_ALL = (
     "An all-to-all attack, in which every class is a target, is seldom seen without reference models."
 )
 BLIND_SPOTS = (
     "A trainer who knew this test and fought it can pass it.",
     "A backdoor that seldom works (attack success rate below about 80 %) may not stand out.",
     "Strong class imbalance in training can make a clean model's largest class stand out.",
-    "A clean model that fits its training data poorly (below about 90 %) is flagged more often.",
 )
+POOR_FIT = "A clean model that fits its training data poorly (below about 90 %) is flagged more often."
+ONE_MARK = "Imbalance of the training data, or of the last layer's first weights, makes marks stand out, too."
 
 NO_IMAGES = (
     "The inputs are no images, of which the tables of clean classifiers are: without reference "
@@ -76,8 +77,9 @@ def caveats(shown: Searched, judged: Decision, *, clean: bool, domain: Domain) -
     own = () if kind_of(domain) == "image" or references else (NO_IMAGES,)
     power = (statement(domain.shape, len(shown.margins.valid)),) if judged.decided_by == "combined" else ()
     weak = (*power, *_weakness(judged)) if clean else ()
-    every = () if references else (NO_PATCH if judged.decided_by == "combined" else ALL_TO_ALL,)
-    return (*mishaps(shown), *weak, *every, *BLIND_SPOTS, *own)
+    every = () if references else (SELDOM_ALL_TO_ALL if judged.decided_by == "combined" else ALL_TO_ALL,)
+    last = ONE_MARK if judged.decided_by == "combined" else POOR_FIT
+    return (*mishaps(shown), *weak, *every, *BLIND_SPOTS, last, *own)
 
 
 def _weakness(judged: Decision) -> tuple[str, ...]:

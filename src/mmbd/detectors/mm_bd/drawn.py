@@ -13,21 +13,22 @@ from mmbd.search.marks import Marks, paired, went
 from mmbd.search.perturbation_race import Raced
 from mmbd.search.windows import AWAY
 
+FEWEST = 3  # inputs of a source class that is named
 # Of two changes that do as much, the one that is easier to see.
 KINDS = ("window", "flow")
 
 
-def drawn(marks: Marks, targets: Sequence[int], top: int) -> Seen | None:
+def drawn(marks: Marks, targets: Sequence[int], top: int, *, in_pairs: bool = False) -> Seen | None:
     """What the strongest change does; None where none of them moves an input.
 
     Args:
         marks: what was found.
-        targets: of the decision; several show what one window does to each class.
+        targets: of the decision.
         top: the class with the largest evidence.
+        in_pairs: whether the decision is about pairs of classes: what one window does to each is drawn.
     """
-    pairs, in_pairs = paired(went(marks.away))
-    if len(targets) > 2 and in_pairs > 0:
-        return window(marks.away, AWAY, pairs)
+    if in_pairs:
+        return window(marks.away, AWAY, paired(went(marks.away))[0])
     goes = targets[0] if targets else top
     choices = [window(marks.away, AWAY, goes)]
     if goes in marks.to.leading:
@@ -41,7 +42,8 @@ def drawn(marks: Marks, targets: Sequence[int], top: int) -> Seen | None:
 def sources(marks: Marks, target: int, least: float = 3.0) -> Mapping[int, float]:
     """The share of each class's inputs that the window to the target takes there, where one stands out.
 
-    Empty unless the window takes the inputs of one class, or of few, there `least` times as often as those
+    Only classes of which there are three inputs or more are looked at, which takes clean samples. Empty
+    unless the window takes the inputs of one class, or of few, there `least` times as often as those
     of the others together.
     """
     if target not in marks.to.leading:
@@ -52,7 +54,7 @@ def sources(marks: Marks, target: int, least: float = 3.0) -> Mapping[int, float
     shares = {
         int(label): float(moved[labels == label].double().mean())
         for label in labels.unique()
-        if int(label) != target
+        if int(label) != target and int((labels == label).sum()) >= FEWEST
     }
     taken = {label: share for label, share in shares.items() if share > 0.5}
     rest = [share for label, share in shares.items() if label not in taken]

@@ -14,7 +14,7 @@ from mmbd.search.maximum_margins import MaximumMargins
 from mmbd.search.race import Race
 from mmbd.search.universal_data_free import UniversalGains, universal_evaluations
 
-MARKS = "windows, added changes and flows"
+MARKS = "windows and universal perturbations"
 
 
 class Meter:
@@ -78,7 +78,7 @@ class Meter:
         self._tell("universal perturbations", evaluations, note, universal=evaluations)
 
     def marks(self, evaluations: int) -> None:
-        """So many evaluations were spent on windows, added changes and flows."""
+        """So many evaluations were spent on windows and universal perturbations."""
         self._tell(MARKS, evaluations, "", universal=evaluations)
 
     def harder(self, evaluations: int) -> None:

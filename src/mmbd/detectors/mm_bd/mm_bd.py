@@ -23,6 +23,7 @@ from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
 from mmbd.null import NULLS, Evidence, References
+from mmbd.null.combined import by_pairs
 from mmbd.null.decide import Decision, decide
 from mmbd.results.finding import Artifact, Column, Finding
 from mmbd.search.ascent import FAST, Ascent
@@ -193,7 +194,7 @@ def _finding(
     seen = [label for label in ranking if label in found.margins.inputs][:ARTIFACTS_KEPT]
     seen_first = None
     if found.marks is not None and ranking:
-        seen_first = drawn(found.marks, decision.targets, ranking[0])
+        seen_first = drawn(found.marks, decision.targets, ranking[0], in_pairs=by_pairs(decision.test))
     doubt = not_clean(decision, found, classifier.class_names)
     clean = decision.verdict == "clean" and found.no_verdict is None and doubt is None
     log10 = None if decision.verdict == "not evaluable" else decision.test.log10
@@ -222,8 +223,13 @@ def _finding(
 
 
 def _named_sources(found: Searched, decision: Decision) -> dict[str, Any]:
-    """The source classes, by number, where those of the target stand out."""
-    if found.marks is None or len(decision.targets) != 1:
+    """Pairs of classes by number, where they decide; or the sources, where those of the target stand out."""
+    if found.marks is None or found.marked is None or not decision.targets:
+        return {}
+    if by_pairs(decision.test):
+        pairs = sorted(found.marked.pairs.items())
+        return {"pairs": ", ".join(f"{source} -> {target}" for source, target in pairs)}
+    if len(decision.targets) > 1:
         return {}
     taken = sources(found.marks, decision.targets[0])
     return {"sources": ", ".join(map(str, sorted(taken)))} if taken else {}

@@ -65,7 +65,8 @@ def statement(shape: Sequence[int], classes: int, power: Power | None = None) ->
     (least, most), (fewest, largest) = power.sides, power.classes
     sentence = (
         f"What this scan would have found, by small networks that played no part in making it (images of "
-        f"{least} to {most} pixels, {fewest} to {largest} classes; attacks that work): {groups}."
+        f"{least} to {most} pixels, {fewest} to {largest} classes; attacks that work): {groups}; of clean "
+        f"ones {power.false_alarms.told} were flagged."
     )
     unlike = []
     if not least <= min(shape[-2:]) <= max(shape[-2:]) <= most:

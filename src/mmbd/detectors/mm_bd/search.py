@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -93,7 +94,7 @@ def search(
         first = foremost(found.margins, quick[1], race.gains)
     if beside == "marks":
         try:
-            found = _with_marks(found, classifier, first, meter, budget, seed=seed, **limits)
+            found = _with_marks(found, margins, classifier, first, meter, budget, seed=seed, **limits)
         except TooFewInputs as error:  # gains need inputs of one class alone
             found, beside = replace(found, without_marks=str(error)), "gains"
     if beside == "gains":
@@ -114,6 +115,7 @@ def search(
 
 def _with_marks(
     found: Searched,
+    margins: MaximumMargins,
     classifier: Classifier,
     first: Sequence[int] | None,
     meter: Meter,
@@ -125,7 +127,7 @@ def _with_marks(
 ) -> Searched:
     """What was found, with the marks of some classes or all; without where the budget leaves no time."""
     count = classifier.classes if first is None else len(first)
-    if budget is not None and not budget.fits(found.margins, marks_evaluations(count)):
+    if budget is not None and not budget.fits(margins, marks_evaluations(count)):
         return found
 
     def told(evaluations: int) -> None:
@@ -133,6 +135,11 @@ def _with_marks(
         if budget is not None:
             budget.check()
 
+    head: tuple[float, ...] | None = None
+    with suppress(NotEvaluable):  # not every network has such a layer
+        head = head_shares(classifier, seed=seed)
+    if first is not None and head is not None:  # what leads by this mark is looked at by all
+        first = sorted({*first, max(range(len(head)), key=lambda label: head[label])})
     quick = memory.quick_batch(classifier)
     size = batch or memory.batch_size(classifier, memory_limit, most=quick)
     try:
@@ -141,10 +148,6 @@ def _with_marks(
     except Over:
         return found
     meter.add(seen)
-    try:
-        head: tuple[float | None, ...] | None = head_shares(classifier, seed=seed)
-    except NotEvaluable:
-        head = None
     return replace(found, marks=seen, head=head)
 
 

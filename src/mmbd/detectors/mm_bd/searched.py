@@ -13,7 +13,7 @@ from mmbd.null.combined import AWAY, FLOW, GAIN, HEAD, WINDOW
 from mmbd.null.null import UNSEARCHED
 from mmbd.null.settings import gains_key, margins_key, marks_key
 from mmbd.search.harder import Reached
-from mmbd.search.marks import Marks, paired, shares_to
+from mmbd.search.marks import Marks, in_pairs, shares_to
 from mmbd.search.maximum_margins import MaximumMargins, Method
 from mmbd.search.recheck import Recheck
 from mmbd.search.universal_data_free import UniversalGains, together
@@ -34,7 +34,7 @@ class Searched:
         raced: the classes that were searched to the end after a quick look at all; None where all were.
         left_out: what there was no time for; None where nothing was left out.
         unsearched_gains: whether that is the universal perturbations alone.
-        marks: windows, added changes and flows; None where they were not searched for.
+        marks: windows and universal perturbations; None where they were not searched for.
         without_marks: why not, then.
         head: the share of random inputs of the last linear layer that each class wins, (classes,); None
             where that says nothing.
@@ -121,10 +121,10 @@ class Searched:
             by_mark[FLOW] = found.flow.shares.tolist()
         if self.head is not None:
             by_mark[HEAD] = [share or 0.0 for share in self.head]
-        pairs, in_pairs = paired(went)
+        pairs, share = in_pairs(went)
         return Marked(
             {mark: {label: values[label] for label in kept} for mark, values in by_mark.items()},
-            in_pairs,
+            share,
             pairs,
             marks_key(found.search),
         )
