@@ -33,8 +33,6 @@ SHARES = (AWAY, FLOW)  # shares of inputs: how much more than the next one
 PAIRS = "pairs"
 # A number counts as at least this share of the largest: next to nothing is not infinitely less.
 LEAST_SHARE = 0.05
-# A mark that can be bent without any trigger, by imbalance or by chance, is no evidence by itself.
-MOST = {HEAD: 0.8}
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,6 @@ def standing_out(mark: str, values: Mapping[int, float]) -> dict[int, float]:
     found[ordered[0]] = (
         math.log(first / max(second, LEAST_SHARE * first)) if ratio else first - max(second, 0.0)
     )
-    found[ordered[0]] = min(found[ordered[0]], MOST.get(mark, math.inf))
     return found
 
 

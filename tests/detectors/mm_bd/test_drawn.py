@@ -66,7 +66,7 @@ def test_a_flow_is_drawn_where_no_window_does_as_much():
 
 
 def test_pairs_are_drawn_with_the_window_that_all_share():
-    seen = drawn(of(turning()), tuple(range(CLASSES)), 0)
+    seen = drawn(of(turning()), tuple(range(CLASSES)), 0, in_pairs=True)
     assert seen is not None
     shown, _ = seen
     assert (shown.kind, shown.target) == ("window", None)
