@@ -23,7 +23,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,24 +31,18 @@ import numpy as np
 import torch
 
 from benchmarks.study.intervals import auc_interval, rate
-from benchmarks.study.measure import usable
+from benchmarks.study.marked_models import MARKS, Model, read
+from benchmarks.study.ways import WAYS, Score, logistic_weights, units_of, weighted
 from mmbd.detectors.mm_bd import power
 from mmbd.evaluation.metrics import auc, clopper_pearson
 from mmbd.null import combined
-from mmbd.null.combined import AWAY, GAIN, HEAD, MARGIN, PAIRS, WINDOW
-from mmbd.null.joint import times
-from mmbd.null.population import Population, population, shipped
-from mmbd.null.settings import gains_key, joint_key, margins_key, marks_key
+from mmbd.null.combined import HEAD
+from mmbd.null.population import Population
+from mmbd.null.settings import margins_key, marks_key
 from mmbd.search import marks as searched
-from mmbd.search import universal_data_free as gains
 from mmbd.search.ascent import FAST
 
-MARKS = (MARGIN, GAIN, WINDOW, AWAY, HEAD, PAIRS)
 LEVEL = 0.05
-FITTED = 0.9  # of the training data: clean networks that fit less are reported apart
-FAMILY = {"cifar10-grey": "cifar10", "cifar10-subset": "cifar10", "cifar10-48": "cifar10"}
-FAMILY |= {"gtsrb-subset": "gtsrb", "tiny-64": "tiny"}
-REPORTING = "variety"
 ORDER = LOCAL, FAINT, BENT, PAIRED = "patches and pixels", "changes of the whole image", "warps", "all-to-all"
 GROUPS = {
     **dict.fromkeys(("badnet", "unicolor", "blend", "1-pixel", "adaptive-patch"), LOCAL),
@@ -57,233 +51,6 @@ GROUPS = {
     "all-to-all": PAIRED,
 }
 KEY = combined.combined_key(margins_key("fast", asdict(FAST)), marks_key(searched.Search()))
-JOINT_KEY = joint_key(margins_key("fast", asdict(FAST)), gains_key(asdict(gains.Search())))
-
-
-@dataclass(frozen=True)
-class Model:
-    """What is known of a model: its card in brief, and how far each mark stands out, by class."""
-
-    card: Mapping[str, Any]
-    standing: Mapping[str, Mapping[int, float]]
-    in_pairs: float
-    joint: float | None  # p-value of the joint null
-    family: str = field(default="")
-
-    @property
-    def clean(self) -> bool:
-        return self.card["attack"] is None
-
-    @property
-    def fits(self) -> bool:
-        return self.card["train_accuracy"] >= FITTED
-
-    @property
-    def targets(self) -> set[int]:
-        pairs = set(self.card["pairs"].values())
-        return pairs or {self.card["target"]} - {None}
-
-    @property
-    def reports(self) -> bool:
-        return self.card["zoo"].startswith(REPORTING) and self.card["number"] % 2 == 1
-
-    def kind(self, what: str) -> str:
-        """Its data set, architecture or attack, whatever is asked."""
-        if what == "attack":
-            return str(self.card["attack"]).rsplit("-", 1)[0]
-        return self.family if what == "data set" else self.card["arch"]
-
-    def matrix(self) -> np.ndarray:
-        """How far each mark stands out for each class, (classes, marks); pairs are of all classes."""
-        classes = self.card["classes"]
-        found = np.zeros((classes, len(MARKS)))
-        for column, mark in enumerate(MARKS[:-1]):
-            for label, value in self.standing.get(mark, {}).items():
-                found[label, column] = value
-        return found
-
-
-def read(path: Path) -> list[Model]:
-    """All models that count: trained to some use and, if attacked, with an attack that works."""
-    found: list[Model] = []
-    for line in path.read_text().splitlines():
-        entry = json.loads(line)
-        card = entry | {"class_names": range(entry["classes"])}
-        if (
-            entry["classes"] >= 5
-            and usable(card)
-            and not any("reason" in entry[part] for part in ("margins", "marks"))
-        ):
-            found.append(_model(entry))
-    return found
-
-
-def _model(entry: dict[str, Any]) -> Model:
-    classes, marks = entry["classes"], entry["marks"]
-    rows = torch.tensor([[_number(v) for v in row] for row in entry["margins"]["by_restart"]])
-    margins = dict(enumerate(rows.amax(1).tolist()))
-    values: dict[str, Mapping[int, float]] = {MARGIN: margins}
-    in_pairs = 0.0
-    if "reason" not in marks:
-        counts = torch.zeros(classes, classes, dtype=torch.int64)
-        for source, to, many in marks["went"]:
-            counts[source, to] = many
-        in_pairs = searched.in_pairs(counts)[1]
-        values |= {
-            GAIN: _gain(marks),
-            WINDOW: _by_class(marks["window"]),
-            AWAY: dict(enumerate(searched.shares_to(counts).tolist())),
-        }
-    if "shares" in entry["head"]:
-        values[HEAD] = _by_class(entry["head"]["shares"])
-    standing = {mark: combined.standing_out(mark, each) for mark, each in values.items()}
-    return Model(
-        entry,
-        standing,
-        in_pairs,
-        _joint(margins, entry.get("gains", {"reason": "not measured"})),
-        FAMILY.get(entry["source"], entry["source"]),
-    )
-
-
-def _joint(margins: Mapping[int, float], found: Mapping[str, Any]) -> float | None:
-    if "reason" in found:
-        return None
-    values = list(times(margins, _gain(found)).values())
-    return population(values, JOINT_KEY, shipped("joint"), null="joint").p_value
-
-
-def _gain(found: Mapping[str, Any]) -> dict[int, float]:
-    kinds = (torch.tensor([_number(v) for v in found[kind]]) for kind in ("added", "sparse"))
-    return dict(enumerate(gains.together(*kinds).tolist()))
-
-
-def _by_class(values: Sequence[float | None]) -> dict[int, float]:
-    return {label: _number(value) for label, value in enumerate(values)}
-
-
-def _number(value: float | None) -> float:
-    return -math.inf if value is None else float(value)
-
-
-Score = Callable[[Model], tuple[float, int]]  # the evidence, and the class it is of
-
-
-def weighted(weights: np.ndarray) -> Score:
-    """The sum of the marks of a class, weighted; the class for which it is largest, -1 for pairs."""
-
-    def score(model: Model) -> tuple[float, int]:
-        evidence = model.matrix() @ weights
-        by_pairs = weights[-1] * model.in_pairs
-        top = int(evidence.argmax())
-        return (by_pairs, -1) if by_pairs > evidence[top] else (float(evidence[top]), top)
-
-    return score
-
-
-def equal(models: Sequence[Model]) -> Score:
-    """Each mark in units of its mean over clean networks."""
-    return weighted(_units(models))
-
-
-def _units(models: Sequence[Model]) -> np.ndarray:
-    """One over the mean of each mark's largest value over clean networks."""
-    tops = np.array([_tops(model) for model in models if model.clean])
-    return 1 / np.maximum(tops.mean(0), 1e-3)
-
-
-def _tops(model: Model) -> np.ndarray:
-    found = model.matrix().max(0)
-    found[-1] = model.in_pairs
-    return found
-
-
-def logistic(models: Sequence[Model]) -> Score:
-    """Weights of at least zero by logistic regression: the marks of the true target, or of the clean top."""
-    return weighted(logistic_weights(models))
-
-
-def logistic_weights(models: Sequence[Model], rounds: int = 8, strength: float = 0.1) -> np.ndarray:
-    """The weights in turns with the class that they put on top, from equal ones; in units as `equal`.
-
-    `strength` draws them towards equal ones: of 0.02, 0.1, 0.3 and 1 the best on the choosing half.
-    """
-    from scipy.optimize import minimize
-
-    units = _units(models)
-    labels = np.array([0.0 if model.clean else 1.0 for model in models])
-    count = np.array([np.sum(labels == label) for label in labels])
-    weights = np.ones(len(MARKS))
-    for _ in range(rounds):
-        rows = np.array([_row(model, weights * units) for model in models]) * units
-
-        def loss(at: np.ndarray, rows: np.ndarray = rows) -> float:
-            logits = rows @ at[:-1] + at[-1]
-            each = np.logaddexp(0, -np.where(labels == 1, logits, -logits))
-            return float((each / count).sum() + strength * ((at[:-1] - 0.5) ** 2).sum())
-
-        start = np.append(weights, -2.0)
-        bounds = [(0.0, None)] * len(MARKS) + [(None, None)]
-        weights = minimize(loss, start, bounds=bounds, method="L-BFGS-B").x[:-1]
-    return weights * units
-
-
-def _row(model: Model, weights: np.ndarray) -> np.ndarray:
-    """The marks of the class that counts: the top one with these weights, of the targets if there are any."""
-    matrix = model.matrix()
-    pairs = np.zeros(len(MARKS))
-    pairs[-1] = model.in_pairs
-    rows = [matrix[label] for label in (model.targets or range(len(matrix)))]
-    if model.clean or len(model.targets) > 1:
-        rows.append(pairs)
-    return max(rows, key=lambda row: float(row @ weights))
-
-
-def smallest(models: Sequence[Model]) -> Score:
-    """Minus the logarithm of the smallest p-value of a mark by clean networks."""
-    tops = np.sort(np.array([_tops(model) for model in models if model.clean]), axis=0)
-
-    def score(model: Model) -> tuple[float, int]:
-        matrix, best = model.matrix(), (0.0, 0)
-        for column in range(len(MARKS)):
-            value = model.in_pairs if column == len(MARKS) - 1 else matrix[:, column].max()
-            above = len(tops) - np.searchsorted(tops[:, column], value, side="left")
-            found = -math.log((1 + above) / (1 + len(tops))) + 1e-6 * float(value)
-            label = -1 if column == len(MARKS) - 1 else int(matrix[:, column].argmax())
-            best = max(best, (found, label))
-        return best
-
-    return score
-
-
-def boosting(models: Sequence[Model]) -> Score:
-    """Monotone boosted trees on the marks of the class with the most evidence by `equal`."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    units = _units(models)
-    rows = np.array([_row(model, units) for model in models])
-    labels = [not model.clean for model in models]
-    trees = HistGradientBoostingClassifier(
-        monotonic_cst=[1] * len(MARKS), max_iter=60, learning_rate=0.1, min_samples_leaf=5, random_state=0
-    ).fit(rows, labels)
-    plain = weighted(units)
-
-    def score(model: Model) -> tuple[float, int]:
-        value, label = plain(model)
-        matrix = model.matrix()
-        row = np.zeros(len(MARKS)) if label < 0 else matrix[label]
-        row[-1] = model.in_pairs if label < 0 else 0.0
-        return float(trees.predict_proba([row])[0, 1]) + 1e-6 * value, label
-
-    return score
-
-
-WAYS: dict[str, Callable[[Sequence[Model]], Score]] = {
-    "equal": equal,
-    "logistic": logistic,
-    "smallest": smallest,
-    "boosting": boosting,
-}
 
 
 @dataclass(frozen=True)
@@ -438,7 +205,7 @@ def main() -> None:
             judge(alone, Tables.of(alone, choosing), choosing)
         )
     content["choosing, joint null"] = joint_judged(choosing)
-    weights = _units(choosing) if options.way == "equal" else logistic_weights(choosing)
+    weights = units_of(choosing) if options.way == "equal" else logistic_weights(choosing)
     weights /= weights.sum()
     score = weighted(weights)
     content["weights"] = {mark: round(float(weight), 5) for mark, weight in zip(MARKS, weights, strict=True)}

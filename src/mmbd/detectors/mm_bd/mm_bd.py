@@ -229,9 +229,8 @@ def _named_sources(found: Searched, decision: Decision) -> dict[str, Any]:
     if by_pairs(decision.test):
         pairs = sorted(found.marked.pairs.items())
         return {"pairs": ", ".join(f"{source} -> {target}" for source, target in pairs)}
-    if len(decision.targets) > 1:
-        return {}
-    taken = sources(found.marks, decision.targets[0])
+    target, *others = decision.targets
+    taken = {} if others else sources(found.marks, target)
     return {"sources": ", ".join(map(str, sorted(taken)))} if taken else {}
 
 
