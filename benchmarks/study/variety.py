@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.study.zoo import made
 from mmbd.base.writing import whole
 from mmbd.data import read
 from mmbd.zoo import plan as plans
@@ -261,16 +262,7 @@ def main() -> None:
     if given.first + given.count > FINE_TUNED:
         pretrained(given.out / "pictures")
     jobs = [plan(number) for number in range(given.first, given.first + given.count)]
-    summary = make(
-        jobs,
-        given.out,
-        root=given.out / "pictures",
-        workers=given.workers,
-        progress=lambda step: print(
-            f"[{step.done}/{step.total}] {step.note} {step.latest.failure or 'done'}", flush=True
-        ),
-    )
-    print(f"{summary.made} made, {summary.kept} there already, {len(summary.failures)} failed")
+    made(jobs, given.out, root=given.out / "pictures", workers=given.workers)
 
 
 if __name__ == "__main__":

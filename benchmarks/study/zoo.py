@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,20 @@ def _attack(draw: random.Random, source: str, classes: tuple[int, ...] | None) -
     return found
 
 
+def made(jobs: Sequence[Job], out: Path, *, root: Path, workers: int) -> None:
+    """Make them all, a line each."""
+    summary = make(
+        jobs,
+        out,
+        root=root,
+        workers=workers,
+        progress=lambda step: print(
+            f"[{step.done}/{step.total}] {step.note} {step.latest.failure or 'done'}", flush=True
+        ),
+    )
+    print(f"{summary.made} made, {summary.kept} there already, {len(summary.failures)} failed")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
@@ -274,16 +289,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     jobs = [plan(number) for number in range(given.first, given.first + given.count)]
-    summary = make(
-        jobs,
-        given.out,
-        root=given.data,
-        workers=given.workers,
-        progress=lambda step: print(
-            f"[{step.done}/{step.total}] {step.note} {step.latest.failure or 'done'}", flush=True
-        ),
-    )
-    print(f"{summary.made} made, {summary.kept} there already, {len(summary.failures)} failed")
+    made(jobs, given.out, root=given.data, workers=given.workers)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import mmbd
+from benchmarks.strangers import FACTORIES
 from mmbd.data import read as data
 from mmbd.data.dataset import Dataset
 from mmbd.formats.loaded import Loaded
@@ -34,14 +35,6 @@ NAMES = [
     "longph-m2",
     "longph-cifar",
 ]
-FACTORIES = {
-    "ibau": "elu_net",
-    "verazuo": "BadNet",
-    "coldchair": "BadNet",
-    "longph": "Perceptron",
-    "longph-cifar": "SmallCnn",
-    "resnet20": "ResNet20A",
-}
 NORMALISATIONS: dict[str, dict[str, Any]] = {
     "none: raw [0, 1]": {},
     "x * 2 - 1": {"mean": 0.5, "std": 0.5},
