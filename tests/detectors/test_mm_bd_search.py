@@ -107,7 +107,7 @@ def test_progress_covers_everything():
     assert [one.done for one in told] == sorted(one.done for one in told)
     assert all(one.done <= one.total for one in told)
     assert {one.unit for one in told} == {"gradient evaluations"}
-    assert {one.stage for one in told} == {"maximum margins", "windows, added changes and flows"}
+    assert {one.stage for one in told} == {"maximum margins", "windows and universal perturbations"}
     assert told[0].note == "0 of 8 classes"
     # Both seeds are part of what is expected from the start.
     assert told[0].total >= 2 * 8 * 4 * 20
