@@ -21,10 +21,8 @@ FROZEN = Path(score.__file__).parents[1] / "results" / "variety.jsonl"
 
 
 def model(attack: str | None = None, pairs: float = 0.0, source: str = "a", **marks: dict[int, float]):
-    card = {
-        "zoo": "z", "name": "m", "number": 0, "classes": 5, "attack": attack, "train_accuracy": 1.0,
-        "pairs": {}, "target": 3 if attack else None, "arch": "cnn",
-    }  # fmt: skip
+    card = {"zoo": "z", "name": "m", "number": 0, "classes": 5, "train_accuracy": 1.0, "arch": "cnn"}
+    card |= {"attack": attack, "pairs": {}, "target": 3 if attack else None}
     return Model(card, marks, pairs, None, source)
 
 

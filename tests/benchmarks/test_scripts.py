@@ -20,6 +20,8 @@ from mmbd.zoo.make import make
 FOLDER = Path(benchmarks.__file__).parent
 EXAMPLES = FOLDER.parent / "examples" / "models" / "models.json"
 LIBRARIES = {
+    "study.marked_models",
+    "study.ways",
     "paper.cleansing",
     "paper.common",
     "paper.ensembles",
