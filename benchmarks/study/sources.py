@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmbd.base.writing import whole
 from mmbd.data import read as data
 from mmbd.data.dataset import Dataset
 
@@ -99,6 +100,13 @@ MADE: dict[str, Callable[[Path], Pair]] = {
 }
 
 
+def write(file: Path, samples: Dataset) -> None:
+    """Samples as a NumPy archive that plans can name; whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole(file) as stream:
+        np.savez(stream, x=samples.inputs.numpy(), y=samples.labels.numpy(), names=np.array(samples.names))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
@@ -107,10 +115,8 @@ def main() -> None:
         folder = root / name
         if (folder / "test.npz").exists():
             continue
-        folder.mkdir(parents=True, exist_ok=True)
         for split, samples in zip(("train", "test"), make(root), strict=True):
-            names = np.array(samples.names)
-            np.savez(folder / f"{split}.npz", x=samples.inputs.numpy(), y=samples.labels.numpy(), names=names)
+            write(folder / f"{split}.npz", samples)
         print(f"{folder}: written", flush=True)
 
 

@@ -19,11 +19,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from benchmarks.study.sources import write
 from benchmarks.study.zoo import made
-from mmbd.base.writing import whole
 from mmbd.data import read
 from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
@@ -99,11 +98,7 @@ def pictures(hub: Path, out: Path) -> None:
             path = hub / folder / f"{part}.parquet"
             found = read.load(path if path.exists() else path.with_stem("val"), **options)
             order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))[:most]
-            found = found.take(order)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            names = np.array(found.names)
-            with whole(file) as stream:
-                np.savez(stream, x=found.inputs.numpy(), y=found.labels.numpy(), names=names)
+            write(file, found.take(order))
 
 
 def pretraining() -> list[Job]:

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from mmbd.null.null import ONLY_IMAGES, Evidence, Null
+from mmbd.null.null import ONLY_IMAGES, Evidence, Marked, Null
 from mmbd.null.population import STUCK, Population, stuck
 from mmbd.null.settings import MIN_CLASSES, joint_key
 from mmbd.results.finding import Test
 
 MARGIN, GAIN, WINDOW, AWAY, FLOW, HEAD = "margin", "gain", "window", "away", "flow", "head"
-RATIOS = (MARGIN, GAIN, WINDOW, HEAD)  # numbers of any size: how many times the next one
-SHARES = (AWAY, FLOW)  # shares of inputs: how much more than the next one
+RATIOS = (MARGIN, GAIN, WINDOW, HEAD)  # how many times the next one; shares of inputs: how much more
 PAIRS = "pairs"
 # A number counts as at least this share of the largest: next to nothing is not infinitely less.
 LEAST_SHARE = 0.05
@@ -130,17 +129,17 @@ def _test(values: Sequence[float], evidence: Evidence) -> Test:
     """How rarely a clean network has so much evidence for some class, or for pairs of classes."""
     if stuck(list(evidence.tabled.by_class.values())):
         return Test("combined", reason=STUCK)
-    weights = shipped()
     assert evidence.marks is not None
-    pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
+    each, _, top = _led(evidence)
+    pairs = _of_pairs(evidence.marks)
     most = max(*values, pairs)
-    p = weights.tail(most, len(values), evidence.marks.by_mark)
+    p = shipped().tail(most, len(values), evidence.marks.by_mark)
     return Test(
         "combined",
         statistic=most,
         p_value=p,
         log10=math.log10(p),
-        parameters={**_told(evidence), PAIRS: pairs},
+        parameters={**{mark: part.get(top, 0.0) for mark, part in each.items()}, PAIRS: pairs},
     )
 
 
@@ -149,32 +148,33 @@ def by_pairs(test: Test) -> bool:
     return test.name == "combined" and test.statistic is not None and test.parameters[PAIRS] == test.statistic
 
 
-def _told(evidence: Evidence) -> dict[str, float]:
-    """Each mark's part in the evidence of the top class."""
-    found = of_model(evidence)
-    assert not isinstance(found, str)
-    whole = evidence_of(found, judged(evidence))
-    top = max(whole, key=lambda label: whole[label])
-    return {mark: part.get(top, 0.0) for mark, part in found.items()}
+def _of_pairs(marked: Marked) -> float:
+    """The evidence of an attack of all classes on all."""
+    return shipped().by_mark.get(PAIRS, 0.0) * marked.in_pairs
+
+
+def _led(
+    evidence: Evidence, but: Sequence[int] = ()
+) -> tuple[dict[str, dict[int, float]], dict[int, float], int]:
+    """The marks' parts, the evidence of every class but some, and the class with most of it."""
+    each = of_model(evidence, but)
+    assert not isinstance(each, str)
+    whole = evidence_of(each, [label for label in judged(evidence) if label not in but])
+    return each, whole, max(whole, key=lambda label: whole[label])
 
 
 def _targets(evidence: Evidence) -> tuple[int, ...]:
     """The top class, and further ones that stand out without it; or what pairs of classes lead to."""
-    weights, found = shipped(), list[int]()
+    found: list[int] = []
     assert evidence.marks is not None
-    pairs = weights.by_mark.get(PAIRS, 0.0) * evidence.marks.in_pairs
-    classes = judged(evidence)
-    while len(found) < max(1, len(classes) // 2):
-        each = of_model(evidence, but=found)
-        assert not isinstance(each, str)
-        left = [label for label in classes if label not in found]
-        whole = evidence_of(each, left)
-        top = max(left, key=lambda label: whole[label])
-        if not found and pairs > whole[top]:
+    classes = len(judged(evidence))
+    while len(found) < max(1, classes // 2):
+        _, whole, top = _led(evidence, but=found)
+        if not found and _of_pairs(evidence.marks) > whole[top]:
             return tuple(sorted(set(evidence.marks.pairs.values())))
+        left = len(whole)
         if found and (
-            len(left) < MIN_CLASSES
-            or weights.tail(whole[top], len(left), evidence.marks.by_mark) > evidence.level
+            left < MIN_CLASSES or shipped().tail(whole[top], left, evidence.marks.by_mark) > evidence.level
         ):
             break
         found.append(top)

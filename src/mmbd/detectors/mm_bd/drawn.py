@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmbd.detectors.shown import Seen, shown, window
 from mmbd.model.samples import Samples
-from mmbd.search.marks import Marks, paired, went
+from mmbd.search.marks import Marks, paired
 from mmbd.search.perturbation_race import Raced
 from mmbd.search.windows import AWAY
 
@@ -28,7 +28,7 @@ def drawn(marks: Marks, targets: Sequence[int], top: int, *, in_pairs: bool = Fa
         in_pairs: whether the decision is about pairs of classes: what one window does to each is drawn.
     """
     if in_pairs:
-        return window(marks.away, AWAY, paired(went(marks.away))[0])
+        return window(marks.away, AWAY, paired(marks.went)[0])
     goes = targets[0] if targets else top
     choices = [window(marks.away, AWAY, goes)]
     if goes in marks.to.leading:

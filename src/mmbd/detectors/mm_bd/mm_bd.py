@@ -218,11 +218,11 @@ def _finding(
         not_clean=doubt,
         caveats=caveats(found, decision, clean=clean, domain=classifier.domain),
         settings=settings,
-        facts=facts.facts_of(found) | _named_sources(found, decision),
+        facts=facts.facts_of(found) | _pairs_or_sources(found, decision),
     )
 
 
-def _named_sources(found: Searched, decision: Decision) -> dict[str, Any]:
+def _pairs_or_sources(found: Searched, decision: Decision) -> dict[str, Any]:
     """Pairs of classes by number, where they decide; or the sources, where those of the target stand out."""
     if found.marks is None or found.marked is None or not decision.targets:
         return {}

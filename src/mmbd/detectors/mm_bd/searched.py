@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -100,7 +101,7 @@ class Searched:
         kept = {label: gain for label, gain in gains.by_class.items() if label not in hard}
         return replace(gains, by_class=kept)
 
-    @property
+    @cached_property
     def marked(self) -> Marked | None:
         """The marks that count, by class; None where they were not searched for.
 
