@@ -20,9 +20,13 @@ def require(module: str, *, extra: str) -> Any:
 
 def room_for_scipy() -> None:
     """MemoryError where there is none for OpenBLAS, which scipy loads and which would wait for ever."""
-    if "scipy.special" in sys.modules:
-        return
+    if "scipy.linalg" not in sys.modules:
+        room(256, "scipy")
+
+
+def room(megabytes: int, what: str) -> None:
+    """MemoryError where a process may not have so many more megabytes, to load `what`."""
     try:
-        mmap.mmap(-1, 128 << 20).close()  # asked for, and never touched
+        mmap.mmap(-1, megabytes << 20).close()  # asked for, and never touched
     except OSError as error:
-        raise MemoryError("not enough memory to load scipy") from error
+        raise MemoryError(f"not enough memory to load {what}") from error

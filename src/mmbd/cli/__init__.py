@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 CLEAN, FAILED, INTERRUPTED = 0, 2, 130
+LEAST = 700  # megabytes, to load torch and numpy: short of memory, numpy's OpenBLAS ends a process with 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,10 +39,12 @@ def _run(given: list[str], for_good: bool) -> int:
         # Threads that wait for each other in a loop take the cores from whatever else runs, another scan
         # among them (benchmarks/side_by_side.py). It counts only before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from mmbd.base.extras import room
     from mmbd.cli import streams
 
     with streams.reserved(for_good=for_good) as output:
         try:
+            room(LEAST, "torch and numpy")
             from mmbd.cli import commands
 
             code = commands.run(given)
@@ -50,6 +53,9 @@ def _run(given: list[str], for_good: bool) -> int:
             return INTERRUPTED
         except SystemExit as error:
             streams.complain(f"failed: something called sys.exit({error.code!r}) on the way")
+            code = FAILED
+        except MemoryError as error:
+            streams.complain(f"failed: out of memory ({error})")
             code = FAILED
         except BaseException as error:
             with suppress(BaseException):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mmbd.base.errors import NotEvaluable, TooFewInputs
+from mmbd.base.extras import room_for_scipy
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.search import universal_data_free
@@ -159,6 +160,7 @@ def paired(counts: Tensor) -> tuple[dict[int, int], float]:
     Returns:
         the pairs, and the share of all inputs that go by them.
     """
+    room_for_scipy()
     from scipy.optimize import linear_sum_assignment
 
     moved = counts.double().clone().fill_diagonal_(0.0)
