@@ -8,7 +8,7 @@ writes them into DATA as NumPy archives, DATA/NAME/train.npz and test.npz; what 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,17 +107,21 @@ def write(file: Path, samples: Dataset) -> None:
         np.savez(stream, x=samples.inputs.numpy(), y=samples.labels.numpy(), names=np.array(samples.names))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path)
-    root = parser.parse_args().data
-    for name, make in MADE.items():
+def make(root: Path, names: Sequence[str] = tuple(MADE)) -> None:
+    """Write these into `root`; what is there is left."""
+    for name in names:
         folder = root / name
         if (folder / "test.npz").exists():
             continue
-        for split, samples in zip(("train", "test"), make(root), strict=True):
+        for split, samples in zip(("train", "test"), MADE[name](root), strict=True):
             write(folder / f"{split}.npz", samples)
         print(f"{folder}: written", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path)
+    make(parser.parse_args().data)
 
 
 if __name__ == "__main__":
