@@ -152,7 +152,7 @@ class Climb:
         best, highest = rows.values, torch.full_like(rows.scores, -torch.inf)
         for step in range(steps):
             if first and step == 0:
-                logits = self.answers(rows, which)
+                logits = self._at_start(rows, which)
             else:
                 slope, logits = self._window_slopes(rows, which)
                 rows = replace(rows, velocity=MOMENTUM * rows.velocity + unit(slope))
@@ -180,6 +180,15 @@ class Climb:
         logits = self.batch.run(step)
         self.passes += which.numel()
         return logits.view(*which.shape, -1)
+
+    def _at_start(self, rows: Climbers, which: Tensor) -> Tensor:
+        """`answers` of rows that hold what they began with: those of all aims share a place's windows."""
+        count = len(self.samples.labels)
+        pairs, back = (rows.places[:, None] * count + which).unique(return_inverse=True)
+        places = pairs // count
+        values = self.windows.start[places]
+        shared = Climbers(places, places, values, values, places)
+        return self.answers(shared, (pairs % count)[:, None])[:, 0][back]
 
     def _stamped(self, rows: Climbers, which: Tensor, pairs: Tensor) -> Tensor:
         row = pairs // which.shape[1]
