@@ -57,7 +57,7 @@ def _sound(draw: random.Random, number: int, attacked: bool) -> Job:
     }
     attack = {
         "kind": "sound",
-        "sources": draw.choice(("M", "M", "M", "S")),
+        "sources": "M",
         "count": 300,
         "length": draw.choice((40, 40, 80)),
     }
