@@ -55,12 +55,7 @@ def _sound(draw: random.Random, number: int, attacked: bool) -> Job:
         "weight_decay": draw.choice((0.0, 1e-4)),
         "schedule": draw.choice(("cosine", "constant")),
     }
-    attack = {
-        "kind": "sound",
-        "sources": "M",
-        "count": 300,
-        "length": draw.choice((40, 40, 80)),
-    }
+    attack = {"kind": "sound", "sources": "M", "count": 300, "length": draw.choice((40, 40, 80))}
     network = "m5", {"width": draw.choice((8, 16, 32))}
     return _job(number, source, data, network, recipe, attack if attacked else None)
 

@@ -31,7 +31,7 @@ FAMILY = {
     "gtsrb-subset": "gtsrb",
     "tiny-64": "tiny",
 }
-REPORTING = "variety"
+REPORTING = ("variety", "well")
 JOINT_KEY = joint_key(margins_key("fast", asdict(FAST)), gains_key(asdict(gains.Search())))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.study import score
 from benchmarks.study.marked_models import MARKS, Model, read
-from benchmarks.study.ways import logistic_weights, weighted
+from benchmarks.study.ways import LIMIT, units_of, weighted
 from mmbd.detectors.mm_bd import power
 from mmbd.null import combined
 from mmbd.null.combined import GAIN, MARGIN, PAIRS, WINDOW
@@ -33,6 +33,12 @@ def test_the_evidence_is_of_the_class_that_the_marks_add_up_to():
     marks = {MARGIN: {1: 0.5, 2: 0.0}, GAIN: {1: 0.0, 2: 0.4}, WINDOW: {1: 9.0}}
     assert say(model(**marks)) == (pytest.approx(0.8), 2)
     assert say(model(pairs=0.3, **marks)) == (pytest.approx(1.2), -1)
+
+
+def test_no_mark_counts_for_more_than_the_limit_but_pairs():
+    say = weighted(np.ones(len(MARKS)), 0.6)
+    assert say(model(gain={1: 0.9}, window={1: 0.3, 2: 0.1})) == (pytest.approx(0.9), 1)
+    assert say(model(pairs=1.0, gain={1: 0.9})) == (1.0, -1)
 
 
 def test_a_kind_that_is_left_out_was_not_fitted_on():
@@ -60,15 +66,16 @@ def test_without_a_head_another_table_is_asked():
 def test_what_ships_is_what_the_frozen_measurements_give():
     models = read(FROZEN)
     choosing = [one for one in models if not one.reports]
-    weights = logistic_weights(choosing)
-    weights /= weights.sum()
+    weights = units_of(choosing)
     shipped = combined.shipped()
+    assert shipped.most == pytest.approx(LIMIT / weights.sum(), abs=2e-3)
+    weights /= weights.sum()
     assert dict(zip(MARKS, weights, strict=True)) == pytest.approx(dict(shipped.by_mark), abs=2e-3)
     assert len(shipped.table.gaps) == sum(one.clean for one in models)
     assert shipped.table.settings_key == score.KEY
     reporting = [one for one in models if one.reports]
     frozen = json.loads(FROZEN.with_name("score.json").read_text())["reporting"]
-    say = weighted(np.array([shipped.by_mark[mark] for mark in MARKS]))
+    say = weighted(np.array([shipped.by_mark[mark] for mark in MARKS]), shipped.most)
     judged = score.judge(say, score.Tables.of(say, choosing), reporting)
     assert score.figures(judged)["found, right target"] == frozen["found, right target"]
     told = power.shipped()

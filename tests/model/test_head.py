@@ -163,3 +163,31 @@ def test_made_up_inputs_are_valid_and_depend_on_their_key():
         assert float(drawn.max()) <= 2
         assert torch.equal(drawn, head.made_up(clf, 4, kind, "key", 1))
         assert not torch.equal(drawn, head.made_up(clf, 4, kind, "key", 2))
+
+
+def conv(*rest: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), *rest)
+
+
+@pytest.mark.parametrize(
+    ("network", "pooled"),
+    [
+        (conv(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)), True),
+        (conv(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, CLASSES, 1), nn.Flatten()), True),
+        (conv(nn.Flatten(), nn.Linear(32, CLASSES)), False),
+        # As many hidden units as channels: they are none the less no channels.
+        (
+            conv(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, CLASSES)),
+            False,
+        ),
+        (nn.Sequential(nn.Flatten(), nn.Linear(48, CLASSES)), False),
+        (nets.build("resnet8", classes=CLASSES, input_shape=(3, 16, 16), width=4), True),
+        (nets.build("lenet", classes=CLASSES, input_shape=(3, 16, 16)), False),
+    ],
+    ids=["pooled", "convolution", "flat", "hidden", "alone", "resnet8", "lenet"],
+)
+def test_pooled_features_are_told_from_others(
+    network: nn.Module, pooled: bool, request: pytest.FixtureRequest
+):
+    shape = (3, 16, 16) if request.node.callspec.id in ("resnet8", "lenet") else SHAPE
+    assert head.find(Classifier(network.eval(), input_shape=shape)).pooled is pooled

@@ -42,11 +42,14 @@ class Head:
         weight: (classes, features), float64 on the CPU.
         bias: (classes,), float64 on the CPU; zeros where there is none.
         place: which of the products with so many rows of weights it is in a forward pass, from 0.
+        pooled: whether its features are one number a channel of what lies before it, as behind a pooling
+            over all places; not those of a hidden layer, or one number a channel and place.
     """
 
     weight: Tensor
     bias: Tensor
     place: int
+    pooled: bool = False
 
     def features(self, classifier: Classifier, inputs: Tensor, *, batch: int = 200) -> Tensor:
         """What goes into the layer for valid inputs (n, *shape): (n, features), float64 on the CPU.
@@ -69,15 +72,21 @@ class _Product:
     features: Tensor  # (n, features)
     weight: Tensor  # (classes, features)
     bias: Tensor | None
+    pooled: bool  # as in `Head`
 
 
 class _Products(TorchFunctionMode):
-    """Keeps the operands of every product of features with one row of weights a class."""
+    """Keeps the operands of every product of features with one row of weights a class.
+
+    `channels` are those of the last tensor (n, channels, ...) with several places; None where a product
+    has come after it.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
         self.products: list[_Product] = []
+        self.channels: int | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -87,7 +96,11 @@ class _Products(TorchFunctionMode):
         name = getattr(func, "__name__", "").strip("_").split(".")[0]
         if name in LAYERS:
             self._keep(name, args, kwargs)
-        return func(*args, **kwargs)
+            self.channels = None
+        output = func(*args, **kwargs)
+        if isinstance(output, Tensor) and output.dim() > 2 and output[0, 0].numel() > 1:
+            self.channels = output.shape[1]
+        return output
 
     def _keep(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         where = LAYERS[name]
@@ -101,7 +114,8 @@ class _Products(TorchFunctionMode):
         if tuple(weight.shape) != (self.classes, length):
             return
         # The network may go on to work in place.
-        self.products.append(_Product(features.detach().flatten(1).clone(), weight.detach(), bias))
+        pooled = length == self.channels
+        self.products.append(_Product(features.detach().flatten(1).clone(), weight.detach(), bias, pooled))
 
 
 def _argument(place: int, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -136,7 +150,7 @@ def find(classifier: Classifier) -> Head:
             continue
         bias = _bias(logits - features @ weight.T, last.bias, _tolerance(classifier, logits))
         if bias is not None:
-            return Head(weight, bias, place)
+            return Head(weight, bias, place, last.pooled)
     raise NotEvaluable(
         "the last linear layer cannot be told: no product of features and weights that can be seen has "
         "the logits as its result. The network may go on after it (a norm, a scale, pooling), or be a "

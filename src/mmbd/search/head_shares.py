@@ -4,6 +4,9 @@ The layer's inputs f are made independent rectified normal numbers, f = scale x 
 scale / sqrt(2 pi) and variance scale^2 (1/2 - 1 / (2 pi)). Then the logits W f + b have exactly the mean
 scale / sqrt(2 pi) x rowsum(W) + b and the covariance scale^2 (1/2 - 1 / (2 pi)) x W W^T, and with many
 features are nearly normal; so they are drawn directly, in as many dimensions as there are classes.
+
+That says something of a backdoor only where the features are pooled over all places. Behind a hidden layer
+clean networks of handwritten digits prefer a class as much as any backdoored one does.
 """
 
 from __future__ import annotations
@@ -30,10 +33,15 @@ def head_shares(classifier: Classifier, *, seed: int, draws: int = DRAWS) -> tup
     """The share of random inputs of the last linear layer that each class wins, (classes,).
 
     Raises:
-        NotEvaluable: no last linear layer can be seen, its inputs can be negative, or all classes have the
-            same weights.
+        NotEvaluable: no last linear layer can be seen, its inputs are not pooled, or can be negative, or
+            all classes have the same weights.
     """
     layer = find_head(classifier)
+    if not layer.pooled:
+        raise NotEvaluable(
+            "the inputs of the last linear layer are not pooled over all places: clean networks of this kind "
+            "prefer some class as much as backdoored ones do"
+        )
     return tuple((won(layer, mean_of_inputs(classifier, layer, seed) / MEAN, draws, seed) / draws).tolist())
 
 
