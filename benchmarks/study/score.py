@@ -2,12 +2,11 @@
 
     python -m benchmarks.study.score MARKS.jsonl [MORE.jsonl] [--out FILE.json] [--ship]
 
-Reads what `marks.py` measured. Even seeds choose, odd seeds of the variety and the well-trained zoo report;
-models of other zoos were seen before, and choose. Five ways to add marks up are compared on the choosing
+Reads what `marks.py` measured. Even seeds choose, odd seeds of the variety and well-trained zoos report;
+models of other zoos were seen before, and choose. Four ways to add marks up are compared on the choosing
 half, each fitted without a data set, without an architecture and without an attack in turn (`nested`):
 
 - equal: each mark in units of its mean over clean networks, all with the same weight,
-- capped: the same, and none for more than six such units,
 - logistic: weights of at least zero by logistic regression,
 - smallest: the smallest p-value of a mark by the clean networks, itself compared with theirs,
 - boosting: monotone boosted trees on the marks of the class with the most evidence.
@@ -24,7 +23,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,7 +32,7 @@ import torch
 
 from benchmarks.study.intervals import auc_interval, rate
 from benchmarks.study.marked_models import MARKS, Model, read
-from benchmarks.study.ways import LIMIT, WAYS, Score, logistic_weights, units_of, weighted
+from benchmarks.study.ways import WAYS, Score, logistic_weights, units_of, weighted
 from mmbd.detectors.mm_bd import power
 from mmbd.evaluation.metrics import auc, clopper_pearson
 from mmbd.null import combined
@@ -70,7 +69,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Tables:
-    """The evidence of clean networks, with and without the mark of the last linear layer."""
+    """The evidence of clean networks, those with the mark of the last linear layer and those without."""
 
     whole: Population
     headless: Population
@@ -78,8 +77,8 @@ class Tables:
     @classmethod
     def of(cls, score: Score, models: Sequence[Model]) -> Self:
         """Of the clean networks."""
-        bare = [replace(model, standing={**model.standing, HEAD: {}}) for model in models]
-        return cls(table_of(score, models), table_of(score, bare))
+        parts = ([model for model in models if (HEAD in model.standing) is there] for there in (True, False))
+        return cls(*(table_of(score, part) for part in parts))
 
     def for_model(self, model: Model) -> Population:
         """The one that a model compares with."""
@@ -190,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("marks", type=Path, nargs="+")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--way", default="capped", choices=("equal", "capped", "logistic"))
+    parser.add_argument("--way", default="equal", choices=("equal", "logistic"))
     parser.add_argument("--ship", action="store_true")
     parser.add_argument("--report", action="store_true", help="look at the reporting half")
     options = parser.parse_args()
@@ -206,12 +205,10 @@ def main() -> None:
             judge(alone, Tables.of(alone, choosing), choosing)
         )
     content["choosing, joint null"] = joint_judged(choosing)
-    weights = logistic_weights(choosing) if options.way == "logistic" else units_of(choosing)
-    most = (LIMIT if options.way == "capped" else math.inf) / float(weights.sum())
+    weights = units_of(choosing) if options.way == "equal" else logistic_weights(choosing)
     weights /= weights.sum()
-    score = weighted(weights, most)
+    score = weighted(weights)
     content["weights"] = {mark: round(float(weight), 5) for mark, weight in zip(MARKS, weights, strict=True)}
-    content["most"] = round(most, 5)
     judged: list[Judged] = []
     if options.report:
         reporting = [model for model in models if model.reports]
@@ -242,7 +239,6 @@ def ship(
         "data": dict(Counter(model.card["source"] for model in held).most_common()),
         "torch": torch.__version__,
         "weights": content["weights"],
-        "most": content["most"],
         "made_by": KEY,
         "table": _written(tables.whole),
         "headless": _written(tables.headless),

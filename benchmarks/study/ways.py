@@ -1,4 +1,4 @@
-"""Five ways to add up what the marks say, each fitted on some networks: from a network to its evidence."""
+"""Four ways to add up what the marks say, each fitted on some networks: from a network to its evidence."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ import numpy as np
 from benchmarks.study.marked_models import MARKS, Model
 
 Score = Callable[[Model], tuple[float, int]]  # the evidence, and the class it is of
-# Of 2, 3, 4, 6 and 9 means of clean networks: from 4 on nothing changed by more than a model or two.
-LIMIT = 6.0
 
 
-def weighted(weights: np.ndarray, most: float = math.inf) -> Score:
-    """The sum of the marks of a class, weighted; the class for which it is largest, -1 for pairs.
-
-    No mark but pairs counts for more than `most`.
-    """
+def weighted(weights: np.ndarray) -> Score:
+    """The sum of the marks of a class, weighted; the class for which it is largest, -1 for pairs."""
 
     def score(model: Model) -> tuple[float, int]:
-        evidence = np.minimum(model.matrix() * weights, most).sum(1)
+        evidence = model.matrix() @ weights
         by_pairs = weights[-1] * model.in_pairs
         top = int(evidence.argmax())
         return (by_pairs, -1) if by_pairs > evidence[top] else (float(evidence[top]), top)
@@ -32,11 +27,6 @@ def weighted(weights: np.ndarray, most: float = math.inf) -> Score:
 def equal(models: Sequence[Model]) -> Score:
     """Each mark in units of its mean over clean networks."""
     return weighted(units_of(models))
-
-
-def capped(models: Sequence[Model]) -> Score:
-    """The same, and no mark for more than `LIMIT` of these units: it takes two."""
-    return weighted(units_of(models), LIMIT)
 
 
 def units_of(models: Sequence[Model]) -> np.ndarray:
@@ -133,7 +123,6 @@ def boosting(models: Sequence[Model]) -> Score:
 
 WAYS: dict[str, Callable[[Sequence[Model]], Score]] = {
     "equal": equal,
-    "capped": capped,
     "logistic": logistic,
     "smallest": smallest,
     "boosting": boosting,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ import pytest
 
 from benchmarks.study import score
 from benchmarks.study.marked_models import MARKS, Model, read
-from benchmarks.study.ways import LIMIT, units_of, weighted
+from benchmarks.study.ways import units_of, weighted
 from mmbd.detectors.mm_bd import power
 from mmbd.null import combined
-from mmbd.null.combined import GAIN, MARGIN, PAIRS, WINDOW
+from mmbd.null.combined import GAIN, HEAD, MARGIN, PAIRS, WINDOW
 
 FROZEN = Path(score.__file__).parents[1] / "results" / "variety.jsonl"
 
@@ -35,12 +34,6 @@ def test_the_evidence_is_of_the_class_that_the_marks_add_up_to():
     assert say(model(pairs=0.3, **marks)) == (pytest.approx(1.2), -1)
 
 
-def test_no_mark_counts_for_more_than_the_limit_but_pairs():
-    say = weighted(np.ones(len(MARKS)), 0.6)
-    assert say(model(gain={1: 0.9}, window={1: 0.3, 2: 0.1})) == (pytest.approx(0.9), 1)
-    assert say(model(pairs=1.0, gain={1: 0.9})) == (1.0, -1)
-
-
 def test_a_kind_that_is_left_out_was_not_fitted_on():
     models = [model(source=source, gain={0: rank / 50}) for source in "ab" for rank in range(12)]
     models += [model("badnet-M", source=source, gain={3: 1.0}) for source in "ab"]
@@ -56,26 +49,29 @@ def test_a_kind_that_is_left_out_was_not_fitted_on():
     assert all(one.right for one in judged if not one.model.clean)
 
 
-def test_without_a_head_another_table_is_asked():
+def test_networks_with_and_without_a_head_are_compared_with_their_like():
     models = [model(gain={0: value}, head={0: 2.0}) for value in np.linspace(0, 1, 20)]
+    models += [model(gain={0: value}) for value in np.linspace(0, 0.2, 10)]
     tables = score.Tables.of(weighted(np.ones(len(MARKS))), models)
-    bare = replace(models[0], standing={GAIN: {0: 0.5}})
-    assert tables.for_model(models[0]).usual(5) == pytest.approx(tables.for_model(bare).usual(5) + 2.0)
+    assert len(tables.for_model(models[0]).gaps) == 20
+    assert tables.for_model(models[0]).usual(5) == pytest.approx(2.5)
+    assert len(tables.for_model(models[-1]).gaps) == 10
+    assert tables.for_model(models[-1]).usual(5) == pytest.approx(0.1)
 
 
 def test_what_ships_is_what_the_frozen_measurements_give():
     models = read(FROZEN)
     choosing = [one for one in models if not one.reports]
     weights = units_of(choosing)
-    shipped = combined.shipped()
-    assert shipped.most == pytest.approx(LIMIT / weights.sum(), abs=2e-3)
     weights /= weights.sum()
+    shipped = combined.shipped()
     assert dict(zip(MARKS, weights, strict=True)) == pytest.approx(dict(shipped.by_mark), abs=2e-3)
-    assert len(shipped.table.gaps) == sum(one.clean for one in models)
+    kinds = [HEAD in one.standing for one in models if one.clean]
+    assert (len(shipped.table.gaps), len(shipped.headless.gaps)) == (sum(kinds), len(kinds) - sum(kinds))
     assert shipped.table.settings_key == score.KEY
     reporting = [one for one in models if one.reports]
     frozen = json.loads(FROZEN.with_name("score.json").read_text())["reporting"]
-    say = weighted(np.array([shipped.by_mark[mark] for mark in MARKS]), shipped.most)
+    say = weighted(np.array([shipped.by_mark[mark] for mark in MARKS]))
     judged = score.judge(say, score.Tables.of(say, choosing), reporting)
     assert score.figures(judged)["found, right target"] == frozen["found, right target"]
     told = power.shipped()

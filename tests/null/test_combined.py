@@ -27,7 +27,7 @@ MARKS = ("gain", "window", "away", "flow", "head")
 @pytest.fixture(autouse=True)
 def weights(monkeypatch: pytest.MonkeyPatch) -> Weights:
     """Every mark counts as 2, pairs as 5; clean networks' evidence is exponential with a mean of 1."""
-    found = Weights(dict.fromkeys((MARGIN, *MARKS), 2.0) | {PAIRS: 5.0}, 9.0, TABLE, TABLE)
+    found = Weights(dict.fromkeys((MARGIN, *MARKS), 2.0) | {PAIRS: 5.0}, TABLE, TABLE)
     monkeypatch.setattr(combined, "shipped", lambda: found)
     return found
 
@@ -75,18 +75,11 @@ def test_what_stands_out_is_bounded(mark: str, values: dict[int, float], most: f
 
 def test_the_evidence_of_a_class_is_the_weighted_sum_of_its_parts():
     marked = {"window": {0: 4.0, 1: 1.0, 2: 1.0}, "flow": {0: 0.9, 1: 0.2, 2: 0.1}, "away": {2: 0.5, 1: 0.1}}
-    each = parts(marked, Weights({"window": 2.0, "flow": 10.0, "away": 0.5}, 9.0, TABLE, TABLE))
+    each = parts(marked, {"window": 2.0, "flow": 10.0, "away": 0.5})
     assert each["window"] == {0: pytest.approx(2 * math.log(4)), 1: 0.0, 2: 0.0}
     whole = evidence_of(each, [0, 1, 2])
     assert whole == {0: pytest.approx(2 * math.log(4) + 7.0), 1: 0.0, 2: pytest.approx(0.2)}
-    nothing = Weights({}, 9.0, TABLE, TABLE)  # a mark without a weight
-    assert evidence_of(parts(marked, nothing), [0, 1, 2]) == {0: 0.0, 1: 0.0, 2: 0.0}
-
-
-def test_no_mark_counts_for_more_than_the_limit():
-    marked = {"window": {0: 4.0, 1: 1.0}, "gain": {0: 2.0, 1: 1.0}}
-    each = parts(marked, Weights({"window": 2.0, "gain": 2.0}, 1.5, TABLE, TABLE))
-    assert evidence_of(each, [0, 1]) == {0: pytest.approx(1.5 + 2 * math.log(2)), 1: 0.0}
+    assert evidence_of(parts(marked, {}), [0, 1, 2]) == {0: 0.0, 1: 0.0, 2: 0.0}  # a mark without a weight
 
 
 def test_marks_of_one_class_add_up_and_those_of_several_do_not():
@@ -207,7 +200,7 @@ def test_clean_networks_are_flagged_no_more_often_than_the_level_says(seed: int,
     draw, most = random.Random(seed), list[float]()
     for _ in range(200):
         marked, classes = network(draw)
-        most.append(max(evidence_of(parts(marked, weights), range(classes)).values()))
+        most.append(max(evidence_of(parts(marked, weights.by_mark), range(classes)).values()))
     found: list[float] = []
     for place, value in enumerate(most):
         others = tuple(sorted(most[:place] + most[place + 1 :]))
@@ -234,7 +227,7 @@ def test_the_shipped_table_is_of_the_default_search(monkeypatch: pytest.MonkeyPa
 
 def test_without_a_head_clean_networks_are_compared_without_theirs(monkeypatch: pytest.MonkeyPatch):
     smaller = Population(0.5, 0.0, EXPONENTIAL, TABLE.settings_key)  # half as much evidence without it
-    found = Weights(dict.fromkeys((MARGIN, *MARKS), 1.0) | {PAIRS: 5.0}, 9.0, TABLE, smaller)
+    found = Weights(dict.fromkeys((MARGIN, *MARKS), 1.0) | {PAIRS: 5.0}, TABLE, smaller)
     monkeypatch.setattr(combined, "shipped", lambda: found)
     seen = evidence(window=flat() | {3: 0.3})
     without = changed(

@@ -19,7 +19,7 @@ def classifier(*last: nn.Module) -> Classifier:
 def test_the_class_that_pooled_features_prefer_wins_most_draws():
     last = nn.Linear(8, 5)
     with torch.no_grad():
-        last.weight[3] += 1.0
+        last.weight[3] += 2.0  # more than all others together
     model = classifier(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
     shares = head_shares(model, seed=0)
     assert sum(shares) == pytest.approx(1)

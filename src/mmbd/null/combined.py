@@ -40,19 +40,13 @@ class Weights:
 
     Args:
         by_mark: the weights, at least 0; `PAIRS` among them.
-        most: what a mark counts for at most, weighted; but not pairs, which speak for themselves.
-        table: the largest evidence of every clean network.
-        headless: the same without the mark of the last linear layer, which not every network has.
+        table: the largest evidence of every clean network that has the mark of the last linear layer.
+        headless: of those that have not, such as perceptrons and LeNets; all of their marks are smaller.
     """
 
     by_mark: Mapping[str, float]
-    most: float
     table: Population
     headless: Population
-
-    def part(self, mark: str, value: float) -> float:
-        """What a mark that stands out by so much counts for."""
-        return min(self.by_mark.get(mark, 0.0) * value, self.most)
 
     def tail(self, most: float, classes: int, marks: Iterable[str]) -> float:
         """How often a clean network with so many classes has at least so much evidence by these marks."""
@@ -68,7 +62,7 @@ def shipped() -> Weights:
         Population(table["scale"], table["power"], tuple(table["gaps"]), raw["made_by"])
         for table in (raw["table"], raw["headless"])
     )
-    return Weights(raw["weights"], raw["most"], *tables)
+    return Weights(raw["weights"], *tables)
 
 
 def standing_out(mark: str, values: Mapping[int, float]) -> dict[int, float]:
@@ -85,10 +79,12 @@ def standing_out(mark: str, values: Mapping[int, float]) -> dict[int, float]:
     return found
 
 
-def parts(marked: Mapping[str, Mapping[int, float]], weights: Weights) -> dict[str, dict[int, float]]:
+def parts(
+    marked: Mapping[str, Mapping[int, float]], weights: Mapping[str, float]
+) -> dict[str, dict[int, float]]:
     """Each mark's part in the evidence of every class."""
     return {
-        mark: {label: weights.part(mark, value) for label, value in standing_out(mark, values).items()}
+        mark: {label: weights.get(mark, 0.0) * value for label, value in standing_out(mark, values).items()}
         for mark, values in marked.items()
     }
 
@@ -121,7 +117,7 @@ def of_model(evidence: Evidence, but: Sequence[int] = ()) -> dict[str, dict[int,
     everything = {MARGIN: margins.by_class, **marked.by_mark}
     kept = [label for label in judged(evidence) if label not in but]
     left = {mark: {label: values[label] for label in kept} for mark, values in everything.items()}
-    return parts(left, shipped())
+    return parts(left, shipped().by_mark)
 
 
 def _values(evidence: Evidence) -> Mapping[int, float] | str:
