@@ -69,7 +69,7 @@ def test_samples_may_be_made_by_hand():
     inputs, labels = backdoored_networks.two_samples()
     made = prepare(clf, inputs, labels)
     samples = Samples(made.inputs, made.labels, made.logits)
-    assert MITIGATORS["mm-bm-paper"].function(clf, samples, iterations=2).record.mitigated
+    assert MITIGATORS["mm-bm-paper"].function(clf, samples, iterations=2).record.changed
     assert prepare(clf, inputs[:4], labels[:4], fewest=1).labels.tolist() == [0, 1, 0, 1]
     with pytest.raises(NotMitigated, match="at least 30 of every class"):
         prepare(clf, inputs, labels, fewest=30)
