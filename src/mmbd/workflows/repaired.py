@@ -54,7 +54,7 @@ class Repair:
 
     @property
     def verdict(self) -> Verdict:
-        """ "reduced", "not shown" or "failed", with the evidence; see `verdict_of`."""
+        """In a word, "reduced", "not shown" or "failed", with the evidence; see `verdict_of`."""
         return verdict_of(
             changed=self.record.changed,
             reason=self.record.reason,

@@ -28,7 +28,7 @@ class Verdict:
 
     Args:
         word: "reduced", "not shown" or "failed".
-        because: the evidence, in sentences without numbers of classes' names: one at least.
+        because: the evidence, in sentences; one at least.
     """
 
     word: Word
@@ -83,6 +83,11 @@ def verdict_of(
     before = [row for row in reached if row.gave_way]
     stopped = [row for row in before if gone(row)]
     said += [_words(row) for row in (*left, *(row for row in before if row not in left))]
+    if trigger is None:  # where many classes give way, the one that was stopped must not be among them
+        targets = {row.target for row in stopped}
+        hidden = [row for row in reached if row.target in targets and row.after >= GIVES_WAY]
+        said += [_words(row) for row in hidden if row not in left]
+        left = [*left, *(row for row in hidden if row not in left)]
     if left:
         shown = trigger == "reduced" or stopped
         return Verdict("not shown" if shown else "failed", tuple(said))
