@@ -268,7 +268,7 @@ def test_without_held_out_samples_some_are_set_aside_before_the_repair(monkeypat
     assert "0 samples were left" in outcome.not_searched
 
 
-def test_one_sample_a_class_repairs_nothing_and_says_so():
+def test_one_sample_a_class_repairs_nothing_and_says_so(monkeypatch):
     clf, samples, held_out = patched()
     one = samples[0][:6], samples[1][:6]
     repaired, outcome = fixing.fix(clf, one, held_out)
@@ -276,6 +276,8 @@ def test_one_sample_a_class_repairs_nothing_and_says_so():
     assert outcome.verdict.word == "failed"
     assert "at least 2 of every class" in outcome.verdict.because[0]
     with_one = held_out[0][:6], held_out[1][:6]
-    _, outcome = fixing.fix(clf, samples, with_one, options={"steps": 2, "perturbations": ()})
+    mitigator(monkeypatch, lambda clf: clf.around(patch_networks.patch_network(7.5).model))
+    _, outcome = fixing.fix(clf, samples, with_one, method="made")
     assert outcome.held_out == 6
-    assert outcome.verdict.word in ("reduced", "not shown", "failed")
+    assert outcome.verdict.word == "failed"  # six samples are enough to see that much
+    assert all(row.change is None for row in outcome.reached)

@@ -126,8 +126,8 @@ def fix(
     shown = None
     if triggered is not None and target is not None:
         there = samples.read(triggered, classifier)
-        others = there.labels != target
-        shown = (there.inputs[others], target, there.labels[others])
+        there = there.take((there.labels != target).nonzero().flatten())
+        shown = (there.inputs, target, there.labels)
         if not len(shown[0]):
             raise Failed(f"--triggered {triggered}: no samples of classes other than {target}")
     # The repair runs the model, which is somebody else's code: anything may come.

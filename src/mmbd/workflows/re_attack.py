@@ -25,7 +25,7 @@ from mmbd.search.still_reached import Change, Reach, share
 
 SAMPLES = 10
 BATCH = 4  # of ten samples with the perturbation and ten without: five steps
-LR = 0.01
+LR = 0.02
 
 
 @dataclass(frozen=True)

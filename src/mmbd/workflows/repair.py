@@ -8,6 +8,7 @@ before and after. `workflows.verdict` makes a word of these.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -225,4 +226,5 @@ def _searched(
             found["re_attack"] = re_attacked(after, samples, found["reached"], twin=twin, seed=seed)
         except NotMitigated as error:
             found["not_re_attacked"] = str(error)
+    found["reached"] = tuple(replace(row, change=None) for row in found["reached"])  # results are data
     return found
