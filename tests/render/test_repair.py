@@ -39,7 +39,7 @@ def test_words_claim_nothing_that_was_not_measured():
     text = "\n".join(lines(known))
     assert "without a trigger, 1.0% and 2.0% go to the target" in text
     assert "0.0% before and 95.0% after are given their true class" in text
-    assert "most left: <b>cat, 98.0% before, 4.0% after of 50" in text
+    assert "most left: <b>\\x1b[0mcat, 98.0% before, 4.0% after of 50" in text
     assert "95 % interval 0.2% to 7.0%" in text
     assert "\x1b" not in text
     sparse = ({"kind": "sparse", "target": 3, "radius": 9.0, "before": 0.9, "after": 0.8},)

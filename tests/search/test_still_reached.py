@@ -74,7 +74,7 @@ def test_its_cost_is_some_thousands_of_gradients():
 def test_networks_that_know_one_class_only_are_not_searched():
     clf = patch_networks.patch_network()
     constant = Classifier(
-        lambda x: torch.eye(6)[torch.zeros(len(x)).long()], input_shape=patch_networks.SHAPE
+        lambda x: 3 * torch.eye(6)[torch.zeros(len(x)).long()], input_shape=patch_networks.SHAPE
     )
     samples = inputs_for(clf, *patch_networks.patch_samples(24), seed=0)
     with pytest.raises(NotEvaluable, match="all samples into one class"):
