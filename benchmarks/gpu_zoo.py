@@ -158,7 +158,7 @@ def model(job: Job, root: Path, out: Path, clock: Clock) -> dict[str, Any]:
         "mitigation": repair
         and {
             "method": MITIGATOR,
-            "mitigated": repair.record.mitigated,
+            "mitigated": repair.record.changed,
             "reason": repair.record.reason,
             "images": repair.record.samples,
             "accuracy": repair.accuracy,

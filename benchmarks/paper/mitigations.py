@@ -38,7 +38,7 @@ from mmbd.model.forward import classes_of
 from mmbd.results.store import Key, Store
 from mmbd.triggers import files
 from mmbd.triggers.backdoor import Backdoor
-from mmbd.workflows.repair import Repair
+from mmbd.workflows.repaired import fidelity as fidelity_of
 from mmbd.zoo import samples
 from mmbd.zoo.job import DataPlan
 from mmbd.zoo.own import cards_in
@@ -195,10 +195,10 @@ def one(case: Case, method: str, images: int) -> dict[str, Any]:
     repaired, record = _repaired(case, learn, method, found)
     ended = time.process_time()
     before = case.before
-    after = rates(repaired, case.backdoor, case.held_out) if record.mitigated else before
+    after = rates(repaired, case.backdoor, case.held_out) if record.changed else before
     accuracy = before.accuracy, after.accuracy
     success = before.attack_success, after.attack_success
-    fidelity = Repair(record, accuracy=accuracy, attack_success=success).fidelity
+    fidelity = fidelity_of(success, accuracy)
     return {
         "model": card["name"],
         "data": card["data"],
@@ -217,7 +217,7 @@ def one(case: Case, method: str, images: int) -> dict[str, Any]:
         "seconds_of_finding": ready - started,
         "wall": record.seconds,
         "found": found and found.said,
-        "mitigated": record.mitigated,
+        "mitigated": record.changed,
         "reason": record.reason,
         "perturbations": list(record.perturbations),
         "chosen": record.settings.get("chosen"),
@@ -232,7 +232,7 @@ def _repaired(case: Case, learn: Dataset, method: str, found: Found | None) -> M
     elif method == "nc-m":
         if found is None or found.trigger is None:
             reason = "no mask and pattern took enough samples to the target"
-            return Mitigation(case.classifier, Record(method, mitigated=False, reason=reason))
+            return Mitigation(case.classifier, Record(method, changed=False, reason=reason))
         method, options["trigger"] = "unlearning", found.trigger
     seed = case.card["seed"]
     return mmbd.mitigate(case.classifier, learn.inputs, learn.labels, method=method, seed=seed, **options)

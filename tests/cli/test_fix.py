@@ -13,6 +13,8 @@ from helpers.example_detectors import COUNTING
 from helpers.planted_files import planted
 from mmbd.detectors import DETECTORS
 from mmbd.mitigators import MITIGATORS
+from mmbd.search.still_reached import Reach
+from mmbd.workflows import repair as fixing
 from mmbd.workflows import scan_file as gate
 
 FIX = ["fix", "m.safetensors", "--data", "d.npz", "--per-class", 10, "--no-rescan"]
@@ -49,8 +51,10 @@ def test_a_method_that_needs_a_trigger_says_so(run, name):
 
 
 def test_a_trigger_that_a_detector_found_is_unlearned(run, found, tmp_path):
-    code, _, errors = run(*FIX, "--method", "unlearning", "--trigger", found, "--out", "r.json", "--quiet")
-    assert (code, errors) == (gate.CLEAN, "")
+    code, _, errors = run(
+        *FIX, "--method", "unlearning", "--trigger", found, "--out", "r.json", "--quiet", "--keep"
+    )
+    assert code in (gate.CLEAN, gate.REFUSED), errors
     record = json.loads((tmp_path / "r.json").read_text())
     assert record["record"]["method"] == "unlearning"
     assert record["attack_success"] is None  # what was found is no evidence of what works
@@ -91,10 +95,29 @@ def test_older_names_of_methods_still_work(run):
 
 
 def test_the_scan_before_is_of_the_file(run, tmp_path):
-    code, out, errors = run(*FIX[:-1], "--quiet", "--out", "-", "--out", "new.safetensors")
-    assert code == gate.CLEAN, errors
+    code, out, errors = run(*FIX[:-1], "--quiet", "--out", "-", "--out", "new.safetensors", "--keep")
+    assert code in (gate.CLEAN, gate.REFUSED), errors
     scans = json.loads(out)["scans"]
     assert scans["before"]["model"]["file"] == "m.safetensors"
     assert len(scans["before"]["model"]["sha256"]) == 64
     assert scans["after"]["model"]["file"] is None
     assert run("scan", "new.safetensors", "--quiet", "--as-claimed")[0] in (gate.CLEAN, gate.REFUSED)
+
+
+@pytest.mark.parametrize(("after", "code"), [(0.02, gate.CLEAN), (0.9, gate.REFUSED), (0.4, gate.REFUSED)])
+@pytest.mark.parametrize("keep", [True, False])
+def test_only_what_is_shown_to_be_reduced_is_written_unless_asked_for(
+    run, tmp_path, monkeypatch, after, code, keep
+):
+    rows = (Reach("patch", 3, 5.0, 0.95, after),)
+    monkeypatch.setattr(fixing, "still_reached", lambda *_, **__: rows)
+    options = ["--quiet", "--json", "r.json", "--option", "steps=2", *(["--keep"] if keep else [])]
+    found, out, errors = run(*FIX, *options)
+    assert found == code, errors
+    record = json.loads((tmp_path / "r.json").read_text())  # written either way
+    assert record["verdict"] == {0.02: "reduced", 0.9: "failed", 0.4: "not shown"}[after]
+    assert record["version"] == 2
+    assert (tmp_path / "m.repaired.safetensors").exists() is (code == gate.CLEAN or keep)
+    assert out.startswith(record["verdict"].upper())
+    if code != gate.CLEAN:
+        assert ("as --keep asks" if keep else "--keep writes it") in errors

@@ -60,7 +60,7 @@ def test_a_folder_of_another_name_is_said_and_not_guessed(attacked, tmp_path):
         made = Image.fromarray(image.permute(1, 2, 0).numpy())
         made.save(tmp_path / "clean" / name / f"{index}.png")
     out = tmp_path / "fixed.safetensors"
-    flags = ("--data", tmp_path / "clean", "--no-rescan", "--out", out, "--option", "steps=2")
+    flags = ("--data", tmp_path / "clean", "--no-rescan", "--out", out, "--option", "steps=2", "--keep")
     done = mmbd("fix", attacked["model"], *flags)
     assert done.returncode == 2, done
     for words in (
@@ -72,7 +72,7 @@ def test_a_folder_of_another_name_is_said_and_not_guessed(attacked, tmp_path):
     assert not out.exists()
     (tmp_path / "clean" / "another").rename(tmp_path / "clean" / "picture 2")
     done = mmbd("fix", attacked["model"], *flags)
-    assert done.returncode == 0, done
+    assert done.returncode in (0, 3), done
     assert out.exists()
 
 
@@ -92,11 +92,13 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
         tmp_path / "plain.pt",
         "--json",
         record,
+        "--keep",
     )
-    assert done.returncode == 0, done.stderr
     assert attacked["model"].read_bytes() == before
     found = json.loads(record.read_text())
+    assert done.returncode == (0 if found["verdict"] == "reduced" else 3), done.stderr
     assert found["held_out"] == 200
+    assert found["sources"]
     assert found["triggered"] == 160
     assert found["attack_success"]["before"] > 0.8
     assert found["attack_success"]["after"] < found["attack_success"]["before"]
@@ -128,7 +130,7 @@ def test_fix_repairs_measures_and_writes_a_file_that_scans(attacked, tmp_path):
         (["--out", "nowhere/new.onnx"], 4, "no folder"),
         (["--out", "new.pt", "--method", "magic"], 4, "known: auto, mm-bm"),
         (["--out", "new.pt", "--triggered", "x"], 4, "--triggered and --target together"),
-        (["--out", "new.pt", "--per-class", "1"], 3, "NOT MITIGATED"),
+        (["--out", "new.pt", "--per-class", "1"], 3, "FAILED  nothing was repaired"),
         (["--out", "new.pt", "--option", "magic=1"], 4, "magic"),
         (["--out", "new.pt", "--trigger", "gone"], 2, "gone"),
     ],

@@ -113,7 +113,7 @@ def test_a_repaired_network_stays_tied(method, tmp_path):
     assert copied.again.weight is copied.mid.weight
     assert copied.again.weight is not clf.model.again.weight
     repaired, record = mitigate(clf, samples.inputs, method=method, **SHORT[method])
-    assert record.mitigated, record.reason
+    assert record.changed, record.reason
     network = getattr(repaired.model, "network", repaired.model)
     assert network.again.weight is network.mid.weight
     file = tmp_path / "repaired.safetensors"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from helpers import example_reports
 from mmbd.mitigators import Record
-from mmbd.workflows.repair import Repair
+from mmbd.search.still_reached import Reach
+from mmbd.workflows.re_attack import Course, ReAttack
+from mmbd.workflows.repaired import Repair
+from mmbd.workflows.triggered import Counted, Triggered
 
 
 def measured() -> Repair:
@@ -14,8 +17,18 @@ def measured() -> Repair:
         held_out=50,
         accuracy=(0.9, 0.88),
         classes=classes,
-        triggered=40,
-        attack_success=(0.99, 0.02),
+        trigger=Triggered(
+            Counted(100, 99, 2),
+            Counted(100, 1, 2),
+            Counted(100, 0, 95),
+            (("cat", Counted(60, 60, 0)), (example_reports.HOSTILE[0], Counted(40, 39, 2))),
+        ),
+        reached=(Reach("patch", 3, 5.0, 0.97, 0.03, change=lambda inputs: inputs),),
+        re_attack=ReAttack(
+            Course("patch", 3, (0.03, 0.2, 0.4), 0.01),
+            "another class",
+            Course("patch", 1, (0.0, 0.1, 0.2), 0.0),
+        ),
         scans=(example_reports.backdoored(), example_reports.clean()),
     )
 

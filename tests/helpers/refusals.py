@@ -12,7 +12,7 @@ def refused(clf, images, labels=None, *, word: str, **options) -> None:
     """`mitigate` gives the classifier back as it was, with a reason that has these words."""
     made = mitigate(clf, images, labels, **options)
     assert made.classifier is clf
-    assert not made.record.mitigated
+    assert not made.record.changed
     assert word in made.record.reason
     assert made.record.layers == ()
     assert made.record.accuracy is None

@@ -76,7 +76,7 @@ def built(arch: str, classes: int = 3) -> tuple[Classifier, torch.Tensor]:
 def check(clf: Classifier, inputs: torch.Tensor, method: str, **options) -> None:
     with backdoored_networks.untouched(clf):
         repaired, record = mitigate(clf, inputs, method=method, **SHORT[method] | options)
-    assert record.mitigated, record.reason
+    assert record.changed, record.reason
     assert record.reason is None
     assert repaired is not clf
     assert repaired.model is not clf.model
@@ -95,7 +95,7 @@ def check(clf: Classifier, inputs: torch.Tensor, method: str, **options) -> None
     assert record.accuracy[1] == pytest.approx(float(right.double().mean()))
     assert record.seconds > 0
     assert record.weights_changed is (method not in BOUNDS_ONLY)
-    assert json.loads(json.dumps(dataclasses.asdict(record), allow_nan=False))["mitigated"]
+    assert json.loads(json.dumps(dataclasses.asdict(record), allow_nan=False))["changed"]
     for layer in record.layers:
         assert len(layer["upper"]) == len(layer["highest"]) == layer["channels"]
         assert all(value >= 0 for value in layer["upper"])

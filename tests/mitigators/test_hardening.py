@@ -133,7 +133,7 @@ def test_where_no_step_is_affordable_the_original_comes_back(options):
     with backdoored_networks.untouched(clf):
         made = mitigate(clf, inputs, labels, method="hardening", **{"steps": 2} | options)
     assert made.classifier is clf
-    assert not made.record.mitigated
+    assert not made.record.changed
     assert "accuracy" in made.record.reason
     with pytest.raises(NotMitigated):
         hardening(clf, prepare(clf, inputs, labels), **{"steps": 2} | options)

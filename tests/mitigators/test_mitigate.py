@@ -102,7 +102,7 @@ def test_a_class_is_missing_or_has_too_few():
         word="of 4, 5, 6 and 2 more",
     )
     mitigated = mitigate(clf, inputs[labels != 3], steps=2)  # of its own answers none may be had
-    assert mitigated.record.mitigated
+    assert mitigated.record.changed
 
 
 def test_labels_that_hardly_ever_agree():
@@ -181,9 +181,9 @@ def test_labels_of_another_kind_are_errors(change, words):
 def test_values_that_are_rounded_over_the_edge_are_taken():
     clf = backdoored_networks.two_channels()
     inputs, labels = backdoored_networks.two_samples()
-    assert mitigate(clf, inputs.clamp_min(1e-3) + 5e-4, labels, steps=1).record.mitigated
+    assert mitigate(clf, inputs.clamp_min(1e-3) + 5e-4, labels, steps=1).record.changed
     inputs[3] = 1.0005
-    assert mitigate(clf, inputs, labels, steps=1).record.mitigated
+    assert mitigate(clf, inputs, labels, steps=1).record.changed
     inputs[3] = 1.002
     with pytest.raises(ValueError, match="outside"):
         mitigate(clf, inputs, labels)

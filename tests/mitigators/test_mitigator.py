@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from helpers import backdoored_networks
+from helpers.refusals import refused
 from mmbd.base.progress import Progress
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators import MITIGATORS, NotMitigated, Samples, prepare
 from mmbd.mitigators.mitigator import batches, counted, disagreement, furthest
+from mmbd.model.classifier import Classifier
 
 
 class Clock:
@@ -69,7 +71,29 @@ def test_samples_may_be_made_by_hand():
     inputs, labels = backdoored_networks.two_samples()
     made = prepare(clf, inputs, labels)
     samples = Samples(made.inputs, made.labels, made.logits)
-    assert MITIGATORS["mm-bm-paper"].function(clf, samples, iterations=2).record.mitigated
+    assert MITIGATORS["mm-bm-paper"].function(clf, samples, iterations=2).record.changed
     assert prepare(clf, inputs[:4], labels[:4], fewest=1).labels.tolist() == [0, 1, 0, 1]
     with pytest.raises(NotMitigated, match="at least 30 of every class"):
         prepare(clf, inputs, labels, fewest=30)
+
+
+class Buffers(torch.nn.Module):
+    """A network whose numbers are no parameters, as of a function that was wrapped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(1, 4, 3)
+        weight = self.convolution.weight.detach()
+        del self.convolution
+        self.register_buffer("weight", weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(torch.conv2d(x, self.weight)).mean((2, 3))
+
+
+@pytest.mark.parametrize("method", ["hardening", "distillation", "fine-pruning", "unlearning"])
+def test_methods_that_train_weights_say_where_there_are_none(method):
+    clf = Classifier(Buffers(), input_shape=(1, 6, 6))
+    options = {"trigger": lambda inputs: inputs} if method == "unlearning" else {}
+    inputs = torch.rand(80, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    refused(clf, inputs, method=method, word="no weights that could be trained", **options)

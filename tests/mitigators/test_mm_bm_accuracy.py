@@ -48,7 +48,7 @@ def test_what_is_not_feasible_changes_nothing_and_says_so(options):
     with backdoored_networks.untouched(clf):
         made = mitigate(clf, inputs, labels, method="mm-bm", steps=2, **options)
     assert made.classifier is clf
-    assert not made.record.mitigated
+    assert not made.record.changed
     assert "accuracy" in made.record.reason
     with pytest.raises(NotMitigated):
         mm_bm(clf, prepare(clf, inputs, labels), steps=2, **options)

@@ -33,7 +33,7 @@ def test_algorithm_1_closes_the_channel_that_only_a_trigger_uses():
     used, planted = uppers(record)
     assert planted < 0.02  # the trigger reaches 1
     assert used > 0.5
-    assert record.mitigated
+    assert record.changed
     assert record.kept == 1
     assert backdoored_networks.two_rates(repaired) == (1, 0)
 
@@ -169,7 +169,7 @@ def test_what_is_not_feasible_changes_nothing_and_says_so(options):
         made = mitigate(clf, inputs, labels, method="paper", **options)
     assert made.classifier is clf
     assert made.record.method == "mm-bm-paper"
-    assert not made.record.mitigated
+    assert not made.record.changed
     assert "right answers" in made.record.reason
     with pytest.raises(NotMitigated):
         paper(clf, prepare(clf, inputs, labels), **options)

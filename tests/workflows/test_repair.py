@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import patch_networks
 from mmbd.base.errors import Failed
 from mmbd.data.dataset import Dataset
 from mmbd.formats.loaded import Loaded
-from mmbd.mitigators import Record
+from mmbd.mitigators import MITIGATORS, Method, Mitigation, Record
 from mmbd.model.classifier import Classifier
 from mmbd.model.info import describe
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import repair as fixing
+from mmbd.workflows.repaired import fidelity as fidelity_of
 
 
 class Brightness(nn.Module):
@@ -61,8 +64,7 @@ def test_accuracy_and_attack_success_are_counted_on_the_samples_given():
     ],
 )
 def test_fidelity(accuracy, success, fidelity):
-    outcome = fixing.Repair(Record("x", True), accuracy=accuracy, attack_success=success)
-    assert outcome.fidelity == (None if fidelity is None else pytest.approx(fidelity))
+    assert fidelity_of(success, accuracy) == (None if fidelity is None else pytest.approx(fidelity))
 
 
 def test_classes_go_by_name_where_both_sides_know_the_names():
@@ -183,3 +185,99 @@ def test_only_classifiers_are_repaired():
     clf = Classifier(Brightness(), input_shape=(1, 2, 2))
     with pytest.raises(ValueError, match="labels run from 0 to 2, expected 0 to 1"):
         fixing.fix(clf, (torch.zeros(3, 1, 2, 2), [0, 1, 2]))
+
+
+# ----------------------------------------------------------------------------------------- true words
+
+
+def mitigator(monkeypatch, make) -> None:
+    """A row "made" of the table that gives what `make` makes of a classifier, and says it is repaired."""
+
+    def function(classifier, samples, *, seed=0, progress=None):
+        return Mitigation(make(classifier), Record("made", True, samples=len(samples.labels)))
+
+    monkeypatch.setitem(MITIGATORS, "made", Method(function, "for a test"))
+
+
+def patched(count: int = 60) -> tuple[Classifier, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """A backdoored network, samples to repair with, and held-out ones."""
+    inputs, labels = patch_networks.patch_samples(4 * count)
+    return patch_networks.patch_network(), (inputs[:count], labels[:count]), (inputs[count:], labels[count:])
+
+
+def white(inputs: Tensor) -> Tensor:
+    inputs = inputs.clone()
+    inputs[:, :, *patch_networks.PATCH] = 1
+    return inputs
+
+
+SOURCES = [label for label in range(patch_networks.CLASSES) if label != patch_networks.TARGET]
+PATCH = Backdoor(dict.fromkeys(SOURCES, white), dict.fromkeys(SOURCES, patch_networks.TARGET), torch.empty(0))
+
+
+def test_a_repair_that_takes_the_patch_out_is_reduced(monkeypatch):
+    clf, samples, held_out = patched()
+    mitigator(monkeypatch, lambda clf: clf.around(patch_networks.patch_network(0.0).model))
+    _, outcome = fixing.fix(clf, samples, held_out, method="made", backdoor=PATCH)
+    assert outcome.verdict.word == "reduced", outcome.verdict
+    assert outcome.attack_success == (1, 0)
+    found = json.loads(outcome.to_json())
+    assert (found["version"], found["verdict"]) == (2, "reduced")
+    assert found["attack_success"]["intervals"]["after"][0] == 0
+    assert 0 < found["attack_success"]["intervals"]["after"][1] < 0.05
+    assert found["recovered"]["after"] == 1
+    assert [row["name"] for row in found["sources"]] == [str(label) for label in SOURCES]
+    row = found["reached"][0]
+    assert (row["kind"], row["target"], row["before"], row["after"]) == ("patch", patch_networks.TARGET, 1, 0)
+    assert "change" not in row
+    assert found["record"]["changed"] is True
+    assert "mitigated" not in found["record"]
+
+
+@pytest.mark.parametrize("known", [PATCH, None])
+def test_a_repair_that_does_nothing_is_never_reduced(monkeypatch, known):
+    clf, samples, held_out = patched()
+    mitigator(monkeypatch, lambda clf: clf.around(patch_networks.patch_network(7.5).model))
+    _, outcome = fixing.fix(clf, samples, held_out, method="made", backdoor=known)
+    assert outcome.record.changed
+    assert outcome.verdict.word == "failed", outcome.verdict
+
+
+def test_a_network_that_knows_nothing_any_more_is_no_repaired_one(monkeypatch):
+    clf, samples, held_out = patched()
+    constant = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(432, 6))
+    with torch.no_grad():
+        constant[1].weight.zero_()
+    mitigator(monkeypatch, lambda clf: clf.around(constant))
+    _, outcome = fixing.fix(clf, samples, held_out, method="made")
+    assert outcome.not_searched is not None
+    assert outcome.verdict.word == "failed"
+    assert "accuracy fell" in outcome.verdict.because[0]
+
+
+def test_without_held_out_samples_some_are_set_aside_before_the_repair(monkeypatch):
+    clf, samples, _ = patched(48)
+    mitigator(monkeypatch, lambda clf: clf.around(patch_networks.patch_network(0.0).model))
+    _, outcome = fixing.fix(clf, samples, method="made")
+    assert (outcome.record.samples, outcome.held_out) == (36, 12)
+    assert outcome.verdict.word == "reduced"
+    few = samples[0][:18], samples[1][:18]  # three of a class: none can be spared
+    _, outcome = fixing.fix(clf, few, method="made")
+    assert (outcome.record.samples, outcome.held_out) == (18, 0)
+    assert outcome.verdict.word == "not shown"
+    assert "0 samples were left" in outcome.not_searched
+
+
+def test_one_sample_a_class_repairs_nothing_and_says_so(monkeypatch):
+    clf, samples, held_out = patched()
+    one = samples[0][:6], samples[1][:6]
+    repaired, outcome = fixing.fix(clf, one, held_out)
+    assert repaired is clf
+    assert outcome.verdict.word == "failed"
+    assert "at least 2 of every class" in outcome.verdict.because[0]
+    with_one = held_out[0][:6], held_out[1][:6]
+    mitigator(monkeypatch, lambda clf: clf.around(patch_networks.patch_network(7.5).model))
+    _, outcome = fixing.fix(clf, samples, with_one, method="made")
+    assert outcome.held_out == 6
+    assert outcome.verdict.word == "failed"  # six samples are enough to see that much
+    assert all(row.change is None for row in outcome.reached)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mmbd.model.classifier import Classifier
     from mmbd.results.report import Report
     from mmbd.triggers.backdoor import Backdoor
-    from mmbd.workflows.repair import Repair
+    from mmbd.workflows.repaired import Repair
 
 
 def fix(
@@ -43,18 +43,21 @@ def fix(
     target: Annotated[int | None, INPUT] = None,
     method: str = "mm-bm",
     option: Texts = None,
+    re_attack: Annotated[bool, Plain, INPUT] = False,
     rescan: Annotated[bool, Parameter(negative="--no-rescan")] = True,
     level: float = 0.05,
     seed: int = 0,
     out: Annotated[Outs, OUTPUT] = None,
     json_to: Annotated[Place, OUTPUT, Parameter(name="--json")] = None,
+    keep: Annotated[bool, Plain, OUTPUT] = False,
     force: Annotated[bool, Plain, OUTPUT] = False,
     quiet: Annotated[bool, Plain, OUTPUT] = False,
 ) -> int:
     """Take a backdoor out of a model with a few clean samples, and measure what that did.
 
-    The model's file is left alone. Exit codes: 0 repaired and written, 2 failed, 3 refused or
-    nothing could be mitigated (no model is written), 4 usage.
+    The model's file is left alone. The verdict is "reduced" where a search for triggers, or the known
+    one, reaches no more what it reached before. Exit codes: 0 reduced, and written, 2 failed, 3 refused,
+    not shown to be reduced, or failed to be (no model is written but with --keep; the record is), 4 usage.
 
     Args:
         model: The model file: safetensors, or a PyTorch state dict.
@@ -73,6 +76,8 @@ def fix(
         method: The method of repair: mm-bm, auto (hardening where mm-bm is not enough or a warp
             works), or another one of those that "mmbd list methods" shows.
         option: An option of the method, as key=value; may be repeated.
+        re_attack: Train a copy of the repaired model on what the search found, one epoch on ten samples,
+            and tell how fast it comes back.
         rescan: Scan the model before and after.
         level: The false-positive rate of these scans.
         seed: The number that the choice of the samples and the repair follow from.
@@ -80,6 +85,7 @@ def fix(
             (torch.export) or .pt (a pickled module of plain PyTorch). The record of the repair: .json,
             or - to print it. May be repeated (default for the model: MODEL.repaired.safetensors).
         json_to: Write the record as JSON: a file, or - to print it.
+        keep: Write the repaired model although the backdoor is not shown to be reduced.
         force: Overwrite models that are there.
         quiet: Show no progress.
     """
@@ -120,7 +126,8 @@ def fix(
     shown = None
     if triggered is not None and target is not None:
         there = samples.read(triggered, classifier)
-        shown = (there.inputs[there.labels != target], target)
+        there = there.take((there.labels != target).nonzero().flatten())
+        shown = (there.inputs, target, there.labels)
         if not len(shown[0]):
             raise Failed(f"--triggered {triggered}: no samples of classes other than {target}")
     # The repair runs the model, which is somebody else's code: anything may come.
@@ -135,19 +142,23 @@ def fix(
             triggered=shown,
             seed=seed,
             scanning=_scanning(loaded, level) if rescan else None,
+            re_attack=re_attack,
             progress=progress,
             options=options,
         )
+    reduced, changed = outcome.verdict.word == "reduced", outcome.record.changed
     if outputs.printed is None:
         _tell(outcome)
+    if changed and not reduced:
+        word = "failed" if outcome.verdict.word == "failed" else "not shown to be reduced"
+        end = "written all the same, as --keep asks" if keep else "no model is written; --keep writes it"
+        streams.complain(f"{model}: {word}: {end}")
     done, result = True, replace(loaded, classifier=repaired)
-    for place in targets if outcome.record.mitigated else ():
+    for place in targets if changed and (reduced or keep) else ():
         done &= written(place, partial(export.export, result, place, force=force))
     done &= outputs.write(0, outcome)
     done &= outputs.write_all([outcome])
-    return gate.worst(
-        [gate.CLEAN if outcome.record.mitigated else gate.REFUSED, *([] if done else [gate.FAILED])]
-    )
+    return gate.worst([gate.CLEAN if reduced else gate.REFUSED, *([] if done else [gate.FAILED])])
 
 
 def _stem(model: Path) -> str:

@@ -14,6 +14,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmbd.base.intervals import clopper_pearson
+
 PARTIAL = 0.25  # the false-positive rate that the paper's partial AUC ends at (figure 4b)
 EPSILON = 1e-12  # TrojAI clips probabilities to [EPSILON, 1 - EPSILON]
 NORMAL_95 = 1.96
@@ -55,21 +57,6 @@ class Uniformity:
     distance: float
     p_value: float
     n: int
-
-
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact confidence interval of a rate of `hits` in `n`; (0, 1) where n = 0.
-
-    Clopper and Pearson, Biometrika 26 (1934): it covers the truth at least `level` of the time.
-    """
-    from scipy import stats
-
-    if not 0 <= hits <= n:
-        raise ValueError(f"hits must be between 0 and n, got {hits} of {n}")
-    tail = (1 - level) / 2
-    low = float(stats.beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
-    high = float(stats.beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
-    return low, high
 
 
 def auc(positives: ArrayLike, negatives: ArrayLike) -> float:

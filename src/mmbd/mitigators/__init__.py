@@ -111,7 +111,7 @@ def mitigate(
 
     Returns:
         The repaired classifier and the record of what was done. Where nothing could be done the
-        classifier is the one given, `record.mitigated` is false, and `record.reason` says why.
+        classifier is the one given, `record.changed` is false, and `record.reason` says why.
 
     Raises:
         ValueError: inputs or labels of the wrong kind, an unknown method, or options that are not
@@ -123,7 +123,7 @@ def mitigate(
         ...                           torch.nn.Linear(8, 2))
         >>> clf = Classifier(net, input_shape=(1, 2, 2))
         >>> repaired, record = mitigate(clf, torch.rand(40, 1, 2, 2))
-        >>> record.mitigated, record.layers[0]["name"], len(record.layers[0]["upper"])
+        >>> record.changed, record.layers[0]["name"], len(record.layers[0]["upper"])
         (True, '2', 8)
     """
     classifier = classifier.classifier if isinstance(classifier, Loaded) else classifier

@@ -82,7 +82,7 @@ def hardening(
         progress: called after every step.
 
     Raises:
-        NotMitigated: the model is not an `nn.Module`, or no other weights kept the accuracy.
+        NotMitigated: the model is not an `nn.Module`, has no weights, or no other ones kept the accuracy.
     """
     settings = settings_of(locals())
     started = time.perf_counter()
@@ -93,9 +93,9 @@ def hardening(
     teacher = classifier if teacher is None else teacher
     tell = counted(progress, "hardening", steps)
     with classifier.frozen(), teacher.frozen():
-        adaptive = AdaptivePerturbations(classifier, samples, perturbations, generator)
-        weighed = [against_flows if row.kind == "flow" else against for row in adaptive.found]
         with trainable(network) as weights:
+            adaptive = AdaptivePerturbations(classifier, samples, perturbations, generator)
+            weighed = [against_flows if row.kind == "flow" else against for row in adaptive.found]
             original = [weight.detach().clone() for weight in weights]
             optimizer = torch.optim.Adam(weights, lr=lr)
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -34,9 +34,12 @@ NO_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning"
 class Record:
     """What was done to a classifier; `dataclasses.asdict` makes it ready for JSON.
 
+    What it is worth is not said here: a mitigator measures on the samples that it was given. `verdict`
+    therefore never is "reduced"; `workflows.repair.fix` looks for that.
+
     Args:
         method: the mitigator's name.
-        mitigated: whether the returned classifier differs from the one given.
+        changed: whether the returned classifier differs from the one given, and no more than that.
         reason: why it does not.
         weights_changed: whether any weight or statistic of the network differs.
         samples: how many clean samples there were; `own_labels` says that the classifier's own
@@ -56,7 +59,7 @@ class Record:
     """
 
     method: str
-    mitigated: bool
+    changed: bool
     reason: str | None = None
     weights_changed: bool = False
     samples: int = 0
@@ -69,6 +72,11 @@ class Record:
     perturbations: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Literal["not shown", "failed"]:
+        """What is known of a backdoor by this alone: "not shown" to be reduced, or "failed"."""
+        return "not shown" if self.changed else "failed"
 
 
 class Mitigation(NamedTuple):
@@ -142,8 +150,18 @@ def duplicate(classifier: Classifier) -> nn.Module:
 
 @contextmanager
 def trainable(network: nn.Module) -> Generator[list[nn.Parameter]]:
-    """All weights, with gradients inside; afterwards without, each `requires_grad` as it was."""
+    """All weights, with gradients inside; afterwards without, each `requires_grad` as it was.
+
+    Raises:
+        NotMitigated: there are none.
+    """
     weights = [weight for weight in network.parameters() if weight.dtype.is_floating_point]
+    if not weights:
+        raise NotMitigated(
+            "the model has no weights that could be trained: they are buffers, "
+            "or belong to a function that it calls; give the nn.Module that holds them as parameters, or "
+            "take a method that sets bounds, such as mm-bm"
+        )
     frozen = [weight for weight in weights if not weight.requires_grad]
     for weight in frozen:
         weight.requires_grad_(True)

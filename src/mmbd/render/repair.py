@@ -10,28 +10,34 @@ from mmbd.mitigators import Record
 from mmbd.render import words
 from mmbd.results.report import Report
 from mmbd.search.perturbations import KINDS
-from mmbd.workflows.repair import Repair
+from mmbd.workflows.re_attack import Course
+from mmbd.workflows.repaired import Repair
+from mmbd.workflows.verdict import noun
 
 UNLIMITED = 1e30  # a bound that stands for none
 SHOWN = 5
+WORDS = {"reduced": "REDUCED", "not shown": "NOT SHOWN", "failed": "FAILED"}
 
 
 def lines(outcome: Repair) -> list[str]:
-    """A repair as lines of clean text."""
-    record = outcome.record
-    if not record.mitigated:
-        return [f"NOT MITIGATED  {clean_text(record.reason, 500)}", "The model is unchanged."]
-    said = [
+    """A repair as lines of clean text, the verdict first."""
+    record, verdict = outcome.record, outcome.verdict
+    said = [f"{WORDS[verdict.word]}  {clean_text(verdict.because[0], 500)}"]
+    if not record.changed:
+        return [*said, "The model is unchanged."]
+    said += [clean_text(because, 300) for because in verdict.because[1:]]
+    said += [
+        "",
         f"{clean_text(record.method)}: {record.samples} clean samples"
         + (", labelled by the model itself" if record.own_labels else "")
-        + f", {seconds(record.seconds)}"
+        + f", {seconds(record.seconds)}",
     ]
     if record.layers:
         count = sum(bound < UNLIMITED for layer in record.layers for bound in layer["upper"])
         said.append(f"bounds on {count} channels of {len(record.layers)} activations")
     said.append("weights changed" if record.weights_changed else "no weight changed")
     said += [clean_text(note, 300) for note in record.notes]
-    return [*said, "", *_accuracy(outcome), "", *_attack(outcome), *_scans(outcome)]
+    return [*said, "", *_accuracy(outcome), "", *_attack(outcome), *_re_attack(outcome), *_scans(outcome)]
 
 
 def _accuracy(outcome: Repair) -> list[str]:
@@ -50,22 +56,56 @@ def _accuracy(outcome: Repair) -> list[str]:
 
 
 def _attack(outcome: Repair) -> list[str]:
-    if outcome.attack_success is not None:
-        before, after = outcome.attack_success
-        said = [
-            f"attack success on {outcome.triggered} triggered samples: {before:.1%} before, {after:.1%} after"
+    trigger = outcome.trigger
+    if trigger is None:
+        return [
+            "attack success: not measured, as no triggered samples were given",
+            *_perturbations(outcome.record),
         ]
-        if outcome.untriggered is not None:
-            was, now = outcome.untriggered
-            said.append(f"of the same samples without a trigger, {was:.1%} and {now:.1%} go to the target")
-        if outcome.fidelity is not None:
-            said.append(f"fidelity: {outcome.fidelity:.2f} (1: attack gone, accuracy kept)")
-        return said
-    return [
-        "attack success: not measured, as no triggered samples were given; that a trigger no "
-        "longer works is not shown by what follows",
-        *_perturbations(outcome.record),
+    before, after = trigger.success.shares
+    _, (low, high) = trigger.success.intervals
+    said = [
+        f"attack success on {trigger.success.n} triggered samples: {before:.1%} before, {after:.1%} after "
+        f"(95 % interval {low:.1%} to {high:.1%})"
     ]
+    if trigger.untriggered is not None:
+        was, now = trigger.untriggered.shares
+        said.append(f"of the same samples without a trigger, {was:.1%} and {now:.1%} go to the target")
+    if trigger.recovered is not None:
+        was, now = trigger.recovered.shares
+        said.append(f"with the trigger, {was:.1%} before and {now:.1%} after are given their true class")
+    if len(trigger.sources) > 1:
+        name, counted = max(trigger.sources, key=lambda entry: entry[1].shares[1])
+        was, now = counted.shares
+        said.append(
+            f"the source class with most left: {clean_text(name)}, {was:.1%} before, {now:.1%} after of "
+            f"{counted.n}"
+        )
+    if outcome.fidelity is not None:
+        said.append(f"fidelity: {outcome.fidelity:.2f} (1: attack gone, accuracy kept)")
+    return said
+
+
+def _re_attack(outcome: Repair) -> list[str]:
+    if outcome.not_re_attacked is not None:
+        return ["", f"re-attack: not tried: {clean_text(outcome.not_re_attacked, 300)}"]
+    found = outcome.re_attack
+    if found is None:
+        return []
+    said = [
+        "",
+        f"re-attack, one epoch on ten samples with the {noun(found.course.kind)} found for class "
+        f"{found.course.target}: {_course(found.course)}",
+    ]
+    if found.other is None:
+        return [*said, "nothing to compare with was found"]
+    beside = "its clean twin" if found.beside == "clean twin" else f"class {found.other.target}"
+    return [*said, f"beside it, for {beside}: {_course(found.other)}"]
+
+
+def _course(course: Course) -> str:
+    shares = ", ".join(f"{share:.0%}" for share in course.shares)
+    return f"{shares} step by step ({course.without:.0%} without it at the end)"
 
 
 def _perturbations(record: Record) -> list[str]:

@@ -16,7 +16,7 @@ from mmbd.render import evaluation_page, evaluation_text, report_page
 from mmbd.render.sarif import sarif
 from mmbd.results import artifacts
 from mmbd.results.report import Report
-from mmbd.workflows.repair import Repair
+from mmbd.workflows.repaired import Repair
 
 
 @dataclass(frozen=True)

@@ -1,100 +1,40 @@
 """Mitigate, then measure: what a repair did, on samples that it did not see.
 
-Success is never claimed without evidence. With triggered samples it is the attack success rate
-before and after; without them what is left is a second scan, and the perturbations that the
-repair was tuned against, neither of which shows that a trigger no longer works.
+Success is never claimed without evidence: the search that finds triggers runs on the network as it was and
+on the repaired one (`search.still_reached`), and with triggered samples there is the attack success rate
+before and after. `workflows.verdict` makes a word of these.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmbd.base.jsonable import jsonable
+from mmbd.base.errors import NotEvaluable, NotMitigated
 from mmbd.base.progress import ProgressCallback
+from mmbd.base.seeds import generator_for
 from mmbd.data import matching
 from mmbd.data.dataset import Dataset
 from mmbd.formats.loaded import Loaded
-from mmbd.mitigators import Record, mitigate
+from mmbd.mitigators import mitigate
 from mmbd.model.classifier import Classifier
-from mmbd.model.forward import classes_of
+from mmbd.model.forward import classes_of, scaled
 from mmbd.results.report import Report
+from mmbd.search.still_reached import inputs_for, still_reached
 from mmbd.triggers.backdoor import Backdoor
 from mmbd.workflows import suitable
+from mmbd.workflows import triggered as known
+from mmbd.workflows.re_attack import re_attacked
+from mmbd.workflows.repaired import Repair, accuracies
 
-VERSION = 1
-Share = tuple[float, float]  # before and after
 Labelled = Dataset | tuple[Any, Any] | tuple[Any, Any, Sequence[str]]
+QUARTER = 4  # of the samples, one is set aside where there are no others
 
-
-@dataclass(frozen=True)
-class Repair:
-    """What a repair did, JSON-ready but for the reports.
-
-    Args:
-        record: what the mitigator did.
-        held_out: how many clean samples the repair did not see; 0 where there were none.
-        accuracy: on those, before and after.
-        classes: name, samples, accuracy before and after, of every class with such samples.
-        triggered: how many triggered samples the attack success rate is of.
-        attack_success: before and after; None without a trigger set.
-        untriggered: the share of the same samples without their trigger that go to the target,
-            before and after: what is left of the attack when nothing is. None where the trigger is
-            not known.
-        scans: the report on the model before and after; None where it was not scanned.
-    """
-
-    record: Record
-    held_out: int = 0
-    accuracy: Share | None = None
-    classes: tuple[tuple[str, int, float, float], ...] = ()
-    triggered: int = 0
-    attack_success: Share | None = None
-    untriggered: Share | None = None
-    scans: tuple[Report, Report] | None = None
-
-    @property
-    def largest_drop(self) -> tuple[str, int, float, float] | None:
-        """The class that lost most accuracy."""
-        return max(self.classes, key=lambda entry: entry[2] - entry[3], default=None)
-
-    @property
-    def fidelity(self) -> float | None:
-        """TrojAI's figure, 0 to 1: the share of the attack gone times that of the accuracy kept.
-
-        Without triggered samples there is none.
-        """
-        if self.attack_success is None or self.accuracy is None:
-            return None
-        before, after = self.attack_success
-        if before <= 0 or self.accuracy[0] <= 0:
-            return None
-        return (before - after) / before * (self.accuracy[1] / self.accuracy[0])
-
-    def to_json(self) -> str:
-        """As JSON, with the numbers before and after under these names."""
-        scans = self.scans and [json.loads(report.to_json()) for report in self.scans]
-        fields = {
-            "version": VERSION,
-            "record": asdict(self.record),
-            "held_out": self.held_out,
-            "accuracy": _pair(self.accuracy),
-            "classes": [
-                {"name": name, "samples": samples, "before": before, "after": after}
-                for name, samples, before, after in self.classes
-            ],
-            "triggered": self.triggered,
-            "attack_success": _pair(self.attack_success),
-            "untriggered": _pair(self.untriggered),
-            "fidelity": self.fidelity,
-            "scans": scans and dict(zip(("before", "after"), scans, strict=True)),
-        }
-        return json.dumps(jsonable(fields), indent=1, allow_nan=False)
+__all__ = ["Repair", "fitting", "fix", "named_alike", "numbered"]
 
 
 def named_alike(samples: Dataset, names: Sequence[str]) -> Dataset:
@@ -173,31 +113,37 @@ def fix(
     method: str = "mm-bm",
     labelled: bool = True,
     backdoor: Backdoor | None = None,
-    triggered: tuple[Tensor, int] | None = None,
-    scanning: Callable[[Classifier], Report] | None = None,
+    triggered: tuple[Tensor, int] | tuple[Tensor, int, Tensor] | None = None,
     seed: int = 0,
+    scanning: Callable[[Classifier], Report] | None = None,
+    re_attack: bool = False,
+    twin: Classifier | None = None,
     progress: ProgressCallback | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Classifier, Repair]:
-    """Repair a classifier and measure what that did.
+    """Repair a classifier and measure what that did; `Repair.verdict` says in a word.
 
     Args:
-        classifier: what to repair, or what `load` returned; left as it is.
-        samples: clean samples to repair with: a `Dataset`, (inputs, labels), or (inputs, labels, names),
-            see `numbered`.
-        held_out: other clean samples to measure on, given alike.
-        method: one of `mitigators.MITIGATORS`.
-        labelled: whether the labels of `samples` are to be used.
-        backdoor: the true backdoor, where it is known: its triggers are put on `held_out`.
-        triggered: instead, inputs (n, ...) with a trigger, none of the target class, and that
-            class.
-        scanning: makes the report on a classifier; no scans without it.
-        seed: of the repair.
+        classifier: what to repair, or what `load` returned.
+        samples: to repair with: a `Dataset`, (inputs, labels) with the classifier's class numbers, or
+            (inputs, labels, class names), which are matched with the classifier's. Arrays will do.
+        held_out: clean samples to measure on, in the same forms. Without any a quarter of every class of
+            `samples` is set aside before the repair, where that leaves two at least.
+        method: a name in `MITIGATORS`.
+        labelled: whether the repair gets the labels.
+        backdoor: the known trigger; its success is measured on `held_out`.
+        triggered: inputs with a trigger on them, the class that it takes them to, and, if known, their true
+            classes.
+        scanning: makes a report of a classifier; no scans without it.
+        seed: of the repair, and of the search for what still works.
+        re_attack: train a copy of the repaired classifier on what was found, for one epoch on ten samples:
+            how fast it comes back.
+        twin: a clean classifier of the same kind, to compare the re-attack with.
         progress: see `mitigate`.
         options: of the method.
 
     Returns:
-        The repaired classifier, or the one given where nothing was mitigated; and the repair.
+        The repaired classifier, or the one given where nothing was repaired; and the repair.
 
     Raises:
         Failed: before anything is repaired: samples or a backdoor that are not of this classifier,
@@ -214,6 +160,8 @@ def fix(
     ):
         if inputs is not None and len(inputs):
             suitable.inputs(inputs, classifier, what)
+    if held_out is None or not len(held_out):
+        samples, held_out = set_aside(samples, seed=seed)
     if backdoor is not None:
         suitable.backdoor(backdoor, classifier, held_out)
     repaired, record = mitigate(
@@ -225,50 +173,58 @@ def fix(
         progress=progress,
         **(options or {}),
     )
-    if not record.mitigated:
+    if not record.changed:
         return classifier, Repair(record)
     networks = (classifier, repaired)
     fields: dict[str, Any] = {}
-    if held_out is not None and len(held_out):
-        predictions = [classes_of(network, held_out.inputs) for network in networks]
-        fields |= _accuracies(held_out, predictions, classifier.class_names)
+    if len(held_out):
+        answers = [classes_of(network, held_out.inputs) for network in networks]
+        fields |= accuracies(held_out, answers, classifier)
         if backdoor is not None:
-            rates = [
-                backdoor.success(lambda inputs, network=network: classes_of(network, inputs), held_out)
-                for network in networks
-            ]
-            targets = torch.full((len(classifier.class_names),), -1)  # of each source class
-            for source in backdoor.triggers:
-                targets[source] = backdoor.targets[source]
-            there = targets[held_out.labels]
-            attacked = there >= 0
-            fields |= {
-                "triggered": int(attacked.sum()),
-                "attack_success": tuple(rates),
-                "untriggered": tuple(
-                    float((answer == there)[attacked].double().mean()) for answer in predictions
-                ),
-            }
+            fields["trigger"] = known.stamped(backdoor, held_out, networks)
     if triggered is not None:
-        inputs, target = triggered
-        rates = [float((classes_of(net, inputs) == target).double().mean()) for net in networks]
-        fields |= {"triggered": len(inputs), "attack_success": tuple(rates)}
+        inputs, target, *labels = triggered
+        fields["trigger"] = known.given(inputs, target, labels[0] if labels else None, networks)
+    fields |= _searched(networks, held_out, labelled, seed, twin, re_attack=re_attack)
     if scanning is not None:
         fields["scans"] = (scanning(classifier), scanning(repaired))
     return repaired, Repair(record, **fields)
 
 
-def _accuracies(held_out: Dataset, answers: Sequence[Tensor], names: Sequence[str]) -> dict[str, Any]:
-    right = [answer == held_out.labels for answer in answers]
-    classes: list[tuple[str, int, float, float]] = []
-    for label, name in enumerate(names):
-        there = held_out.labels == label
-        if bool(there.any()):
-            before, after = (float(one[there].double().mean()) for one in right)
-            classes.append((name, int(there.sum()), before, after))
-    before, after = (float(one.double().mean()) for one in right)
-    return {"held_out": len(held_out), "accuracy": (before, after), "classes": tuple(classes)}
+def set_aside(samples: Dataset, *, seed: int) -> tuple[Dataset, Dataset]:
+    """The samples without a quarter of every class, and that quarter; of three or fewer it is none."""
+    chosen = torch.zeros(len(samples), dtype=torch.bool)
+    order = torch.randperm(len(samples), generator=generator_for("set aside", seed))
+    for label in range(len(samples.names)):
+        there = order[samples.labels[order] == label]
+        chosen[there[: len(there) // QUARTER]] = True
+    return samples.take((~chosen).nonzero().flatten()), samples.take(chosen.nonzero().flatten())
 
 
-def _pair(values: Share | None) -> dict[str, float] | None:
-    return None if values is None else dict(zip(("before", "after"), values, strict=True))
+def _searched(
+    networks: tuple[Classifier, Classifier],
+    held_out: Dataset,
+    labelled: bool,
+    seed: int,
+    twin: Classifier | None,
+    *,
+    re_attack: bool,
+) -> dict[str, Any]:
+    """What the search reaches before and after, or why there was none; and the re-attack, if wanted."""
+    before, after = networks
+    if len(held_out.labels) < before.classes:
+        left = len(held_out.labels)
+        return {"not_searched": f"{left} samples were left that the repair did not use, fewer than classes"}
+    inputs = scaled(held_out.inputs).to(before.device)
+    samples = inputs_for(before, inputs, held_out.labels if labelled else None, seed)
+    try:
+        found: dict[str, Any] = {"reached": still_reached(before, after, samples, seed=seed)}
+    except NotEvaluable as error:
+        return {"not_searched": str(error)}
+    if re_attack:
+        try:
+            found["re_attack"] = re_attacked(after, samples, found["reached"], twin=twin, seed=seed)
+        except NotMitigated as error:
+            found["not_re_attacked"] = str(error)
+    found["reached"] = tuple(replace(row, change=None) for row in found["reached"])  # results are data
+    return found
