@@ -1,10 +1,12 @@
 """MM-BM tuned against universal perturbations: the default bounds. No weight changes.
 
-Three things differ from section 5.3. Every activation has bounds, and they fold rather than clip
+Four things differ from section 5.3. Every activation has bounds, and they fold rather than clip
 (`bounded`), so a trigger's activations do not merely stop at the bound. Bounds start at what
 nearly all clean activations stay under, and move as factors, so that one learning rate suits all
-layers. And they are lowered where that undoes the universal perturbations that take clean samples
-to some class (`universal`), not only where clean answers do not mind.
+layers. They start lower at places where clean samples drive a channel less, as far as samples that
+were left out allow (`places`); the factor is one a channel all the same. And they are lowered where
+that undoes the universal perturbations that take clean samples to some class (`universal`), not
+only where clean answers do not mind.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from mmbd.mitigators.mitigator import (
     furthest,
     settings_of,
 )
+from mmbd.mitigators.places import starts
+from mmbd.model.activations import Activation
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -44,6 +48,7 @@ def mm_bm(
     accuracy: float = 0.97,
     fold: bool = True,
     share: float = 0.998,
+    places: str = "auto",
     lr: float = 0.1,
     steps: int = 24,
     batch: int = 100,
@@ -67,6 +72,9 @@ def mm_bm(
         accuracy: the share of the accuracy on the samples to keep.
         fold: mirror what overshoots a bound; else clip it.
         share: the quantile of a channel's clean activations that its bound starts at.
+        places: where bounds start: "channel" has one bound for all places of a channel, "place" what
+            the samples reach at each place, and "auto" something between them for each activation,
+            see `places`. Those of point clouds have no order, so they have bounds by channel.
         lr: of Adam, on the logarithms of the bounds; falls to zero along a cosine.
         steps: of the optimiser.
         batch: samples a step.
@@ -76,7 +84,11 @@ def mm_bm(
         seed: of the order of the samples and the starts of the perturbations.
         progress: called after every step.
 
+    The record's settings hold, besides these, `extent` and `by_place`, the shares of the activations
+    whose bounds are by place, by name.
+
     Raises:
+        ValueError: another word for `places`.
         NotMitigated: no activations that could be bounded, or no bounds kept the accuracy.
     """
     settings = settings_of(locals())
@@ -84,18 +96,30 @@ def mm_bm(
     chosen = activations(classifier, layers)
     generator = generator_for("mm-bm", seed)
     highest = quantiles(classifier, chosen, samples.inputs, 1.0)
-    first = {
-        index: value.clamp_min(1e-6)
-        for index, value in quantiles(classifier, chosen, samples.inputs, share).items()
-    }
-    lowered = {index: torch.zeros_like(z, requires_grad=True) for index, z in first.items()}
+    first, by_place = starts(
+        classifier,
+        samples,
+        chosen,
+        quantiles(classifier, chosen, samples.inputs, share),
+        places=places,
+        fold=fold,
+        seed=seed,
+    )
+    lowered = {index: torch.zeros_like(z, requires_grad=True) for index, z in highest.items()}
     optimizer = torch.optim.Adam(lowered.values(), lr=lr)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     curves = Curves()
 
+    def factors(activation: Activation, powers: Tensor) -> Tensor:
+        by_channel = torch.exp(powers)
+        return activation.broadcast(by_channel) if first[activation.index].dim() > 1 else by_channel
+
     def bounds(extent: float = 1.0) -> dict[int, Tensor]:
         rise = RISE * (1 - extent)
-        return {index: first[index] * torch.exp(rise - s) for index, s in lowered.items()}
+        return {
+            activation.index: first[activation.index] * factors(activation, rise - lowered[activation.index])
+            for activation in chosen
+        }
 
     learned = LearnedBounds(classifier, samples, chosen, highest, {}, fold)
 
@@ -134,7 +158,7 @@ def mm_bm(
     record = Record(
         "mm-bm",
         True,
-        settings=settings | {"extent": extent},
+        settings=settings | {"extent": extent, "by_place": by_place},
         curves=curves.lists,
         perturbations=tuple(outcome),
     )
