@@ -13,7 +13,7 @@ from mmbd.triggers.mask_pattern import MaskPattern, in_box
 
 SHAPE = (3, 32, 32)
 KINDS = sorted(set(MAKERS) - {"sound", "insertion"})  # of images
-FIXED = ("chessboard", "sine", "quantised")  # nothing is random
+FIXED = ("corner", "chessboard", "sine", "quantised")  # nothing is random
 seeds = st.integers(0, 10_000)
 
 
