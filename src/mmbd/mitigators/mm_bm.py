@@ -4,7 +4,7 @@ Four things differ from section 5.3. Every activation has bounds, and they fold 
 (`bounded`), so a trigger's activations do not merely stop at the bound. Bounds start at what
 nearly all clean activations stay under, and move as factors, so that one learning rate suits all
 layers. They start lower at places where clean samples drive a channel less, as far as samples that
-were left out allow (`places`); the factor is one a channel all the same. And they are lowered where
+were left out allow (`places`), and have factors there too (`factors`). And they are lowered where
 that undoes the universal perturbations that take clean samples to some class (`universal`), not
 only where clean answers do not mind.
 """
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
+from mmbd.mitigators.factors import Factors
 from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds, activations, quantiles
 from mmbd.mitigators.mitigator import (
     Mitigation,
@@ -30,7 +31,6 @@ from mmbd.mitigators.mitigator import (
     settings_of,
 )
 from mmbd.mitigators.places import starts
-from mmbd.model.activations import Activation
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -61,7 +61,8 @@ def mm_bm(
     """Bounds that keep clean answers and undo universal perturbations.
 
     The loss is the disagreement of the bounded with the unbounded network on clean samples, plus
-    `against` times that on perturbed ones, plus `norm` times the mean relative norm of the bounds.
+    `against` times that on perturbed ones, plus `norm` times the mean relative norm of the bounds, which
+    moves channels as a whole only.
     If the accuracy on the samples ends below `accuracy` of what it was, all bounds rise by the same
     factor until it does not (`extent` in the record's settings is then below 1).
 
@@ -105,21 +106,13 @@ def mm_bm(
         fold=fold,
         seed=seed,
     )
-    lowered = {index: torch.zeros_like(z, requires_grad=True) for index, z in highest.items()}
-    optimizer = torch.optim.Adam(lowered.values(), lr=lr)
+    factors = Factors(chosen, first)
+    optimizer = torch.optim.Adam([*factors.channel.values(), *factors.place.values()], lr=lr)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     curves = Curves()
 
-    def factors(activation: Activation, powers: Tensor) -> Tensor:
-        by_channel = torch.exp(powers)
-        return activation.broadcast(by_channel) if first[activation.index].dim() > 1 else by_channel
-
     def bounds(extent: float = 1.0) -> dict[int, Tensor]:
-        rise = RISE * (1 - extent)
-        return {
-            activation.index: first[activation.index] * factors(activation, rise - lowered[activation.index])
-            for activation in chosen
-        }
+        return factors.bounds(RISE * (1 - extent))
 
     learned = LearnedBounds(classifier, samples, chosen, highest, {}, fold)
 
@@ -139,7 +132,7 @@ def mm_bm(
                 disagreement(part, wanted) for part in bounded(torch.cat(parts), values).split(len(inputs))
             )
             missed = sum(fooled, torch.zeros(()))
-            height = torch.stack([z.norm() / first[i].norm() for i, z in values.items()]).mean()
+            height = factors.height()
             optimizer.zero_grad()
             (clean + against * missed + norm * height).backward()
             optimizer.step()
