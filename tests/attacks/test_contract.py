@@ -23,6 +23,7 @@ SOURCES, TARGET = (1, 2), 0
 ATTACK_OPTIONS = {
     "badnet": {"count": 6},
     "unicolor": {"count": 6},
+    "corner": {"count": 6},
     "chessboard": {"count": 6},
     "1-pixel": {"count": 6},
     "blend": {"count": 6},

@@ -13,7 +13,7 @@ from mmbd.triggers.mask_pattern import MaskPattern, in_box
 
 SHAPE = (3, 32, 32)
 KINDS = sorted(set(MAKERS) - {"sound", "insertion"})  # of images
-FIXED = ("chessboard", "sine", "quantised")  # nothing is random
+FIXED = ("corner", "chessboard", "sine", "quantised")  # nothing is random
 seeds = st.integers(0, 10_000)
 
 
@@ -75,6 +75,25 @@ def test_unicolor_is_one_colour_in_the_middle_range(seed):
     colours = patch.pattern[:, patch.mask[0].bool()] * 255
     assert bool((colours == colours[:, :1]).all())
     assert bool(((colours >= 49.9) & (colours <= 199.1)).all())
+
+
+@pytest.mark.parametrize(("size", "margin", "white"), [(1, 1, 1), (3, 1, 5), (2, 0, 2), (3, 2, 5)])
+def test_a_corner_is_bright_in_the_lower_right(size, margin, white):
+    trigger = attacks.corner(SHAPE, seed=7, size=size, margin=margin)
+    x = images()
+    changed = trigger(x) != x
+    rows, columns = trigger.mask[0].nonzero().unbind(1)
+    assert len(rows) == white
+    assert int(rows.max()) == SHAPE[1] - margin - 1
+    assert int(columns.max()) == SHAPE[2] - margin - 1
+    assert not bool((changed & ~trigger.mask.bool()).any())
+    assert bool((trigger(x)[:, trigger.mask.bool()] == 1).all())
+    assert torch.equal(attacks.corner(SHAPE, seed=8, size=size, margin=margin)(x), trigger(x))
+
+
+def test_a_corner_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="a corner of 3 pixels, 2 from the border, does not fit"):
+        attacks.corner((1, 4, 9), seed=0, margin=2)
 
 
 def test_patches_reach_every_corner():

@@ -31,7 +31,7 @@ from mmbd.triggers import Make
 from mmbd.triggers.additive import Additive, chessboard, one_pixel, sine
 from mmbd.triggers.backdoor import Backdoor, everywhere
 from mmbd.triggers.blend import Blend, blend, mosaic
-from mmbd.triggers.patch import Patch, badnet, unicolor
+from mmbd.triggers.patch import Patch, badnet, corner, unicolor
 from mmbd.triggers.sound import sound
 from mmbd.triggers.trigger import Trigger, stamp
 from mmbd.triggers.warp import Warp, warp
@@ -44,6 +44,7 @@ def _classic(trigger: Make, title: str, **options: Any) -> Attack:
 ATTACKS: dict[str, Attack] = {
     "badnet": _classic(badnet, "a small square of noise overwrites pixels (Gu et al. 2017)"),
     "unicolor": _classic(unicolor, "a small square of one colour overwrites pixels"),
+    "corner": _classic(corner, "bright pixels in a corner overwrite what is there (Gu et al. 2017)"),
     "chessboard": _classic(chessboard, "a faint chessboard is added to the image (Xiang et al. 2020)"),
     "1-pixel": _classic(one_pixel, "one pixel is brightened (Tran et al. 2018)"),
     "blend": _classic(blend, "a noise patch is mixed in (Chen et al. 2017)"),
@@ -105,6 +106,7 @@ __all__ = [
     "chessboard",
     "classic",
     "clean_label",
+    "corner",
     "everywhere",
     "imbalance",
     "input_aware",

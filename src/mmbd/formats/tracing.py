@@ -1,6 +1,6 @@
 """A classifier's computation written down, bounds and normalisation included, for `mmbd.formats.export`.
 
-Bounds are no part of a network's code but a watch over its functions (`mitigators.bounded`). A
+Bounds are no part of a network's code but a watch over its functions (`model.bounded`). A
 tracer that goes through the same functions meets them as what they are: a minimum after an
 activation. Whatever comes out is compared with the classifier, alone and in a batch.
 """
@@ -100,6 +100,24 @@ class _Tracer(fx.Tracer):
         if type(m).__module__ == ACTIVATIONS and next(m.children(), None) is None:
             return False
         return super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        if node.op != "get_attr" or not isinstance(node.target, str):
+            return super().proxy(node)
+        module, _, name = node.target.rpartition(".")
+        kept = dict(self.root.named_modules(remove_duplicate=False))[module]
+        return _Buffer(node, self, dict(kept.named_buffers(recurse=False)).get(name))
+
+
+class _Buffer(fx.Proxy):
+    """Stands for a buffer, and knows how many axes it has: bounds by place are told so from others."""
+
+    def __init__(self, node: fx.Node, tracer: fx.Tracer, buffer: Tensor | None) -> None:
+        super().__init__(node, tracer)
+        self.axes = None if buffer is None else buffer.dim()
+
+    def dim(self) -> Any:
+        return self.__getattr__("dim")() if self.axes is None else self.axes
 
 
 def traced(source: Source) -> nn.Module:

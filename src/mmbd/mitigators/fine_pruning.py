@@ -201,8 +201,9 @@ def _pruning(
     lower = own.lower
     if lower is None and signed:
         lower = torch.full_like(own.upper, -UNLIMITED)
-    upper = own.upper.index_fill(0, channels, 0)
-    lower = None if lower is None else lower.index_fill(0, channels, 0)
+    axis = 0 if activation.axis == 1 else -1  # of the channels, also where bounds are by place
+    upper = own.upper.index_fill(axis, channels, 0)
+    lower = None if lower is None else lower.index_fill(axis, channels, 0)
     return (
         *(limit for limit in limits if limit.activation.index != activation.index),
         Limit(own.activation, upper, lower, own.fold),

@@ -119,15 +119,30 @@ class LearnedBounds:
 
 
 def layer(limit: Limit, highest: Tensor) -> dict[str, object]:
-    """What a record says of one activation's bounds."""
-    return {
-        "name": limit.activation.name,
-        "channels": limit.activation.channels,
+    """What a record says of one activation's bounds, a number a channel each.
+
+    Of bounds by place, of which there may be a hundred thousand, it has each channel's highest upper
+    and lowest lower one, and besides `places`, how many there are along each axis, and `least`, each
+    channel's lowest upper one. All of them are in the network, and in its file.
+    """
+    activation, rows = limit.activation, _by_channel
+    said: dict[str, object] = {
+        "name": activation.name,
+        "channels": activation.channels,
         "fold": limit.fold,
-        "upper": limit.upper.tolist(),
-        "lower": None if limit.lower is None else limit.lower.tolist(),
+        "upper": rows(activation, limit.upper).amax(1).tolist(),
+        "lower": None if limit.lower is None else rows(activation, limit.lower).amin(1).tolist(),
         "highest": highest.tolist(),
     }
+    if limit.upper.dim() > 1:
+        places = activation.shape[1:] if activation.axis == 1 else activation.shape[:-1]
+        said |= {"places": list(places), "least": rows(activation, limit.upper).amin(1).tolist()}
+    return said
+
+
+def _by_channel(activation: Activation, bounds: Tensor) -> Tensor:
+    """Bounds of either form as (channels, places)."""
+    return bounds[:, None] if bounds.dim() == 1 else activation.channel_rows(bounds[None])
 
 
 def activations(classifier: Classifier, layers: Layers) -> tuple[Activation, ...]:

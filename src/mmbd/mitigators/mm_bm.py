@@ -1,10 +1,12 @@
 """MM-BM tuned against universal perturbations: the default bounds. No weight changes.
 
-Three things differ from section 5.3. Every activation has bounds, and they fold rather than clip
+Four things differ from section 5.3. Every activation has bounds, and they fold rather than clip
 (`bounded`), so a trigger's activations do not merely stop at the bound. Bounds start at what
 nearly all clean activations stay under, and move as factors, so that one learning rate suits all
-layers. And they are lowered where that undoes the universal perturbations that take clean samples
-to some class (`universal`), not only where clean answers do not mind.
+layers. They start lower at places where clean samples drive a channel less, as far as samples that
+were left out allow (`places`), and have factors there too (`factors`). And they are lowered where
+that undoes the universal perturbations that take clean samples to some class (`universal`), not
+only where clean answers do not mind.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
+from mmbd.mitigators.factors import Factors
 from mmbd.mitigators.learned_bounds import Curves, Layers, LearnedBounds, activations, quantiles
 from mmbd.mitigators.mitigator import (
     Mitigation,
@@ -27,6 +30,7 @@ from mmbd.mitigators.mitigator import (
     furthest,
     settings_of,
 )
+from mmbd.mitigators.places import starts
 from mmbd.model.bounded import limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -44,6 +48,7 @@ def mm_bm(
     accuracy: float = 0.97,
     fold: bool = True,
     share: float = 0.998,
+    places: str = "auto",
     lr: float = 0.1,
     steps: int = 24,
     batch: int = 100,
@@ -56,7 +61,8 @@ def mm_bm(
     """Bounds that keep clean answers and undo universal perturbations.
 
     The loss is the disagreement of the bounded with the unbounded network on clean samples, plus
-    `against` times that on perturbed ones, plus `norm` times the mean relative norm of the bounds.
+    `against` times that on perturbed ones, plus `norm` times the mean relative norm of the bounds, which
+    moves channels as a whole only.
     If the accuracy on the samples ends below `accuracy` of what it was, all bounds rise by the same
     factor until it does not (`extent` in the record's settings is then below 1).
 
@@ -67,6 +73,9 @@ def mm_bm(
         accuracy: the share of the accuracy on the samples to keep.
         fold: mirror what overshoots a bound; else clip it.
         share: the quantile of a channel's clean activations that its bound starts at.
+        places: where bounds start: "channel" has one bound for all places of a channel, "place" what
+            the samples reach at each place, and "auto" something between them for each activation,
+            see `places`. Those of point clouds have no order, so they have bounds by channel.
         lr: of Adam, on the logarithms of the bounds; falls to zero along a cosine.
         steps: of the optimiser.
         batch: samples a step.
@@ -76,7 +85,11 @@ def mm_bm(
         seed: of the order of the samples and the starts of the perturbations.
         progress: called after every step.
 
+    The record's settings hold, besides these, `extent` and `by_place`, the shares of the activations
+    whose bounds are by place, by name.
+
     Raises:
+        ValueError: another word for `places`.
         NotMitigated: no activations that could be bounded, or no bounds kept the accuracy.
     """
     settings = settings_of(locals())
@@ -84,18 +97,22 @@ def mm_bm(
     chosen = activations(classifier, layers)
     generator = generator_for("mm-bm", seed)
     highest = quantiles(classifier, chosen, samples.inputs, 1.0)
-    first = {
-        index: value.clamp_min(1e-6)
-        for index, value in quantiles(classifier, chosen, samples.inputs, share).items()
-    }
-    lowered = {index: torch.zeros_like(z, requires_grad=True) for index, z in first.items()}
-    optimizer = torch.optim.Adam(lowered.values(), lr=lr)
+    first, by_place = starts(
+        classifier,
+        samples,
+        chosen,
+        quantiles(classifier, chosen, samples.inputs, share),
+        places=places,
+        fold=fold,
+        seed=seed,
+    )
+    factors = Factors(chosen, first)
+    optimizer = torch.optim.Adam([*factors.channel.values(), *factors.place.values()], lr=lr)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     curves = Curves()
 
     def bounds(extent: float = 1.0) -> dict[int, Tensor]:
-        rise = RISE * (1 - extent)
-        return {index: first[index] * torch.exp(rise - s) for index, s in lowered.items()}
+        return factors.bounds(RISE * (1 - extent))
 
     learned = LearnedBounds(classifier, samples, chosen, highest, {}, fold)
 
@@ -115,7 +132,7 @@ def mm_bm(
                 disagreement(part, wanted) for part in bounded(torch.cat(parts), values).split(len(inputs))
             )
             missed = sum(fooled, torch.zeros(()))
-            height = torch.stack([z.norm() / first[i].norm() for i, z in values.items()]).mean()
+            height = factors.height()
             optimizer.zero_grad()
             (clean + against * missed + norm * height).backward()
             optimizer.step()
@@ -134,7 +151,7 @@ def mm_bm(
     record = Record(
         "mm-bm",
         True,
-        settings=settings | {"extent": extent},
+        settings=settings | {"extent": extent, "by_place": by_place},
         curves=curves.lists,
         perturbations=tuple(outcome),
     )

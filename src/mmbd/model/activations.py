@@ -79,8 +79,10 @@ class Activation:
     residual: bool = False
 
     def broadcast(self, values: Tensor) -> Tensor:
-        """`values` (channels,) in a shape that broadcasts over a batch of outputs."""
-        return values if self.axis == -1 else values.reshape(-1, *[1] * (len(self.shape) - 1))
+        """`values`, (channels,) or one for every place (*shape), so that they broadcast over a batch."""
+        if self.axis == -1 or values.dim() > 1:
+            return values
+        return values.reshape(-1, *[1] * (len(self.shape) - 1))
 
     def channel_rows(self, outputs: Tensor) -> Tensor:
         """A batch of outputs as (channels, values)."""

@@ -1,9 +1,10 @@
 """A network whose activations have bounds (paper, section 5.3, eq. 9), as one module.
 
 The network inside is unchanged. At every bounded activation the output a is replaced by
-min(a, z), one bound z a channel; or it is folded there, min(a, max(2 z - a, 0)): what overshoots
-the bound is mirrored down, so that an activation of twice its bound counts as none at all. A lower
-bound may be given too. Such a module pickles, traces and exports like any other.
+min(a, z), one bound z a channel, or one for every place of it; or it is folded there,
+min(a, max(2 z - a, 0)): what overshoots the bound is mirrored down, so that an activation of twice
+its bound counts as none at all. A lower bound may be given too. Such a module pickles, traces and
+exports like any other. With bounds by place it takes inputs of the one size they were learned for.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from mmbd.model.activations import Activation, ActivationHook
 
 @dataclass(frozen=True)
 class Limit:
-    """The bounds of one activation, (channels,) each; `fold` mirrors at the upper one.
+    """The bounds of one activation; `fold` mirrors at the upper one.
 
-    A channel whose lower and upper bound are both zero is pruned.
+    Each is (channels,), or has the activation's whole shape: then every place has its own. A channel
+    whose lower and upper bound are both zero is pruned.
     """
 
     activation: Activation
@@ -31,12 +33,25 @@ class Limit:
     fold: bool = False
 
     def __call__(self, output: Tensor) -> Tensor:
-        """`output` (batch, ...) of the activation, bounded."""
-        upper = self.activation.broadcast(self.upper.to(output.dtype))
+        """`output` (batch, ...) of the activation, bounded.
+
+        Raises:
+            ValueError: the bounds are by place, and the output has other places.
+        """
+        upper = self._spread(self.upper, output)
         bounded = torch.minimum(output, (2 * upper - output).clamp_min(0) if self.fold else upper)
-        if self.lower is None:
-            return bounded
-        return torch.maximum(bounded, self.activation.broadcast(self.lower.to(output.dtype)))
+        return bounded if self.lower is None else torch.maximum(bounded, self._spread(self.lower, output))
+
+    def _spread(self, values: Tensor, output: Any) -> Tensor:
+        # What only stands for a tensor while a network is traced has no shape to compare.
+        known = isinstance(output, Tensor) and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        if values.dim() > 1 and known and output.shape[1:] != self.activation.shape:
+            raise ValueError(
+                f"{self.activation.name} has a bound for every place of {self.activation.shape}, and here "
+                f"its output is {tuple(output.shape[1:])}: inputs must have the size that the bounds were "
+                "learned for"
+            )
+        return self.activation.broadcast(values).to(output.dtype)
 
 
 def limiting(limits: Iterable[Limit]) -> ActivationHook:
@@ -126,14 +141,17 @@ def _check(limit: Limit) -> None:
     for kind, values in (("upper", upper), ("lower", lower)):
         if values is None:
             continue
-        if tuple(values.shape) != (limit.activation.channels,) or not values.dtype.is_floating_point:
+        channels, shape = limit.activation.channels, limit.activation.shape
+        if tuple(values.shape) not in ((channels,), shape) or not values.dtype.is_floating_point:
             raise ValueError(
-                f"the {kind} bounds of {name} must be {limit.activation.channels} floating-point "
-                f"numbers, got {values.dtype} of shape {tuple(values.shape)}"
+                f"the {kind} bounds of {name} must be {channels} floating-point numbers, got "
+                f"{values.dtype} of shape {tuple(values.shape)}"
+                + (f"; or one for every place, of shape {shape}" if len(shape) > 1 else "")
             )
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"the {kind} bounds of {name} must be finite")
     if bool((upper < 0).any()):
         raise ValueError(f"the upper bounds of {name} must be at least 0")
-    if lower is not None and bool((lower > upper).any()):
+    spread = limit.activation.broadcast
+    if lower is not None and bool((spread(lower) > spread(upper)).any()):
         raise ValueError(f"the lower bounds of {name} must not exceed the upper ones")

@@ -15,7 +15,7 @@ from mmbd.triggers.blend import Blend, blend, mosaic
 from mmbd.triggers.generated import Generated
 from mmbd.triggers.insertion import insertion
 from mmbd.triggers.painted import Painted
-from mmbd.triggers.patch import Patch, badnet, unicolor
+from mmbd.triggers.patch import Patch, badnet, corner, unicolor
 from mmbd.triggers.quantised import Quantised, quantised
 from mmbd.triggers.sequence import TriggerSequence
 from mmbd.triggers.sound import sound
@@ -43,7 +43,8 @@ class TriggerKind:
 TRIGGERS: dict[str, TriggerKind] = {
     "additive": TriggerKind(Additive, {"chessboard": chessboard, "1-pixel": one_pixel, "sine": sine}),
     "patch": TriggerKind(
-        Patch, {"badnet": badnet, "unicolor": unicolor, "sound": sound, "insertion": insertion}
+        Patch,
+        {"badnet": badnet, "unicolor": unicolor, "corner": corner, "sound": sound, "insertion": insertion},
     ),
     "blend": TriggerKind(Blend, {"blend": blend, "mosaic": mosaic}),
     "warp": TriggerKind(Warp, {"warp": warp}),

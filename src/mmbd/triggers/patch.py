@@ -57,3 +57,28 @@ def unicolor(shape: tuple[int, int, int], *, seed: int, size: int = 3) -> Patch:
     generator = torch.Generator().manual_seed(seed)
     colour = torch.randint(50, 200, (shape[0], 1, 1), generator=generator) / 255
     return place(shape, colour.expand(shape[0], size, size), seed)
+
+
+def corner(shape: tuple[int, int, int], *, seed: int, size: int = 3, margin: int = 1) -> Patch:
+    """Bright pixels in the lower right corner (Gu et al. 2017, section 4.1): one, or a pattern.
+
+    Args:
+        shape: (channels, height, width).
+        seed: unused; the trigger is the same for all.
+        size: 1 is a single white pixel; from 2 on every second pixel of a square so wide is white,
+            as on a chessboard, and the others stay as they are.
+        margin: how many pixels lie between it and the border.
+
+    Raises:
+        ValueError: it does not fit into the image.
+    """
+    channels, height, width = shape
+    if size < 1 or margin < 0 or size + margin > min(height, width):
+        raise ValueError(
+            f"a corner of {size} pixels, {margin} from the border, does not fit into an image of {shape}"
+        )
+    mask = torch.zeros(shape)
+    square = (torch.arange(size)[:, None] + torch.arange(size)) % 2 == 0
+    bottom, right = height - margin, width - margin
+    mask[:, bottom - size : bottom, right - size : right] = square.expand(channels, -1, -1).float()
+    return Patch(mask.clone(), mask)
