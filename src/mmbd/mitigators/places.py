@@ -34,7 +34,7 @@ PLACES = ("auto", "channel", "place")
 RANKS = (0.0, 0.01, 0.025)  # of the samples, so many reach more at a place than counts
 SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7)
 # What may be cut off all activation of a layer, on samples that were left out; the loosest is tried first.
-CUTS = (0.05, 0.02, 0.01, 0.005, 0.002)
+CUTS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
 CHANGED = 0.01  # of the answers to samples that were left out, and one: more than bounds by channel change
 FOLDS = 3
 LEAST = 1e-6  # a bound that factors can still raise
