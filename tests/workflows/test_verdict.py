@@ -14,6 +14,7 @@ HALF = Reach("sparse", 3, 9.0, 0.9, 0.4)
 NEW = Reach("added", 5, 0.5, 0.1, 0.7)
 NATURAL = Reach("flow", 1, 6.0, 0.9, 0.9, stands_out=False)
 HIDDEN = Reach("flow", 3, 6.0, 0.9, 0.9, stands_out=False)
+USUAL = Reach("added", 3, 0.5, 1.0, 0.31, natural=0.35)  # as any other class at this size
 SILENT = Reach("flow", 1, 6.0, 0.2, 0.1, stands_out=False)
 
 
@@ -22,6 +23,7 @@ SILENT = Reach("flow", 1, 6.0, 0.2, 0.1, stands_out=False)
     [
         ([STOPPED], "reduced"),
         ([STOPPED, NATURAL, SILENT], "reduced"),  # what yields to everything tells nothing
+        ([STOPPED, USUAL], "reduced"),
         ([STOPPED, LEFT], "not shown"),
         ([STOPPED, NEW], "not shown"),
         ([STOPPED, HALF], "not shown"),

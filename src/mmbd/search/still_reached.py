@@ -38,7 +38,7 @@ MOST_INPUTS = 12  # of a class
 SIDES = (0.6, 1.0, 1.6)  # of a patch, in shares of the usual one
 RADII = (1.0, 1.4)  # of other changes, in shares of what a first search found
 ROUNDS = (Round(2, 1, rows=0.1), Round(4, 1), Round(8, 1), Round(8, 3))
-MOST_WINDOWS = 1000
+MOST_WINDOWS = 400
 LAPS = (Lap(4, 4, 5), Lap(8, 8, 5))
 FIRST_LAP = (Lap(2, 2, MOST_CLASSES),)
 

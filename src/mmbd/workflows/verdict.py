@@ -42,7 +42,7 @@ def noun(kind: str) -> str:
 
 def gone(row: Reach) -> bool:
     """Whether what gave way before no longer does: no more goes there than to any class at this size."""
-    return row.gave_way and row.after <= max(LEFT, min(row.natural, GIVES_WAY / 2) + 0.05)
+    return row.gave_way and row.after <= max(LEFT, row.natural)
 
 
 def works(row: Reach) -> bool:
