@@ -104,7 +104,7 @@ def test_bounds_start_at_a_quantile_of_each_channel(share):
     clf, _ = backdoored_networks.planted()
     samples = backdoored_networks.planted_samples()
     still = {"steps": 1, "lr": 1e-9, "accuracy": 0.0, "perturbations": ()}
-    made = mm_bm(clf, samples, share=share, **still)
+    made = mm_bm(clf, samples, share=share, places="channel", **still)
     activations = find(clf)
     starts = quantiles(clf, activations, samples.inputs, share)
     assert [layer["name"] for layer in made.record.layers] == [activation.name for activation in activations]
