@@ -15,6 +15,7 @@ from typing import Any
 import mmbd
 from benchmarks.study.intervals import rate
 from mmbd.base.environment import environment
+from mmbd.formats.loaded import Loaded
 
 NETWORKS = Path(__file__).parents[1] / "tests" / "helpers" / "published_networks.py"
 FACTORIES = {
@@ -28,19 +29,23 @@ FACTORIES = {
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
-def scanned(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
-    """What the default scan says of one of them."""
+def loaded_from(folder: Path, card: dict[str, Any]) -> Loaded:
+    """One of them, as its card in models.json says."""
     factory = FACTORIES.get(card["name"]) or FACTORIES[card["name"].partition("-")[0]]
     said: str = card["normalisation"]
     scaled: dict[str, Any] = {"mean": 0.5, "std": 0.5} if said == "x * 2 - 1" else {}
-    loaded = mmbd.load(
+    return mmbd.load(
         folder / card["file"],
         arch=f"{NETWORKS}:{factory}",
         arch_args={"channels": card["input"][0]} if factory == "BadNet" else {},
         input_shape=card["input"],
         **(IMAGENET if said.startswith("ImageNet") else scaled),
     )
-    report = mmbd.scan(loaded)
+
+
+def scanned(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
+    """What the default scan says of one of them."""
+    report = mmbd.scan(loaded_from(folder, card))
     test = report.finding.test
     return {
         "name": card["name"],

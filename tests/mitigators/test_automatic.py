@@ -6,13 +6,15 @@ import dataclasses
 import importlib
 import json
 
+import pytest
 import torch
 from torch import nn
 
 from helpers import backdoored_networks
+from helpers.patch_networks import TARGET, patch_network, patch_prepared
 from mmbd.base.errors import NotMitigated
 from mmbd.mitigators import mitigate, mm_bm
-from mmbd.mitigators.automatic import automatic
+from mmbd.mitigators.automatic import automatic, easiest_patch
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.mitigator import Mitigation, Record
 from mmbd.model.bounded import Bounded, same_weights
@@ -230,3 +232,22 @@ def test_progress_counts_the_bounds_and_then_the_hardening():
     calls: list[tuple[int, int]] = []
     chosen(slipping(), steps=3, hardening_steps=2, progress=lambda at: calls.append((at.done, at.total)))
     assert calls == [(1, 3), (2, 3), (3, 3), (1, 2), (2, 2)]
+
+
+def test_where_a_small_patch_takes_all_there_is_no_warp(monkeypatch: pytest.MonkeyPatch):
+    clf, samples = warped()
+    monkeypatch.setattr(module, "easiest_patch", lambda *_: (0.97, 3))
+    record = automatic(clf, samples, hardening_steps=2, added_still_works=1.01).record
+    assert record.settings["chosen"] == "mm-bm"
+    assert record.notes[0].startswith("no warp, though a small warp takes ")
+    assert record.notes[0].endswith(": a small patch takes 97% of them to class 3")
+    assert (
+        automatic(clf, samples, hardening_steps=2, patch_works=1.01).record.settings["chosen"] == "hardening"
+    )
+
+
+def test_a_planted_patch_is_the_easiest_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "PATCH_SIDE", 0.25)  # 3 x 3 of 12 x 12 pixels
+    clf = patch_network()
+    inputs = patch_prepared(clf)
+    assert easiest_patch(clf, inputs, 0) == (1.0, TARGET)

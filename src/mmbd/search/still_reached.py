@@ -4,7 +4,7 @@ Perturbations are searched for on the network as it was, each kind at the smalle
 class gives way, and again on the repaired one, at the same size: patches raced over positions (`windows`),
 sparse, added, and flows of images (`perturbation_race`). Each adapts to the network that it is searched on,
 so that a repair cannot pass by moving away from one perturbation. They are searched for on some inputs and
-counted on others. The numbers of inputs and steps are own choices: some 6,000 gradient evaluations with
+counted on others. The numbers of inputs and steps are own choices: some 8,000 gradient evaluations with
 ten classes.
 """
 
@@ -105,7 +105,8 @@ def still_reached(
 ) -> tuple[Reach, ...]:
     """What the search reaches on a network and on the repaired one, a row a kind and class.
 
-    There are rows for the two classes that are reached most before, the one after, and all that give way.
+    There are rows for the two classes that are reached most before, the one after, and all that give way; of
+    larger patches only where few classes give way to them.
 
     Args:
         before: the network as it was.
@@ -138,13 +139,54 @@ def still_reached(
         for kind in (kind for kind in kinds if kind in possible):
             look = partial(_looked, kind, seed=seed, batch=batch)
             size, first = _size(look, before, *sides[0], kind=kind, seed=seed)
-            second = look(after, *sides[1], size=size)
-            # A class that fell behind on one of them is searched to the end there, too.
-            only = sorted(set(second) - set(first)), sorted(set(first) - set(second))
-            first |= look(before, *sides[0], size=size, classes=only[0]) if only[0] else {}
-            second |= look(after, *sides[1], size=size, classes=only[1]) if only[1] else {}
-            rows += _rows(kind, size, first, second, before.classes)
+            # A trigger may be larger than the smallest patch that the network as it was yields to.
+            larger = [side for side in _patch_sides(before, seed) if side > size] if kind == "patch" else []
+            for each, found in ((size, first), *((side, None) for side in larger)):
+                found = look(before, *sides[0], size=each) if found is None else found
+                second = look(after, *sides[1], size=each)
+                # A class that fell behind on one of them is searched to the end there, too.
+                only = sorted(set(second) - set(found)), sorted(set(found) - set(second))
+                found |= look(before, *sides[0], size=each, classes=only[0]) if only[0] else {}
+                second |= look(after, *sides[1], size=each, classes=only[1]) if only[1] else {}
+                told = _rows(kind, each, found, second, before.classes)
+                rows += (row for row in told if each == size or row.stands_out)
     return tuple(rows)
+
+
+def patch_shares(
+    network: Classifier,
+    used: Samples,
+    counted: Samples,
+    *,
+    side: int,
+    seed: int,
+    classes: Sequence[int] | None = None,
+    batch: int | None = None,
+) -> Reached:
+    """The classes that led to the end of a race of patches of one size, with the share that goes there.
+
+    Args:
+        network: frozen by the caller.
+        used: inputs that patches are searched on, with the network's answers.
+        counted: inputs that the share is of.
+        side: of the patch, in pixels or samples, or its points.
+        seed: of the order of inputs.
+        classes: those that are searched to the end; else the four that lead.
+        batch: the most inputs at a time.
+    """
+    run = race(
+        network,
+        used,
+        aims=list(range(network.classes) if classes is None else classes),
+        seed=seed,
+        side=side,
+        rounds=ROUNDS,
+        leading=4 if classes is None else len(classes),
+        most=MOST_WINDOWS,
+        batch=batch,
+    )
+    changes: dict[int, Change] = {aim: partial(run.stamped, aim) for aim in run.leading}
+    return _shares(network, counted, changes)
 
 
 def _answered(classifier: Classifier, samples: Samples) -> Samples:
@@ -162,12 +204,8 @@ def _size(
     seed: int,
 ) -> tuple[float, Reached]:
     """The size at which the easiest class gives way, the largest where none does, and what is reached."""
-    sizes: list[float] = []
     if kind == "patch":
-        usual = windows_of(network.domain, seed=seed).index.shape[1]
-        lengths = network.domain.shape[1:] if len(network.domain.shape) > 1 else network.domain.shape
-        usual = math.isqrt(usual) if len(lengths) == 2 else usual
-        sizes = sorted({max(1, min(round(part * usual), *lengths)) for part in SIDES})
+        sizes = _patch_sides(network, seed)
     else:
         found = _growing(kind, network, used, seed)
         most = REGISTERED[kind].radii(network.domain)[1]
@@ -178,6 +216,14 @@ def _size(
         if _most(reached) >= GIVES_WAY:
             break
     return size, reached
+
+
+def _patch_sides(network: Classifier, seed: int) -> list[float]:
+    """The sizes of patches that are tried, the smallest first."""
+    usual = windows_of(network.domain, seed=seed).index.shape[1]
+    lengths = network.domain.shape[1:] if len(network.domain.shape) > 1 else network.domain.shape
+    usual = math.isqrt(usual) if len(lengths) == 2 else usual
+    return sorted({max(1, min(round(part * usual), *lengths)) for part in SIDES})
 
 
 def _growing(kind: str, network: Classifier, used: Samples, seed: int) -> Perturbations:
@@ -206,21 +252,7 @@ def _looked(
 ) -> Reached:
     """The classes that led to the end of a race, with the share that goes there."""
     if kind == "patch":
-        aims = range(network.classes) if classes is None else classes
-        leading = 4 if classes is None else len(classes)
-        run = race(
-            network,
-            used,
-            aims=list(aims),
-            seed=seed,
-            side=round(size),
-            rounds=ROUNDS,
-            leading=leading,
-            most=MOST_WINDOWS,
-            batch=batch,
-        )
-        changes: dict[int, Change] = {aim: partial(run.stamped, aim) for aim in run.leading}
-        return _shares(network, counted, changes)
+        return patch_shares(network, used, counted, side=round(size), seed=seed, classes=classes, batch=batch)
     laps = LAPS if classes is None else [replace(lap, classes=len(classes)) for lap in LAPS]
     end = raced(network, used, kind, radius=size, seed=seed, classes=classes, laps=laps, batch=batch)
 
