@@ -109,7 +109,7 @@ def test_the_scan_before_is_of_the_file(run, tmp_path):
 def test_only_what_is_shown_to_be_reduced_is_written_unless_asked_for(
     run, tmp_path, monkeypatch, after, code, keep
 ):
-    rows = (Reach("patch", 3, 5.0, 0.95, after),)
+    rows = (Reach("patch", 3, 5.0, 0.95, after, counted=50),)
     monkeypatch.setattr(fixing, "still_reached", lambda *_, **__: rows)
     options = ["--quiet", "--json", "r.json", "--option", "steps=2", *(["--keep"] if keep else [])]
     found, out, errors = run(*FIX, *options)

@@ -11,7 +11,8 @@ from helpers import backdoored_networks, patch_networks
 from helpers.counted_gradients import Counted
 from mmbd.base.errors import NotEvaluable
 from mmbd.model.classifier import Classifier
-from mmbd.search.still_reached import Reach, inputs_for, still_reached
+from mmbd.search import still_reached as still_reached_module
+from mmbd.search.still_reached import Change, Reach, inputs_for, still_reached
 
 
 def rows_of(before: Classifier, after: Classifier, kinds=("patch",), count: int = 96) -> tuple[Reach, ...]:
@@ -98,3 +99,27 @@ def test_rows_compare_by_what_was_found():
     row = Reach("patch", 1, 3.0, 0.9, 0.1)
     assert row == replace(row, change=lambda x: x)
     assert not replace(row, before=0.4).gave_way
+
+
+@pytest.mark.parametrize(("alike", "tells"), [(4, False), (2, True), (1, True)])
+def test_of_many_classes_those_that_lead_must_not_all_give_way(
+    monkeypatch: pytest.MonkeyPatch, alike: int, tells: bool
+):
+    """Four of 24 classes are searched to the end: how many of the others yield as much is not known."""
+    clf = backdoored_networks.vectors(classes=24)
+    samples = inputs_for(clf, *backdoored_networks.vector_samples(120, classes=24), seed=0)
+
+    def leading(*_: object, **__: object) -> dict[int, tuple[float, Change]]:
+        return {target: (1.0 if target < alike else 0.1, lambda inputs: inputs) for target in range(4)}
+
+    monkeypatch.setattr(still_reached_module, "patch_shares", leading)
+    rows = still_reached(clf, clf, samples, seed=0, kinds=("patch",))
+    assert {row.gave_way for row in rows if row.target == 0} == {tells}
+
+
+def test_hundreds_of_classes_get_few_inputs(monkeypatch: pytest.MonkeyPatch):
+    clf = backdoored_networks.vectors(classes=24)
+    inputs, labels = backdoored_networks.vector_samples(480, classes=24)
+    assert len(inputs_for(clf, inputs, labels, seed=0).labels) == 12 * 24
+    monkeypatch.setattr(still_reached_module, "MOST_PASSES", 24 * 50)
+    assert len(inputs_for(clf, inputs, labels, seed=0).labels) == 50

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mmbd.search.still_reached import Reach
 from mmbd.workflows.triggered import Counted
 from mmbd.workflows.verdict import verdict_of
 
-STOPPED = Reach("patch", 3, 5.0, 0.95, 0.02, natural=0.1)
+STOPPED = Reach("patch", 3, 5.0, 0.95, 0.02, natural=0.1, counted=50)
 LEFT = Reach("added", 3, 0.5, 0.9, 0.8)
-HALF = Reach("sparse", 3, 9.0, 0.9, 0.4)
+HALF = Reach("sparse", 3, 9.0, 0.9, 0.4, counted=50)
 NEW = Reach("added", 5, 0.5, 0.1, 0.7)
 NATURAL = Reach("flow", 1, 6.0, 0.9, 0.9, stands_out=False)
 HIDDEN = Reach("flow", 3, 6.0, 0.9, 0.9, stands_out=False)
-USUAL = Reach("added", 3, 0.5, 1.0, 0.31, natural=0.35)  # as any other class at this size
+USUAL = Reach("added", 3, 0.5, 1.0, 0.31, natural=0.35, counted=54)  # as any other class at this size
 SILENT = Reach("flow", 1, 6.0, 0.2, 0.1, stands_out=False)
 
 
@@ -30,6 +32,8 @@ SILENT = Reach("flow", 1, 6.0, 0.2, 0.1, stands_out=False)
         ([STOPPED, HIDDEN], "not shown"),  # the very class
         ([LEFT], "failed"),
         ([HALF], "not shown"),
+        ([replace(STOPPED, after=0.0, counted=1)], "not shown"),  # one input shows nothing
+        ([replace(STOPPED, counted=0)], "not shown"),
         ([SILENT, NATURAL], "not shown"),
         ([], "not shown"),
     ],

@@ -44,7 +44,8 @@ def _run(given: list[str], for_good: bool) -> int:
 
     with streams.reserved(for_good=for_good) as output:
         try:
-            room(LEAST, "torch and numpy")
+            if not {"--help", "-h", "--version"} & {*given} and "torch" not in sys.modules:
+                room(LEAST, "torch and numpy")
             from mmbd.cli import commands
 
             code = commands.run(given)

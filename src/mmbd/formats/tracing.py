@@ -105,7 +105,7 @@ class _Tracer(fx.Tracer):
         if node.op != "get_attr" or not isinstance(node.target, str):
             return super().proxy(node)
         module, _, name = node.target.rpartition(".")
-        kept = dict(self.root.named_modules(remove_duplicate=False))[module]
+        kept = self.root.get_submodule(module)
         return _Buffer(node, self, dict(kept.named_buffers(recurse=False)).get(name))
 
 

@@ -172,7 +172,7 @@ def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Perturb
 def easiest_patch(classifier: Classifier, samples: Samples, seed: int) -> tuple[float, int]:
     """The share of other classes' samples that a small patch takes to the class that yields most, and that.
 
-    None go where all samples are of one class.
+    0 where all samples are of one class.
     """
     side = max(1, round(PATCH_SIDE * min(classifier.domain.shape[1:])))
     try:

@@ -85,8 +85,8 @@ def mm_bm(
         seed: of the order of the samples and the starts of the perturbations.
         progress: called after every step.
 
-    The record's settings hold, besides these, `extent` and `by_place`, the shares of the activations
-    whose bounds are by place, by name.
+    The record's settings hold, besides these, `extent` and `by_place`, the rank and share
+    (`places.Way`) of the activations whose bounds are by place, by name.
 
     Raises:
         ValueError: another word for `places`.

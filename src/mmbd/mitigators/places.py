@@ -39,6 +39,7 @@ CHANGED = 0.01  # of the answers to samples that were left out, and one: more th
 FOLDS = 3
 LEAST = 1e-6  # a bound that factors can still raise
 FEWEST = 6  # samples: fewer say nothing about each other
+ENOUGH = 1000  # of them: whole maps of some are kept
 POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 Peaks = dict[int, Tensor]
 
@@ -91,7 +92,7 @@ def starts(
 
     Returns:
         Bounds of the shape of the activation where they are by place, else (channels,); and, by name,
-        the shares of those that are by place.
+        the rank and share (`Way`) of those that are by place.
 
     Raises:
         ValueError: another word for `places`.
@@ -99,6 +100,9 @@ def starts(
     if places not in PLACES:
         raise ValueError(unknown("way to bound places", places, PLACES))
     channel = {index: value.clamp_min(LEAST) for index, value in channel.items()}
+    if len(samples.inputs) > ENOUGH:
+        drawn = torch.randperm(len(samples.inputs), generator=generator_for("places", "samples", seed))
+        samples = samples.at(drawn[:ENOUGH].to(samples.inputs.device))
     spread = [activation for activation in chosen if has_places(activation, classifier)]
     if places == "channel" or not spread:
         return channel, {}
@@ -175,8 +179,8 @@ def _allowed(
     costs = torch.stack([_costs(classifier, spread, channel, part, fold) for part in folds]).mean(0)
     cuts, heights = costs.unbind(-1)
     allowed = _changed(classifier, spread, channel, {}, folds, fold) + 1 + CHANGED * len(samples.inputs)
-    for most in CUTS:
-        lowest = heights.masked_fill(cuts > most, torch.inf).min(1)
+    for cut in CUTS:
+        lowest = heights.masked_fill(~(cuts <= cut), torch.inf).min(1)
         ways = {
             activation.index: WAYS[way]
             for activation, way, height in zip(
@@ -238,9 +242,9 @@ def _costs(
         if index in rows:
             row = rows[index]
             usual = whole[row](output)
-            total[row] += usual.clamp_min(0).sum()
+            total[row] += usual.clamp_min(0).sum(dtype=torch.float32)
             for way, limit in enumerate(ways[row]):
-                cut[row, way] += (usual - limit(output)).abs().sum()
+                cut[row, way] += (usual - limit(output)).abs().sum(dtype=torch.float32)
         return output
 
     for part in left_out.inputs.split(100):

@@ -98,7 +98,7 @@ class _Products(TorchFunctionMode):
             self._keep(name, args, kwargs)
             self.channels = None
         output = func(*args, **kwargs)
-        if isinstance(output, Tensor) and output.dim() > 2 and output[0, 0].numel() > 1:
+        if isinstance(output, Tensor) and output.dim() > 2 and output.shape[2:].numel() > 1:
             self.channels = output.shape[1]
         return output
 

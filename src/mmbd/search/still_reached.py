@@ -35,6 +35,7 @@ KINDS = ("patch", "sparse", "added", "flow")
 GIVES_WAY = 0.5  # a class that so many inputs of other classes go to has given way
 MOST_CLASSES = 20  # that growing sizes are tried on, where there are more
 MOST_INPUTS = 12  # of a class
+MOST_PASSES, FEWEST_INPUTS = 30_000, 40  # a race begins with every class on every input
 SIDES = (0.6, 1.0, 1.6)  # of a patch, in shares of the usual one
 RADII = (1.0, 1.4)  # of other changes, in shares of what a first search found
 ROUNDS = (Round(2, 1, rows=0.1), Round(4, 1), Round(8, 1), Round(8, 3))
@@ -60,6 +61,7 @@ class Reach:
             network yields to changes that are large enough.
         natural: the largest share of a class that has not given way before; what a class without a
             backdoor yields at this size, about.
+        counted: the inputs that `after` is the share of.
         change: what was found on the network before, from inputs (n, *shape) to changed ones.
     """
 
@@ -70,6 +72,7 @@ class Reach:
     after: float
     stands_out: bool = True
     natural: float = 0.0
+    counted: int = 0
     change: Change | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -81,8 +84,8 @@ class Reach:
 def inputs_for(classifier: Classifier, inputs: Tensor, labels: Tensor | None, seed: int) -> Samples:
     """Some of the inputs (n, *shape), in the classifier's units, for `still_reached`.
 
-    At most 12 of a class, classes in turn; where labels are given, only those that the classifier gets
-    right, unless these are all of one class.
+    At most 12 of a class, classes in turn, and fewer with hundreds of classes; where labels are given, only
+    those that the classifier gets right, unless these are all of one class.
     """
     logits = logits_of(classifier, inputs)
     own = logits.argmax(1)
@@ -91,7 +94,8 @@ def inputs_for(classifier: Classifier, inputs: Tensor, labels: Tensor | None, se
     if len(right.labels.unique()) > 1:
         samples = right
     order = in_turn(samples.logits.argmax(1).cpu(), seed)
-    return samples.at(order[: MOST_INPUTS * classifier.classes].to(own.device))
+    most = min(MOST_INPUTS * classifier.classes, max(FEWEST_INPUTS, MOST_PASSES // classifier.classes))
+    return samples.at(order[:most].to(own.device))
 
 
 def still_reached(
@@ -148,7 +152,7 @@ def still_reached(
                 only = sorted(set(second) - set(found)), sorted(set(found) - set(second))
                 found |= look(before, *sides[0], size=each, classes=only[0]) if only[0] else {}
                 second |= look(after, *sides[1], size=each, classes=only[1]) if only[1] else {}
-                told = _rows(kind, each, found, second, before.classes)
+                told = _rows(kind, each, found, second, sides[1][1], before.classes)
                 rows += (row for row in told if each == size or row.stands_out)
     return tuple(rows)
 
@@ -163,16 +167,10 @@ def patch_shares(
     classes: Sequence[int] | None = None,
     batch: int | None = None,
 ) -> Reached:
-    """The classes that led to the end of a race of patches of one size, with the share that goes there.
+    """The classes that led to the end of a race of patches of one `side`, with the share that goes there.
 
-    Args:
-        network: frozen by the caller.
-        used: inputs that patches are searched on, with the network's answers.
-        counted: inputs that the share is of.
-        side: of the patch, in pixels or samples, or its points.
-        seed: of the order of inputs.
-        classes: those that are searched to the end; else the four that lead.
-        batch: the most inputs at a time.
+    The network is frozen by the caller. Patches are searched on `used`, and the share is of `counted`, both
+    with its answers. `classes` are searched to the end; else the four that lead are.
     """
     run = race(
         network,
@@ -277,11 +275,16 @@ def share(network: Classifier, samples: Samples, change: Change, target: int) ->
     return float((logits_of(network, change(others)).argmax(1) == target).double().mean())
 
 
-def _rows(kind: str, size: float, first: Reached, second: Reached, classes: int) -> Iterable[Reach]:
+def _rows(
+    kind: str, size: float, first: Reached, second: Reached, counted: Samples, classes: int
+) -> Iterable[Reach]:
+    """What is told of one kind and size; `counted` has the answers of the network after."""
     shares = {target: one[0] for target, one in first.items()}
     top = _most(first)
     alike = sum(one >= GIVES_WAY * top for one in shares.values())
-    stands_out = top >= GIVES_WAY and alike <= max(1, classes // 4)
+    # Of many classes only those that lead were searched to the end: half of these alike are too many.
+    stands_out = top >= GIVES_WAY and alike <= max(1, min(classes // 4, len(shares) // 2))
+    answers = counted.logits.argmax(1)
     natural = max((one for one in shares.values() if one < GIVES_WAY), default=0.0)
     ordered = sorted(shares, key=lambda target: (-shares[target], target))
     leading = {*ordered[:2], max(second, key=lambda target: second[target][0])}
@@ -289,7 +292,8 @@ def _rows(kind: str, size: float, first: Reached, second: Reached, classes: int)
         was, change = first[target]
         now = second[target][0]
         if target in leading or max(was, now) >= GIVES_WAY:
-            yield Reach(kind, target, size, was, now, stands_out, natural, change)
+            others = int((answers != target).sum())
+            yield Reach(kind, target, size, was, now, stands_out, natural, others, change)
 
 
 def _most(reached: Reached) -> float:

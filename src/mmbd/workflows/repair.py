@@ -95,7 +95,7 @@ def numbered(given: Labelled, classifier: Classifier, what: str = "the samples")
         raise wrong from error
     if labels.dim() != 1 or labels.is_floating_point() or isinstance(names, str):
         raise wrong
-    return named_alike(Dataset(inputs, labels.long(), tuple(names)), classifier.class_names)
+    return named_alike(Dataset(inputs, labels.long().cpu(), tuple(names)), classifier.class_names)
 
 
 def _unwrapped(given: object) -> Classifier:

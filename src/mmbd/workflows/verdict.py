@@ -41,8 +41,14 @@ def noun(kind: str) -> str:
 
 
 def gone(row: Reach) -> bool:
-    """Whether what gave way before no longer does: no more goes there than to any class at this size."""
-    return row.gave_way and row.after <= max(LEFT, row.natural)
+    """Whether what gave way before no longer does.
+
+    No more goes there than to any class at this size; and enough inputs were counted to say, by the upper end
+    of an exact interval of 95 %, that less than half do.
+    """
+    if not row.gave_way or row.after > max(LEFT, row.natural) or not row.counted:
+        return False
+    return clopper_pearson(round(row.after * row.counted), row.counted)[1] < GIVES_WAY
 
 
 def works(row: Reach) -> bool:
@@ -118,5 +124,5 @@ def _of_trigger(success: Counted | None) -> tuple[Word | None, str]:
 def _words(row: Reach) -> str:
     return (
         f"a {noun(row.kind)} found by search took {row.before:.0%} of other classes' samples to class "
-        f"{row.target} before; the best one of the same size takes {row.after:.0%} after"
+        f"{row.target} before; the best one of the same size takes {row.after:.0%} of {row.counted} after"
     )
