@@ -176,6 +176,12 @@ def by_kind(judged: Sequence[Judged], what: str) -> dict[str, dict[str, Any]]:
     return {kind: figures([one for one in judged if one.model.kind(what) == kind]) for kind in kinds}
 
 
+def grouped(judged: Sequence[Judged], key: Callable[[Judged], str]) -> dict[str, dict[str, Any]]:
+    """The same by whatever a key says."""
+    groups = sorted({key(one) for one in judged})
+    return {group: figures([one for one in judged if key(one) == group]) for group in groups}
+
+
 def joint_judged(models: Sequence[Model]) -> dict[str, Any]:
     """What the joint null says of the same models; its target is not looked at."""
     asked = [model for model in models if model.joint is not None]
@@ -209,6 +215,9 @@ def main() -> None:
     weights /= weights.sum()
     score = weighted(weights)
     content["weights"] = {mark: round(float(weight), 5) for mark, weight in zip(MARKS, weights, strict=True)}
+    content["choosing, by attack, with the tables it made"] = by_kind(
+        judge(score, Tables.of(score, choosing), choosing), "attack"
+    )
     judged: list[Judged] = []
     if options.report:
         reporting = [model for model in models if model.reports]
@@ -217,6 +226,10 @@ def main() -> None:
         content["reporting, joint null"] = joint_judged(reporting)
         for what in ("attack", "architecture", "data set"):
             content[f"reporting, by {what}"] = by_kind(judged, what)
+        content["reporting, by zoo"] = grouped(judged, lambda one: one.model.card["zoo"])
+        content["reporting, by last layer"] = grouped(
+            judged, lambda one: "pooled" if HEAD in one.model.standing else "others"
+        )
     print(json.dumps(content, indent=1))
     if options.out is not None:
         options.out.write_text(json.dumps(content, indent=1) + "\n")
