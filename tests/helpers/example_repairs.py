@@ -23,7 +23,7 @@ def measured() -> Repair:
             Counted(100, 0, 95),
             (("cat", Counted(60, 60, 0)), (example_reports.HOSTILE[0], Counted(40, 39, 2))),
         ),
-        reached=(Reach("patch", 3, 5.0, 0.97, 0.03, change=lambda inputs: inputs),),
+        reached=(Reach("patch", 3, 5.0, 0.97, 0.03, counted=50, change=lambda inputs: inputs),),
         re_attack=ReAttack(
             Course("patch", 3, (0.03, 0.2, 0.4), 0.01),
             "another class",

@@ -51,10 +51,10 @@ def test_words_claim_nothing_that_was_not_measured():
 
 
 def test_the_verdict_and_its_evidence_come_first():
-    gone = Reach("patch", 3, 5.0, 0.97, 0.03)
+    gone = Reach("patch", 3, 5.0, 0.97, 0.03, counted=50)
     told = lines(fixing.Repair(Record("mm-bm", True), reached=(gone,)))
     assert told[0].startswith(
-        "REDUCED  a patch found by search took 97% of other classes' samples to class 3"
+        "REDUCED  a patch of size 5 found by search took 97% of other classes' samples to class 3"
     )
     still = lines(fixing.Repair(Record("mm-bm", True), reached=(replace(gone, after=0.9),)))
     assert still[0].startswith("FAILED  a patch")

@@ -122,7 +122,8 @@ def _of_trigger(success: Counted | None) -> tuple[Word | None, str]:
 
 
 def _words(row: Reach) -> str:
+    size = f" of size {row.size:g}" if row.kind == "patch" else ""
     return (
-        f"a {noun(row.kind)} found by search took {row.before:.0%} of other classes' samples to class "
+        f"a {noun(row.kind)}{size} found by search took {row.before:.0%} of other classes' samples to class "
         f"{row.target} before; the best one of the same size takes {row.after:.0%} of {row.counted} after"
     )
