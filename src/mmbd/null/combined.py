@@ -164,17 +164,21 @@ def _led(
 
 
 def _targets(evidence: Evidence) -> tuple[int, ...]:
-    """The top class, and further ones that stand out without it; or what pairs of classes lead to."""
+    """The top class, and further ones that stand out without it; or what pairs of classes lead to.
+
+    Half of the classes at most are looked at, so each further one has its share of the level.
+    """
     found: list[int] = []
     assert evidence.marks is not None
-    classes = len(judged(evidence))
-    while len(found) < max(1, classes // 2):
+    most = max(1, len(judged(evidence)) // 2)
+    while len(found) < most:
         _, whole, top = _led(evidence, but=found)
         if not found and _of_pairs(evidence.marks) > whole[top]:
             return tuple(sorted(set(evidence.marks.pairs.values())))
         left = len(whole)
         if found and (
-            left < MIN_CLASSES or shipped().tail(whole[top], left, evidence.marks.by_mark) > evidence.level
+            left < MIN_CLASSES
+            or shipped().tail(whole[top], left, evidence.marks.by_mark) > evidence.level / most
         ):
             break
         found.append(top)
