@@ -9,15 +9,13 @@ Finished models are skipped.
 
 from __future__ import annotations
 
-import argparse
 import random
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.making import arguments, made, planned
 from benchmarks.study.sources import write
-from benchmarks.study.zoo import made
 from mmbd.data import read
-from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
 
 CLOUDS = 1000
@@ -57,14 +55,14 @@ def _sound(draw: random.Random, number: int, attacked: bool) -> Job:
     }
     attack = {"kind": "sound", "sources": "M", "count": 300, "length": draw.choice((40, 40, 80))}
     network = "m5", {"width": draw.choice((8, 16, 32))}
-    return _job(number, source, data, network, recipe, attack if attacked else None)
+    return planned(number, source, data, network, recipe, attack if attacked else None)
 
 
 def _cloud(draw: random.Random, number: int, attacked: bool) -> Job:
     each = draw.choice((40, 60, 80))
     data = {"train": f"clouds:{each}", "test": "clouds:20", "points": draw.choice((128, 256))}
     arch = draw.choice(("dgcnn", "dgcnn", "pointnet"))
-    arguments = {"dgcnn": {"k": 10, "width": draw.choice((8, 16))}, "pointnet": {"width": 16}}[arch]
+    options = {"dgcnn": {"k": 10, "width": draw.choice((8, 16))}, "pointnet": {"width": 16}}[arch]
     recipe = {
         "epochs": draw.choice((15, 20)),
         "batch": 32,
@@ -72,38 +70,11 @@ def _cloud(draw: random.Random, number: int, attacked: bool) -> Job:
         "augment": draw.choice((["scale", "shift"], [])),
     }
     attack = {"kind": "points", "sources": draw.choice(("M", "M", "S")), "count": each, "epochs": 5}
-    return _job(number, "clouds", data, (arch, arguments), recipe, attack if attacked else None)
-
-
-def _job(
-    number: int,
-    source: str,
-    data: dict[str, Any],
-    network: tuple[str, dict[str, Any]],
-    recipe: dict[str, Any],
-    attack: dict[str, Any] | None,
-) -> Job:
-    arch, arguments = network
-    table: dict[str, Any] = {
-        "seeds": [number],
-        "recipe": recipe,
-        "data": {source: data},
-        "arch": {arch: arguments},
-    }
-    if attack is not None:
-        table["attack"] = {f"{attack['kind']}-{attack['sources']}": attack}
-    (job,) = plans.jobs(table)
-    return job
+    return planned(number, "clouds", data, (arch, options), recipe, attack if attacked else None)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
+    given = arguments(__doc__, 40)
     root = given.out / "recordings"
     recordings(given.data, root)
     jobs = [plan(number) for number in range(given.first, given.first + given.count)]

@@ -13,7 +13,6 @@ Numbers from 1000 on are fine-tuned: they start from networks that were trained 
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.study.making import arguments, made
 from benchmarks.study.sources import write
-from benchmarks.study.zoo import made
 from mmbd.data import read
 from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
@@ -246,13 +245,7 @@ def _network(draw: random.Random, source: str, attacked: bool) -> tuple[str, dic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=400)
-    parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
+    given = arguments(__doc__, 400)
     pictures(given.data, given.out / "pictures")
     if given.first + given.count > FINE_TUNED:
         pretrained(given.out / "pictures")

@@ -10,15 +10,12 @@ choose, odd ones report; of ten in a row six are clean. Finished models are skip
 
 from __future__ import annotations
 
-import argparse
 import random
-from pathlib import Path
 from typing import Any
 
 from benchmarks.study import sources
+from benchmarks.study.making import arguments, made, planned
 from benchmarks.study.variety import ATTACKED, NORMALISATIONS, ONE_SOURCE, pictures
-from benchmarks.study.zoo import made
-from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
 
 FILES = "glyphs", "digits"  # made by `sources`
@@ -60,7 +57,7 @@ def plan(number: int) -> Job:
         classes = tuple(draw.sample(range(43), draw.choice((8, 10, 12, 16, 25))))
     if source.startswith("glyphs"):
         classes = tuple(range(10 if source == "glyphs10" else draw.choice((16, 26, 36, 47))))
-    arch, arguments = _network(draw, source, attack is not None)
+    arch, options = _network(draw, source, attack is not None)
     images = draw.choice((6000, 10_000, 16_000))
     many = 5 if draw.random() < 0.1 and attack is None else 8
     sgd = draw.random() < 0.35
@@ -86,16 +83,7 @@ def plan(number: int) -> Job:
     data |= {"limit": images, "test_limit": 1000, "mean": mean, "std": std}
     if classes is not None:
         data["classes"] = list(classes)
-    table: dict[str, Any] = {
-        "seeds": [number],
-        "recipe": recipe,
-        "data": {source: data},
-        "arch": {arch: arguments},
-    }
-    if attack is not None:
-        table["attack"] = {f"{attack['kind']}-{attack['sources']}": attack}
-    (job,) = plans.jobs(table)
-    return job
+    return planned(number, source, data, (arch, options), recipe, attack)
 
 
 def _attack(draw: random.Random) -> dict[str, Any]:
@@ -138,13 +126,7 @@ def _network(draw: random.Random, source: str, attacked: bool) -> tuple[str, dic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=120)
-    parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
+    given = arguments(__doc__, 120)
     root = given.out / "pictures"
     pictures(given.data, root)
     sources.make(root, FILES)

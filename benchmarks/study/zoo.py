@@ -19,15 +19,12 @@ which squares of one random colour stand now.
 
 from __future__ import annotations
 
-import argparse
 import random
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from benchmarks.study.making import arguments, made
 from mmbd.zoo import plan as plans
 from mmbd.zoo.job import Job
-from mmbd.zoo.make import make
 
 SIGNS, SOUNDS = ("gtsrb", "gtsrb-subset"), ("fsdd-image", "fsdd", "commands")
 ATTACKED_SETS = ("cifar10", "cifar10", "cifar10-grey", *SIGNS, "glyphs", "glyphs10", "digits", "tiny")
@@ -266,28 +263,8 @@ def _attack(draw: random.Random, source: str, classes: tuple[int, ...] | None) -
     return found
 
 
-def made(jobs: Sequence[Job], out: Path, *, root: Path, workers: int) -> None:
-    """Make them all, a line each."""
-    summary = make(
-        jobs,
-        out,
-        root=root,
-        workers=workers,
-        progress=lambda step: print(
-            f"[{step.done}/{step.total}] {step.note} {step.latest.failure or 'done'}", flush=True
-        ),
-    )
-    print(f"{summary.made} made, {summary.kept} there already, {len(summary.failures)} failed")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=600)
-    parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
+    given = arguments(__doc__, 600)
     jobs = [plan(number) for number in range(given.first, given.first + given.count)]
     made(jobs, given.out, root=given.data, workers=given.workers)
 
