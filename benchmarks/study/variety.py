@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.making import arguments, made
+from benchmarks.study.making import arguments, made, planned
 from benchmarks.study.sources import write
 from mmbd.data import read
 from mmbd.zoo import plan as plans
@@ -134,11 +134,11 @@ def plan(number: int) -> Job:
     if number >= FINE_TUNED:
         source = draw.choice(("gtsrb-subset", "gtsrb-subset", "cifar10-subset"))
     classes = _classes(draw, source)
-    arch, arguments = _network(draw, source, attack is not None)
+    arch, options = _network(draw, source, attack is not None)
     if number >= FINE_TUNED:
-        arch, arguments = "cnn", {**STARTED, "start": f"pretrained/{draw.choice(PRETRAINED)}.safetensors"}
+        arch, options = "cnn", {**STARTED, "start": f"pretrained/{draw.choice(PRETRAINED)}.safetensors"}
     if number >= TRANSFORMERS:
-        arch, arguments = "vit", {"width": 32, "depth": 3, "heads": 2}
+        arch, options = "vit", {"width": 32, "depth": 3, "heads": 2}
     images = draw.choice((800, 1000, 1300))
     if source.startswith("tiny"):
         images = min(1300, 100 * len(classes or ()))
@@ -173,20 +173,7 @@ def plan(number: int) -> Job:
     data = {**files, "limit": images, "test_limit": 1000, "mean": mean, "std": std}
     if classes is not None:
         data["classes"] = list(classes)
-    table: dict[str, Any] = {
-        "seeds": [number],
-        "recipe": recipe,
-        "data": {source: data},
-        "arch": {arch: arguments},
-    }
-    if attack is not None:
-        table["attack"] = {_name(attack): attack}
-    (job,) = plans.jobs(table)
-    return job
-
-
-def _name(attack: dict[str, Any]) -> str:
-    return f"{attack['kind']}-{attack['sources']}"
+    return planned(number, source, data, (arch, options), recipe, attack)
 
 
 def _attack(draw: random.Random) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from mmbd.base.extras import room_for_scipy
+
 
 def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """The exact confidence interval of a rate of `hits` in `n`; (0, 1) where n = 0.
 
     Clopper and Pearson, Biometrika 26 (1934): it covers the truth at least `level` of the time.
     """
+    room_for_scipy()
     from scipy import stats
 
     if not 0 <= hits <= n:

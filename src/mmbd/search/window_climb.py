@@ -185,10 +185,9 @@ class Climb:
         """`answers` of rows that hold what they began with: those of all aims share a place's windows."""
         count = len(self.samples.labels)
         pairs, back = (rows.places[:, None] * count + which).unique(return_inverse=True)
-        places = pairs // count
-        values = self.windows.start[places]
-        shared = Climbers(places, places, values, values, places)
-        return self.answers(shared, (pairs % count)[:, None])[:, 0][back]
+        each = torch.arange(len(which), device=which.device)[:, None].expand_as(which)
+        one = torch.zeros_like(pairs).scatter_(0, back.flatten(), each.flatten())  # a row of each pair
+        return self.answers(rows.take(one), (pairs % count)[:, None])[:, 0][back]
 
     def _stamped(self, rows: Climbers, which: Tensor, pairs: Tensor) -> Tensor:
         row = pairs // which.shape[1]
