@@ -17,6 +17,7 @@ from torch import nn
 import mmbd
 from mmbd import formats
 from mmbd.base.errors import Failed
+from mmbd.formats.beside import NOTHING
 from mmbd.formats.identify import identify, mismatch
 from mmbd.formats.table import FORMATS, PICKLE, SUFFIXES, contents
 
@@ -63,7 +64,7 @@ def test_it_recognises_its_own_files_and_no_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_it_reads_the_same_tensors(name: str) -> None:
-    found = FORMATS[name].read(SAMPLES[name]())
+    found = FORMATS[name].read(SAMPLES[name](), NOTHING)
     assert found.value.keys() == STATE.keys()
     assert all(torch.equal(found.value[key], tensor) for key, tensor in STATE.items())
     assert all(tensor.device.type == "cpu" for tensor in found.value.values())

@@ -16,6 +16,7 @@ from mmbd.base.errors import Failed, Refused
 from mmbd.base.text import clean_text
 from mmbd.formats import archives
 from mmbd.formats.advice import broken
+from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.format import Contents
 from mmbd.formats.pickles import opcodes as pickles
 from mmbd.formats.pickles import rebuilt
@@ -40,7 +41,7 @@ def is_legacy(head: bytes) -> bool:
     return head[:1] == b"\x80" and head[2:].startswith(MAGIC)
 
 
-def read_zip(data: bytes | bytearray) -> Contents:
+def read_zip(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
     """A checkpoint of torch since 1.6, in exactly the layout that torch writes."""
     data = bytes(data)
     infos = archives.members(data)
@@ -58,7 +59,7 @@ def read_zip(data: bytes | bytearray) -> Contents:
     return Contents(value, "PyTorch state dict (zip)", None)
 
 
-def read_legacy(data: bytes | bytearray) -> Contents:
+def read_legacy(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
     """Magic number, protocol, system, object and storage keys, five pickles; then the storages."""
     data = bytes(data)
     name = "a PyTorch checkpoint (before 1.6)"

@@ -17,6 +17,7 @@ from mmbd.base import reading
 from mmbd.base.errors import Failed
 from mmbd.formats import folders, tensor_file
 from mmbd.formats.advice import NO_MEMORY, broken
+from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.identify import identify, mismatch
 from mmbd.formats.options import MAX_BYTES
 from mmbd.formats.pickles import opcodes as pickles
@@ -29,13 +30,14 @@ CHANGED = "the file changed while it was being read: scan it again when nothing 
 
 @dataclass(frozen=True)
 class File:
-    """A file's content, its SHA-256 and its format; `path` is the file inside a folder."""
+    """A file's content, digest, format and neighbours; `path` is the file inside a folder."""
 
     path: Path
     data: bytes | bytearray
     sha256: str
     kind: str
     notes: tuple[str, ...]
+    beside: Beside = NOTHING
 
 
 def read(path: str | Path, max_bytes: int = MAX_BYTES) -> File:
@@ -103,7 +105,8 @@ def _read(path: Path, max_bytes: int) -> File:
     if not data.startswith(head):
         raise Failed(CHANGED)
     notes += mismatch(path.name, kind)
-    return File(path, data, hashlib.sha256(data).hexdigest(), kind, notes)
+    beside = Beside(path.parent, max_bytes)
+    return File(path, data, hashlib.sha256(data).hexdigest(), kind, notes, beside)
 
 
 def _tensor_file(opened: io.BufferedReader, size: int) -> bytearray:

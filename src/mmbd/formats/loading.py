@@ -13,12 +13,13 @@ from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text, listed
 from mmbd.formats import activation_bounds, files
 from mmbd.formats.advice import WORDS
+from mmbd.formats.format import Contents, Graph
 from mmbd.formats.loaded import Loaded
 from mmbd.formats.networks import architecture, claims, envelopes
 from mmbd.formats.networks.network import network_for
 from mmbd.formats.options import LoadOptions
 from mmbd.formats.spec import Spec
-from mmbd.formats.table import contents
+from mmbd.formats.table import FORMATS, contents
 from mmbd.model.classifier import Classifier
 from mmbd.model.info import describe
 from mmbd.model.points import domain_for
@@ -44,8 +45,11 @@ def load_file(path: str | Path, options: LoadOptions) -> Loaded:
 
 def _load(path: Path, request: LoadOptions) -> Loaded:
     file = files.read(path, request.max_bytes)
-    held, size = contents(file.data, file.kind), len(file.data)
+    held, size = contents(file.data, file.kind, file.beside), len(file.data)
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
+    build = FORMATS[file.kind].build
+    if build is not None:
+        return _whole(path, file, size, held, build(held, request), request)
     spec = None if held.metadata is None else _spec(held.metadata)
     bounds, value = activation_bounds.split(held.value)
     found = envelopes.candidates(value, request.entry)
@@ -90,6 +94,44 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
     )
 
 
+def _whole(
+    path: Path, file: files.File, size: int, held: Contents, graph: Graph, request: LoadOptions
+) -> Loaded:
+    """The classifier in a file that describes its network, too; what the user says goes before that."""
+    if request.arch is not None or request.entry is not None:
+        flag = "--entry" if request.arch is None else "--arch"
+        raise Failed(f"{held.format} describes its network itself: leave {flag} out")
+    shape = request.input_shape or graph.input_shape
+    if shape is None:
+        raise Failed("the file leaves the size of its inputs open: give --input, such as 3x32x32")
+    if request.input_shape is None:  # the file's choice, not the user's
+        architecture.check_activations(graph.module, shape, graph.name)
+    known = {name: getattr(graph, name) for name in ("bounds", "mean", "std")}
+    known = {name: value for name, value in known.items() if value is not None}
+    classifier = _classifier(graph.module, shape, request.filled(**known), None, graph.class_names)
+    if request.classes not in (None, classifier.classes):
+        raise Failed(
+            f"the network has {classifier.classes} classes, not {request.classes}: leave --classes out"
+        )
+    model = describe(
+        classifier,
+        name=path.name or path.resolve().name,
+        file=str(file.path),
+        sha256=file.sha256,
+        bytes=size,
+        format=held.format,
+        architecture=graph.name,
+    )
+    beside = file.beside.digests.items()
+    others = (f"also read: {clean_text(name, 80)}, SHA-256 {digest}" for name, digest in beside)
+    low, high = classifier.domain.bounds or (0.0, 1.0)
+    claimed = tuple(sorted(name for name in known if getattr(request, name) is None))
+    names = ("class names",) if graph.class_names and request.class_names is None else ()
+    notes = (*file.notes, *held.notes, *graph.notes, *others)
+    doubts = () if request.as_claimed else claims.unusual(request, graph.bounds, graph.std, high - low)
+    return Loaded(classifier, model, notes, graph.name, claimed=(*claimed, *names), doubts=tuple(doubts))
+
+
 def _spec(text: str) -> Spec:
     try:
         return Spec.from_json(text)
@@ -106,13 +148,19 @@ def _identity(request: LoadOptions, spec: Spec | None) -> tuple[str, dict[str, A
 
 
 def _classifier(
-    network: nn.Module, shape: tuple[int, ...], request: LoadOptions, spec: Spec | None
+    network: nn.Module,
+    shape: tuple[int, ...],
+    request: LoadOptions,
+    spec: Spec | None,
+    names: tuple[str, ...] | None = None,
 ) -> Classifier:
+    """The network as a classifier; `names` are those of its classes that the file tells."""
     bounds = request.bounds or (spec.bounds if spec else (0.0, 1.0))
     mean = request.mean if request.mean is not None or spec is None else spec.mean
     std = request.std if request.std is not None or spec is None else spec.std
     # The user's class names may tell which of several outputs are the logits, the file's may not.
-    named = spec.class_names if spec and request.class_names is None else None
+    names = spec.class_names if spec else names
+    named = names if request.class_names is None else None
     try:
         classifier = Classifier(
             network.to(request.device),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from mmbd.base.errors import Failed
 from mmbd.formats import checkpoints, refusals, tensor_file
 from mmbd.formats.advice import NO_MEMORY
+from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.format import Contents, Format
 
 PICKLE = "pickle"  # one that torch did not write, which is never read
@@ -30,10 +31,11 @@ FORMATS: dict[str, Format] = {
 SUFFIXES = tuple(dict.fromkeys(suffix for row in FORMATS.values() for suffix in row.suffixes))
 
 
-def contents(data: bytes | bytearray, kind: str) -> Contents:
+def contents(data: bytes | bytearray, kind: str, beside: Beside = NOTHING) -> Contents:
     """Read the tensors of a file of this kind (a name in FORMATS, or PICKLE), all on the CPU.
 
-    Those of a safetensors file lie in `data` itself if that is a bytearray.
+    Those of a safetensors file lie in `data` itself if that is a bytearray. `beside` gives the files that
+    this one may name.
 
     Raises:
         Refused: reading it would need code to run, with every global that the pickles name.
@@ -43,6 +45,6 @@ def contents(data: bytes | bytearray, kind: str) -> Contents:
         if kind == PICKLE:
             what = "a Python pickle that torch did not write"
             raise refusals.program(what, "a pickle is a program", [bytes(data)])
-        return FORMATS[kind].read(data)
+        return FORMATS[kind].read(data, beside)
     except MemoryError:
         raise Failed(NO_MEMORY) from None

@@ -17,6 +17,7 @@ import torch
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text
 from mmbd.formats.advice import broken, excessive
+from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.format import Contents
 from mmbd.formats.spec import METADATA_KEY
 
@@ -88,7 +89,7 @@ def recognise(head: bytes) -> bool:
     return head[8:9] == b"{" and any(length) and any(not 32 <= byte < 127 for byte in length)
 
 
-def read(data: bytes | bytearray) -> Contents:
+def read(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
     """The tensors and the metadata of a whole file; they lie in `data` if that is a bytearray."""
     data = data if isinstance(data, bytearray) else bytearray(data)
     try:

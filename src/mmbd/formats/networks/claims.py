@@ -87,23 +87,33 @@ def doubts(request: LoadOptions, spec: Spec | None, network: nn.Module, extent: 
         return ()
     if request.arch is not None or request.input_shape is not None:
         return _left_to_the_file(request, spec)
-    found: list[str] = [*_small(request, spec)]
-    if request.bounds is None and spec.bounds not in USUAL_BOUNDS:
-        usual = ", ".join(f"{low:g} to {high:g}" for low, high in USUAL_BOUNDS)
-        found.append(
-            f"inputs from {spec.bounds[0]:g} to {spec.bounds[1]:g} (usual are {usual}; give "
-            f"{FLAGS['bounds']})"
-        )
-    shares = [value / extent for value in spec.std or ()] if request.std is None else []
-    if any(not USUAL_STD[0] <= share <= USUAL_STD[1] for share in shares):
-        found.append(
-            f"a standard deviation of {_brief(spec.std)} for inputs that range over {extent:g} "
-            f"(give {FLAGS['std']})"
-        )
+    found: list[str] = [*_small(request, spec), *unusual(request, spec.bounds, spec.std, extent)]
     for key, value in _unpinned(spec, [key for key in spec.arguments if key not in request.arch_args]):
         if not _same_answers(spec, key, network):
             found.append(f"{key}={_brief(value)}, which the weights do not show (give --arch-arg {key}=...)")
     return tuple(found)
+
+
+def unusual(
+    request: LoadOptions, bounds: tuple[float, float] | None, std: tuple[float, ...] | None, extent: float
+) -> Iterator[str]:
+    """What a file says of the range and the scale of its inputs that usual networks do not have.
+
+    Args:
+        request: what the user said; nothing is doubted that was given.
+        bounds: as the file has them; None if it does not say.
+        std: as the file has it; None if it does not say.
+        extent: how far inputs range.
+    """
+    if request.bounds is None and bounds is not None and bounds not in USUAL_BOUNDS:
+        usual = ", ".join(f"{low:g} to {high:g}" for low, high in USUAL_BOUNDS)
+        yield f"inputs from {bounds[0]:g} to {bounds[1]:g} (usual are {usual}; give {FLAGS['bounds']})"
+    shares = [value / extent for value in std or ()] if request.std is None else []
+    if any(not USUAL_STD[0] <= share <= USUAL_STD[1] for share in shares):
+        yield (
+            f"a standard deviation of {_brief(std)} for inputs that range over {extent:g} "
+            f"(give {FLAGS['std']})"
+        )
 
 
 def _small(request: LoadOptions, spec: Spec) -> Iterator[str]:
