@@ -6,8 +6,10 @@ import importlib
 import inspect
 import io
 import pkgutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +17,12 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 import mmbd
+from helpers import exported_programs
 from mmbd import formats
 from mmbd.base.errors import Failed
 from mmbd.formats.beside import NOTHING
 from mmbd.formats.identify import identify, mismatch
+from mmbd.formats.options import LoadOptions
 from mmbd.formats.table import FORMATS, PICKLE, SUFFIXES, contents
 
 STATE = nn.Linear(4, 3).state_dict()
@@ -34,14 +38,17 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "safetensors": lambda: to_safetensors(STATE),
     "zip": lambda: saved(as_zip=True),
     "torch legacy": lambda: saved(as_zip=False),
+    "pt2": lambda: exported_programs.flat()[1],
 }
+WEIGHTS = [name for name in SAMPLES if FORMATS[name].build is None]
+NETWORKS = [name for name in SAMPLES if FORMATS[name].build is not None]
 
 
 def test_every_format_has_a_sample_and_every_reader_a_row() -> None:
     assert set(SAMPLES) == set(FORMATS)
     modules = [
-        importlib.import_module(f"mmbd.formats.{each.name}")
-        for each in pkgutil.iter_modules(formats.__path__)
+        importlib.import_module(each.name)
+        for each in pkgutil.walk_packages(formats.__path__, "mmbd.formats.")
     ]
     readers = {
         value
@@ -58,16 +65,51 @@ def test_every_format_has_a_sample_and_every_reader_a_row() -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_it_recognises_its_own_files_and_no_others(name: str) -> None:
     data = SAMPLES[name]()
-    assert [other for other, row in FORMATS.items() if row.recognise(data)] == [name]
+    assert next(other for other, row in FORMATS.items() if row.recognise(data)) == name
     assert identify(data, len(data)) == name
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_it_reads_the_same_tensors(name: str) -> None:
     found = FORMATS[name].read(SAMPLES[name](), NOTHING)
     assert found.value.keys() == STATE.keys()
     assert all(torch.equal(found.value[key], tensor) for key, tensor in STATE.items())
     assert all(tensor.device.type == "cpu" for tensor in found.value.values())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_builds_a_network_from_plain_data(name: str) -> None:
+    found = FORMATS[name].read(SAMPLES[name](), NOTHING)
+    plain(found.value)
+    build = FORMATS[name].build
+    assert build is not None
+    graph = build(found, LoadOptions())
+    assert graph.input_shape is not None
+    answers = graph.module(torch.rand(4, *graph.input_shape))
+    assert answers.shape[0] == 4
+    assert answers.dtype == torch.float32
+    with pytest.raises(Failed, match="leave --arch out"):
+        load_named(name, arch="lenet")
+
+
+def plain(value: object) -> None:
+    """Require what a file's contents may be: data as in JSON, and tensors."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            assert isinstance(key, str)
+            plain(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            plain(item)
+    else:
+        assert value is None or isinstance(value, str | int | float | bool | torch.Tensor), type(value)
+
+
+def load_named(name: str, **options: Any) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"net{FORMATS[name].suffixes[0]}"
+        file.write_bytes(SAMPLES[name]())
+        return mmbd.load(file, **options)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -77,7 +119,7 @@ def test_a_cut_file_is_an_error_that_names_it(name: str, share: float, tmp_path:
     file = tmp_path / f"half{FORMATS[name].suffixes[0]}"
     file.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(Failed) as raised:
-        mmbd.load(file, arch=lambda: nn.Linear(4, 3), input_shape=(4,))
+        mmbd.load(file, arch=None if name in NETWORKS else lambda: nn.Linear(4, 3), input_shape=(4,))
     assert str(raised.value).startswith(f"{file}: ")
 
 

@@ -10,12 +10,16 @@ from mmbd.base.errors import Failed
 from mmbd.formats import checkpoints, refusals, tensor_file
 from mmbd.formats.advice import NO_MEMORY
 from mmbd.formats.beside import NOTHING, Beside
+from mmbd.formats.exported import archive as exported
+from mmbd.formats.exported.module import build as build_exported
 from mmbd.formats.format import Contents, Format
 
 PICKLE = "pickle"  # one that torch did not write, which is never read
+
 CHECKPOINT = (".pt", ".pth", ".bin", ".ckpt", ".th")
 
 FORMATS: dict[str, Format] = {
+    "pt2": Format("a torch.export archive", (".pt2",), exported.recognise, exported.read, build_exported),
     "zip": Format(
         "a zip archive (as torch writes them)", CHECKPOINT, checkpoints.is_zip, checkpoints.read_zip
     ),
