@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -119,6 +120,13 @@ def value_of(value: Any, values: Mapping[str, Any], device: torch.device) -> Any
     raise broken("the exported program has a graph where a value belongs")
 
 
+@cache
+def signature(target: str) -> dict[str, tuple[bool, Any]]:
+    """An operation's arguments by name: whether they go by name alone, and what they are by default."""
+    arguments = operators.table()[target]._schema.arguments
+    return {argument.name: (argument.kwarg_only, argument.default_value) for argument in arguments}
+
+
 def _apply(target: str, given: dict[str, Any], device: torch.device) -> Any:
     """One operation on its arguments by name."""
     if target in operators.ON_SIZES:
@@ -127,21 +135,15 @@ def _apply(target: str, given: dict[str, Any], device: torch.device) -> Any:
         except Exception as error:  # numbers of whoever wrote the file
             raise broken(f"the program's sizes do not add up ({clean_text(str(error), 100)})") from None
     overload = operators.table()[target]
-    known = {argument.name: argument for argument in overload._schema.arguments}
+    known = signature(target)
     if strange := [name for name in given if name not in known]:
         raise broken(f"{clean_text(target, 60)} has no argument {clean_text(strange[0], 40)}")
     if any(given.get(name) is True for name in TRAINING) or given.get("dropout_p"):
         raise Failed(OUT_OF_TRAINING)
-    last = max(
-        (place for place, name in enumerate(known) if name in given and not known[name].kwarg_only),
-        default=-1,
-    )
-    positional = [
-        given.get(name, argument.default_value)
-        for place, (name, argument) in enumerate(known.items())
-        if place <= last and not argument.kwarg_only
-    ]
-    keyword = {name: value for name, value in given.items() if known[name].kwarg_only}
+    places = [name for name, (alone, _) in known.items() if not alone]
+    last = max((place for place, name in enumerate(places) if name in given), default=-1)
+    positional = [given.get(name, known[name][1]) for name in places[: last + 1]]
+    keyword = {name: value for name, value in given.items() if known[name][0]}
     if target in operators.FROM_NOTHING:
         keyword["device"] = device
     # Networks are run in single precision, whatever they were exported in.
