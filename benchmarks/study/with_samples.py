@@ -6,8 +6,8 @@ Windows and universal perturbations of `search.marks` on held-out pictures of th
 right: windows to each class and away, and flows of several sizes and added changes raced to each class, which
 are counted on pictures that they were not searched on. What needs no data (margins, gains, the last layer)
 stands in `results/variety.jsonl`. Clean networks and warped ones come first, and even seeds before odd ones.
-A network that is in OUT already is left, so a run can be killed and continued; `--part` of `--parts` measures
-a share of the networks, into a file of its own.
+A network that is in OUT already, or in a file beside it, is left, so a run can be killed and continued, and
+`--part` of `--parts` measures a share of the networks, into a file of its own; `--only` names some.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,18 @@ def of_model(classifier: Classifier, given: Samples) -> dict[str, Any]:
     return found
 
 
-def order(entry: tuple[Path, Mapping[str, Any]]) -> tuple[bool, int, int, str]:
-    """Clean and warped networks first, even seeds before odd ones."""
+def order(entry: tuple[Path, Mapping[str, Any]]) -> tuple[int, int, int, str]:
+    """Warped networks first, then clean ones, then others; even seeds before odd ones."""
     card = entry[1]
-    first = card["label"] == "clean" or card["attack"].startswith(("wanet", "warp"))
-    return not first, card["seed"] % 2, card["seed"], card["name"]
+    warped = card["attack"].startswith(("wanet", "warp"))
+    place = 0 if warped else 1 if card["label"] == "clean" else 2
+    return place, card["seed"] % 2, card["seed"], card["name"]
+
+
+def known_in(files: Sequence[Path]) -> set[tuple[str, str]]:
+    """The zoos and names of the networks that are in these files."""
+    lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
+    return {(entry["zoo"], entry["name"]) for entry in map(json.loads, lines)}
 
 
 def main() -> None:
@@ -100,16 +107,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--part", type=int, default=0)
     parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="what was measured elsewhere")
+    parser.add_argument("--only", nargs="*", help="names of networks")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    lines = options.out.read_text().splitlines() if options.out.exists() else []
-    known = {(entry["zoo"], entry["name"]) for entry in map(json.loads, lines)}
     cards = [(zoo, card) for zoo in options.zoos for card in cards_in(zoo).values() if usable(card)]
     entries = {zoo: {e.name: e for e in own.read(zoo, LoadOptions()).entries} for zoo in options.zoos}
     for number, (zoo, card) in enumerate(sorted(cards, key=order)):
-        if number % options.parts != options.part or (zoo.name, card["name"]) in known:
-            continue
         start, name = time.perf_counter(), card["name"]
+        if number % options.parts != options.part or (options.only and name not in options.only):
+            continue
+        if (zoo.name, name) in known_in([options.out, *options.beside]):
+            continue
         about = {"zoo": zoo.name, "name": name, **brief(card), "pairs": card["pairs"]}
         try:
             opened = entries[zoo][name].samples
