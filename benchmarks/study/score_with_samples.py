@@ -26,7 +26,7 @@ from benchmarks.study.ways import equal, units_of, weighted
 from mmbd.null.combined import AWAY, FLOW, GAIN, HEAD, MARGIN, PAIRS, WINDOW, standing_out
 from mmbd.search.marks import in_pairs, shares_to
 
-SIZES = (0.03, 0.045, 0.0775)
+SIZES = (0.02, 0.03, 0.045)
 ADDED = "added"
 Entry = Mapping[str, Any]
 

@@ -37,7 +37,7 @@ from mmbd.search.windows import AWAY, race
 from mmbd.zoo import own
 from mmbd.zoo.own import cards_in
 
-FLOWS = (0.03, 0.045, 0.0775)  # root mean squares, in shares of the shorter side
+FLOWS = (0.02, 0.03, 0.045)  # root mean squares, in shares of the shorter side
 ADDED = 0.03  # root mean square, in shares of the range
 FLOW_LAPS = (Lap(8, 6, 5), Lap(12, 12, 5))
 ADDED_LAPS = (Lap(6, 4, 5), Lap(10, 8, 5))
