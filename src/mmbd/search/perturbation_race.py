@@ -154,12 +154,7 @@ def raced(
         found, logits = found.only(best.to(found.targets.device)), logits[best.to(logits.device)]
     counted = _counted(found, logits, samples, classifier.classes)
     return Raced(
-        samples,
-        **counted,
-        lifts=lifts,
-        evaluations=evaluations,
-        passes=passes,
-        oom_retries=size.oom_retries,
+        samples, **counted, lifts=lifts, evaluations=evaluations, passes=passes, oom_retries=size.oom_retries
     )
 
 
