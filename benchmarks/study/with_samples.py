@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.marks import _rounded as rounded
+from benchmarks.study.marks import rounded
 from benchmarks.study.measure import brief, usable
 from mmbd.base.errors import NotEvaluable, NotMitigated
 from mmbd.data.dataset import Dataset, split

@@ -85,8 +85,8 @@ def _deciding(found: Searched, decision: Decision) -> Marks | OnSamples | None:
 
 def _by_flow(test: Test) -> bool:
     """Whether a flow has more part in a test than windows have."""
-    part = test.parameters
-    return part.get(FLOW, 0.0) > max(part.get(WINDOW, 0.0), part.get(AWAY, 0.0))
+    flow, *windows = (test.parameters.get(mark) or 0.0 for mark in (FLOW, WINDOW, AWAY))
+    return flow > max(windows)
 
 
 def _pairs_or_sources(found: Searched, decision: Decision) -> dict[str, Any]:
