@@ -145,8 +145,8 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="look at the reporting half")
     parser.add_argument("--ship", action="store_true", help="with --report: write weights, tables and power")
     options = parser.parse_args()
-    if options.ship and (not options.report or FLOW not in CHOICES[options.choice].marks):
-        parser.error("--ship goes with --report, and with a choice that has flows")
+    if options.ship and not (options.report and options.choice == TAKEN):
+        parser.error(f"--ship goes with --report, and with {TAKEN!r}, which the null adds up")
     entries = entries_of(options.samples)
     if options.frozen is not None:
         kept = [{k: v for k, v in entries[key].items() if k != "taken"} for key in sorted(entries)]
