@@ -71,7 +71,7 @@ CHOICES: dict[str, Choice] = {
     "on samples, and flows": Choice((*MARKS[:-1], FLOW, PAIRS)),
     "on samples, flows and added": Choice((*MARKS[:-1], FLOW, ADDED, PAIRS)),
 }
-TAKEN = "on samples, and flows"
+TAKEN = "without data, and flows"
 
 
 def entries_of(paths: Sequence[Path]) -> dict[tuple[str, str], Entry]:

@@ -48,32 +48,31 @@ def evidence(own: dict[str, dict[int, float]] | None = None, **free: dict[int, f
 
 
 def test_a_flow_alone_decides():
-    found = decide(evidence({"flow": flat() | {3: 0.9, 5: 0.1}, "window": flat() | {3: 0.5}}))
+    found = decide(evidence({"flow": flat() | {3: 0.9, 5: 0.1}}, window=flat() | {3: 0.5}))
     assert (found.verdict, found.targets, found.decided_by) == ("backdoored", (3,), NAME)
     assert found.test.parameters[FLOW] == pytest.approx(2 * 0.8)
     assert found.test.parameters["window"] == pytest.approx(2 * math.log(5))
     assert found.test.statistic == pytest.approx(2 * 0.8 + 2 * math.log(5))
 
 
-def test_windows_on_samples_take_the_place_of_those_on_made_up_inputs():
-    made_up = decide(evidence(window=flat() | {3: 9.0}))
+def test_windows_and_pairs_are_those_without_data():
+    made_up = decide(evidence({"window": flat() | {5: 9.0}}, window=flat() | {3: 9.0}))
     assert made_up.decided_by == NAME
-    assert made_up.test.parameters["window"] == 0.0
-    gains = decide(evidence(gain=flat() | {3: 9.0}))
-    assert gains.test.parameters["gain"] > 0
-
-
-def test_pairs_are_those_of_the_samples():
+    assert made_up.targets == (3,)
     given = evidence()
-    assert given.on_samples is not None
+    assert given.marks is not None
     turning = {label: (label + 1) % 10 for label in range(10)}
-    paired = replace(given, on_samples=replace(given.on_samples, in_pairs=0.9, pairs=turning))
-    found = decide(paired)
+    found = decide(replace(given, marks=replace(given.marks, in_pairs=0.9, pairs=turning)))
     assert found.targets == tuple(range(10))
     assert combined.by_pairs(found.test)
-    assert given.marks is not None
-    other = replace(given, marks=replace(given.marks, in_pairs=0.9, pairs=turning))
-    assert decide(other).targets == ()
+
+
+def test_images_that_are_too_small_for_a_flow_are_judged_without():
+    given = evidence()
+    assert given.on_samples is not None
+    by_mark = {mark: values for mark, values in given.on_samples.by_mark.items() if mark != FLOW}
+    found = decide(replace(given, on_samples=replace(given.on_samples, by_mark=by_mark)))
+    assert NAME not in {test.name for test in found.tests}
 
 
 def test_without_the_head_there_is_a_table_of_its_own():

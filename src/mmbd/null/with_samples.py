@@ -1,10 +1,9 @@
 """A p-value from the marks that a trigger leaves where there are clean samples, against clean networks'.
 
-What the `combined` null is without data, this one is with some samples of each class: windows and pairs of
-classes are those on samples, and one smooth flow to each class is a mark more (`search.marks_on_samples`).
-Margins, gains and the last linear layer need no data. All are added up, and compared, as there; weights and
+What the `combined` null is without data, this one is with some samples of each class: one smooth flow to each
+class is a mark more (`search.marks_on_samples`). All are added up, and compared, as there; weights and
 tables, in `with_samples.json`, are its own. How they were chosen, and how they hold, is in
-`benchmarks/study/score_with_samples.py`.
+`benchmarks/study/score_with_samples.py`; windows on samples in place of those on made-up inputs were no better.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 
 from mmbd.null import combined
-from mmbd.null.combined import Weights
+from mmbd.null.combined import FLOW, Weights
 from mmbd.null.null import Evidence, Marked, Null
 from mmbd.results.finding import Test
 from mmbd.search.marks_on_samples import Search
@@ -43,14 +42,14 @@ def samples_key(marks: str, samples: str) -> str:
 
 
 def merged(evidence: Evidence) -> Evidence | None:
-    """The evidence with the marks on samples in place of those on made-up inputs; None without samples."""
+    """The evidence with the flow on samples as one mark more; None without samples, or without a flow."""
     own, given = evidence.marks, evidence.on_samples
-    if own is None or given is None:
+    if own is None or given is None or FLOW not in given.by_mark:
         return None
     marked = Marked(
-        {**own.by_mark, **given.by_mark},
-        given.in_pairs,
-        given.pairs,
+        {**own.by_mark, FLOW: given.by_mark[FLOW]},
+        own.in_pairs,
+        own.pairs,
         samples_key(own.settings_key, given.settings_key),
     )
     return replace(evidence, marks=marked)
@@ -80,7 +79,7 @@ def _both(evidence: Evidence) -> tuple[Evidence, Weights]:
 
 WITH_SAMPLES = Null(
     title="combined, with samples",
-    basis="clean networks of many kinds, by all marks that a trigger leaves on clean samples",
+    basis="clean networks of many kinds, by all marks that a trigger leaves, and warps of clean samples",
     values=_values,
     test=_test,
     by_default=True,

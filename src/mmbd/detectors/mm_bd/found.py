@@ -12,7 +12,6 @@ from mmbd.model.classifier import Classifier
 from mmbd.null import NULLS
 from mmbd.null.combined import AWAY, FLOW, WINDOW, by_pairs
 from mmbd.null.decide import Decision
-from mmbd.null.with_samples import NAME
 from mmbd.results.finding import Artifact, Column, Finding, Test
 from mmbd.search.marks import Marks
 from mmbd.search.marks_on_samples import OnSamples
@@ -80,7 +79,7 @@ def finding_of(
 
 def _deciding(found: Searched, decision: Decision) -> Marks | OnSamples | None:
     """The windows and flows that were looked at for the decision."""
-    return found.on_samples if decision.decided_by == NAME else found.marks
+    return found.on_samples if _by_flow(decision.test) else found.marks
 
 
 def _by_flow(test: Test) -> bool:
@@ -91,15 +90,13 @@ def _by_flow(test: Test) -> bool:
 
 def _pairs_or_sources(found: Searched, decision: Decision) -> dict[str, Any]:
     """Pairs of classes by number, where they decide; or the sources, where those of the target stand out."""
-    marks = _deciding(found, decision)
-    marked = found.marked if marks is found.marks else found.marked_on_samples
-    if marks is None or marked is None or not decision.targets:
+    if found.marks is None or found.marked is None or not decision.targets:
         return {}
     if by_pairs(decision.test):
-        pairs = sorted(marked.pairs.items())
+        pairs = sorted(found.marked.pairs.items())
         return {"pairs": ", ".join(f"{source} -> {target}" for source, target in pairs)}
     target, *others = decision.targets
-    taken = {} if others else sources(marks, target)
+    taken = {} if others else sources(found.on_samples or found.marks, target)
     return {"sources": ", ".join(map(str, sorted(taken)))} if taken else {}
 
 
