@@ -3,7 +3,7 @@
 What the `combined` null is without data, this one is with some samples of each class: one smooth flow to each
 class is a mark more (`search.marks_on_samples`). All are added up, and compared, as there; weights and
 tables, in `with_samples.json`, are its own. How they were chosen, and how they hold, is in
-`benchmarks/study/score_with_samples.py`; windows on samples in place of those on made-up inputs were no better.
+`benchmarks/study/score_with_samples.py`. Windows on samples instead of made-up inputs were no better.
 """
 
 from __future__ import annotations
