@@ -56,9 +56,10 @@ def merged(evidence: Evidence) -> Evidence | None:
 
 
 def _values(evidence: Evidence) -> Mapping[int, float] | str | None:
-    whole, weights = merged(evidence), shipped()
+    whole = merged(evidence)
     if whole is None:
         return None
+    weights = shipped()
     return NO_TABLE if weights is None else combined.values(whole, weights)
 
 
