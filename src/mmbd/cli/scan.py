@@ -58,8 +58,9 @@ def scan(
     Args:
         models: Model files: safetensors, or PyTorch state dicts.
         loading: What the files do not say.
-        data: Clean samples of the models' task, for detectors that need some: a folder of images by
-            class, or a Parquet or .npz file. Classes are matched with a model's by name.
+        data: Clean samples of the models' task: a folder of images by class, or a Parquet or .npz
+            file. Classes are matched with a model's by name. MM-BD can do without, and finds more
+            with them in classifiers of images; some detectors need them.
         per_class: How many of these samples to use of each class; the seed draws them (default: as
             many as the detector takes, 10 for neural-cleanse).
         detector: The detector to ask: mm-bd, or another one of those that "mmbd list detectors" shows.
@@ -75,7 +76,8 @@ def scan(
         method: The search for the largest margin: fast, or the procedure of the paper, which takes
             about 100 times longer (default: that of the detector, fast for mm-bd).
         null: The test that decides: one of those that "mmbd list nulls" shows (default: reference
-            where references are given, else combined; for other inputs than images bootstrap).
+            where references are given, else with-samples with --data, else combined; for other
+            inputs than images bootstrap).
         reference: A clean model of the same task, a JSON report on one, or a folder of either, to
             compare with; may be repeated.
         universal: Search for universal perturbations too, which the combined and the joint test need
@@ -100,6 +102,8 @@ def scan(
     most = max(LIMIT, 2 * (time or 0)) if limit is None else limit
     if null == "reference" and not reference:
         raise Usage("--null reference needs --reference, with clean models of the same kind")
+    if null == "with-samples" and data is None:
+        raise Usage("--null with-samples needs --data, with clean samples of the models' task")
     flags = {
         "method": method,
         "null": null,
