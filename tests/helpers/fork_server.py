@@ -8,7 +8,6 @@ its interpreter ends as that of `python -m mmbd` does.
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
 import resource
@@ -21,7 +20,7 @@ from typing import Any
 # What a command takes, and nothing that has begun to compute: threads do not survive a fork.
 NEEDED = (
     "mmbd.cli.commands mmbd.detectors.scan mmbd.evaluation mmbd.mitigators mmbd.render.save mmbd.workflows "
-    "scipy.optimize scipy.stats"
+    "scipy.optimize scipy.stats torch.fx.experimental.symbolic_shapes"
 )
 
 
@@ -49,11 +48,16 @@ def serve(requests: socket.socket) -> dict[str, Any] | None:
 
 def begin(task: dict[str, Any]) -> None:
     """Make this process one that has just been started for the task."""
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0)))
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w")))
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(
-        io.BufferedWriter(io.FileIO(2, "w")), errors="backslashreplace", line_buffering=True
-    )
+    written = {"errors": "backslashreplace", "buffering": 1}
+    streams = {"stdin": ("r", {}), "stdout": ("w", {}), "stderr": ("w", written)}
+    for number, (name, (mode, options)) in enumerate(streams.items()):
+        stream = None  # as Python has it for a descriptor that is closed
+        if number in task["closed"]:
+            os.close(number)
+        else:
+            stream = open(number, mode, closefd=False, **options)  # noqa: SIM115 - as long as it runs
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     os.chdir(task["cwd"])
     os.environ.clear()
     os.environ.update(task["env"])

@@ -15,7 +15,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,7 @@ def mmbd(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdout: int | IO[bytes] | None = None,
+    closed: Sequence[int] = (),
     limits: Mapping[int, int] | None = None,
     warnings: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
@@ -39,6 +40,7 @@ def mmbd(
         cwd: its working folder; by default this process's.
         env: its whole environment; by default this process's. Python's own variables come too late.
         stdout: where standard output goes; by default it is captured.
+        closed: which of the descriptors 0, 1 and 2 it begins without.
         limits: limits of the process, by `resource.RLIMIT_...`.
         warnings: what happens to warnings, as after Python's -W.
     """
@@ -46,6 +48,7 @@ def mmbd(
         "arguments": [str(argument) for argument in arguments],
         "cwd": str(cwd or Path.cwd()),
         "env": dict(os.environ if env is None else env),
+        "closed": list(closed),
         "limits": list((limits or {}).items()),
         "warnings": warnings,
     }
