@@ -46,6 +46,10 @@ class Beside:
             self.digests[name] = hashlib.sha256(data).hexdigest()
         return self._read[name]
 
+    def has(self, name: str) -> bool:
+        """Whether something has this plain name beside the file; it need not be a file."""
+        return self.folder is not None and os.path.lexists(self.folder / name)
+
     def _content(self, name: str) -> bytes:
         said = clean_text(name, 80)
         if not name or name in (".", "..") or any(sign in name for sign in "/\\\0:"):
