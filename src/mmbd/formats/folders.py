@@ -11,13 +11,7 @@ from mmbd.base.text import clean_text, listed
 from mmbd.formats import hub_folder, refusals
 from mmbd.formats.table import SUFFIXES
 
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-
+WEIGHTS = hub_folder.WEIGHTS
 HEAD = 1 << 20
 
 # Names that hubs give to what is not a classifier's weights for PyTorch, and what to do then.
@@ -54,15 +48,14 @@ def weights_in(folder: Path, *, alone: bool = False) -> tuple[Path, tuple[str, .
     if "saved_model.pb" in names:
         raise refusals.refusal(refusals.SAVED_MODEL)
     found = [name for name in WEIGHTS if name in names]
-    if found and not alone and "config.json" in names and _describes(folder / "config.json"):
-        return folder / "config.json", ()
     if found:
-        notes = [f"the folder's weights file is {found[0]}"]
-        notes += [
+        others = (
             f"{name} beside it was left alone: scan it by its own name if it is what gets used"
             for name in found[1:]
-        ]
-        return folder / found[0], tuple(notes)
+        )
+        if not alone and "config.json" in names and _describes(folder / "config.json"):
+            return folder / "config.json", tuple(others)
+        return folder / found[0], (f"the folder's weights file is {found[0]}", *others)
     expected = "expected a folder with model.safetensors or pytorch_model.bin"
     models = [
         name

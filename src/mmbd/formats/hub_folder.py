@@ -49,18 +49,16 @@ def read(data: bytes | bytearray, beside: Beside) -> Contents:
     config = documents.parse(data, FILE)
     if "auto_map" in config or "custom_pipelines" in config:
         raise Refused(
-            f"the network is described by code of the folder's own ({_code(config)}), which is not run. Where "
-            "you trust it, convert the model to ONNX, or give the code yourself: --arch file.py:factory"
+            f"the network is described by code of the folder's own ({_code(config)}), which is not run. "
+            "Where you trust it, convert the model to ONNX, or give the code yourself: --arch file.py:factory"
         )
-    there = [name for name in WEIGHTS if beside.has(name)]
-    if not there:
+    named = next((name for name in WEIGHTS if beside.optional(name) is not None), None)
+    if named is None:
         raise Failed(f"there are no weights beside {FILE}, expected {' or '.join(WEIGHTS)}: fetch them, too")
-    name, *others = there
-    tensors, kinds = _weights(name, beside)
-    said = documents.parse(beside.read(inputs.FILE), inputs.FILE) if beside.has(inputs.FILE) else None
-    notes = [f"the folder's weights are {name}"]
-    if others:
-        notes.append(f"left alone beside it: {listed(others)}; scan the one that gets used")
+    tensors, kinds = _weights(named, beside)
+    more = beside.optional(inputs.FILE)
+    said = None if more is None else documents.parse(more, inputs.FILE)
+    notes = [f"the folder's weights are {named}"]
     held = {"config": config, "preprocessor": said, "weights": tensors}
     return Contents(held, f"Hugging Face folder ({kinds})", None, tuple(notes))
 

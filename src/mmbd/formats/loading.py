@@ -92,6 +92,7 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
         claimed=claims.taken(request, spec),
         doubts=claims.doubts(request, spec, network, high - low),
         bare=bare if described and not request.as_claimed else None,
+        assumed=() if spec is not None or built.assumed else claims.assumed(request.given),
     )
 
 
@@ -130,7 +131,17 @@ def _whole(
     names = ("class names",) if graph.class_names and request.class_names is None else ()
     notes = (*file.notes, *held.notes, *graph.notes, *others)
     doubts = () if request.as_claimed else claims.unusual(request, graph.bounds, graph.std, high - low)
-    return Loaded(classifier, model, notes, graph.name, claimed=(*claimed, *names), doubts=tuple(doubts))
+    told = any(note.startswith(claims.ASSUMED) for note in graph.notes)
+    assumed = () if told else claims.assumed({*request.given, *known})
+    return Loaded(
+        classifier,
+        model,
+        notes,
+        graph.name,
+        claimed=(*claimed, *names),
+        doubts=tuple(doubts),
+        assumed=assumed,
+    )
 
 
 def _spec(text: str) -> Spec:

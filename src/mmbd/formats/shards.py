@@ -85,11 +85,12 @@ def weights(data: bytes | bytearray) -> Contents:
         Failed: broken, or something else than a mapping of names to tensors.
         Refused: a program.
     """
-    if tensor_file.recognise(data[:16]):
+    head = bytes(data[:32])
+    if tensor_file.recognise(head):
         return tensor_file.read(data)
-    if checkpoints.is_zip(data[:16]):
+    if checkpoints.is_zip(head):
         held = checkpoints.read_zip(data)
-    elif checkpoints.is_legacy(data[:32]):
+    elif checkpoints.is_legacy(head):
         held = checkpoints.read_legacy(data)
     elif pickles.names_in([bytes(data[: pickles.MAX_BYTES])]).complete:
         what = "a Python pickle that torch did not write"

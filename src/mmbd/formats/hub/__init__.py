@@ -1,1 +1,1 @@
-"""What the folders of the Hugging Face hub say of a classifier: JSON that is checked, and nothing that runs."""
+"""What folders of the Hugging Face hub say of a classifier: checked JSON, and nothing that runs."""

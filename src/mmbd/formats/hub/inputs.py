@@ -44,12 +44,16 @@ def images(said: Mapping[str, Any] | None, config: Mapping[str, Any]) -> Inputs:
     channels = whole(config.get("num_channels", 3))
     own = _sides(config.get("image_size"))
     if channels is None or channels > MAX_SIDE:
-        raise Failed(f"config.json has num_channels {clean_text(config.get('num_channels'))}, which is no number")
+        raise Failed(
+            f"config.json has num_channels {clean_text(config.get('num_channels'))}, which is no number"
+        )
     if said is None:
         sides, note = own, f"assumed: inputs from 0 to 1 that are not normalised, as there is no {FILE}"
         if own is not None:
             note += f", of {own[0]}x{own[1]}, as the network is made for"
-        return Inputs(_shape(channels, sides), notes=(f"{note}. {_give('--input, --bounds, --mean, --std')}",))
+        return Inputs(
+            _shape(channels, sides), notes=(f"{note}. {_give('--input, --bounds, --mean, --std')}",)
+        )
     notes: list[str] = []
     sides = _wanted(said) or own
     if sides is not None and _wanted(said) is None:
@@ -63,7 +67,8 @@ def images(said: Mapping[str, Any] | None, config: Mapping[str, Any]) -> Inputs:
         mean = std = None
     elif mean is None or std is None:
         mean = std = None
-        notes.append(f"assumed: no normalisation: {FILE} has no image_mean and image_std. {_give('--mean, --std')}")
+        given = _give("--mean, --std")
+        notes.append(f"assumed: no normalisation: {FILE} has no image_mean and image_std. {given}")
     if said.get("do_flip_channel_order") is True:
         notes.append("the channels are those of BGR images (do_flip_channel_order)")
     return Inputs(_shape(channels, sides), bounds, mean, std, tuple(notes))

@@ -80,7 +80,7 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
     if not isinstance(kind, str):
         raise Failed(f"config.json has no model_type, which says what network it is. {WORDS}")
     if config.get("quantization_config"):
-        raise Refused("the weights are quantised, which is not read here: save them as float32 and scan those")
+        raise Refused("the weights are quantised, which is not read: save them as float32 and scan those")
     known = _classes(kind)
     if not known:
         raise Refused(
@@ -173,8 +173,8 @@ def bounded(config: Mapping[str, Any], most: int) -> None:
         counts = [each for each in (value if isinstance(value, list) else [value]) if type(each) is int]
         if layers and (sum(counts) > most or len(counts) > most):
             raise Failed(
-                f"config.json says {clean_text(key)} are {listed(map(str, counts))}, but the folder holds too "
-                f"few tensors for that. {WORDS}"
+                f"config.json says {clean_text(key)} are {listed(map(str, counts))}, but the folder holds "
+                f"too few tensors for that. {WORDS}"
             )
     said_classes = (config.get("num_labels"), len(config.get("id2label") or ()))
     if any(type(each) is int and each > MAX_CLASSES for each in said_classes):

@@ -7,6 +7,7 @@ normalisation of inputs are assumed to be those that the library's own weights w
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ def _of_torchvision(library: Any, name: str) -> Named | None:
             return builder(**{"weights": None, "num_classes": classes, **arguments})
 
     known: dict[str, Any] = {}
-    weights = [each for each in models.get_model_weights(name)]
+    weights = list(models.get_model_weights(name))
     if weights:
         kept: Any = weights[0].transforms()
         sides = (list(getattr(kept, "crop_size", [])) or [224]) * 2
@@ -128,6 +129,21 @@ def unmoved() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def fitting(inputs: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a library's own weights, for a network with other channels or another size."""
+    found = dict(inputs)
+    shape = list(found.get("input_shape", ()))
+    if type(channels := arguments.get("in_chans")) is int and shape and channels != shape[0]:
+        shape[0] = channels
+        found.pop("mean", None)
+        found.pop("std", None)
+    if (size := arguments.get("img_size")) is not None and len(shape) == 3:
+        shape[1:] = [size, size] if isinstance(size, int) else list(size)
+    if shape:
+        found["input_shape"] = tuple(shape)
+    return found
 
 
 def words(inputs: Mapping[str, Any], arch: str) -> str:

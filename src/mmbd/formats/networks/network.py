@@ -138,7 +138,7 @@ def _of_library(
     scaled = {"mean", "std", "bounds"} & {*request.given}
     assumed = {
         key: value
-        for key, value in known.inputs.items()
+        for key, value in libraries.fitting(known.inputs, arguments).items()
         if spec is None and key not in request.given and not (scaled and key in ("mean", "std"))
     }
     notes = (libraries.words(assumed, arch),) if assumed else ()
