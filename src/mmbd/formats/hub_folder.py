@@ -14,6 +14,7 @@ from mmbd.formats import shards
 from mmbd.formats.beside import Beside
 from mmbd.formats.format import Contents, Graph
 from mmbd.formats.hub import documents, inputs
+from mmbd.formats.hub.weights import tensors_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +82,7 @@ def build(contents: Contents, options: LoadOptions) -> Graph:
 
     require_distinct(tensors)
     kind = library.kind_of(config)
+    names = library.class_names(config)
     made, left = library.configured(config, tensors)
     full = {**config, **made.to_dict(), "model_type": config["model_type"]}
     said, prepare = contents.value["preprocessor"], None
@@ -96,7 +98,7 @@ def build(contents: Contents, options: LoadOptions) -> Graph:
         known.bounds,
         known.mean,
         known.std,
-        library.class_names(config),
+        names,
         (*known.notes, *notes, *left),
     )
 
@@ -112,7 +114,7 @@ def _weights(name: str, beside: Beside) -> tuple[dict[str, Tensor], str]:
         found, _, kinds = shards.tensors(beside.read(name), beside, name)
         return found, f"sharded: {', '.join(kinds)}"
     try:
-        held = shards.weights(beside.read(name))
+        held = tensors_in(beside.read(name))
     except (Failed, Refused) as error:
         raise type(error)(f"{name}: {error}") from error
     return dict(held.value), held.format

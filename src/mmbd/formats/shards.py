@@ -6,20 +6,18 @@ files has a plain name, lies beside the index, and holds exactly the tensors tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from mmbd.base.errors import Failed, Refused
 from mmbd.base.text import clean_text, listed
-from mmbd.formats import checkpoints, tensor_file
+from mmbd.formats import tensor_file
 from mmbd.formats.advice import broken, excessive
 from mmbd.formats.beside import Beside
 from mmbd.formats.format import Contents
 from mmbd.formats.hub import documents
-from mmbd.formats.pickles import opcodes as pickles
-from mmbd.formats.refusals import program
+from mmbd.formats.hub.weights import tensors_in
 
 MAX_SHARDS = 1000
 MAP = "weight_map"
@@ -61,7 +59,7 @@ def tensors(
     for shard in dict.fromkeys(where.values()):
         said = clean_text(shard, 80)
         try:
-            held = weights(beside.read(shard))
+            held = tensors_in(beside.read(shard))
         except (Failed, Refused) as error:
             raise type(error)(f"{said}: {error}") from error
         listed_here = {name for name, place in where.items() if place == shard}
@@ -76,33 +74,6 @@ def tensors(
         aliases.update(held.aliases)
         kinds[held.format] = None
     return found, aliases, tuple(kinds)
-
-
-def weights(data: bytes | bytearray) -> Contents:
-    """The tensors by name in one file of weights: safetensors, or a checkpoint of torch's.
-
-    Raises:
-        Failed: broken, or something else than a mapping of names to tensors.
-        Refused: a program.
-    """
-    head = bytes(data[:32])
-    if tensor_file.recognise(head):
-        return tensor_file.read(data)
-    if checkpoints.is_zip(head):
-        held = checkpoints.read_zip(data)
-    elif checkpoints.is_legacy(head):
-        held = checkpoints.read_legacy(data)
-    elif pickles.names_in([bytes(data[: pickles.MAX_BYTES])]).complete:
-        what = "a Python pickle that torch did not write"
-        raise program(what, "a pickle is a program", [bytes(data)])
-    else:
-        raise broken("the file is neither safetensors nor a checkpoint of PyTorch")
-    value = held.value
-    if not isinstance(value, Mapping) or not all(
-        isinstance(key, str) and isinstance(each, Tensor) for key, each in value.items()
-    ):
-        raise Failed("the file holds more than tensors by name: save model.state_dict() alone")
-    return held
 
 
 def _places(said: Any, named: str) -> dict[str, str]:

@@ -202,7 +202,12 @@ def network(kind: Kind, config: Any, tensors: Mapping[str, Tensor]) -> tuple[nn.
         try:
             with torch.random.fork_rng(devices=[]):
                 filled, report = kind.make.from_pretrained(
-                    None, config=config, state_dict=wide, output_loading_info=True, local_files_only=True
+                    None,
+                    config=config,
+                    state_dict=wide,
+                    output_loading_info=True,
+                    local_files_only=True,
+                    ignore_mismatched_sizes=True,  # they are in the report, and an error below
                 )
         except Exception as error:  # of tensors of any kind
             raise Failed(f"the weights do not fit {kind.name}: {said(error)}. {WORDS}") from error
