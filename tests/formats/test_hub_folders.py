@@ -154,6 +154,7 @@ def test_shards_and_pickled_weights_are_the_same_network(vit: Path, tmp_path: Pa
         ({"auto_map": {"AutoModel": "evil.Net"}}, Refused, r"code of the folder's own \(evil\.Net\)"),
         ({"model_type": "evil"}, Refused, "'evil', which transformers has no classifier"),
         ({"architectures": ["ViTModel"]}, Refused, "'ViTModel', expected a classifier"),
+        ({"architectures": [["ViT"]]}, Refused, "expected a classifier"),
         ({"quantization_config": {"quant_method": "gptq"}}, Refused, "quantised"),
         ({"num_hidden_layers": 1_000_000}, Failed, "num_hidden_layers are 1000000, but the folder holds"),
         ({"hidden_size": 1 << 29}, Failed, "too few for that"),

@@ -90,7 +90,7 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
     first = named[0] if isinstance(named, list) and named else None
     if first is None and len(known) == 1:
         (first,) = known
-    if first not in known:
+    if not isinstance(first, str) or first not in known:
         raise Refused(
             f"config.json says the network is {clean_text(first)!r}, expected a classifier: {listed(known)}. "
             "Scan a model with a head for classes"
