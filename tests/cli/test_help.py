@@ -12,6 +12,7 @@ from helpers.command_line import caller
 COMMANDS = [
     ["scan"],
     ["inspect"],
+    ["compare"],
     ["report"],
     ["fix"],
     ["train"],
