@@ -11,6 +11,8 @@ from helpers.command_line import caller
 
 COMMANDS = [
     ["scan"],
+    ["inspect"],
+    ["compare"],
     ["report"],
     ["fix"],
     ["train"],
@@ -22,6 +24,7 @@ COMMANDS = [
 ]
 GROUPS = {
     "scan": ["What goes in", "How it is done", "How the MM-BD detectors search and judge", "What comes out"],
+    "inspect": ["What goes in", "What comes out"],
     "report": ["What goes in", "What comes out"],
     "list": ["What comes out"],
     "selftest": ["How it is done", "What comes out"],

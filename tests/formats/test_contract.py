@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
+import json
 import pkgutil
 import tempfile
 from collections.abc import Callable
@@ -20,7 +21,7 @@ import mmbd
 from helpers import exported_programs
 from mmbd import formats
 from mmbd.base.errors import Failed
-from mmbd.formats.beside import NOTHING
+from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.identify import identify, mismatch
 from mmbd.formats.options import LoadOptions
 from mmbd.formats.table import FORMATS, PICKLE, SUFFIXES, contents
@@ -34,14 +35,27 @@ def saved(*, as_zip: bool) -> bytes:
     return stream.getvalue()
 
 
+def described() -> bytes:
+    said = {"model_type": "vit", "architectures": ["ViTForImageClassification"], "image_size": 8}
+    return json.dumps(said | {"id2label": {str(label): f"class {label}" for label in range(40)}}).encode()
+
+
+def index() -> bytes:
+    return json.dumps({"weight_map": dict.fromkeys(STATE, "part.safetensors")}).encode()
+
+
 SAMPLES: dict[str, Callable[[], bytes]] = {
+    "hub folder": described,
+    "shards": index,
     "safetensors": lambda: to_safetensors(STATE),
     "zip": lambda: saved(as_zip=True),
     "torch legacy": lambda: saved(as_zip=False),
     "pt2": lambda: exported_programs.flat()[1],
 }
-WEIGHTS = [name for name in SAMPLES if FORMATS[name].build is None]
-NETWORKS = [name for name in SAMPLES if FORMATS[name].build is not None]
+# What formats that name other files find beside theirs.
+BESIDE = {"hub folder": "model.safetensors", "shards": "part.safetensors"}
+NETWORKS = [name for name in SAMPLES if FORMATS[name].build is not None and name not in BESIDE]
+WEIGHTS = [name for name in SAMPLES if name not in NETWORKS]
 
 
 def test_every_format_has_a_sample_and_every_reader_a_row() -> None:
@@ -70,11 +84,17 @@ def test_it_recognises_its_own_files_and_no_others(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_it_reads_the_same_tensors(name: str) -> None:
-    found = FORMATS[name].read(SAMPLES[name](), NOTHING)
-    assert found.value.keys() == STATE.keys()
-    assert all(torch.equal(found.value[key], tensor) for key, tensor in STATE.items())
-    assert all(tensor.device.type == "cpu" for tensor in found.value.values())
+def test_it_reads_the_same_tensors(name: str, tmp_path: Path) -> None:
+    beside = NOTHING
+    if name in BESIDE:
+        (tmp_path / BESIDE[name]).write_bytes(SAMPLES["safetensors"]())
+        beside = Beside(tmp_path)
+    found = FORMATS[name].read(SAMPLES[name](), beside)
+    held = found.value.get("weights", found.value)
+    assert held.keys() == STATE.keys()
+    assert all(torch.equal(held[key], tensor) for key, tensor in STATE.items())
+    assert all(tensor.device.type == "cpu" for tensor in held.values())
+    assert list(beside.digests) == ([BESIDE[name]] if name in BESIDE else [])
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from rich.console import Console
 
 from mmbd.base.threads import sharing
+from mmbd.cli import models as paths
 from mmbd.cli import samples, streams
 from mmbd.cli.detecting import scan_options
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
@@ -56,7 +57,8 @@ def scan(
     names that a shell writes, as they may look like options: mmbd scan --out reports/ -- *
 
     Args:
-        models: Model files: safetensors, or PyTorch state dicts.
+        models: Model files, or folders of them: "mmbd list formats" shows what is read. In a folder of
+            several models each is scanned, whatever becomes of the others.
         loading: What the files do not say.
         data: Clean samples of the models' task: a folder of images by class, or a Parquet or .npz
             file. Classes are matched with a model's by name. MM-BD can do without, and finds more
@@ -117,6 +119,7 @@ def scan(
     how = scan_options(detector, flags, option, level=level, seed=seed, seeds=seeds, limit=most, budget=time)
     require_needs(how, data)
     known = loading.options()
+    models = paths.expanded(models)
     read = [*models, *(reference or ()), loading.class_names, data]
     outputs = plan("report", to.wanted, models, [path for path in read if path is not None])
     if reference:

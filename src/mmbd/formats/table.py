@@ -7,7 +7,7 @@ the other table: what is no format for weights, and what to do then.
 from __future__ import annotations
 
 from mmbd.base.errors import Failed
-from mmbd.formats import checkpoints, refusals, tensor_file
+from mmbd.formats import checkpoints, hub_folder, refusals, shards, tensor_file
 from mmbd.formats.advice import NO_MEMORY
 from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.exported import archive as exported
@@ -30,6 +30,14 @@ FORMATS: dict[str, Format] = {
         checkpoints.is_legacy,
         checkpoints.read_legacy,
     ),
+    "hub folder": Format(
+        "the config.json of a Hugging Face folder",
+        ("config.json",),
+        hub_folder.recognise,
+        hub_folder.read,
+        hub_folder.build,
+    ),
+    "shards": Format("an index of weights", (".index.json",), shards.recognise, shards.read),
 }
 # The names that files of weights have, in a folder of models.
 SUFFIXES = tuple(dict.fromkeys(suffix for row in FORMATS.values() for suffix in row.suffixes))
