@@ -88,7 +88,7 @@ def read_hdf5(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
         return Contents(value, f"Keras weights in HDF5 (Keras {_version(about)})", None)
     if any(file.has(name) for name in LAYERS_AT):
         return Contents({"config": None, "layout": "paths", **_paths(file)}, "Keras weights in HDF5", None)
-    raise refusals.refusal("an HDF5 file without a Keras model in it", refusals.OTHER)
+    raise refusals.refusal(refusals.HDF5)
 
 
 def _described(text: bytes | str) -> dict[str, Any]:

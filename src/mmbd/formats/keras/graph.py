@@ -28,7 +28,7 @@ from mmbd.formats.keras.values import Value
 from mmbd.formats.keras.weights import weights_of
 from mmbd.formats.options import LoadOptions
 
-MOST_NUMBERS = 1 << 28  # made by all functions for one input
+MOST_NUMBERS = 1 << 27  # made by all functions for one input
 MOST_CALLS = 500_000
 PLACES = {"1D": 1, "2D": 2, "3D": 3}
 ALONE = (

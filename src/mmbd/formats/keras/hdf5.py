@@ -55,11 +55,14 @@ class Hdf5:
 
     Raises:
         Failed: no HDF5 file, or a broken one.
-        ImportError: pyfive is not installed.
+        Refused: pyfive is not installed.
     """
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        pyfive = require("pyfive", extra="keras")
+        try:
+            pyfive = require("pyfive", extra="keras")
+        except ImportError as error:
+            raise Refused(f"the file is HDF5, or has such a file in it: {error}") from None
         self.data = memoryview(data)
         with _told("cannot be opened"):
             self.file = pyfive.File(_Counted(data))
@@ -193,7 +196,7 @@ class _told:  # noqa: N801
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.quiet.__exit__(kind, error, trace)
-        if error is None or isinstance(error, Failed | Refused | MemoryError | ImportError):
+        if error is None or isinstance(error, Failed | Refused | MemoryError):
             return
         if isinstance(error, Exception):
             why = clean_text(f"{type(error).__name__} {error}", 100)

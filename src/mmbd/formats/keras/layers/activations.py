@@ -33,6 +33,7 @@ FUNCTIONS: dict[str, Function] = {
     "relu6": functional.relu6,
     "sigmoid": torch.sigmoid,
     "hard_sigmoid": functional.hardsigmoid,
+    "hard_sigmoid2": hard_sigmoid2,
     "tanh": torch.tanh,
     "elu": functional.elu,
     "selu": functional.selu,

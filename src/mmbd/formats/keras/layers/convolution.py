@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
 
 from torch import Tensor, nn
@@ -63,15 +64,17 @@ def _convolved(
     groups: int,
 ) -> Tensor:
     pads = around(x, kernel.shape[2:], steps, dilation, padding)
+    wide = prod(length + sum(pad) for length, pad in zip(x.shape[2:], pads, strict=True))
+    limited(x.shape[1] * wide, "a convolution")
     even = all(before == behind for before, behind in pads)
     if not even:
         x = padded(x, pads)
     inside = tuple(before for before, _ in pads) if even else (0,) * len(steps)
     count = len(kernel)
-    for length, size, step, wide, pad in zip(
+    for length, size, step, apart, pad in zip(
         x.shape[2:], kernel.shape[2:], steps, dilation, inside, strict=True
     ):
-        count *= max(0, (length + 2 * pad - (size - 1) * wide - 1) // step + 1)
+        count *= max(0, (length + 2 * pad - (size - 1) * apart - 1) // step + 1)
     limited(count, "a convolution")
     return CONVOLUTIONS[len(steps)](x, kernel, bias, steps, inside, dilation, groups)
 

@@ -34,12 +34,13 @@ class Making:
     bare: bool = False
 
 
+MOST_NUMBERS = 1 << 26  # made of one input by one layer
 Row = Callable[[Making], nn.Module]
 
 
 def limited(count: int, what: str) -> None:
     """Failed where a layer would make more numbers of one input than fit: before it makes them."""
-    if count > 1 << 28:
+    if count > MOST_NUMBERS:
         raise Failed(f"{what} would make {count:,} numbers of its inputs: not loaded")
 
 
