@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_what_was_tested_covers_the_table() -> None:
         ),
         *("BatchNormalizationV1", "BatchNormalizationV2", "ActivityRegularization", "DepthwiseConv1D"),
         *("MaxPooling1D", "AveragePooling3D", "GlobalMaxPooling1D", "GlobalAveragePooling3D", "Cropping3D"),
-        "UpSampling3D",
+        *("UpSampling3D", "LayerScale", "StochasticDepth"),
     }
     synonyms = {name for name in LAYERS if name.startswith(("Convolution", "SeparableConvolution"))}
     synonyms |= {name for name in LAYERS if "MaxPool" in name or "AvgPool" in name} - met
@@ -215,3 +216,45 @@ def test_an_archive_is_known_by_its_first_members() -> None:
     assert is_archive(data[:400])
     assert not is_archive(data.replace(b"config.json", b"konfig.json"))
     assert read_archive(data).format == "Keras archive (Keras 3.15.1)"
+
+
+def functional(*layers: dict[str, Any], end: str) -> dict[str, Any]:
+    """A model as Keras 2 describes it: an input of 4 numbers, a Dense layer to 3, and more layers."""
+    start, last = dense()["config"]["layers"]
+    start |= {"name": "input", "inbound_nodes": []}
+    last |= {"name": "dense", "inbound_nodes": [[["input", 0, 0, {}]]]}
+    held = {"name": "net", "layers": [start, last, *layers]}
+    held |= {"input_layers": [["input", 0, 0]], "output_layers": [[end, 0, 0]]}
+    return {"class_name": "Functional", "config": held}
+
+
+def test_functions_that_keras_2_was_called_with() -> None:
+    def called(name: str, function: str, source: str, **more: Any) -> dict[str, Any]:
+        settings = {"name": name, "function": function}
+        nodes = [[source, 0, 0, {"name": None, **more}]]
+        return {"class_name": "TFOpLambda", "name": name, "config": settings, "inbound_nodes": nodes}
+
+    half = called("half", "math.multiply", "dense", y=0.5)
+    added = called("added", "__operators__.add", "half", y=["dense", 0, 0])
+    less = called("less", "math.subtract", "added", y=1)
+    weights = keras_models.dense_weights()
+    values = torch.rand(5, 4)
+    linear = built(keras_models.archive(dense(), weights)).module(values)
+    net = built(keras_models.archive(functional(half, added, less, end="less"), weights)).module
+    assert torch.allclose(net(values), linear * 1.5 - 1)
+    for bad, told in (
+        (called("half", "io.read_file", "dense"), r"TFOpLambda io\.read_file \(half\)"),
+        (called("half", "math.multiply", "dense", y=[1, 2, 3]), "arguments that mmbd does not know"),
+    ):
+        data = keras_models.archive(functional(bad, end="half"), weights)
+        with pytest.raises(Refused, match=told):
+            built(data)
+
+
+def test_the_network_can_be_copied(tmp_path: Path) -> None:
+    (tmp_path / "m.keras").write_bytes(saved("residual"))
+    network = mmbd.load(tmp_path / "m.keras").classifier.model
+    assert isinstance(network, torch.nn.Module)
+    again = pickle.loads(pickle.dumps(copy.deepcopy(network)))
+    points = torch.rand(3, 3, 11, 9)
+    assert torch.equal(again(points), network(points))

@@ -14,7 +14,7 @@ from mmbd.formats.keras.inbound import Call, Ref, calls, outputs
 from mmbd.formats.keras.settings import Settings
 
 MOST_TEXT = 64 << 20  # bytes
-MOST_LAYERS = 20_000
+MOST_LAYERS = 5_000
 MOST_DEEP = 16  # models in models
 TWOFOLD = ("Add", "Subtract", "Multiply")  # layers, and functions of two arguments
 MODELS = ("Sequential", "Functional", "Model")

@@ -23,7 +23,7 @@ from mmbd.base.text import clean_text
 from mmbd.formats.advice import broken, excessive
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-MOST_OBJECTS = 200_000
+MOST_OBJECTS = 50_000
 MOST_DEEP = 64
 READS = 20  # a byte of the file may be read so many times
 EXTERNAL, FILTERS = 0x07, 0x0B  # types of messages in an object's header

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -104,6 +105,13 @@ class _Shelf:
     arrays: dict[str, Tensor]
     taken: set[str] = field(default_factory=set[str])
 
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """Every path that something lies below, with a slash at its end."""
+        return frozenset(
+            path[: place + 1] for path in self.arrays for place, sign in enumerate(path) if sign == "/"
+        )
+
 
 class _Paths:
     """As Keras 3 files them; `where` is the path of the layer with a slash at its end."""
@@ -142,14 +150,12 @@ class _Paths:
         return _Paths(self.shelf, f"{self.where}{inside}{at}/")
 
     def left(self) -> list[str]:
-        return [
-            path
-            for path in self.shelf.arrays
-            if path.startswith(self.where) and path not in self.shelf.taken and not IDLE.search(path)
-        ]
+        if self.where:  # all are looked through once, from the top
+            return []
+        return [path for path in self.shelf.arrays if path not in self.shelf.taken and not IDLE.search(path)]
 
-    def _has(self, start: str) -> bool:
-        return any(path.startswith(start) for path in self.shelf.arrays)
+    def _has(self, folder: str) -> bool:
+        return folder in self.shelf.folders
 
 
 class _Lists:

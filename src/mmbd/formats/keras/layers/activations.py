@@ -43,9 +43,7 @@ FUNCTIONS: dict[str, Function] = {
     "gelu": functional.gelu,
     "gelu_tanh": partial(functional.gelu, approximate="tanh"),
     "silu": functional.silu,
-    "swish": functional.silu,
     "hard_silu": functional.hardswish,
-    "hard_swish": functional.hardswish,
     "mish": functional.mish,
     "leaky_relu": partial(functional.leaky_relu, negative_slope=0.2),
     "exponential": torch.exp,
@@ -56,6 +54,7 @@ FUNCTIONS: dict[str, Function] = {
     "soft_shrink": functional.softshrink,
 }
 ALONG = {"softmax": functional.softmax, "log_softmax": functional.log_softmax}
+OLDER = {"softmax_v2": "softmax", "swish": "silu", "hard_swish": "hard_silu"}  # names that Keras has had
 NAMES = (*FUNCTIONS, *ALONG)
 # What logits go through at the end of a classifier.
 ENDS = ("softmax", "log_softmax", "sigmoid")
@@ -73,6 +72,9 @@ def name_of(settings: Settings, name: str = "activation", default: str = "linear
         value = inner.get("activation", value.get("class_name")) if isinstance(inner, Mapping) else inner
         value = {"ReLU": "relu", "Softmax": "softmax"}.get(str(value), value)
         settings = Settings(settings.kind, settings.name, {name: value})
+    word = settings.values.get(name)
+    if isinstance(word, str) and word in OLDER:
+        return OLDER[word]
     return settings.word(name, NAMES, default)
 
 

@@ -46,6 +46,8 @@ def multi_head(making: Making) -> nn.Module:
     for name in ("query_mask", "value_mask", "key_mask", "attention_mask", "return_attention_scores"):
         if calls.get(name):
             raise settings.refused(f"is called with {name}")
+    if settings.has("attention_axes") and settings.wholes("attention_axes") != (1,):
+        raise settings.refused("attends along other axes than the second")
     if settings.flag("use_gate", False) or settings.has("num_key_value_heads"):
         raise settings.refused("has gates or grouped heads")
     tensors: dict[str, Tensor | None] = {}

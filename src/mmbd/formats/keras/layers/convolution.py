@@ -120,8 +120,8 @@ def depthwise(making: Making, dims: int) -> nn.Module:
 
 def _either(making: Making, dims: int, names: tuple[str, ...]) -> Tensor:
     """By whichever name the file has it: Keras 2 and 3 call it differently."""
-    here = {path.rpartition("/")[2].partition(":")[0] for path in making.weights.left()}
-    return _each(making, dims, next((name for name in reversed(names) if name in here), names[0]))
+    here = " ".join(making.weights.left())
+    return _each(making, dims, names[1] if names[1] in here else names[0])
 
 
 def _separable(

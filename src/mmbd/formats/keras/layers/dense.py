@@ -33,6 +33,8 @@ def _embedded(x: Tensor, table: Tensor) -> Tensor:
 
 def embedding(making: Making) -> nn.Module:
     """`Embedding`: a row of a table for every whole number; no gradient goes through it."""
+    if making.settings.flag("mask_zero", False):
+        raise making.settings.refused("masks the steps that are 0")
     size = (making.settings.whole("input_dim"), making.settings.whole("output_dim"))
     return Layer(_embedded, "kept", {"table": making.weights.take("embeddings", size)})
 

@@ -19,7 +19,7 @@ from mmbd.formats.keras.values import Layer, place
 def _level(inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """All with as many axes as the one that has most: Keras puts new ones behind the batch."""
     rank = max(each.dim() for each in inputs)
-    return [each.reshape(len(each), *[1] * (rank - each.dim()), *each.shape[1:]) for each in inputs]
+    return [each.reshape(each.shape[0], *[1] * (rank - each.dim()), *each.shape[1:]) for each in inputs]
 
 
 def _folded(*inputs: Tensor, fold: Callable[[Tensor, Tensor], Tensor], mean: bool, moved: bool) -> Tensor:
@@ -66,8 +66,8 @@ def _inner(one: Tensor, other: Tensor, axes: tuple[int, int], normalize: bool) -
     one, other = one.movedim(where[0], -1), other.movedim(where[1], 1)
     rest = (*one.shape[1:-1], *other.shape[2:])
     limited(prod(rest), "Dot")
-    found = torch.bmm(one.reshape(len(one), -1, one.shape[-1]), other.reshape(*other.shape[:2], -1))
-    return found.reshape(len(one), *(rest or (1,)))
+    found = torch.bmm(one.reshape(one.shape[0], -1, one.shape[-1]), other.reshape(*other.shape[:2], -1))
+    return found.reshape(one.shape[0], *(rest or (1,)))
 
 
 def inner(making: Making) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Layers that prepare images: `Rescaling`, `Resizing`, `CenterCrop`."""
+"""Layers that prepare images, `Rescaling`, `Resizing`, `CenterCrop`; and `LayerScale`, of ConvNeXt."""
 
 from __future__ import annotations
 
@@ -64,4 +64,19 @@ def centre(making: Making) -> nn.Module:
     return Layer(partial(_centre, size=size), layout(making.settings))
 
 
-ROWS: dict[str, Row] = {"Rescaling": rescaling, "Resizing": resizing, "CenterCrop": centre}
+def _channelwise(x: Tensor, gamma: Tensor) -> Tensor:
+    return x * gamma
+
+
+def layer_scale(making: Making) -> nn.Module:
+    """`LayerScale` of the networks that come with Keras: a learnt factor a channel."""
+    size = making.settings.whole("projection_dim")
+    return Layer(_channelwise, "kept", {"gamma": making.weights.take("gamma", (size,))})
+
+
+ROWS: dict[str, Row] = {
+    "Rescaling": rescaling,
+    "Resizing": resizing,
+    "CenterCrop": centre,
+    "LayerScale": layer_scale,
+}

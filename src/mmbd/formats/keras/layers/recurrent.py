@@ -68,7 +68,7 @@ def _run(
     given = torch.tensordot(x, kernel, 1)
     given = given if bias is None else given + bias
     weights = {"recurrent": recurrent, "after": after, "end": end, "gate": gate}
-    state: State = (x.new_zeros(len(x), recurrent.shape[0]),) * states
+    state: State = (x.new_zeros(x.shape[0], recurrent.shape[0]),) * states
     found: list[Tensor] = []
     steps = range(given.shape[1])
     for number in reversed(steps) if backwards else steps:
@@ -81,6 +81,8 @@ def _run(
 def recurrent(making: Making, kind: str) -> nn.Module:
     """`SimpleRNN`, `GRU` or `LSTM`."""
     settings, weights = making.settings, making.weights.part("cell")
+    if settings.values.get("time_major"):
+        raise settings.refused("takes the steps before the batch")
     if settings.flag("stateful", False):
         raise settings.refused("keeps its state from one batch to the next")
     units, gates = settings.whole("units"), {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}[kind]

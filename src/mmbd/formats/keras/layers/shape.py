@@ -28,7 +28,7 @@ def _flat(x: Tensor, first: bool, moved: bool) -> Tensor:
     several = x.shape[2:].numel() > 1  # of one place alone the order is the same
     if x.dim() > 2 and (first or (moved and several)):
         x = x.movedim(1, -1)
-    return x.reshape(len(x), -1)
+    return x.reshape(x.shape[0], -1)
 
 
 def flatten(making: Making) -> nn.Module:
@@ -37,7 +37,7 @@ def flatten(making: Making) -> nn.Module:
 
 
 def _shaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return x.reshape(len(x), *shape)
+    return x.reshape(x.shape[0], *shape)
 
 
 def reshape(making: Making) -> nn.Module:
@@ -141,6 +141,7 @@ IDLE = (
     "RandomHeight",
     "RandomWidth",
     "Identity",
+    "StochasticDepth",
 )
 ROWS: dict[str, Row] = {
     **dict.fromkeys(IDLE, identity),
