@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from helpers.keras_models import built, changed, config, dense, expected, inputs
 from mmbd.base.errors import Failed, Refused
 from mmbd.formats.format import Graph
 from mmbd.formats.keras.files import is_archive, read_archive
+from mmbd.formats.keras.hdf5 import Hdf5
 from mmbd.formats.keras.layers.table import LAYERS
 from mmbd.formats.keras.weights import snake
 from mmbd.model import activations, head
@@ -55,6 +57,23 @@ def test_it_answers_as_keras_does(name: str, suffix: str) -> None:
 @pytest.mark.parametrize("name", ["cnn", "residual", "recurrent", "nested"])
 def test_files_of_keras_2_answer_alike(name: str) -> None:
     same(built(keras_models.as_keras2(name)), name)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "residual"])
+def test_archives_of_keras_2_answer_alike(name: str) -> None:
+    same(built(keras_models.archive(config(name), keras_models.before_3(name))), name)
+
+
+@pytest.mark.parametrize("name", ["attention", "nested"])
+def test_arrays_are_those_that_h5py_reads(name: str) -> None:
+    found = Hdf5(saved(name, ".h5")).arrays("model_weights")
+    arrays: dict[str, Any] = {}
+    with h5py.File(keras_models.FOLDER / f"{name}.h5") as file:
+        file["model_weights"].visititems(
+            lambda path, held: arrays.update({path: held[()]}) if isinstance(held, h5py.Dataset) else None
+        )
+    assert found.keys() == arrays.keys()
+    assert all(torch.equal(found[path], torch.from_numpy(array)) for path, array in arrays.items())
 
 
 def test_keras_2_has_a_hard_sigmoid_of_its_own() -> None:

@@ -124,6 +124,17 @@ def as_keras2(name: str) -> bytes:
     return stream.getvalue()
 
 
+def before_3(name: str) -> bytes:
+    """The arrays of a saved model, filed as Keras 2.12 to 2.14 did."""
+    stream = io.BytesIO(weights(name))
+    with h5py.File(stream, "a") as file:
+        found: list[str] = []
+        file.visit(lambda path: found.append(path) if path.split("/")[-1] == "layers" else None)
+        for path in sorted(found, key=len, reverse=True):
+            file.move(path, f"{path.removesuffix('layers')}_layer_checkpoint_dependencies")
+    return stream.getvalue()
+
+
 def _older(model: dict[str, Any]) -> None:
     for each in model["config"]["layers"]:
         settings = each["config"]

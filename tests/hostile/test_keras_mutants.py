@@ -1,4 +1,4 @@
-"""Models of Keras with something changed anywhere: they are read, or it is said why not; nothing else happens."""
+"""Models of Keras with something changed anywhere: they are read, or it is said why not, and nothing else."""
 
 from __future__ import annotations
 

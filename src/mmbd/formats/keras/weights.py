@@ -21,6 +21,7 @@ from mmbd.formats.advice import broken
 from mmbd.formats.keras.config import Described
 
 Shape = tuple[int | None, ...]
+NAMELESS = "variable"  # what Keras calls an array to which its layer gave no name
 IDLE = re.compile(r"(^|/)(seed_generator|_?metrics|optimizer)[^/]*/")  # of no use in a forward pass
 
 
@@ -170,7 +171,8 @@ class _Lists:
 
     def take(self, name: str, shape: Shape | None = None) -> Tensor:
         entries = self._entries()
-        found = next((entry for entry in entries if _leaf(entry[0]) == name), None)
+        fitting = [entry for wanted in (name, NAMELESS) for entry in entries if _leaf(entry[0]) == wanted]
+        found = fitting[0] if fitting else None
         if found is None:
             said = listed((clean_text(path) for path, _ in entries), 5) or "nothing"
             raise Failed(f"the file has no {clean_text(name)} of {clean_text(self.here)}; it has {said}")
