@@ -18,7 +18,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 import mmbd
-from helpers import exported_programs
+from helpers import exported_programs, keras_models
 from mmbd import formats
 from mmbd.base.errors import Failed
 from mmbd.formats.beside import NOTHING, Beside
@@ -51,6 +51,8 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "zip": lambda: saved(as_zip=True),
     "torch legacy": lambda: saved(as_zip=False),
     "pt2": lambda: exported_programs.flat()[1],
+    "keras": lambda: keras_models.saved("residual"),
+    "hdf5": lambda: keras_models.saved("residual", ".h5"),
 }
 # What formats that name other files find beside theirs.
 BESIDE = {"hub folder": "model.safetensors", "shards": "part.safetensors"}

@@ -100,7 +100,7 @@ def _whole(
     path: Path, file: files.File, size: int, held: Contents, graph: Graph, request: LoadOptions
 ) -> Loaded:
     """The classifier in a file that describes its network, too; what the user says goes before that."""
-    if request.arch is not None or request.entry is not None:
+    if (request.arch is not None and not graph.from_arch) or request.entry is not None:
         flag = "--entry" if request.arch is None else "--arch"
         raise Failed(f"{held.format} describes its network itself: leave {flag} out")
     shape = request.input_shape or graph.input_shape

@@ -13,6 +13,8 @@ from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.exported import archive as exported
 from mmbd.formats.exported.module import build as build_exported
 from mmbd.formats.format import Contents, Format
+from mmbd.formats.keras import files as keras
+from mmbd.formats.keras.graph import build as build_keras
 
 PICKLE = "pickle"  # one that torch did not write, which is never read
 
@@ -20,6 +22,7 @@ CHECKPOINT = (".pt", ".pth", ".bin", ".ckpt", ".th")
 
 FORMATS: dict[str, Format] = {
     "pt2": Format("a torch.export archive", (".pt2",), exported.recognise, exported.read, build_exported),
+    "keras": Format("a Keras archive", (".keras",), keras.is_archive, keras.read_archive, build_keras),
     "zip": Format(
         "a zip archive (as torch writes them)", CHECKPOINT, checkpoints.is_zip, checkpoints.read_zip
     ),
@@ -38,6 +41,7 @@ FORMATS: dict[str, Format] = {
         hub_folder.build,
     ),
     "shards": Format("an index of weights", (".index.json",), shards.recognise, shards.read),
+    "hdf5": Format("HDF5 (Keras)", (".h5", ".hdf5"), keras.is_hdf5, keras.read_hdf5, build_keras),
 }
 # The names that files of weights have, in a folder of models.
 SUFFIXES = tuple(dict.fromkeys(suffix for row in FORMATS.values() for suffix in row.suffixes))
