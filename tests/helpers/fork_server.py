@@ -7,6 +7,7 @@ its interpreter ends as that of `python -m mmbd` does.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -72,6 +73,7 @@ def begin(task: dict[str, Any]) -> None:
 del sys.path[0]  # this file's folder: the command has none of its own there either
 for name in NEEDED.split():
     importlib.import_module(name)
+gc.freeze()  # what is there is not looked through, and so copied, in every child
 task = serve(socket.socket(fileno=int(sys.argv[1])))
 if task is not None:
     begin(task)
