@@ -124,7 +124,7 @@ def test_what_samples_hold_is_left_as_it_is_by_the_widest_way():
     assert bounds.way == min(WAYS, key=lambda way: (-way.rank, way.share))
     held = samples()
     tight = bounds(held.inputs)
-    assert 0 < float((tight != held.inputs).double().mean()) < 0.05
+    assert 0 < float((tight != held.inputs).double().mean()) < 0.1
     assert bool((bounds.left_out <= 1).all())
     inside = bounds.inside(clf)
     torch.testing.assert_close(inside(clf.normalised(held.inputs)), clf.normalised(tight))

@@ -43,7 +43,7 @@ WAYS = tuple(Way(rank, share) for rank in RANKS for share in SHARES)
 
 @dataclass(frozen=True)
 class Fold:
-    """Samples that were left out, by their `rows` (n,): inputs (n, *shape), the network's answers (n,) to them,
+    """Samples that were left out, by their `rows` (n,): inputs (n, *shape), the answers (n,) to them,
     and what the `others`, so many, reach.
     """
 

@@ -1,0 +1,55 @@
+"""Drawn inputs in place of clean samples, for those who have none.
+
+Pictures of dead leaves, sounds of chirps, clicks and harmonics, clouds of solids (`search.scenes`): what a
+network makes of them is its own affair, and its own answers are their labels. Bounds made from them stop what
+goes beyond anything drawn; they know nothing of where a data set leaves its border empty, or of which
+activations it needs. So a repair by them alone is weaker, and is never said to have reduced anything: neither
+its accuracy nor what a trigger does to real inputs shows on drawn ones.
+"""
+
+from __future__ import annotations
+
+from mmbd.base.errors import Failed
+from mmbd.data.dataset import Dataset, split
+from mmbd.model.classifier import Classifier
+from mmbd.model.domain import kind_of
+from mmbd.search.made_up import MADE_UP, made_up
+
+PER_CLASS = 20
+ASIDE = 12  # of a class, for the search afterwards
+DRAWS = 4  # for each that is asked for: classes that drawn inputs hardly ever come into have fewer
+
+# Said with every such repair; figures of docs/mitigation.md.
+WEAKER = (
+    "made from drawn inputs alone, which is weaker than from clean samples, and may cost accuracy unnoticed"
+)
+UNMEASURED = (
+    "no clean sample was at hand, so the accuracy is not known, and what a search reaches from drawn inputs "
+    "does not tell what a trigger does to real ones"
+)
+
+
+def drawn(classifier: Classifier, per_class: int = PER_CLASS, *, seed: int) -> tuple[Dataset, Dataset]:
+    """Drawn inputs to repair with, at most so many of each class, and others to search on, at most 12.
+
+    Args:
+        classifier: whose inputs they are to be; its answers are their labels.
+        per_class: of the first; a class into which few of them fall has fewer, or none.
+        seed: of the drawing.
+
+    Raises:
+        Failed: there are no such inputs of the classifier's kind.
+        NotEvaluable: the classifier's answers are not finite.
+    """
+    domain = classifier.domain
+    if not MADE_UP["scenes"].possible(domain):
+        raise Failed(
+            f"inputs of the kind {kind_of(domain)} cannot be drawn, only images, sounds and point clouds: "
+            "give clean samples"
+        )
+    most = per_class + ASIDE
+    with classifier.frozen():
+        made = made_up("scenes", classifier, most * classifier.classes, seed=seed, most=most, draws=DRAWS)
+    labels = made.samples.labels.cpu()
+    everything = Dataset(made.samples.inputs.cpu(), labels, classifier.class_names)
+    return split(everything, per_class, seed=seed)
