@@ -36,7 +36,7 @@ def lines(outcome: Repair) -> list[str]:
     ]
     if outcome.drawn:
         said.append(no_data.WEAKER)
-    hidden = [layer for layer in record.layers if layer["name"] != "inputs"]
+    hidden = [layer for layer in record.layers if layer.get("name") != "inputs"]
     if len(hidden) < len(record.layers):
         said.append("bounds on the inputs, place by place")
     if hidden:
