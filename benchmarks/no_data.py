@@ -1,10 +1,10 @@
-"""What bounds from drawn inputs alone leave of an attack, and cost, beside those from 20 clean images a class.
+"""What bounds from drawn inputs alone leave of an attack, and cost, beside those from 20 clean images each.
 
     python -m benchmarks.no_data ZOO DATA [--names NAME,NAME] [--inputs drawn] [--out FILE.json]
 
-ZOO is a folder of models with their cards, and DATA what its plan was made from. 500 images of the second half
-of the test set measure; with clean images, those of the first half repair. Attacks that work on less than 80 %
-do not count; clean models do.
+ZOO is a folder of models with their cards, and DATA what its plan was made from. 500 images of one half of the
+test set measure; with clean images, those of the other half repair, 20 a class. Attacks that work on less than
+80 % do not count; clean models do.
 """
 
 from __future__ import annotations

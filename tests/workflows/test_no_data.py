@@ -74,6 +74,7 @@ def test_a_perfect_repair_is_not_shown_without_a_clean_sample(made):
     assert text.startswith("NOT SHOWN  no clean sample was at hand")
     assert f"made: {outcome.drawn} drawn inputs, labelled by the model itself" in text
     assert no_data.WEAKER in text
+    assert no_data.WEAKER in found["record"]["notes"]
     assert "accuracy: not measured, as there were no clean samples" in text
 
 

@@ -10,7 +10,6 @@ from mmbd.mitigators import Record
 from mmbd.render import words
 from mmbd.results.report import Report
 from mmbd.search.perturbations import KINDS
-from mmbd.workflows import no_data
 from mmbd.workflows.re_attack import Course
 from mmbd.workflows.repaired import Repair
 from mmbd.workflows.verdict import noun
@@ -34,8 +33,6 @@ def lines(outcome: Repair) -> list[str]:
         + (", labelled by the model itself" if record.own_labels else "")
         + f", {seconds(record.seconds)}",
     ]
-    if outcome.drawn:
-        said.append(no_data.WEAKER)
     hidden = [layer for layer in record.layers if layer.get("name") != "inputs"]
     if len(hidden) < len(record.layers):
         said.append("bounds on the inputs, place by place")

@@ -19,9 +19,10 @@ PER_CLASS = 20
 ASIDE = 12  # of a class, for the search afterwards
 DRAWS = 4  # for each that is asked for: classes that drawn inputs hardly ever come into have fewer
 
-# Said with every such repair; figures of docs/mitigation.md.
+# Said with every such repair; the figures are those of benchmarks/results/no_data.json.
 WEAKER = (
-    "made from drawn inputs alone, which is weaker than from clean samples, and may cost accuracy unnoticed"
+    "made from drawn inputs alone, which is weaker than from clean samples: on four backdoored networks it left "
+    "32 to 93% attack success, where 20 images a class left 0 to 3%, and cost 0 to 18 points of accuracy"
 )
 UNMEASURED = (
     "no clean sample was at hand, so the accuracy is not known, and what a search reaches from drawn inputs "

@@ -184,6 +184,8 @@ def fix(
         progress=progress,
         **(options or {}),
     )
+    if aside is not None:
+        record = replace(record, notes=(*record.notes, no_data.WEAKER))
     if not record.changed:
         return classifier, Repair(record)
     networks = (classifier, repaired)
