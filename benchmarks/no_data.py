@@ -2,9 +2,9 @@
 
     python -m benchmarks.no_data ZOO DATA [--names NAME,NAME] [--inputs drawn] [--out FILE.json]
 
-ZOO is a folder of models with their cards, and DATA what its plan was made from. 500 images of one half of the
-test set measure; with clean images, those of the other half repair, 20 a class. Attacks that work on less than
-80 % do not count; clean models do.
+ZOO is a folder of models with their cards, and DATA what its plan was made from. 500 images of one half of
+the test set measure; with clean images, those of the other half repair, 20 a class. Attacks that work on less
+than 80 % do not count; clean models do.
 """
 
 from __future__ import annotations

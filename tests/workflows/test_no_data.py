@@ -58,7 +58,7 @@ def test_inputs_are_drawn_for_both_and_answered_by_the_network():
 
 def test_a_perfect_repair_is_not_shown_without_a_clean_sample(made):
     clf = patch_networks.patch_network()
-    repaired, outcome = fixing.fix(clf, None, method="made")
+    repaired, outcome = fixing.fix(clf, "drawn", method="made")
     assert repaired is not clf
     assert outcome.verdict.word == "not shown"
     assert outcome.verdict.because[0] == no_data.UNMEASURED
@@ -80,7 +80,7 @@ def test_a_perfect_repair_is_not_shown_without_a_clean_sample(made):
 
 def test_with_held_out_samples_it_may_be_reduced(made):
     inputs, labels = patch_networks.patch_samples(60)
-    _, outcome = fixing.fix(patch_networks.patch_network(), None, (inputs, labels), method="made")
+    _, outcome = fixing.fix(patch_networks.patch_network(), "drawn", (inputs, labels), method="made")
     assert outcome.verdict.word == "reduced"
     assert (outcome.held_out, outcome.accuracy) == (60, (1.0, 1.0))
     assert outcome.drawn
@@ -89,7 +89,7 @@ def test_with_held_out_samples_it_may_be_reduced(made):
 
 def test_what_still_works_on_drawn_inputs_has_failed(made, monkeypatch):
     monkeypatch.setattr(fixing, "still_reached", lambda *_, **__: WORKS)
-    _, outcome = fixing.fix(patch_networks.patch_network(), None, method="made")
+    _, outcome = fixing.fix(patch_networks.patch_network(), "drawn", method="made")
     assert outcome.verdict.word == "failed"
 
 
@@ -98,7 +98,7 @@ def test_bounds_are_made_from_them(monkeypatch):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
     clf = Classifier(net.eval(), input_shape=(3, 8, 8))
-    _, outcome = fixing.fix(clf, None, options={"steps": 2, "perturbations": ()})
+    _, outcome = fixing.fix(clf, "drawn", options={"steps": 2, "perturbations": ()})
     assert outcome.record.changed, outcome.record.reason
     assert outcome.record.method == "mm-bm"
     assert outcome.verdict.word == "not shown"
@@ -107,7 +107,7 @@ def test_bounds_are_made_from_them(monkeypatch):
 def test_where_nothing_can_be_drawn_or_measured():
     net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     with pytest.raises(Failed, match="kind vector cannot be drawn, only images, sounds and point clouds"):
-        fixing.fix(Classifier(net, domain=Box((6,), 0, 1)), None)
+        fixing.fix(Classifier(net, domain=Box((6,), 0, 1)), "drawn")
     known = Backdoor({0: lambda x: x}, {0: 1}, torch.empty(0))
     with pytest.raises(Failed, match="a backdoor needs clean samples to be put on"):
-        fixing.fix(patch_networks.patch_network(), None, backdoor=known)
+        fixing.fix(patch_networks.patch_network(), "drawn", backdoor=known)

@@ -126,7 +126,7 @@ def fix(
             export.check(classifier, place.suffix.lower(), lambda: loaded.spec)
     if target is not None and target >= classifier.classes:
         raise Usage(f"--target {target}: the model has classes 0 to {classifier.classes - 1}")
-    learn, others = None, None
+    learn, others = "drawn", None
     if data is not None:
         learn, others = split(samples.read(data, classifier), per_class, seed=seed)
     if held_out is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ def _unwrapped(given: object) -> Classifier:
 
 def fix(
     classifier: Classifier | Loaded,
-    samples: Labelled | None,
+    samples: Labelled | Literal["drawn"],
     held_out: Labelled | None = None,
     *,
     method: str = "mm-bm",
@@ -126,7 +126,7 @@ def fix(
     Args:
         classifier: what to repair, or what `load` returned.
         samples: to repair with: a `Dataset`, (inputs, labels) with the classifier's class numbers, or
-            (inputs, labels, class names), which are matched with the classifier's. Arrays will do. None
+            (inputs, labels, class names), which are matched with the classifier's. Arrays will do. "drawn"
             repairs with drawn inputs (`no_data.drawn`), which is weaker: without `held_out` the verdict is
             never "reduced".
         held_out: clean samples to measure on, in the same forms. Without any a quarter of every class of
@@ -155,7 +155,7 @@ def fix(
     """
     classifier = _unwrapped(classifier)
     aside: Dataset | None = None
-    if samples is None:
+    if isinstance(samples, str) and samples == no_data.DRAWN:
         if backdoor is not None and held_out is None:
             raise Failed("a backdoor needs clean samples to be put on: give held-out ones")
         samples, aside = no_data.drawn(classifier, seed=seed)
