@@ -26,21 +26,27 @@ def lines(outcome: Repair) -> list[str]:
     if not record.changed:
         return [*said, "The model is unchanged."]
     said += [clean_text(because, 300) for because in verdict.because[1:]]
+    what = "drawn inputs" if outcome.drawn else "clean samples"
     said += [
         "",
-        f"{clean_text(record.method)}: {record.samples} clean samples"
+        f"{clean_text(record.method)}: {record.samples} {what}"
         + (", labelled by the model itself" if record.own_labels else "")
         + f", {seconds(record.seconds)}",
     ]
-    if record.layers:
-        count = sum(bound < UNLIMITED for layer in record.layers for bound in layer["upper"])
-        said.append(f"bounds on {count} channels of {len(record.layers)} activations")
+    hidden = [layer for layer in record.layers if layer.get("name") != "inputs"]
+    if len(hidden) < len(record.layers):
+        said.append("bounds on the inputs, place by place")
+    if hidden:
+        count = sum(bound < UNLIMITED for layer in hidden for bound in layer["upper"])
+        said.append(f"bounds on {count} channels of {len(hidden)} activations")
     said.append("weights changed" if record.weights_changed else "no weight changed")
     said += [clean_text(note, 300) for note in record.notes]
     return [*said, "", *_accuracy(outcome), "", *_attack(outcome), *_re_attack(outcome), *_scans(outcome)]
 
 
 def _accuracy(outcome: Repair) -> list[str]:
+    if outcome.accuracy is None and outcome.drawn:
+        return ["accuracy: not measured, as there were no clean samples"]
     if outcome.accuracy is None:
         return ["accuracy: not measured, as no clean samples were left that the repair did not use"]
     before, after = outcome.accuracy
