@@ -34,6 +34,7 @@ SHORT = {
     "mm-bm-script": {"epochs": 2},
     "margin-clipping": {"epochs": 2, "maximised": 2, "steps": 2},
     "hardening": {"steps": 2, "accuracy": 0.0},
+    "latent-shift": {"steps": 2, "accuracy": 0.0},
     "fine-pruning": {"epochs": 1, "stride": 0.5},
     "mm-bm-fine-pruning": {"epochs": 1, "stride": 0.5},
     "distillation": {"epochs": 1, "teacher_epochs": 1},

@@ -21,6 +21,7 @@ from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.distillation import distillation
 from mmbd.mitigators.fine_pruning import fine_pruning
 from mmbd.mitigators.hardening import hardening
+from mmbd.mitigators.latent_shift import latent_shift
 from mmbd.mitigators.margin_clipping import margin_clipping
 from mmbd.mitigators.mitigator import NO_OPTIONS, Method, Mitigation, Mitigator, Record
 from mmbd.mitigators.mm_bm import mm_bm
@@ -37,6 +38,7 @@ MITIGATORS = {
     "mm-bm-script": Method(script, "bounds on three activations, as the authors' program learns them"),
     "margin-clipping": Method(margin_clipping, "bounds that limit the largest margins, too (MMAC)"),
     "hardening": Method(hardening, "weights trained against universal perturbations"),
+    "latent-shift": Method(latent_shift, "weights trained against the shortest shift of the last features"),
     "fine-pruning": Method(fine_pruning, "channels that clean samples use least pruned, weights tuned"),
     "mm-bm-fine-pruning": Method(partial(bounds_then_pruning, bounding=mm_bm), "mm-bm, then fine-pruning"),
     "distillation": Method(distillation, "neural attention distillation from a fine-tuned copy (NAD)"),
