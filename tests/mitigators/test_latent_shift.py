@@ -44,12 +44,12 @@ def test_a_planted_backdoor_is_trained_away_and_its_shift_is_longer():
     clf, samples = vectors()
     assert backdoored_networks.vector_rates(clf) == (1, 1)
     with backdoored_networks.untouched(clf):
-        made = latent_shift(clf, samples, lr=0.05, steps=60, against=1.0)
+        made = latent_shift(clf, samples, lr=0.02, steps=60)
     accuracy, success = backdoored_networks.vector_rates(made.classifier)
     assert accuracy >= 0.95
     assert success < 0.2
     before, after = made.record.settings["shifts"]["2"]
-    assert after > 1.2 * before
+    assert after > 1.1 * before
 
 
 def test_the_last_layer_alone_changes_if_told_to():

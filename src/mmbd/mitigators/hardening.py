@@ -98,12 +98,12 @@ def hardening(
     generator = generator_for("hardening", seed)
     teacher = classifier if teacher is None else teacher
     with classifier.frozen(), teacher.frozen():
-        adaptive: list[AdaptivePerturbations | AdaptiveWindows] = [
-            AdaptivePerturbations(classifier, samples, perturbations, generator)
-        ]
+        whole = AdaptivePerturbations(classifier, samples, perturbations, generator)
+        adaptive: list[AdaptivePerturbations | AdaptiveWindows] = [whole]
+        kinds = [row.kind for row in whole.found]
         if "patch" in perturbations:
             adaptive.append(AdaptiveWindows(classifier, samples, seed=seed, sides=sides, targets=targets))
-        kinds = [row.kind for row in adaptive[0].found] + ["patch"] * (len(adaptive) - 1)
+            kinds.append("patch")
         heavy = {"flow": against_flows, "patch": against_patches}
         weighed = [heavy.get(kind, against) for kind in kinds]
 

@@ -104,11 +104,10 @@ class AdaptiveWindows:
         aims = torch.cat([torch.full_like(part, row.target) for row, part in zip(rows, parts, strict=True)])
         logits = network(torch.cat(moved).contiguous())
         gains = -F.softplus(-margins(logits, aims)).sum()
-        for row, slope in zip(rows, torch.autograd.grad(gains, free, allow_unused=True), strict=True):
-            if slope is not None:
-                low, high = row.windows.low[row.place], row.windows.high[row.place]
-                step = STRIDE * (high - low) / 2 * slope.sign()
-                row.values = (row.values + step).maximum(low).minimum(high)
+        for row, slope in zip(rows, torch.autograd.grad(gains, free), strict=True):
+            low, high = row.windows.low[row.place], row.windows.high[row.place]
+            step = STRIDE * (high - low) / 2 * slope.sign()
+            row.values = (row.values + step).maximum(low).minimum(high)
         stamped = [row.stamped(inputs[part]) for row, part in zip(rows, parts, strict=True)]
         return [torch.cat(stamped)[order].detach()]
 
