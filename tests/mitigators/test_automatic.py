@@ -16,10 +16,12 @@ from mmbd.base.errors import NotMitigated
 from mmbd.mitigators import ladder, mitigate, mm_bm
 from mmbd.mitigators.automatic import automatic, easiest_patch
 from mmbd.mitigators.hardening import hardening
+from mmbd.mitigators.ladder import Look, Reached
 from mmbd.mitigators.mitigator import Mitigation, Record
 from mmbd.model.bounded import Bounded, same_weights
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples, prepare
+from mmbd.search.still_reached import Reach
 
 module = importlib.import_module("mmbd.mitigators.automatic")  # its function has its name
 
@@ -160,6 +162,15 @@ def test_a_network_that_yields_to_a_flow_is_hardened_against_flows_without_bound
     assert note.endswith("to class 1")
     row = of_kind(record, "flow")
     assert row["after"] < 0.5 < row["before"]
+
+
+def test_hardening_against_flows_is_undone_where_something_else_still_works(monkeypatch):
+    clf, samples = warped()
+    left = Reached((Reach("patch", 1, 3, 0.9, 0.8, counted=20),))
+    monkeypatch.setattr(Look, "at", lambda *_: left)
+    record = automatic(clf, samples, hardening_steps=2, added_still_works=1.01).record
+    assert record.settings["chosen"].startswith("mm-bm")
+    assert "hardening against it was undone: a patch of size 3 that took 90% " in record.notes[0]
 
 
 def test_a_flow_that_does_not_work_is_told_of_beside_the_bounds():

@@ -32,7 +32,7 @@ from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples, prepare
 
 MITIGATORS = {
-    "auto": Method(automatic, "bounds, or hardening where perturbations show that bounds are not enough"),
+    "auto": Method(automatic, "bounds, and weights trained where a search shows that bounds are not enough"),
     "mm-bm": Method(mm_bm, "bounds on activations, tuned against universal perturbations"),
     "mm-bm-paper": Method(paper, "bounds on three activations, by Algorithm 1 of the paper"),
     "mm-bm-script": Method(script, "bounds on three activations, as the authors' program learns them"),
@@ -98,8 +98,8 @@ def mitigate(
 
     The classifier given is left as it is, bit for bit. By default (MM-BM) no weight of the copy
     changes either: upper bounds are learnt for its activations, one a channel. Method "auto"
-    hardens the weights where a universal perturbation still works on the bounded network, and,
-    without bounds, where a warp works on the network as it is.
+    trains the weights where a search for triggers still gets past the bounds, and, without bounds,
+    where a warp works on the network as it is.
 
     Args:
         classifier: what to repair, or what `load` returned.
