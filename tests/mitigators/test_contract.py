@@ -136,7 +136,7 @@ def test_every_method(method, arch):
 
 
 @pytest.mark.parametrize(
-    "method", ["auto", "mm-bm", "mm-bm-paper", "mm-bm-script", "margin-clipping", "hardening"]
+    "method", ["auto", "mm-bm", "mm-bm-paper", "mm-bm-script", "margin-clipping", "hardening", "latent-shift"]
 )
 def test_settings_hold_every_option(method):
     clf, inputs = built("mlp")
@@ -144,7 +144,7 @@ def test_settings_hold_every_option(method):
     record = mitigate(clf, inputs, method=method, seed=3, **options).record
     known = inspect.signature(MITIGATORS[method].function).parameters.values()
     named = {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY}
-    expected = {k: v for k, v in named.items() if k not in ("seed", "progress", "teacher")} | options
+    expected = {k: v for k, v in named.items() if k not in ("seed", "progress", "teacher", "aside")} | options
     assert {name: record.settings.get(name, "missing") for name in expected} == expected
     assert record.method == method
 

@@ -66,6 +66,9 @@ def test_what_it_refuses():
         latent_shift(clf, samples, tuned="first layer")
     with pytest.raises(ValueError, match="targets must be classes of the model, 0 to 3"):
         latent_shift(clf, samples, targets=(4,))
+    one = samples.at(samples.labels == 1)
+    with pytest.raises(NotMitigated, match="no shift of the last features"):
+        latent_shift(clf, one, targets=(1,))  # all of them are there
     scaled = Classifier(nn.Sequential(clf.model, nn.Softplus()), input_shape=(64,))
     with pytest.raises(NotMitigated, match="the last linear layer cannot be told"):
         latent_shift(scaled, prepare(scaled, *backdoored_networks.vector_samples()))

@@ -112,7 +112,8 @@ def latent_shift(
     right = samples.at(samples.correct)
     with classifier.frozen(), teacher.frozen():
         first = shifts_of(classifier, right, share)
-        finite = [label for label, one in enumerate(first.relative) if np.isfinite(one)]
+        # Where all samples are of a class already, there is nothing to be held back.
+        finite = [label for label, one in enumerate(first.relative) if np.isfinite(one) and one > 0]
         chosen = targets or tuple(sorted(finite, key=lambda label: first.relative[label])[:1])
         if not chosen or not all(label in finite for label in chosen):
             raise NotMitigated("no shift of the last features takes all samples to the suspicious class")
