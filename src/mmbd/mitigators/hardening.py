@@ -49,7 +49,6 @@ def hardening(
     sides: tuple[int, ...] | None = None,
     targets: tuple[int, ...] | None = None,
     augment: bool = True,
-    scenes: int = 0,
     teacher: Classifier | None = None,
     aside: Samples | None = None,
     seed: int = 0,
@@ -80,7 +79,6 @@ def hardening(
             tries (`search.still_reached`).
         targets: the classes that patches lead to; by default those that yield most.
         augment: mirror and shift images at random.
-        scenes: how many drawn images the network's answers are kept on, beside the samples.
         teacher: whose answers on clean samples the weights are to keep; by default those of
             `classifier` as it is given. `samples` hold its answers.
         aside: further samples, not trained on, on which the accuracy has to be kept, too.
@@ -127,8 +125,6 @@ def hardening(
             steps=steps,
             batch=batch,
             augment=augment,
-            scenes=scenes,
-            seed=seed,
             generator=generator,
             tell=counted(progress, "hardening", steps),
             aside=aside,

@@ -57,7 +57,6 @@ def latent_shift(
     share: float = 0.5,
     tuned: str = "all",
     augment: bool = True,
-    scenes: int = 0,
     teacher: Classifier | None = None,
     aside: Samples | None = None,
     seed: int = 0,
@@ -82,7 +81,6 @@ def latent_shift(
         share: of every class's samples that a shift has to take, see `detectors.latent_shift`.
         tuned: the weights that change: "last layer", or "all".
         augment: mirror and shift images at random.
-        scenes: how many drawn images the network's answers are kept on, beside the samples.
         teacher: whose answers on clean samples the weights are to keep, see `hardening`.
         aside: further samples, not trained on, on which the accuracy has to be kept, too.
         seed: of the order of the samples.
@@ -144,8 +142,6 @@ def latent_shift(
             steps=steps,
             batch=batch,
             augment=augment,
-            scenes=scenes,
-            seed=seed,
             generator=generator,
             tell=counted(progress, "latent shift", steps),
             tuned=partial(_last_layer, layer) if tuned == "last layer" else list,

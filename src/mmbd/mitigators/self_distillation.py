@@ -13,16 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbd.base.errors import NotMitigated, TooFewInputs
+from mmbd.base.errors import NotMitigated
 from mmbd.mitigators.learned_bounds import Curves
-from mmbd.mitigators.mitigator import batches, disagreement, furthest, trainable
+from mmbd.mitigators.mitigator import batches, furthest, trainable
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
-from mmbd.search.made_up import made_up
 
 SHIFT = 2 / 32  # of an image's side
-SCENES_A_STEP = 50
 
 # Of a network under repair, inputs (n, *shape) and the teacher's logits: the loss on these inputs, and that
 # on what is trained away.
@@ -41,8 +39,6 @@ def retrained(
     steps: int,
     batch: int,
     augment: bool,
-    scenes: int,
-    seed: int,
     generator: torch.Generator,
     tell: Callable[[], None],
     tuned: Callable[[Sequence[nn.Parameter]], Sequence[nn.Parameter]] = lambda weights: weights,
@@ -61,8 +57,6 @@ def retrained(
         steps: of the optimiser.
         batch: samples a step.
         augment: mirror and shift images at random.
-        scenes: how many drawn inputs (`search.scenes`) the teacher's answers are kept on, too.
-        seed: of the scenes.
         generator: of the order of the samples, and of how images are moved.
         tell: called after every step.
         tuned: of all weights, those that change.
@@ -77,23 +71,18 @@ def retrained(
     """
     repaired, curves = classifier.around(network), Curves()
     image = augment and kind_of(classifier.domain) == "image"
-    drawn = _scenes(teacher, scenes, seed)
     with trainable(network) as every:
         weights = list(tuned(every))
         original = [weight.detach().clone() for weight in weights]
         optimizer = torch.optim.Adam(weights, lr=lr)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for step, indices in enumerate(batches(len(samples.labels), batch, steps, generator)):
+        for indices in batches(len(samples.labels), batch, steps, generator):
             inputs = samples.inputs[indices]
             if image:
                 inputs = moved(inputs, generator)
             with torch.no_grad():
                 wanted = teacher(inputs)
             clean, missed = losses(repaired, inputs, wanted)
-            if drawn is not None:
-                turn = torch.arange(step * SCENES_A_STEP, (step + 1) * SCENES_A_STEP) % len(drawn.labels)
-                some = drawn.at(turn.to(drawn.labels.device))
-                clean = clean + disagreement(repaired(some.inputs), some.logits)
             optimizer.zero_grad()
             (clean + missed).backward()
             optimizer.step()
@@ -137,13 +126,3 @@ def moved(images: Tensor, generator: torch.Generator) -> Tensor:
     right = int(torch.randint(2 * x + 1, (), generator=generator))
     padded = F.pad(images, (x, x, y, y), mode="replicate")
     return padded[..., down : down + height, right : right + width]
-
-
-def _scenes(teacher: Classifier, count: int, seed: int) -> Samples | None:
-    """Drawn inputs with the teacher's answers; none where there are no such inputs, or none is wanted."""
-    if not count or kind_of(teacher.domain) != "image":
-        return None
-    try:
-        return made_up("scenes", teacher, count, seed=seed, most=count).samples
-    except TooFewInputs:
-        return None
