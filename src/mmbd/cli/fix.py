@@ -76,8 +76,8 @@ def fix(
             takes the JSON report of a detector that found a mask and a pattern.
         triggered: Samples with the trigger on them, in the same forms as --data; needs --target.
         target: The number of the class that the triggered samples are taken to.
-        method: The method of repair: mm-bm, auto (hardening where mm-bm is not enough or a warp
-            works), or another one of those that "mmbd list methods" shows.
+        method: The method of repair: mm-bm, auto (weights are trained too where mm-bm is not enough or a
+            warp works), or another one of those that "mmbd list methods" shows.
         option: An option of the method, as key=value; may be repeated.
         re_attack: Train a copy of the repaired model on what the search found, one epoch on ten samples,
             and tell how fast it comes back.

@@ -9,7 +9,6 @@ from mmbd.base.text import clean_text, seconds
 from mmbd.mitigators import Record
 from mmbd.render import words
 from mmbd.results.report import Report
-from mmbd.search.perturbations import KINDS
 from mmbd.workflows.re_attack import Course
 from mmbd.workflows.repaired import Repair
 from mmbd.workflows.verdict import noun
@@ -117,7 +116,7 @@ def _course(course: Course) -> str:
 def _perturbations(record: Record) -> list[str]:
     worst = sorted(record.perturbations, key=lambda one: -one["before"])[:SHOWN]
     said = [
-        f"a small {KINDS[one['kind']].noun} found for class "
+        f"a small {noun(one['kind'])} found for class "
         f"{one['target']}: took {one['before']:.0%} of the other classes' samples there before, "
         f"takes {one['after']:.0%} after, having adapted"
         for one in worst
