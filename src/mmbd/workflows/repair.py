@@ -20,7 +20,7 @@ from mmbd.base.seeds import generator_for
 from mmbd.data import matching
 from mmbd.data.dataset import Dataset
 from mmbd.formats.loaded import Loaded
-from mmbd.mitigators import mitigate
+from mmbd.mitigators import Record, mitigate
 from mmbd.model.classifier import Classifier
 from mmbd.model.forward import classes_of, scaled
 from mmbd.results.report import Report
@@ -159,6 +159,8 @@ def fix(
         if backdoor is not None and held_out is None:
             raise Failed("a backdoor needs clean samples to be put on: give held-out ones")
         samples, aside = no_data.drawn(classifier, seed=seed)
+        if (reason := no_data.too_few(samples)) is not None:
+            return classifier, Repair(Record(method, False, reason))
         labelled = labelled and held_out is not None  # from here on of the search only
     samples = numbered(samples, classifier, "the clean samples")
     held_out = None if held_out is None else numbered(held_out, classifier, "the held-out samples")
