@@ -90,8 +90,8 @@ def compare(one: Classifier, other: Classifier, *, tolerance: float = TOLERANCE,
     """Compare two classifiers on the same inputs, 32 random ones and the surest of up to 50 classes of each.
 
     Args:
-        one: the first.
-        other: on the same domain; inputs are given to both as that of `one` has them.
+        one: inputs are drawn from its domain.
+        other: on the same domain.
         tolerance: of the relative difference of logits.
         seed: of the random inputs and the starts of the searches.
 
