@@ -11,6 +11,7 @@ from mmbd.formats import checkpoints, refusals, tensor_file
 from mmbd.formats.advice import NO_MEMORY
 from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.format import Contents, Format
+from mmbd.formats.onnx import build, reading, wire
 
 PICKLE = "pickle"  # one that torch did not write, which is never read
 CHECKPOINT = (".pt", ".pth", ".bin", ".ckpt", ".th")
@@ -26,6 +27,7 @@ FORMATS: dict[str, Format] = {
         checkpoints.is_legacy,
         checkpoints.read_legacy,
     ),
+    "onnx": Format("an ONNX graph", (".onnx",), wire.recognise, reading.read, build.build),
 }
 # The names that files of weights have, in a folder of models.
 SUFFIXES = tuple(dict.fromkeys(suffix for row in FORMATS.values() for suffix in row.suffixes))
