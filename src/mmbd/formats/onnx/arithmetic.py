@@ -59,7 +59,7 @@ def _aligned(node: Node, a: Tensor, b: Tensor) -> Tensor:
     after = a.dim() - start - b.dim()
     if after < 0:
         raise node.failed(f"shape {tuple(b.shape)} from axis {start} on does not fit {tuple(a.shape)}")
-    return b.reshape(*b.shape, *[1] * after)
+    return b.reshape([*b.shape, *[1] * after])
 
 
 def divided(a: Tensor, b: Tensor) -> Tensor:

@@ -42,7 +42,10 @@ def attention(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
     if causal:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
-    found = torch.matmul(torch.softmax(scores, -1), v)
+    weights = torch.softmax(scores, -1)
+    if mask is not None or causal:  # where nothing may be looked at, nothing is
+        weights = torch.where(scores.amax(-1, keepdim=True) == -torch.inf, torch.zeros_like(weights), weights)
+    found = torch.matmul(weights, v)
     return found.transpose(1, 2).flatten(2) if flat else found
 
 

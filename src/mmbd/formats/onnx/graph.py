@@ -161,11 +161,13 @@ def _ordered(nodes: Sequence[Node], known: set[str], outputs: Sequence[str]) -> 
 
 
 def _needed(nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[Node, ...]:
+    """The nodes that these outputs need, without the names of what nobody takes from them."""
     wanted = set(outputs)
     found: list[Node] = []
     for node in reversed(nodes):
         if wanted.intersection(filter(None, node.outputs)):
-            found.append(node)
+            used = tuple(name if name in wanted else "" for name in node.outputs)
+            found.append(replace(node, outputs=used))
             wanted.update(node.inputs)
     return tuple(reversed(found))
 

@@ -24,7 +24,7 @@ def gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     axis = node.axis(node.integer("axis", 0), x.dim())
     places = _places(node, indices, x.shape[axis])
     found = x.index_select(axis, places.flatten())
-    return found.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return found.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def gather_elements(node: Node, x: Tensor, indices: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def gather_nd(node: Node, x: Tensor, indices: Tensor) -> Tensor:
         view = [-1 if each == axis else 1 for each in range(outer)]
         own.append(torch.arange(x.shape[axis], device=x.device).reshape(view))
     named = [_places(node, indices[..., each], x.shape[batch + each]) for each in range(depth)]
-    return x[tuple([*own, *named])]
+    return x[(*own, *named)]
 
 
 def scatter_nd(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
@@ -86,8 +86,10 @@ def top_k(node: Node, x: Tensor, k: Sizes | None = None) -> tuple[Tensor, Tensor
     count = node.integer("k", 1, 1) if node.opset < 10 else int(listing(k)[0] if k is not None else 1)
     if not 0 < count <= x.shape[axis]:
         raise node.failed(f"the first {count} of {x.shape[axis]}")
-    found = torch.topk(x, count, axis, node.flag("largest", True), node.flag("sorted", True))
-    return found.values, found.indices
+    node.ignore("sorted")
+    # Not torch.topk, which takes any of equal ones, where ONNX takes the first.
+    found = torch.sort(x, stable=True, dim=axis, descending=node.flag("largest", True))
+    return found.values.narrow(axis, 0, count), found.indices.narrow(axis, 0, count)
 
 
 def constant_of_shape(node: Node, lengths: Sizes) -> Value:

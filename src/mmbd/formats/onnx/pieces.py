@@ -32,7 +32,7 @@ def split(node: Node, x: Tensor, lengths: Sizes | None = None) -> tuple[Tensor, 
         given = [each] * (parts - 1) + [whole - each * (parts - 1)]
     if len(given) != parts:
         raise node.failed(f"{len(given)} lengths for {parts} outputs")
-    return torch.split(x, [length for length in given], axis)
+    return torch.split(x, list(given), axis)
 
 
 def slice_(

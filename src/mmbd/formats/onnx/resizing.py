@@ -23,7 +23,7 @@ ROUNDING = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 def upsample(node: Node, x: Tensor, scales: Sizes | None = None) -> Tensor:
     """Larger by factors; an attribute before version 9. Places as the operator of that time has them."""
-    mode = node.text("mode", "nearest", "nearest", "linear", "bilinear")
+    mode = node.text("mode", "nearest", "nearest", "linear", "bilinear").removeprefix("bi")
     factors: list[Any] | None = None if scales is None else listing(scales)
     if node.opset < 7:
         across, down = node.number("width_scale", 1.0), node.number("height_scale", 1.0)
@@ -35,7 +35,7 @@ def upsample(node: Node, x: Tensor, scales: Sizes | None = None) -> Tensor:
     lengths = [_scaled(node, length, factor) for length, factor in zip(x.shape, factors, strict=True)]
     for axis, (length, factor) in enumerate(zip(lengths, factors, strict=True)):
         if factor != 1:
-            x = _resized(x, axis, length, factor, mode[-6:], "asymmetric", "floor", -0.75, False)
+            x = _resized(x, axis, length, factor, mode, "asymmetric", "floor", -0.75, False)
     return x
 
 
