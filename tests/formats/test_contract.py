@@ -15,6 +15,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 import mmbd
+from helpers import onnx_files
 from mmbd import formats
 from mmbd.base.errors import Failed
 from mmbd.formats.beside import NOTHING
@@ -30,18 +31,26 @@ def saved(*, as_zip: bool) -> bytes:
     return stream.getvalue()
 
 
+def graph() -> bytes:
+    """A network of one layer, with the names of `STATE`."""
+    tensors = {name: tensor.numpy() for name, tensor in STATE.items()}
+    layer = onnx_files.node("Gemm", "x weight bias", "y", transB=1)
+    return onnx_files.model([layer], ["n", 4], tensors).SerializeToString()
+
+
 SAMPLES: dict[str, Callable[[], bytes]] = {
     "safetensors": lambda: to_safetensors(STATE),
     "zip": lambda: saved(as_zip=True),
     "torch legacy": lambda: saved(as_zip=False),
+    "onnx": graph,
 }
 
 
 def test_every_format_has_a_sample_and_every_reader_a_row() -> None:
     assert set(SAMPLES) == set(FORMATS)
     modules = [
-        importlib.import_module(f"mmbd.formats.{each.name}")
-        for each in pkgutil.iter_modules(formats.__path__)
+        importlib.import_module(each.name)
+        for each in pkgutil.walk_packages(formats.__path__, "mmbd.formats.")
     ]
     readers = {
         value
@@ -65,9 +74,10 @@ def test_it_recognises_its_own_files_and_no_others(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_it_reads_the_same_tensors(name: str) -> None:
     found = FORMATS[name].read(SAMPLES[name](), NOTHING)
-    assert found.value.keys() == STATE.keys()
-    assert all(torch.equal(found.value[key], tensor) for key, tensor in STATE.items())
-    assert all(tensor.device.type == "cpu" for tensor in found.value.values())
+    tensors = found.value if FORMATS[name].build is None else found.value["tensors"]
+    assert tensors.keys() == STATE.keys()
+    assert all(torch.equal(tensors[key], tensor) for key, tensor in STATE.items())
+    assert all(tensor.device.type == "cpu" for tensor in tensors.values())
 
 
 @pytest.mark.parametrize("name", SAMPLES)
