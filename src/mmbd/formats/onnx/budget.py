@@ -15,7 +15,7 @@ from mmbd.formats.onnx.node import Value
 from mmbd.formats.onnx.operators import OPERATORS
 from mmbd.formats.onnx.step import Step
 
-EACH = 1 << 27  # numbers in one tensor
+EACH = 1 << 26  # numbers in one tensor
 ALL = 1 << 29  # numbers in all of a pass of one input
 
 

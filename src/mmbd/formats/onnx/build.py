@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mmbd.base.errors import Failed, NotEvaluable
+from mmbd.base.errors import Failed, MmbdError, NotEvaluable
 from mmbd.base.seeds import generator_for
 from mmbd.base.text import clean_text
-from mmbd.formats.advice import INPUT
+from mmbd.formats.advice import INPUT, broken
 from mmbd.formats.format import Contents, Graph
 from mmbd.formats.onnx import ends
 from mmbd.formats.onnx.budget import ALL, Budget
@@ -43,6 +43,16 @@ def build(contents: Contents, options: LoadOptions) -> Graph:
         Failed: the graph is broken, does not take such inputs, or would need gigabytes.
         NotEvaluable: several inputs, or inputs that are no numbers with gradients.
     """
+    try:
+        return _built(contents, options)
+    except (MmbdError, MemoryError):
+        raise
+    except Exception as error:  # of torch, on a graph of anybody's
+        said = clean_text(f"{type(error).__name__}: {error}", 200)
+        raise broken(f"the ONNX graph cannot be computed ({said})") from None
+
+
+def _built(contents: Contents, options: LoadOptions) -> Graph:
     graph = plan(contents.value, options.output)
     last = _channels_last(graph.nodes, graph.given)
     known = _shape(graph.given, last)

@@ -17,7 +17,8 @@ from mmbd.formats.onnx.network import computed
 from mmbd.formats.onnx.node import Node
 from mmbd.formats.onnx.operators import LATEST, OPERATORS
 
-FOLDED = 1 << 28  # numbers in all that is computed from constants
+# Numbers in all that is computed from constants: so many, and so many times as are in the file.
+FOLDED, TIMES = 1 << 23, 4
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def _folded(
     nodes: Sequence[Node], tensors: Mapping[str, Tensor]
 ) -> tuple[tuple[Node, ...], dict[str, Tensor]]:
     """What can be computed once is: the nodes that are left, and all constants."""
-    constants, left, budget = dict(tensors), [], Budget(FOLDED)
+    constants, left = dict(tensors), list[Node]()
+    budget = Budget(FOLDED + TIMES * sum(tensor.numel() for tensor in tensors.values()))
     for node in nodes:
         if all(name in constants for name in filter(None, node.inputs)):
             found = computed(node, constants, budget)

@@ -64,6 +64,7 @@ def read(data: bytes | bytearray, beside: Beside) -> Contents:
     """
     model = _parsed(data)
     graph = model.graph
+    _readable(model)
     _supported(model)
     if not graph.node:
         raise broken("the graph has no nodes")
@@ -117,6 +118,26 @@ def _parsed(data: bytes | bytearray) -> Any:
     if len(model.graph.node) > MOST_NODES:
         raise excessive(f"the ONNX graph has {count(len(model.graph.node))} nodes")
     return model
+
+
+def _readable(model: Any) -> None:
+    """Failed where a name is no text: protobuf hands out bytes then, which nothing else here expects."""
+    graph = model.graph
+    names: list[Any] = [model.producer_name]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        for each in node.attribute:
+            names += [each.name, each.ref_attr_name, each.t.name if each.HasField("t") else ""]
+    for each in (*model.opset_import, *model.functions):
+        names.append(each.domain)
+    names += [each.name for each in (*graph.initializer, *graph.input, *graph.output, *model.functions)]
+    for each in model.metadata_props:
+        names += [each.key, each.value]
+    for each in graph.initializer:
+        for entry in each.external_data:
+            names += [entry.key, entry.value]
+    if not all(isinstance(name, str) for name in names):
+        raise broken("a name in the ONNX file is no text")
 
 
 def _opset(model: Any) -> int:

@@ -67,11 +67,11 @@ def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str],
         shell: what is put around the network, for its rows.
     """
     network = _network(plan)
+    if len(plan.outputs) > 1:  # which of them is meant has to be said first
+        return shell(network, "any"), ""
     points = torch.rand(THREE, *shape, generator=generator_for("rows of an ONNX graph"))
     with torch.no_grad():
-        alone = shell(network, "one").eval()(points)
-        if not isinstance(alone, Tensor):
-            return shell(network, "any"), ""
+        alone = _tensor(shell(network, "one").eval()(points))
         scale = float(alone.nan_to_num().abs().max())
         tries = [(network, "any", "")]
         freed = _freed(plan)
@@ -92,13 +92,18 @@ def _network(plan: Plan) -> Network:
 
 def _same(network: Shell, points: Tensor, alone: Tensor, slack: float) -> bool:
     try:
-        together = network(points)
+        together = _tensor(network(points))
     except Exception:  # shapes that do not fit, of any kind
         return False
-    if not isinstance(together, Tensor) or together.shape[0] != THREE or together.numel() != alone.numel():
+    if together.dim() < 2 or together.shape[0] != THREE or together.numel() != alone.numel():
         return False
     difference = (together.reshape(alone.shape) - alone).nan_to_num().abs().max()
     return bool(difference <= slack)
+
+
+def _tensor(found: Any) -> Tensor:
+    """The only output, by name or not."""
+    return next(iter(found.values())) if isinstance(found, dict) else found
 
 
 def _freed(plan: Plan) -> Plan | None:

@@ -115,6 +115,8 @@ def _beside(proto: Any, beside: Beside, name: str, wanted: int) -> memoryview:
     """The bytes of a tensor in a file beside the model."""
     said: dict[str, str] = {}
     for entry in proto.external_data:
+        if not isinstance(entry.key, str) or not isinstance(entry.value, str):
+            raise broken(f"the tensor {name!r} lies in a file whose name is no text")
         if entry.key in said:
             raise broken(f"the tensor {name!r} says twice what its {clean_text(entry.key, 40)} is")
         said[entry.key] = entry.value
