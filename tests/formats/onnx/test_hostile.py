@@ -59,7 +59,7 @@ HUGE["Gather"] = (
 @pytest.mark.parametrize("name", HUGE)
 def test_gigabytes_are_seen_before_they_are_taken(name: str) -> None:
     nodes, tensors = HUGE[name]
-    with pytest.raises(Failed, match="gigabytes|shape|pads|scale|expected|numbers|lengths|depth"):
+    with pytest.raises(Failed, match=r"gigabytes|shape|pads|scale|expected|numbers|lengths|depth"):
         built(model(nodes, ["n", 4], tensors))
 
 

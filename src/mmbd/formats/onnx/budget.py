@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text
 from mmbd.formats.onnx.node import Value
-from mmbd.formats.onnx.operators import OPERATORS
+from mmbd.formats.onnx.operators import operator
 from mmbd.formats.onnx.step import Step
 
 EACH = 1 << 26  # numbers in one tensor
@@ -82,7 +82,7 @@ class Budget:
         return found
 
     def _checked(self, step: Step, given: Sequence[Value | None]) -> None:
-        least, most = OPERATORS[step.node.op].counts
+        least, most = operator(step.node.op).counts
         count = len(given)
         missing = any(value is None for value in given[:least])
         if count < least or missing or (most is not None and count > most):

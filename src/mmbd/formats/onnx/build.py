@@ -29,7 +29,7 @@ DECIMAL = {"float32", "float16", "float64", "bfloat16"}
 IMAGE_CHANNELS = (1, 3, 4)
 # Before the transpose that puts channels first, there may be arithmetic.
 BEFORE = {"Cast", "Identity", "Add", "Sub", "Mul", "Div", "Neg", "Clip", "Dropout"}
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention", "Einsum")
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "Linear", "MatMul", "LSTM", "GRU", "RNN", "Attention", "Einsum")
 
 
 def build(contents: Contents, options: LoadOptions) -> Graph:
@@ -64,8 +64,8 @@ def _built(contents: Contents, options: LoadOptions) -> Graph:
         notes.append("it takes whole numbers from 0 to 255, which are floating-point numbers here")
     elif graph.given.kind not in DECIMAL:
         raise NotEvaluable(
-            f"the ONNX graph takes {graph.given.kind} ({clean_text(graph.given.name, 40)}): no gradient reaches "
-            "such inputs. Export the network from where its inputs are floating-point numbers"
+            f"the ONNX graph takes {graph.given.kind} ({clean_text(graph.given.name, 40)}): no gradient "
+            "reaches such inputs. Export the network from where its inputs are floating-point numbers"
         )
     if last:
         notes.append("the file has channels last; here its inputs have them first (channels, height, width)")
@@ -142,8 +142,8 @@ def _measured(
     batch = graph.given.shape[0] if graph.given.shape else None
     if batch is not None and batch > 1:
         raise Failed(
-            f"the ONNX graph takes {batch} inputs at a time and no other number: export it with a batch of 1, "
-            "or with one that is left open"
+            f"the ONNX graph takes {batch} inputs at a time and no other number: export it with a batch of "
+            "1, or with one that is left open"
         )
     shapes: dict[str, tuple[int, ...]] = {}
     decimals: set[str] = set()

@@ -13,6 +13,7 @@ from mmbd.base.errors import Failed, NotEvaluable
 from mmbd.base.text import clean_text, listed
 from mmbd.formats.advice import broken
 from mmbd.formats.onnx.budget import Budget
+from mmbd.formats.onnx.joining import joined
 from mmbd.formats.onnx.network import computed
 from mmbd.formats.onnx.node import Node
 from mmbd.formats.onnx.operators import LATEST, OPERATORS
@@ -77,6 +78,7 @@ def plan(value: Any, wanted: int | str | None) -> Plan:
     nodes = _ordered(nodes, {*tensors, *(each.name for each in inputs)}, outputs)
     nodes = _needed(nodes, outputs)
     nodes, constants = _folded(nodes, tensors)
+    nodes = _needed(joined(nodes, constants, outputs), outputs)
     used = {name for node in nodes for name in node.inputs}
     alive = [each for each in inputs if each.name in used]
     if len(alive) != 1:

@@ -133,7 +133,14 @@ def cast(node: Node, x: Tensor) -> Tensor:
     node.ignore("saturate", "round_mode")
     to: Any = node.attributes.get("to")
     node.ignore("to")
-    names = {"FLOAT": 1, "FLOAT16": 10, "DOUBLE": 11, "INT32": 6, "INT64": 7, "BOOL": 9}  # of version 1
+    names: dict[Any, int] = {
+        "FLOAT": 1,
+        "FLOAT16": 10,
+        "DOUBLE": 11,
+        "INT32": 6,
+        "INT64": 7,
+        "BOOL": 9,
+    }  # of version 1
     kind = CASTS.get(names.get(to, to) if isinstance(to, int | str) else None)
     if kind is None:
         raise node.failed(f"numbers of kind {to!r:.20}, which mmbd does not compute with")

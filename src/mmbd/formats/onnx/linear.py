@@ -32,6 +32,11 @@ def matmul(node: Node, a: Tensor, b: Tensor) -> Tensor:
     return torch.matmul(a, b)
 
 
+def biased(node: Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """X W + b, which `joining` makes of two nodes."""
+    return F.linear(x, weight.t(), bias)
+
+
 def einsum(node: Node, *tensors: Tensor) -> Tensor:
     """A sum of products in Einstein's notation."""
     equation = node.attributes.get("equation")

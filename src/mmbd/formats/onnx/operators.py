@@ -197,3 +197,10 @@ OPERATORS: dict[str, Operator] = {
     "Cast": Operator(indexing.cast),
     "CastLike": Operator(indexing.cast_like),
 }
+# What `joining` makes of several nodes, and no file has.
+JOINED: dict[str, Operator] = {"Linear": Operator(linear.biased)}
+
+
+def operator(name: str) -> Operator:
+    """The operator of this name, one of a file's or of `joining`'s."""
+    return OPERATORS.get(name) or JOINED[name]

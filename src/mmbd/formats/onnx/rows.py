@@ -120,11 +120,12 @@ def _freed(plan: Plan) -> Plan | None:
                 nodes[number] = replace(node, attributes={**node.attributes, "shape": _any(own)})
                 changed = True
             continue
-        lengths = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        given, *others = node.inputs
+        lengths = constants.get(others[0]) if others else None
         if lengths is not None and lengths.dim() == 1 and len(lengths) > 1 and int(lengths[0]) == 1:
-            name = f"{node.inputs[1]}\0any batch"
+            name = f"{others[0]}\0any batch"
             constants[name] = torch.tensor(_any(lengths.tolist()))
-            nodes[number] = replace(node, inputs=(node.inputs[0], name))
+            nodes[number] = replace(node, inputs=(given, name))
             changed = True
     return replace(plan, nodes=tuple(nodes), constants=constants) if changed else None
 

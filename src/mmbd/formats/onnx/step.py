@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmbd.formats.onnx.lengths import LENGTHS, MOST
 from mmbd.formats.onnx.node import Node, Sizes, Value, listing
-from mmbd.formats.onnx.operators import OPERATORS
+from mmbd.formats.onnx.operators import operator
 
 
 class Step(nn.Module):
@@ -24,7 +24,7 @@ class Step(nn.Module):
 
     def __init__(self, node: Node, fixed: dict[int, Sizes]) -> None:
         super().__init__()
-        row = OPERATORS[node.op]
+        row = operator(node.op)
         self.node, self.fixed = node, fixed
         self.sizes, self.run = frozenset(row.sizes), row.run
         if row.one is not None and row.one[0] in fixed and fixed[row.one[0]].size == 1:

@@ -1,0 +1,42 @@
+"""Files as torch's exporters write them, made once; `answers.safetensors` has what the networks gave.
+
+`bounded.onnx` is what `mmbd fix` writes (exporter of torch.export): convolutions with BatchNorm and bounds
+on activations, normalisation inside. `attention.onnx` is a block of a vision transformer from the older
+exporter, with shapes computed in the graph and a softmax at its end.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import mmbd
+from mmbd.formats import export
+from mmbd.model import activations
+
+FILES = Path(__file__).parent / "files"
+ANSWERS = load_file(FILES / "answers.safetensors")
+
+
+@pytest.mark.parametrize("name", ["bounded", "attention"])
+def test_it_answers_as_the_network_did(name: str) -> None:
+    loaded = mmbd.load(FILES / f"{name}.onnx")
+    found = loaded.classifier(ANSWERS[f"{name} inputs"]).detach()
+    if name == "attention":
+        assert "left off" in loaded.notes[0]
+        found = found.softmax(1)
+    assert torch.allclose(found, ANSWERS[name], atol=1e-5)
+    assert loaded.model.input_shape == (3, 8, 8)
+    assert activations.find(loaded.classifier)
+
+
+@pytest.mark.parametrize("name", ["bounded", "attention"])
+def test_what_was_read_can_be_written_again(name: str, tmp_path: Path) -> None:
+    loaded = mmbd.load(FILES / f"{name}.onnx")
+    export.torch_export(loaded.classifier, tmp_path / "again.pt2")
+    again = torch.export.load(tmp_path / "again.pt2").module()
+    points = ANSWERS[f"{name} inputs"]
+    assert torch.allclose(again(points), loaded.classifier(points).detach(), atol=1e-5)
