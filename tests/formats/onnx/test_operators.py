@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.onnx_files import answers, model, node, values
+from helpers.onnx_files import answers, built, model, node, values
 from mmbd.formats.beside import NOTHING
 from mmbd.formats.onnx import graph, reading
 from mmbd.formats.onnx.budget import Budget
 from mmbd.formats.onnx.network import Network
 from mmbd.formats.onnx.operators import OPERATORS
+from mmbd.formats.options import LoadOptions
 
 I64 = np.int64
 IMAGE, ROW, CUBE, LINE = (2, 4, 6, 5), (2, 6), (1, 2, 4, 5, 4), (2, 3, 8)
@@ -317,6 +318,35 @@ def test_it_gives_what_the_reference_gives(one: Any) -> None:
     assert torch.allclose(found.double(), expected.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
+LOGIC = [
+    node("Greater", "x low", "a"),
+    node("Less", "x high", "b"),
+    node("And", "a b", "c"),
+    node("Or", "c a", "d"),
+    node("Xor", "d b", "e"),
+    node("Not", "e", "f"),
+    node("IsInf", "x", "i"),
+    node("Or", "f i", "g"),
+    node("Shape", "x", "s"),
+    node("ConstantOfShape", "s", "h"),
+    node("Range", "from to by", "r"),
+    node("Cast", "r", "k", to=1),
+    node("Add", "h k", "z"),
+    node("Where", "g x z", "y"),
+]
+
+
+def test_logic_and_what_is_made_of_sizes() -> None:
+    tensors = {"low": np.float32(-0.3), "high": np.float32(0.3)}
+    tensors |= {"from": np.array(2), "to": np.array(14), "by": np.array(2)}
+    file = model(LOGIC, ["n", 6], tensors)
+    inputs = values(5, 6, seed=1)
+    inputs[0, 0] = np.inf
+    assert torch.equal(
+        built(file, LoadOptions(input_shape=(6,))).module(torch.from_numpy(inputs)), answers(file, inputs)
+    )
+
+
 def alone(op: str, inputs: np.ndarray) -> torch.Tensor:
     """What an operator that onnxruntime lacks gives, by its definition."""
     if op == "Swish":
@@ -326,5 +356,6 @@ def alone(op: str, inputs: np.ndarray) -> torch.Tensor:
 
 
 def test_every_operator_is_compared() -> None:
+    # In `LOGIC`.
     elsewhere = {"ConstantOfShape", "Range", "Where", "Not", "And", "Or", "Xor", "IsInf"}
     assert {one[0] for one in CASES} | elsewhere == set(OPERATORS)

@@ -15,7 +15,7 @@ from mmbd.formats.advice import broken
 from mmbd.formats.onnx.budget import Budget
 from mmbd.formats.onnx.joining import joined
 from mmbd.formats.onnx.network import computed
-from mmbd.formats.onnx.node import Node
+from mmbd.formats.onnx.node import Node, Scalar
 from mmbd.formats.onnx.operators import LATEST, OPERATORS
 
 # Numbers in all that is computed from constants: so many, and so many times as are in the file.
@@ -111,8 +111,17 @@ def _node(value: Any, opset: int) -> Node:
     names = [
         tuple(_typed(each, str) for each in _typed(value.get(key), list)) for key in ("inputs", "outputs")
     ]
-    attributes = {_typed(name, str): each for name, each in _typed(value.get("attributes"), dict).items()}
+    attributes = {
+        _typed(name, str): _plain(each) for name, each in _typed(value.get("attributes"), dict).items()
+    }
     return Node(_typed(value.get("name"), str), op, opset, names[0], names[1], attributes)
+
+
+def _plain(value: Any) -> Any:
+    """An attribute, where tensors of one number are Python's."""
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        return value
+    return Scalar(value.flatten()[0].item(), value.dtype)
 
 
 def _chosen(outputs: list[str], wanted: int | str) -> str:

@@ -95,16 +95,14 @@ def top_k(node: Node, x: Tensor, k: Sizes | None = None) -> tuple[Tensor, Tensor
 def constant_of_shape(node: Node, lengths: Sizes) -> Value:
     """A tensor of one number."""
     shape = listing(lengths)
-    value = node.tensor("value")
-    if value is not None and value.numel() != 1:
-        raise node.failed("its value is not one number")
+    value = node.scalar("value")
     for length in shape:
         if isinstance(length, int) and not 0 <= length < HUGE:
             raise node.failed(f"shape {shape}")
     if value is not None and value.dtype == torch.int64 and len(shape) == 1 and shape[0] < 64:
-        return sizes([int(value.flatten()[0])] * int(shape[0]))
+        return sizes([value.number] * int(shape[0]))
     dtype = torch.float32 if value is None else value.dtype
-    return torch.full(shape, 0.0 if value is None else value.flatten()[0].item(), dtype=dtype)
+    return torch.full(shape, 0.0 if value is None else value.number, dtype=dtype)
 
 
 def range_(node: Node, start: Sizes, limit: Sizes, delta: Sizes) -> Tensor:

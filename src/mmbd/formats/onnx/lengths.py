@@ -112,6 +112,12 @@ def _where(node: Node, condition: Sizes, a: Sizes, b: Sizes) -> Sizes:
     return np.where(condition.astype(bool), a, b)
 
 
+def _shape(node: Node, values: Sizes) -> Sizes:
+    if node.has("start") or node.has("end"):
+        raise NotImplementedError
+    return sizes(list(values.shape))
+
+
 def _same(node: Node, values: Sizes) -> Sizes:
     return values
 
@@ -134,4 +140,5 @@ LENGTHS: dict[str, Callable[..., Sizes]] = {
     "ReduceProd": _product,
     "Where": _where,
     "Identity": _same,
+    "Shape": _shape,
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mmbd.base.errors import Failed
@@ -18,6 +19,14 @@ from mmbd.base.text import clean_text
 Sizes = np.ndarray[Any, Any]
 Value = Tensor | Sizes
 HUGE = 1 << 31  # no length, pad, stride or axis is so large
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A tensor of one number."""
+
+    number: Any
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -110,9 +119,9 @@ class Node:
             raise self.failed(f"{name} holds something else than texts")
         return value
 
-    def tensor(self, name: str) -> Tensor | None:
-        """A tensor."""
-        return self._typed(name, None, Tensor)
+    def scalar(self, name: str) -> Scalar | None:
+        """A tensor of one number, as Python's."""
+        return self._typed(name, None, Scalar)
 
     def _typed(self, name: str, default: Any, kind: Any) -> Any:
         self.asked.add(name)
