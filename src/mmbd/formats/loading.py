@@ -129,7 +129,7 @@ def _whole(
     names = ("class names",) if graph.class_names and request.class_names is None else ()
     notes = (*file.notes, *held.notes, *graph.notes, *others)
     doubts = () if request.as_claimed else claims.unusual(request, graph.bounds, graph.std, high - low)
-    return Loaded(classifier, model, notes, graph.name, claimed=(*claimed, *names), doubts=tuple(doubts))
+    return Loaded(classifier, model, notes, claimed=(*claimed, *names), doubts=tuple(doubts))
 
 
 def _spec(text: str) -> Spec:

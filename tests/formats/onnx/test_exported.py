@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import mmbd
+from mmbd.base.errors import NotExported
 from mmbd.formats import export
 from mmbd.model import activations
 
@@ -40,3 +41,11 @@ def test_what_was_read_can_be_written_again(name: str, tmp_path: Path) -> None:
     again = torch.export.load(tmp_path / "again.pt2").module()
     points = ANSWERS[f"{name} inputs"]
     assert torch.allclose(again(points), loaded.classifier(points).detach(), atol=1e-5)
+
+
+def test_a_safetensors_file_has_no_words_for_it(tmp_path: Path) -> None:
+    loaded = mmbd.load(FILES / "bounded.onnx")
+    with pytest.raises(NotExported, match=r"no words for this network.*write \.pt2 or \.onnx"):
+        export.check(loaded.classifier, ".safetensors", lambda: loaded.spec)
+    with pytest.raises(ValueError, match="give arch="):
+        mmbd.export(loaded, tmp_path / "x.safetensors")
