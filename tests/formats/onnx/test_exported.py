@@ -49,3 +49,15 @@ def test_a_safetensors_file_has_no_words_for_it(tmp_path: Path) -> None:
         export.check(loaded.classifier, ".safetensors", lambda: loaded.spec)
     with pytest.raises(ValueError, match="give arch="):
         mmbd.export(loaded, tmp_path / "x.safetensors")
+
+
+@pytest.mark.slow
+def test_a_scan_through_onnx_agrees(tmp_path: Path) -> None:
+    """Of a bundled model, verdict and targets, and the p-value as far as rounding lets it."""
+    bundled = Path(__file__).parents[3] / "examples" / "models" / "badnet-resnet8.safetensors"
+    loaded = mmbd.load(bundled)
+    export.onnx(loaded.classifier, tmp_path / "model.onnx")
+    one, other = mmbd.scan(loaded), mmbd.scan(mmbd.load(tmp_path / "model.onnx"))
+    assert (one.verdict, one.targets) == (other.verdict, other.targets)
+    assert one.p_value is not None
+    assert other.p_value == pytest.approx(one.p_value, rel=0.05)  # far in a tail
