@@ -8,9 +8,10 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## scan the bundled models and write one HTML report
 	$(BIN)/python examples/demo.py
 
-# Side by side on two cores, each with one thread; tests of one file stay together.
+# Side by side on two cores, each with one thread; tests of one file stay together, in the order of
+# tests/conftest.py.
 test: $(READY)  ## every test but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)  ## statistical and other long tests
 	$(BIN)/python -m pytest -m slow

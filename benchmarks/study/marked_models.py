@@ -37,13 +37,17 @@ JOINT_KEY = joint_key(margins_key("fast", asdict(FAST)), gains_key(asdict(gains.
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model: its card in brief, and how far each mark stands out, by class."""
+    """What is known of a model: its card in brief, and how far each mark stands out, by class.
+
+    `marks` are those that count, pairs the last of them.
+    """
 
     card: Mapping[str, Any]
     standing: Mapping[str, Mapping[int, float]]
     in_pairs: float
     joint: float | None  # p-value of the joint null
     family: str = field(default="")
+    marks: tuple[str, ...] = MARKS
 
     @property
     def clean(self) -> bool:
@@ -71,8 +75,8 @@ class Model:
     def matrix(self) -> np.ndarray:
         """How far each mark stands out for each class, (classes, marks); pairs are of all classes."""
         classes = self.card["classes"]
-        found = np.zeros((classes, len(MARKS)))
-        for column, mark in enumerate(MARKS[:-1]):
+        found = np.zeros((classes, len(self.marks)))
+        for column, mark in enumerate(self.marks[:-1]):
             for label, value in self.standing.get(mark, {}).items():
                 found[label, column] = value
         return found

@@ -52,25 +52,21 @@ def of_model(classifier: Classifier, *, gains: bool) -> dict[str, Any]:
 
 def _margins(classifier: Classifier) -> dict[str, Any]:
     found = maximum_margins(classifier)
-    return {"by_restart": _rounded(found.margins), "evaluations": found.evaluations}
+    return {"by_restart": rounded(found.margins), "evaluations": found.evaluations}
 
 
 def _gains(classifier: Classifier) -> dict[str, Any]:
     found = universal_gains(classifier)
-    return {
-        "added": _rounded(found.added),
-        "sparse": _rounded(found.sparse),
-        "evaluations": found.evaluations,
-    }
+    return {"added": rounded(found.added), "sparse": rounded(found.sparse), "evaluations": found.evaluations}
 
 
 def _marks(classifier: Classifier) -> dict[str, Any]:
     found = marks(classifier, seed=0)
     went, pairs = found.went, found.went.nonzero().tolist()
     return {
-        "added": _rounded(found.gains.added),
-        "sparse": _rounded(found.gains.sparse),
-        "window": _rounded(found.window_lifts(classifier.classes)),
+        "added": rounded(found.gains.added),
+        "sparse": rounded(found.gains.sparse),
+        "window": rounded(found.window_lifts(classifier.classes)),
         "went": [[source, to, int(went[source, to])] for source, to in pairs],
         "evaluations": found.evaluations,
         "passes": found.to.passes + found.away.passes,
@@ -78,16 +74,16 @@ def _marks(classifier: Classifier) -> dict[str, Any]:
 
 
 def _head(classifier: Classifier) -> dict[str, Any]:
-    return {"shares": _rounded(torch.tensor(head_shares(classifier, seed=0)))}
+    return {"shares": rounded(torch.tensor(head_shares(classifier, seed=0)))}
 
 
 PARTS = {"margins": _margins, "marks": _marks, "head": _head, "gains": _gains}
 
 
-def _rounded(values: Tensor) -> Any:
+def rounded(values: Tensor) -> Any:
     """Numbers as lists, to four places; what is not finite is None."""
     if values.dim() > 1:
-        return [_rounded(row) for row in values]
+        return [rounded(row) for row in values]
     return [round(float(value), 4) if math.isfinite(value) else None for value in values]
 
 

@@ -253,22 +253,23 @@ def ship(
         "torch": torch.__version__,
         "weights": content["weights"],
         "made_by": KEY,
-        "table": _written(tables.whole),
-        "headless": _written(tables.headless),
+        "table": written(tables.whole),
+        "headless": written(tables.headless),
     }
     path = Path(combined.__file__).with_suffix(".json")
     path.write_text(json.dumps(raw, indent=1) + "\n")
     if reported:
         path = Path(power.__file__).with_suffix(".json")
-        path.write_text(json.dumps(_power_of(reported), indent=1) + "\n")
+        path.write_text(json.dumps(power_of(reported), indent=1) + "\n")
 
 
-def _written(table: Population) -> dict[str, Any]:
+def written(table: Population) -> dict[str, Any]:
+    """A table as it is shipped."""
     gaps = [round(gap, 4) for gap in table.gaps]
     return {"scale": round(table.scale, 5), "power": round(table.power, 5), "gaps": gaps}
 
 
-def _power_of(reported: Sequence[Judged]) -> dict[str, Any]:
+def power_of(reported: Sequence[Judged]) -> dict[str, Any]:
     """What `mm_bd.power` reads: shares found of each group of attacks on the reporting half."""
     groups: dict[str, list[bool]] = {}
     for one in reported:

@@ -111,6 +111,7 @@ def test_samples_that_cannot_be_read_are_a_failure_of_the_scan(run, tmp_path, da
         (["--option", "null=jiont"], "did you mean 'joint'?"),
         (["--detector", "mm-bd-paper", "--null", "joint"], "needs --universal"),
         (["--detector", "mm-bd-paper", "--null", "combined"], "--null combined needs --universal"),
+        (["--null", "with-samples"], "--null with-samples needs --data"),
         (["--per-class", "0"], "--per-class 0: expected at least 1"),
     ],
 )

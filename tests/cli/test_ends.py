@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from helpers.command_line import caller
+from helpers.own_process import mmbd
 from helpers.planted_files import planted
 from mmbd.cli import main
 from mmbd.workflows import scan_file as gate
@@ -34,10 +35,6 @@ def models(tmp_path_factory) -> Path:
 def run(models, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     return caller(capsys)
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "mmbd", *map(str, arguments)]
 
 
 # ------------------------------------------------------------------------- what the network raises
@@ -200,16 +197,11 @@ def test_a_reader_that_has_gone(models):
         for name, code in BOTH:
             reader, writer = os.pipe()
             os.close(reader)
-            process = subprocess.run(
-                command("scan", models / f"{name}.safetensors", *flags),
-                stdout=writer,
-                stderr=subprocess.PIPE,
-                timeout=600,
-            )
+            done = mmbd("scan", models / f"{name}.safetensors", *flags, stdout=writer)
             os.close(writer)
             # On a busy machine the scan may say beforehand that it will take long.
-            said = [line for line in process.stderr.splitlines() if b" evaluations, about " not in line]
-            assert (process.returncode, said) == (code, []), flags
+            said = [line for line in done.stderr.splitlines() if " evaluations, about " not in line]
+            assert (done.returncode, said) == (code, []), flags
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -220,18 +212,18 @@ def test_a_full_disk_under_the_output(models):
         (["--help"], gate.FAILED),
     ]:
         with Path("/dev/full").open("w") as full:
-            done = subprocess.run(
-                command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, timeout=600
-            )
+            done = mmbd(*arguments, stdout=full)
         assert done.returncode == code, done.stderr
         assert "cannot write to standard output: " in done.stderr
         assert "Traceback" not in done.stderr
 
 
 def test_closed_streams(models):
-    for shell in (">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
-        line = f'"{sys.executable}" -m mmbd scan "{models}/backdoored.safetensors" --quiet {shell}'
-        assert subprocess.run(line, shell=True, timeout=600).returncode == gate.BACKDOORED, shell
+    words = ("scan", models / "backdoored.safetensors", "--quiet")
+    for closed in ((1,), (2,), (1, 2)):
+        assert mmbd(*words, closed=closed).returncode == gate.BACKDOORED, closed
+    line = f'"{sys.executable}" -m mmbd {words[0]} "{words[1]}" {words[2]} <&- >&- 2>&-'
+    assert subprocess.run(line, shell=True, timeout=600).returncode == gate.BACKDOORED
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])

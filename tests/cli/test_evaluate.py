@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import toy_networks, toy_zoos
+from helpers import own_process, toy_networks, toy_zoos
 from mmbd.results.store import Key, Store
 from mmbd.workflows import scan_file as gate
 
@@ -22,7 +22,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def mmbd(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=600, **options)
+    return own_process.mmbd("evaluate", *arguments, **options)
 
 
 @pytest.fixture(scope="module")

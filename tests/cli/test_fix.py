@@ -121,3 +121,31 @@ def test_only_what_is_shown_to_be_reduced_is_written_unless_asked_for(
     assert out.startswith(record["verdict"].upper())
     if code != gate.CLEAN:
         assert ("as --keep asks" if keep else "--keep writes it") in errors
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_repair_without_data_is_kept_only_if_asked_for(run, tmp_path, monkeypatch, keep):
+    rows = (Reach("patch", 3, 5.0, 0.95, 0.02, counted=50),)
+    monkeypatch.setattr(fixing, "still_reached", lambda *_, **__: rows)
+    options = ["--quiet", "--json", "r.json", "--option", "steps=2", *(["--keep"] if keep else [])]
+    code, out, errors = run("fix", "m.safetensors", "--no-data", "--no-rescan", *options)
+    assert code == gate.REFUSED, errors
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert (record["verdict"], record["held_out"]) == ("not shown", 0)
+    assert record["drawn"] > 0
+    assert "drawn inputs" in out
+    assert (tmp_path / "m.repaired.safetensors").exists() is keep
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give --data with clean samples, or --no-data"),
+        (["--data", "d.npz", "--no-data"], "or --no-data, not both"),
+        (["--no-data", "--trigger", "t.safetensors"], "give --held-out"),
+    ],
+)
+def test_samples_or_none_have_to_be_said(run, arguments, said):
+    code, _, errors = run("fix", "m.safetensors", *arguments)
+    assert code == gate.USAGE
+    assert said in errors

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.own_process import mmbd
 from helpers.toy_victims import SHAPE, pictures, victim
 from mmbd.attacks import ATTACKS
 from mmbd.data import read as data
@@ -44,12 +43,6 @@ def attacked(tmp_path_factory) -> dict[str, Path]:
         "data": folder / "clean.npz",
         "trigger": folder / "model.trigger.safetensors",
     }
-
-
-def mmbd(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mmbd", *map(str, arguments)], capture_output=True, text=True, timeout=600
-    )
 
 
 def test_a_folder_of_another_name_is_said_and_not_guessed(attacked, tmp_path):

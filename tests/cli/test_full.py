@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import caller
+from helpers.own_process import mmbd
 from helpers.planted_files import planted
 from mmbd.workflows import scan_file as gate
+
+# No file may grow beyond so many bytes: what a full disk looks like to a process.
+FULL = {resource.RLIMIT_FSIZE: 1000}
 
 
 @pytest.fixture(scope="module")
@@ -29,35 +32,20 @@ def run(models, tmp_path, monkeypatch, capsys):
     return caller(capsys)
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "mmbd", *map(str, arguments)]
-
-
-def limited() -> None:
-    """No file may grow beyond 1,000 bytes: what a full disk looks like to a process."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-
 def test_a_full_disk_under_the_reports(models, tmp_path):
     for name, code in [("clean", gate.FAILED), ("backdoored", gate.BACKDOORED)]:
-        done = subprocess.run(
-            command(
-                "scan",
-                models / f"{name}.safetensors",
-                "--quiet",
-                "--json",
-                "a.json",
-                "--html",
-                "a.html",
-                "--sarif",
-                "a.sarif",
-            ),
-            capture_output=True,
-            text=True,
+        done = mmbd(
+            "scan",
+            models / f"{name}.safetensors",
+            "--quiet",
+            "--json",
+            "a.json",
+            "--html",
+            "a.html",
+            "--sarif",
+            "a.sarif",
             cwd=tmp_path,
-            preexec_fn=limited,
-            timeout=600,
+            limits=FULL,
         )
         assert done.returncode == code, done.stderr
         assert done.stdout.startswith(f"{name}: ")
@@ -86,7 +74,7 @@ def test_little_memory_is_a_failure(models):
     codes = set()
     for megabytes in (60, 500, 800, 1000):
         done = subprocess.run(
-            command("scan", models / "clean.safetensors", "--quiet"),
+            [sys.executable, "-m", "mmbd", "scan", models / "clean.safetensors", "--quiet"],
             capture_output=True,
             timeout=600,
             preexec_fn=lambda size=megabytes << 20: resource.setrlimit(resource.RLIMIT_AS, (size, size)),

@@ -11,6 +11,8 @@ from helpers.command_line import caller
 
 COMMANDS = [
     ["scan"],
+    ["inspect"],
+    ["compare"],
     ["report"],
     ["fix"],
     ["train"],
@@ -22,6 +24,7 @@ COMMANDS = [
 ]
 GROUPS = {
     "scan": ["What goes in", "How it is done", "How the MM-BD detectors search and judge", "What comes out"],
+    "inspect": ["What goes in", "What comes out"],
     "report": ["What goes in", "What comes out"],
     "list": ["What comes out"],
     "selftest": ["How it is done", "What comes out"],
@@ -55,14 +58,15 @@ def test_every_option_has_words(run, command):
 
 def test_help_needs_no_torch():
     code = (
-        "import sys; sys.argv = ['mmbd', *sys.argv[1:]]\n"
+        "import sys\n"
         "from mmbd.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print([name for name in ('torch', 'numpy', 'scipy') if name in sys.modules], file=sys.stderr)"
+        "for command in sys.argv[1:]:\n"
+        "    try: main([*command.split(), '--help'])\n"
+        "    except SystemExit: pass\n"
+        "    heavy = [name for name in ('torch', 'numpy', 'scipy') if name in sys.modules]\n"
+        "    print(command, heavy, file=sys.stderr)"
     )
-    for command in [[], *COMMANDS]:
-        done = subprocess.run(
-            [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, timeout=600
-        )
-        assert done.stderr.strip() == "[]", command
+    words = ["", *map(" ".join, COMMANDS)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=600)
+    assert done.stderr.splitlines() == [f"{command} []" for command in words]
+    assert done.stdout.count("Usage: ") == len(words)

@@ -16,21 +16,12 @@ import torch
 from torch import nn
 
 from helpers import toy_networks
+from helpers.own_process import mmbd
 from helpers.planted_files import planted
 from mmbd.results.report import Report
 from mmbd.workflows import scan_file as gate
 
 GAIN = "universal-perturbation gain"
-
-
-def mmbd(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mmbd", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from helpers import digit_zoos
+from helpers.own_process import mmbd
 from helpers.planted_files import planted
 from mmbd.base.text import harmless
 from mmbd.cli import main, streams
@@ -44,10 +44,6 @@ class Net(nn.Module):
         if not hasattr(s, "said"): shout("forward"); s.said = True
         return s.net(x)
 """
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-W", "default", "-m", "mmbd", *map(str, arguments)]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +90,7 @@ NET = ["--arch", "n.py:Net", "--input", "1x4x4"]
 def test_what_the_network_prints_goes_to_standard_error(chatty, tmp_path, arguments):
     folder = tmp_path / "here"
     shutil.copytree(chatty, folder)
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=folder, timeout=600)
+    done = mmbd(*arguments, cwd=folder, warnings="default")
     json.loads(done.stdout)
     for word in (
         "print import",
@@ -112,9 +108,7 @@ def test_what_the_network_prints_goes_to_standard_error(chatty, tmp_path, argume
 
 
 def test_verdicts_of_chatty_networks_are_alone_too(chatty):
-    done = subprocess.run(
-        command("scan", "w.pt", *NET, "--quiet"), capture_output=True, text=True, cwd=chatty, timeout=600
-    )
+    done = mmbd("scan", "w.pt", *NET, "--quiet", cwd=chatty, warnings="default")
     assert len(done.stdout.splitlines()) == 1
     assert done.stdout.startswith(("clean: w.pt: ", "backdoored: w.pt: ", "not evaluable: w.pt: "))
 
@@ -124,13 +118,8 @@ def test_prints_at_the_end_of_the_process(chatty, tmp_path):
         "import atexit, sys\natexit.register(print, 'late')\nold = sys.stdout\n" + CHATTY
     )
     shutil.copy(chatty / "w.pt", tmp_path)
-    done = subprocess.run(
-        command("scan", "w.pt", "--arch", "late.py:Net", "--input", "1x4x4", "--json", "-"),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=600,
-    )
+    network = ("--arch", "late.py:Net", "--input", "1x4x4")
+    done = mmbd("scan", "w.pt", *network, "--json", "-", cwd=tmp_path, warnings="default")
     json.loads(done.stdout)
     assert "late" in done.stderr
 

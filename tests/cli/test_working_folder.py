@@ -92,13 +92,19 @@ def ran(folder: Path) -> set[str]:
 def test_nothing_of_the_working_folder_runs(stranger, start):
     if "-P" in start:
         bait(stranger, (*PYTHONS_OWN, "mmbd"))
-    (table,) = stranger.glob("*.csv")
-    done = started(stranger, *start, "evaluate", table.name, "--workers", "2", "--results", "r")
-    assert ran(stranger) == set()
-    assert done.returncode == 0, done.stderr
     done = started(stranger, *start, "scan", "--quiet", "bad0.safetensors")
     assert ran(stranger) == set()
     assert done.returncode == 1, done.stderr
+
+
+@pytest.mark.parametrize("start", [["-m", "mmbd"], ["-P", "-c", "from mmbd.cli import main; main()"]])
+def test_nothing_of_the_working_folder_runs_in_workers_either(stranger, start):
+    if "-P" in start:
+        bait(stranger, (*PYTHONS_OWN, "mmbd"))
+    (table,) = stranger.glob("*.csv")
+    done = started(stranger, *start, "evaluate", table.name, "--workers", "1", "--results", "r")
+    assert ran(stranger) == set()
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_folders_of_others_stay_on_the_path(tmp_path):

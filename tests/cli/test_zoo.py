@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from helpers import digit_zoos
+from helpers import digit_zoos, own_process
 from helpers.command_line import caller
 from mmbd.workflows import scan_file as gate
 
@@ -34,14 +30,7 @@ def made(tmp_path_factory):
         '[attack.greedy]\nkind = "badnet"\nsources = [1]\ncount = 900\n[[grid]]\n'
         'attack = ["clean", "greedy", "badnet-M"]\n',
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "mmbd", "zoo", "make", plan, folder / "out"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=600,
-    )
-    return folder, done
+    return folder, own_process.mmbd("zoo", "make", plan, folder / "out")
 
 
 def test_making_a_zoo_goes_on_past_a_failure(made):

@@ -46,14 +46,15 @@ def name(entry: dict[str, Any]) -> str:
 
 
 def entries() -> Iterator[Any]:
-    """Every kept report; those of bundled files that take longest are for `make test-slow`."""
+    """Every kept report; those of bundled files that take longest are for `make test-slow`.
+
+    What options do to a ResNet's report they do to a small CNN's, whose are all here.
+    """
     for entry in KEPT["reports"]:
-        long = entry["model"].endswith(".safetensors") and entry["options"].keys() & {
-            "seeds",
-            "restarts",
-            "seed",
-        }
-        marks = [pytest.mark.slow] if long and "method" not in entry["options"] else []
+        options = entry["options"].keys()
+        bundled = entry["model"].endswith(".safetensors") and "method" not in options
+        long = options & {"seeds", "restarts", "seed"} or (options and "resnet8" in entry["model"])
+        marks = [pytest.mark.slow] if bundled and long else []
         yield pytest.param(entry, id=name(entry), marks=marks)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 import mmbd
+from helpers import own_process
 from helpers.patch_networks import CLASSES, PATCH, TARGET, patch_network, patch_samples
 from helpers.planted_files import planted
 from mmbd.search.cost_schedule import CostSchedule
@@ -183,9 +182,6 @@ def test_too_few_classes_to_compare_is_exit_code_3(tmp_path, detector):
     x = np.zeros((40, 16), np.float32)
     x[np.arange(40), np.arange(40) % 4] = 1
     np.savez(tmp_path / "clean.npz", x=x.reshape(-1, 1, 4, 4), y=np.arange(40) % 4)
-    words = ["scan", model, "--detector", detector, "--data", tmp_path / "clean.npz"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mmbd", *map(str, words)], capture_output=True, text=True, timeout=600
-    )
+    done = own_process.mmbd("scan", model, "--detector", detector, "--data", tmp_path / "clean.npz")
     assert done.returncode == gate.REFUSED == 3, done.stderr
     assert "4 classes" in done.stdout

@@ -54,10 +54,6 @@ def test_of_both_names_the_hubs_own_choice(tmp_path: Path) -> None:
         (("adapter_model.bin",), "an adapter"),
         (("tf_model.h5",), "found tf_model.h5, weights for TensorFlow.* PyTorch"),
         (("flax_model.msgpack",), "found flax_model.msgpack, weights for Flax: save them"),
-        (
-            ("pytorch_model.bin.index.json", "pytorch_model-1.bin", "pytorch_model-2.bin"),
-            "split over several files .*: load and save them as one file",
-        ),
         (("x\x1b[2J.pt", "y.pt"), r"x\\x1b\[2J\.pt"),
     ],
 )

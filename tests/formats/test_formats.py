@@ -74,7 +74,6 @@ OTHER = "Name the file with the model's weights"
 @pytest.mark.parametrize(
     ("head", "what", "told"),
     [
-        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5", "into the same network in PyTorch"),
         (b"GGUF\x03" + bytes(99), "GGUF", "mmbd scans classifiers"),
         (b"\x1c\0\0\0TFL3" + bytes(99), "TensorFlow Lite", "the weights that it was exported"),
         (b"\x93NUMPY" + bytes(99), "NumPy", "safetensors.numpy.save_file"),
@@ -134,7 +133,7 @@ def test_half_of_a_small_file_is_no_pickle(tmp_path: Path) -> None:
 
 ZIPPED = {
     "TorchScript": (("m/constants.pkl", "m/data.pkl"), "torch.save(model.state_dict()"),
-    "Keras": (("config.json", "metadata.json", "model.weights.h5"), "network in PyTorch"),
+    "Keras": (("m/config.json", "m/metadata.json", "m/model.weights.h5"), "Save the model again with Keras"),
     "TorchServe": (("MAR-INF/MANIFEST.json", "model.pt"), "Unpack it and name the file inside"),
     "NumPy archive": (("x.npy", "y.npy"), "safetensors.numpy.save_file"),
     "zip archive without": (("readme.txt",), "Unpack it and name the file inside"),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import mmbd
+from helpers import own_process
 from mmbd.base.errors import Failed
 
 NET = """
@@ -153,29 +154,17 @@ def test_a_package_whose_name_is_taken(project: Path) -> None:
 
 @pytest.mark.parametrize("form", ["{}.net:Net", "{}/net.py:Net"])
 def test_the_command_line_finds_it_too(form: str, project: Path) -> None:
-    """However it is started: the console script has no working folder on its path."""
-    start = "import sys; sys.path[:] = [p for p in sys.path if p]; from mmbd.cli import main; main()"
-    for command in (["-m", "mmbd"], ["-c", start]):
-        done = subprocess.run(
-            [
-                sys.executable,
-                *command,
-                "scan",
-                "w.pt",
-                "--arch",
-                form.format(project.name),
-                "--input",
-                "3x8x8",
-                "--quiet",
-                "--steps",
-                "2",
-                "--no-universal",
-            ],
-            env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+    """However it is started: the console script, like the fork, has no working folder on its path."""
+    arguments = ("scan", "w.pt", "--arch", form.format(project.name), "--input", "3x8x8")
+    arguments += ("--quiet", "--steps", "2", "--no-universal")
+    started = subprocess.run(
+        [sys.executable, "-m", "mmbd", *arguments],
+        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    for done in (started, own_process.mmbd(*arguments)):
         assert "No module named" not in done.stderr + done.stdout
         assert done.returncode in (0, 1, 3), done.stderr  # judged, or searches that got stuck

@@ -18,12 +18,13 @@ from helpers.exported_networks import assert_same, inputs
 from mmbd.base.errors import Failed
 from mmbd.formats import export
 from mmbd.formats.spec import METADATA_KEY, Spec
+from mmbd.model import activations
 from mmbd.model.bounded import Bounded, Limit
 from mmbd.model.classifier import Classifier
 
 
 def by_place(arch: str) -> Classifier:
-    """A network of which every second activation has bounds by place; one has lower ones too."""
+    """A network whose inputs and first two activations have bounds by place; one has lower ones too."""
     clf = repaired(arch)
     generator = torch.Generator().manual_seed(5)
     limits = [
@@ -37,7 +38,9 @@ def by_place(arch: str) -> Classifier:
         else limit
         for limit in clf.model.limits
     ]
-    made = clf.around(Bounded(clf.model.network, limits))
+    ends = torch.rand(2, *clf.domain.shape, generator=generator) - 0.5  # of normalised inputs
+    entering = Limit(activations.inputs_of(clf), ends.amax(0), ends.amin(0), fold=True)
+    made = clf.around(Bounded(clf.model.network, [*limits, entering]))
     assert not torch.allclose(made(inputs(clf)), clf(inputs(clf)), atol=1e-3)
     return made
 
@@ -51,6 +54,8 @@ def test_safetensors(arch, tmp_path):
     kept = {limit.activation: limit for limit in clf.model.limits}
     for limit in loaded.classifier.model.limits:
         assert torch.equal(limit.upper, kept[limit.activation].upper)
+    assert kept.keys() == {limit.activation for limit in loaded.classifier.model.limits}
+    assert Spec.from_json(_metadata(path)[METADATA_KEY]).activation_bounds[0].index == -1
     assert {limit.upper.dim() for limit in loaded.classifier.model.limits} == {1, 3}
 
 
@@ -119,7 +124,40 @@ def test_bounds_of_other_places_are_refused(shape, tmp_path):
         mmbd.load(path)
 
 
-def _with(path: Path, name: str, value: torch.Tensor) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("upper", torch.ones(3, 8, 7), r"or one for every place, of shape \(3, 8, 8\)"),
+        ("upper", torch.full((3, 8, 8), -9.0), "must not exceed the upper ones"),
+        ("upper", torch.full((3, 8, 8), float("nan")), "must be finite"),
+        ("lower", None, "must be upper and lower ones"),
+    ],
+)
+def test_broken_bounds_on_inputs_are_refused(name, value, said, tmp_path):
+    clf, path = by_place("cnn"), tmp_path / "model.safetensors"
+    export.safetensors(clf, path, Spec.of(clf, "cnn", NETS["cnn"]))
+    _with(path, f"mmbd.{name}._inputs", value)
+    with pytest.raises(Failed, match=rf"bounds do not fit.*{said}"):
+        mmbd.load(path)
+
+
+def test_bounds_on_inputs_by_channel_do(tmp_path):
+    clf, path = by_place("cnn"), tmp_path / "model.safetensors"
+    export.safetensors(clf, path, Spec.of(clf, "cnn", NETS["cnn"]))
+    for name, value in (("upper", 0.5), ("lower", -0.5)):
+        _with(path, f"mmbd.{name}._inputs", torch.full((3,), value))
+    loaded = mmbd.load(path).classifier
+    x = loaded.normalised(inputs(clf))
+    assert loaded.model.limits[0](x).abs().max() == 0.5
+    assert torch.isfinite(loaded(inputs(clf))).all()
+
+
+def _metadata(path: Path) -> dict[str, str]:
     with safe_open(path, "pt") as opened:
-        metadata = opened.metadata()
-    save_file(load_file(path) | {name: value}, path, metadata)
+        return opened.metadata()
+
+
+def _with(path: Path, name: str, value: torch.Tensor | None) -> None:
+    metadata = _metadata(path)
+    tensors = load_file(path) | {name: value}
+    save_file({key: tensor for key, tensor in tensors.items() if tensor is not None}, path, metadata)

@@ -229,7 +229,7 @@ FOREIGN = {
     "TorchScript": ("m/constants.pkl", "m/code/x.py", "m/data.pkl"),
     "torch.package": ("m/.data/extern_modules", "m/model.pkl"),
     "torch.export": ("m/archive_format", "m/models/model.json"),
-    "Keras": ("config.json", "metadata.json", "model.weights.h5"),
+    "Keras": ("m/config.json", "m/metadata.json", "m/model.weights.h5"),
     "TorchServe": ("MAR-INF/MANIFEST.json", "model.pt"),
     "NumPy archive": ("x.npy", "y.npy"),
     "zip archive without": ("readme.txt",),

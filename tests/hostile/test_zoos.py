@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers import own_process
 from mmbd import nets
 from mmbd.cli import main
 from mmbd.workflows import scan_file as gate
@@ -255,13 +254,7 @@ def test_the_list_says_what_is_broken_and_exits_2(tmp_path, capsys, make: Callab
 @pytest.mark.parametrize("make", [made_result, made_table])
 def test_an_evaluation_goes_on_and_exits_2(tmp_path, make: Callable[[Path], Path]):
     arguments = ["--arch", "mlp", "--arch-arg", "hidden=[8]", "--input", "3x8x8"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mmbd", "evaluate", make(tmp_path), "--workers", "0", *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = own_process.mmbd("evaluate", make(tmp_path), "--workers", 0, *arguments, cwd=tmp_path)
     assert done.returncode == gate.FAILED, done.stderr
     assert "Models of " in done.stdout
     failed = [line for line in done.stderr.splitlines() if ": not evaluable: " not in line]

@@ -34,6 +34,7 @@ SHORT = {
     "mm-bm-script": {"epochs": 2},
     "margin-clipping": {"epochs": 2, "maximised": 2, "steps": 2},
     "hardening": {"steps": 2, "accuracy": 0.0},
+    "latent-shift": {"steps": 2, "accuracy": 0.0},
     "fine-pruning": {"epochs": 1, "stride": 0.5},
     "mm-bm-fine-pruning": {"epochs": 1, "stride": 0.5},
     "distillation": {"epochs": 1, "teacher_epochs": 1},
@@ -135,7 +136,7 @@ def test_every_method(method, arch):
 
 
 @pytest.mark.parametrize(
-    "method", ["auto", "mm-bm", "mm-bm-paper", "mm-bm-script", "margin-clipping", "hardening"]
+    "method", ["auto", "mm-bm", "mm-bm-paper", "mm-bm-script", "margin-clipping", "hardening", "latent-shift"]
 )
 def test_settings_hold_every_option(method):
     clf, inputs = built("mlp")
@@ -143,7 +144,7 @@ def test_settings_hold_every_option(method):
     record = mitigate(clf, inputs, method=method, seed=3, **options).record
     known = inspect.signature(MITIGATORS[method].function).parameters.values()
     named = {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY}
-    expected = {k: v for k, v in named.items() if k not in ("seed", "progress", "teacher")} | options
+    expected = {k: v for k, v in named.items() if k not in ("seed", "progress", "teacher", "aside")} | options
     assert {name: record.settings.get(name, "missing") for name in expected} == expected
     assert record.method == method
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mmbd.null import NULLS, Evidence, Marked, Measured, References, combined
+from mmbd.null import NULLS, Evidence, Marked, Measured, References, combined, with_samples
 from mmbd.null.decide import decide
 from mmbd.null.population import shipped
 
@@ -23,6 +23,7 @@ ATTACKED = CLEAN | {4: 900.0}
 # those that say nothing where half of the searches got stuck.
 TRAITS = {
     "reference": {"own classes": False, "stuck": False},
+    "with-samples": {"own classes": True, "stuck": True},
     "combined": {"own classes": True, "stuck": True},
     "joint": {"own classes": True, "stuck": True},
     "population": {"own classes": True, "stuck": True},
@@ -30,6 +31,15 @@ TRAITS = {
     "paper": {"own classes": True, "stuck": True},
     "authors": {"own classes": True, "stuck": False},
 }
+
+
+@pytest.fixture(autouse=True)
+def table_with_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The combined null's, as if it had been made with samples."""
+    usual = combined.shipped()
+    key = combined.combined_key(KEY, with_samples.samples_key(MARKS_KEY, "samples"))
+    made = replace(usual, table=replace(usual.table, settings_key=key))
+    monkeypatch.setattr(with_samples, "shipped", lambda: made)
 
 
 def shares_of(values: dict[int, float]) -> dict[int, float]:
@@ -48,6 +58,10 @@ def evidence(values: dict[int, float], **changes: Any) -> Evidence:
         MARKS_KEY,
     )
     given = Evidence(Measured(values, KEY), 0.05, gains=gains, marks=marks, references=references)
+    on_samples = Marked(
+        {mark: marks.by_mark[mark] for mark in ("window", "away", "flow")}, 0.0, {}, "samples"
+    )
+    given = replace(given, on_samples=on_samples)
     return replace(given, **changes)
 
 
@@ -101,7 +115,7 @@ def test_searches_that_got_stuck_are_never_clean(name):
 
 def test_only_preferred_nulls_decide_unasked_and_the_last_of_them_always_can():
     by_default = [name for name, row in NULLS.items() if row.by_default]
-    assert by_default == ["reference", "combined", "joint", "population", "bootstrap"]
+    assert by_default == ["reference", "with-samples", "combined", "joint", "population", "bootstrap"]
     alone = Evidence(Measured(ATTACKED, "of another search"), 0.05)
     assert decide(alone).decided_by == by_default[-1]
 
@@ -109,7 +123,7 @@ def test_only_preferred_nulls_decide_unasked_and_the_last_of_them_always_can():
 @pytest.mark.parametrize("name", NULLS)
 def test_a_null_that_is_alone_says_the_same_whatever_else_is_known(name):
     more = evidence(ATTACKED)
-    bare = replace(more, gains=None, marks=None, default=None, references=None, kind="sound")
+    bare = replace(more, gains=None, marks=None, on_samples=None, default=None, references=None, kind="sound")
     row = NULLS[name]
     assert row.alone is (row.values(more) == row.values(bare))
     if row.alone:

@@ -46,6 +46,10 @@ def test_words_claim_nothing_that_was_not_measured():
     few = "\n".join(lines(fixing.Repair(Record("mm-bm", True, perturbations=judged(sparse)))))
     assert "a small change in few places found for class 3" in few
     assert "--method hardening" not in few  # they move clean networks too
+    patch = ({"kind": "patch", "target": 3, "radius": 5, "before": 0.9, "after": 0.1},)
+    assert "a small patch found for class 3" in "\n".join(
+        lines(fixing.Repair(Record("hardening", True, perturbations=judged(patch))))
+    )
     nothing = "\n".join(lines(fixing.Repair(Record("mm-bm", False, "no activations"))))
     assert nothing.splitlines() == ["FAILED  nothing was repaired: no activations", "The model is unchanged."]
 

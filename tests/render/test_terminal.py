@@ -252,3 +252,12 @@ def test_the_summary_names_model_and_finding():
         'backdoored: models/badnet-patch.safetensors: target class 3 "cat"; '
         "p = 0.0021 (population null) at level 0.05"
     )
+
+
+def test_what_was_assumed_of_inputs_comes_before_the_evidence_and_once():
+    said = ("assumed: inputs from 0 to 1", "check the inputs: odd", "another caveat")
+    out = plain(example_reports.backdoored().revised(caveats=said))
+    places = [out.index(part) for part in ("Check the inputs: odd", "Assumed: inputs", "Maximum margin")]
+    assert places == sorted(places)
+    assert out.count("ssumed: inputs") == 1
+    assert out.index("another caveat") > places[-1]

@@ -14,7 +14,7 @@ from mmbd.base.errors import Failed, NotEvaluable, TooFewInputs
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples, prepare
 from mmbd.search.made_up import made_up
-from mmbd.search.perturbation_race import Lap, Raced, raced
+from mmbd.search.perturbation_race import Lap, Raced, raced, recounted
 from mmbd.search.pool import margins
 
 # The size of changes, in extents an element, as `marks.Search` has it twice; and of a flow, in pixels.
@@ -175,3 +175,27 @@ def test_what_cannot_be_changed_so_or_leads_nowhere():
     alone = Samples(inputs[rows], samples.labels[rows], samples.logits[rows])
     with pytest.raises(TooFewInputs, match="one class"):
         raced(vector, alone, "added", radius=1.0, seed=0)
+
+
+def test_what_was_found_is_counted_on_other_inputs():
+    model = additive_backdoors.planted(40.0)
+    samples = prepare(model, *additive_backdoors.images(4))
+    halves = [samples.at(torch.arange(len(samples.labels)) % 2 == part) for part in (0, 1)]
+    radius = {"radius": ADDED, "seed": 0}
+    end = raced(model, halves[0], "added", **radius)
+    again = recounted(model, end, halves[1], batch=3)
+    assert again.samples is halves[1]
+    assert torch.equal(again.lifts, end.lifts)
+    assert (again.evaluations, again.passes) == (
+        end.evaluations,
+        end.passes + len(end.found.targets) * len(halves[1].labels),
+    )
+    for row, target in enumerate(again.found.targets.tolist()):
+        others = halves[1].logits.argmax(1) != target
+        which = torch.full((int(others.sum()),), row)
+        went = model(again.found(halves[1].inputs[others], which)).argmax(1) == target
+        assert float(again.shares[target]) == pytest.approx(float(went.double().mean()))
+    assert again.found.success.tolist() == sorted(again.found.success.tolist(), reverse=True)
+    same = recounted(model, end, halves[0])
+    assert torch.equal(same.shares, end.shares)
+    assert torch.equal(same.found.targets, end.found.targets)

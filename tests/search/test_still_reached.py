@@ -123,3 +123,14 @@ def test_hundreds_of_classes_get_few_inputs(monkeypatch: pytest.MonkeyPatch):
     assert len(inputs_for(clf, inputs, labels, seed=0).labels) == 12 * 24
     monkeypatch.setattr(still_reached_module, "MOST_PASSES", 24 * 50)
     assert len(inputs_for(clf, inputs, labels, seed=0).labels) == 50
+
+
+def test_what_was_found_before_is_not_searched_for_again():
+    bad, clean = patch_networks.patch_network(), patch_networks.patch_network(0.0)
+    samples = inputs_for(bad, *patch_networks.patch_samples(96), seed=0)
+    kept: dict[object, object] = {}
+    first = still_reached(bad, clean, samples, seed=0, kinds=("patch",), kept=kept)
+    counted = Counted(bad.model)
+    again = still_reached(bad.around(counted), clean, samples, seed=0, kinds=("patch",), kept=kept)
+    assert again == first
+    assert counted.evaluations == 0

@@ -12,8 +12,10 @@ from mmbd.base.text import clean_text
 from mmbd.base.version import __version__
 from mmbd.cli import streams
 from mmbd.cli.arguments import joined, refuse_names
+from mmbd.cli.compare import compare
 from mmbd.cli.evaluate import evaluate
 from mmbd.cli.fix import fix
+from mmbd.cli.inspect import inspect
 from mmbd.cli.listing import list_
 from mmbd.cli.options import HOW, Usage
 from mmbd.cli.report import report
@@ -33,7 +35,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for command in (scan, report, fix, train, shadows, evaluate, selftest):
+for command in (scan, inspect, compare, report, fix, train, shadows, evaluate, selftest):
     app.command(command, group_parameters=HOW)
 app.command(zoo)
 app.command(list_, name="list")

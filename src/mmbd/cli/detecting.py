@@ -43,7 +43,7 @@ def scan_options(
     whole = {**row.options, **options}
     if whole.get("null") is not None and row.find is DETECTORS["mm-bd"].find:
         one_of("--null", str(whole["null"]), "null", NULLS, "nulls")
-        needs = whole["null"] in ("combined", "joint")
+        needs = whole["null"] in ("with-samples", "combined", "joint")
         if needs and not whole.get("universal", whole.get("method", "fast") == "fast"):
             raise Usage(
                 f"--null {whole['null']} needs --universal, which --method paper is without by default"

@@ -32,7 +32,8 @@ def fix(
     model: Annotated[Path, INPUT],
     /,
     *,
-    data: Annotated[Path, INPUT],
+    data: Annotated[Path | None, INPUT] = None,
+    no_data: Annotated[bool, Plain, INPUT] = False,
     loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
     per_class: Annotated[int, INPUT] = 20,
     held_out: Annotated[Path | None, INPUT] = None,
@@ -63,6 +64,8 @@ def fix(
         model: The model file: safetensors, or a PyTorch state dict.
         data: Clean samples: a folder of images by class, or a Parquet or .npz file. Classes are
             matched with the model's by name.
+        no_data: Repair with drawn inputs instead, where there are no clean samples. It is weaker, and never
+            "reduced" without --held-out.
         loading: What the file does not say.
         per_class: How many samples of each class to repair with; the others measure.
         held_out: Other clean samples to measure on, instead of those left over.
@@ -73,8 +76,8 @@ def fix(
             takes the JSON report of a detector that found a mask and a pattern.
         triggered: Samples with the trigger on them, in the same forms as --data; needs --target.
         target: The number of the class that the triggered samples are taken to.
-        method: The method of repair: mm-bm, auto (hardening where mm-bm is not enough or a warp
-            works), or another one of those that "mmbd list methods" shows.
+        method: The method of repair: mm-bm, auto (weights are trained too where mm-bm is not enough or a
+            warp works), or another one of those that "mmbd list methods" shows.
         option: An option of the method, as key=value; may be repeated.
         re_attack: Train a copy of the repaired model on what the search found, one epoch on ten samples,
             and tell how fast it comes back.
@@ -89,6 +92,12 @@ def fix(
         force: Overwrite models that are there.
         quiet: Show no progress.
     """
+    if no_data == (data is not None):
+        raise Usage(
+            "give --data with clean samples" + (" or --no-data, not both" if no_data else ", or --no-data")
+        )
+    if no_data and trigger is not None and held_out is None and trigger.suffix.lower() != ".json":
+        raise Usage("--trigger needs clean samples to put it on: give --held-out")
     if (triggered is None) != (target is None):
         raise Usage("give --triggered and --target together")
     if trigger is not None and triggered is not None:
@@ -117,8 +126,11 @@ def fix(
             export.check(classifier, place.suffix.lower(), lambda: loaded.spec)
     if target is not None and target >= classifier.classes:
         raise Usage(f"--target {target}: the model has classes 0 to {classifier.classes - 1}")
-    learn, left = split(samples.read(data, classifier), per_class, seed=seed)
-    others = left if held_out is None else samples.read(held_out, classifier)
+    learn, others = "drawn", None
+    if data is not None:
+        learn, others = split(samples.read(data, classifier), per_class, seed=seed)
+    if held_out is not None:
+        others = samples.read(held_out, classifier)
     backdoor = None
     if trigger is not None:
         with failing(f"--trigger {trigger}"):
@@ -135,7 +147,7 @@ def fix(
         repaired, outcome = fixing.fix(
             classifier,
             learn,
-            some(others, most, seed=seed),
+            None if others is None else some(others, most, seed=seed),
             method=method,
             labelled=not unlabelled,
             backdoor=backdoor,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from rich.console import Console
 
 from mmbd.base.threads import sharing
+from mmbd.cli import models as paths
 from mmbd.cli import samples, streams
 from mmbd.cli.detecting import scan_options
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
@@ -56,10 +57,12 @@ def scan(
     names that a shell writes, as they may look like options: mmbd scan --out reports/ -- *
 
     Args:
-        models: Model files: safetensors, or PyTorch state dicts.
+        models: Model files, or folders of them: "mmbd list formats" shows what is read. In a folder of
+            several models each is scanned, whatever becomes of the others.
         loading: What the files do not say.
-        data: Clean samples of the models' task, for detectors that need some: a folder of images by
-            class, or a Parquet or .npz file. Classes are matched with a model's by name.
+        data: Clean samples of the models' task: a folder of images by class, or a Parquet or .npz
+            file. Classes are matched with a model's by name. MM-BD can do without, and finds more
+            with them in classifiers of images; some detectors need them.
         per_class: How many of these samples to use of each class; the seed draws them (default: as
             many as the detector takes, 10 for neural-cleanse).
         detector: The detector to ask: mm-bd, or another one of those that "mmbd list detectors" shows.
@@ -75,7 +78,8 @@ def scan(
         method: The search for the largest margin: fast, or the procedure of the paper, which takes
             about 100 times longer (default: that of the detector, fast for mm-bd).
         null: The test that decides: one of those that "mmbd list nulls" shows (default: reference
-            where references are given, else combined; for other inputs than images bootstrap).
+            where references are given, else with-samples with --data, else combined; for other
+            inputs than images bootstrap).
         reference: A clean model of the same task, a JSON report on one, or a folder of either, to
             compare with; may be repeated.
         universal: Search for universal perturbations too, which the combined and the joint test need
@@ -100,6 +104,8 @@ def scan(
     most = max(LIMIT, 2 * (time or 0)) if limit is None else limit
     if null == "reference" and not reference:
         raise Usage("--null reference needs --reference, with clean models of the same kind")
+    if null == "with-samples" and data is None:
+        raise Usage("--null with-samples needs --data, with clean samples of the models' task")
     flags = {
         "method": method,
         "null": null,
@@ -113,6 +119,7 @@ def scan(
     how = scan_options(detector, flags, option, level=level, seed=seed, seeds=seeds, limit=most, budget=time)
     require_needs(how, data)
     known = loading.options()
+    models = paths.expanded(models)
     read = [*models, *(reference or ()), loading.class_names, data]
     outputs = plan("report", to.wanted, models, [path for path in read if path is not None])
     if reference:

@@ -19,12 +19,14 @@ from mmbd.detectors.source_target_map import SOURCE_TARGET_MAP
 from mmbd.detectors.tabor import TABOR
 from mmbd.detectors.union import union
 
+ALONE = replace(MM_BD, takes_samples=False)  # from the model alone, whatever there is beside it
+
 DETECTORS: dict[str, Detector] = {
     "mm-bd": MM_BD,
-    "mm-bd-population": replace(MM_BD, options={"universal": False}),
-    "mm-bd-bootstrap": replace(MM_BD, options={"null": "bootstrap"}),
-    "mm-bd-paper": replace(MM_BD, options={"method": "paper", "null": "paper"}),
-    "mm-bd-authors": replace(MM_BD, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
+    "mm-bd-population": replace(ALONE, options={"universal": False}),
+    "mm-bd-bootstrap": replace(ALONE, options={"null": "bootstrap"}),
+    "mm-bd-paper": replace(ALONE, options={"method": "paper", "null": "paper"}),
+    "mm-bd-authors": replace(ALONE, options={"method": "paper", "null": "authors", "constraint": "clamp"}),
     # The rivals of the paper's table 1.
     "neural-cleanse": NEURAL_CLEANSE,
     "tabor": TABOR,

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from mmbd.formats.loaded import Loaded
 from mmbd.model.classifier import Classifier
+from mmbd.model.plausible import doubt
 from mmbd.results.report import Report
 
 WORSE = ("clean", "not evaluable", "backdoored")
@@ -20,7 +21,9 @@ WORSE = ("clean", "not evaluable", "backdoored")
 def of_file(loaded: Loaded, again: Callable[[Classifier], Report]) -> Report:
     """Scan what a file holds, believing its own words no more than is safe."""
     report = again(loaded.classifier)
-    caveats = loaded.notes
+    caveats = (*loaded.assumed, *loaded.notes)
+    if (said := doubt(loaded.classifier)) is not None:
+        caveats = (said, *caveats)
     if loaded.claimed:
         caveats = (*caveats, f"By the file's own words alone: {', '.join(loaded.claimed)}.")
     without = None if loaded.bare is None else _bare(loaded.bare, again, report)

@@ -16,9 +16,9 @@ from mmbd.results.finding import Finding
 def prepared(classifier: Classifier, samples: Any, row: Detector, name: str) -> Samples | None:
     """The samples as detectors get them; NotEvaluable where they cannot be of this model.
 
-    A detector that needs none gets none, so that they cannot spoil its verdict.
+    A detector that neither needs nor takes any gets none, so that they cannot spoil its verdict.
     """
-    if samples is None or not row.needs & {"samples", "labels"}:
+    if samples is None or not (row.takes_samples or row.needs & {"samples", "labels"}):
         return None
     if isinstance(samples, Samples):
         return samples

@@ -81,6 +81,7 @@ class Detector:
         version: raised when its findings change; part of what stored results are known by.
         about: the words of its reports.
         needs: what it cannot do without.
+        takes_samples: whether clean samples help it, though it can do without.
         per_class: clean samples of every class that it takes unless the user says otherwise; those that
             the paper gave it (table 1).
         fewest: samples of every class that it cannot do without.
@@ -98,6 +99,7 @@ class Detector:
     version: int
     about: About
     needs: frozenset[Need] = frozenset()
+    takes_samples: bool = False
     per_class: int = 20
     fewest: int = 1
     kinds: frozenset[str] = frozenset({"image"})

@@ -22,7 +22,10 @@ KINDS: dict[str, type] = {"name": str, "index": int, "fold": bool}
 
 @dataclass(frozen=True)
 class ActivationBounds:
-    """Which activation has bounds: its name and number (see `model.activations`), and whether they fold."""
+    """Which activation has bounds: its name and number (see `model.activations`), and whether they fold.
+
+    The network's inputs are called "inputs", and their number is -1.
+    """
 
     name: str
     index: int
@@ -31,15 +34,15 @@ class ActivationBounds:
 
 def apart(network: nn.Module) -> tuple[nn.Module, tuple[ActivationBounds, ...], dict[str, Tensor]]:
     """A network without its bounds, what the metadata says of these, and their tensors as in a file."""
-    from mmbd.model.bounded import Bounded
+    from mmbd.model.bounded import Bounded, numbered
 
     if not isinstance(network, Bounded):
         return network, (), {}
     limits = sorted(network.limits, key=lambda limit: limit.activation.index)
-    tensors = {f"{UPPER}{limit.activation.index}": limit.upper for limit in limits}
+    tensors = {f"{UPPER}{numbered(limit.activation.index)}": limit.upper for limit in limits}
     for limit in limits:
         if limit.lower is not None:
-            tensors[f"{LOWER}{limit.activation.index}"] = limit.lower
+            tensors[f"{LOWER}{numbered(limit.activation.index)}"] = limit.lower
     words = (ActivationBounds(limit.activation.name, limit.activation.index, limit.fold) for limit in limits)
     return network.network, tuple(words), tensors
 
@@ -74,11 +77,13 @@ def restored(
     if not described and not bounds:
         return classifier
     from mmbd.model import activations
-    from mmbd.model.bounded import Bounded, Limit
+    from mmbd.model.bounded import Bounded, Limit, numbered
 
     network = classifier.model
     assert isinstance(network, nn.Module)
-    found = {(activation.index, activation.name): activation for activation in activations.find(classifier)}
+    hidden = activations.find(classifier)
+    there = (activations.inputs_of(classifier), *hidden)
+    found = {(activation.index, activation.name): activation for activation in there}
     left = dict(bounds)
     limits: list[Limit] = []
     for entry in described:
@@ -86,12 +91,13 @@ def restored(
         if activation is None:
             raise broken(
                 f"the file has bounds for {name!r} as activation {clean_text(str(entry.index), 20)}, "
-                f"counted from 0; this network has {listed(activation for _, activation in found) or 'none'}"
+                f"counted from 0; this network has {listed(one.name for one in hidden) or 'none'}"
             )
-        upper = left.pop(f"{UPPER}{activation.index}", None)
+        number = numbered(activation.index)
+        upper = left.pop(f"{UPPER}{number}", None)
         if upper is None:
             raise broken(f"the file lacks the bounds of {name!r}, or names it twice")
-        limits.append(Limit(activation, upper, left.pop(f"{LOWER}{activation.index}", None), entry.fold))
+        limits.append(Limit(activation, upper, left.pop(f"{LOWER}{number}", None), entry.fold))
     if left:
         raise broken(f"the file does not say which activation this bounds: {listed(left)}")
     try:

@@ -115,41 +115,58 @@ def checkpoint(data: bytes, infos: list[zipfile.ZipInfo]) -> Archive:
         Refused: a layout that torch.save does not write.
         Failed: damage.
     """
-    _plain_end(data, infos)
     prefix = infos[0].filename.partition("/")[0] + "/"
-    seen: set[str] = set()
     stored: dict[str, tuple[int, int]] = {}
-    spans: list[tuple[int, int]] = []
     pickle: bytes | None = None
-    for info in infos:
-        inside = MEMBERS.fullmatch(info.filename.removeprefix(prefix))
-        name = info.orig_filename
-        if not name.startswith(prefix) or inside is None or not name.isprintable():
+    for name, (start, end) in spans(data, infos).items():
+        inside = MEMBERS.fullmatch(name.removeprefix(prefix))
+        if not name.startswith(prefix) or inside is None:
             raise _odd(f"a member named {clean_text(name)}")
-        if name.lower() in seen:  # torch looks names up without regard to case
-            raise _odd(f"two members named {clean_text(name)}")
-        seen.add(name.lower())
-        start, end = _span(data, info)
-        spans.append((info.header_offset, end))
         if inside["key"] is not None:
             stored[inside["key"]] = start, end
         elif inside[0] == "data.pkl":
             if end - start > MAX_BYTES:
                 raise excessive(f"data.pkl has {end - start:,} bytes, the limit is {MAX_BYTES:,}")
             pickle = data[start:end]
-        # torch writes zeros when told to leave checksums out, and never compares them itself.
-        if info.CRC and zlib.crc32(memoryview(data)[start:end]) != info.CRC:
-            raise broken(f"the checksum of {clean_text(name)} is wrong: the file is damaged")
-        if inside[0] == "byteorder" and data[start:end] != b"little":
-            if data[start:end] == b"big":
-                raise Failed(BIG_ENDIAN)
-            raise broken("the checkpoint has an order of bytes that is none")
-    spans.sort()
-    if any(end > following for (_, end), (following, _) in itertools.pairwise(spans)):
-        raise _odd("members that overlap")
     if pickle is None:
         raise _odd("no data.pkl beside its other members")
     return Archive(pickle, stored)
+
+
+def spans(data: bytes, infos: list[zipfile.ZipInfo]) -> dict[str, tuple[int, int]]:
+    """Where each member's bytes start and end, by name, in an archive that every reader sees alike.
+
+    All are stored and not compressed, lie apart, have one name each in both of their headers, and the
+    checksums that they have.
+
+    Raises:
+        Refused: another layout than torch's.
+        Failed: damage, or an order of bytes that is not little-endian.
+    """
+    _plain_end(data, infos)
+    found: dict[str, tuple[int, int]] = {}
+    seen: set[str] = set()
+    taken: list[tuple[int, int]] = []
+    for info in infos:
+        name = info.orig_filename
+        if not name.isprintable():
+            raise _odd(f"a member named {clean_text(name)}")
+        if name.lower() in seen:  # torch looks names up without regard to case
+            raise _odd(f"two members named {clean_text(name)}")
+        seen.add(name.lower())
+        start, end = found[name] = _span(data, info)
+        taken.append((info.header_offset, end))
+        # torch writes zeros when told to leave checksums out, and never compares them itself.
+        if info.CRC and zlib.crc32(memoryview(data)[start:end]) != info.CRC:
+            raise broken(f"the checksum of {clean_text(name)} is wrong: the file is damaged")
+        if name.endswith("/byteorder") and data[start:end] != b"little":
+            if data[start:end] == b"big":
+                raise Failed(BIG_ENDIAN)
+            raise broken("the checkpoint has an order of bytes that is none")
+    taken.sort()
+    if any(end > following for (_, end), (following, _) in itertools.pairwise(taken)):
+        raise _odd("members that overlap")
+    return found
 
 
 def _odd(what: str) -> Refused:

@@ -18,6 +18,8 @@ from mmbd.base.text import clean_text, count
 from mmbd.formats.options import MAX_BYTES
 
 FLAGS = reading.FLAGS | getattr(os, "O_NOFOLLOW", 0)
+ABSENT = "which is not there: fetch that, too"
+NO_FOLDER = "but it came without a folder: give its path"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class Beside:
             self.digests[name] = hashlib.sha256(data).hexdigest()
         return self._read[name]
 
+    def optional(self, name: str) -> bytes | None:
+        """As `read`, or None where there is nothing of this name, or no folder."""
+        try:
+            return self.read(name)
+        except Failed as error:  # wherever the file is opened, its words come back
+            if str(error).endswith((ABSENT, NO_FOLDER)):
+                return None
+            raise
+
     def _content(self, name: str) -> bytes:
         said = clean_text(name, 80)
         if not name or name in (".", "..") or any(sign in name for sign in "/\\\0:"):
@@ -54,11 +65,11 @@ class Beside:
                 "do not use it, or write it anew with its data beside it"
             )
         if self.folder is None:
-            raise Failed(f"the file needs {said!r} beside it, but it came without a folder: give its path")
+            raise Failed(f"the file needs {said!r} beside it, {NO_FOLDER}")
         try:
             descriptor = os.open(self.folder / name, FLAGS)
         except FileNotFoundError:
-            raise Failed(f"the file needs {said!r} beside it, which is not there: fetch that, too") from None
+            raise Failed(f"the file needs {said!r} beside it, {ABSENT}") from None
         except (OSError, ValueError) as error:  # a link, not for this user, no name in this encoding
             why = getattr(error, "strerror", None) or error
             raise Failed(

@@ -40,8 +40,10 @@ class File:
     beside: Beside = NOTHING
 
 
-def read(path: str | Path, max_bytes: int = MAX_BYTES) -> File:
-    """Read the model file at `path`, or the one weights file of the folder there.
+def read(path: str | Path, max_bytes: int = MAX_BYTES, *, alone: bool = False) -> File:
+    """Read the model file at `path`, or the one file of the folder there that says most.
+
+    With `alone`, of a folder the weights: somebody else says which network they are for.
 
     The first megabyte decides whether the rest is read at all. FIFOs, sockets and devices are
     never opened.
@@ -53,7 +55,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> File:
     """
     path = Path(path)
     try:
-        return _read(path, max_bytes)
+        return _read(path, max_bytes, alone)
     except FileNotFoundError:
         raise Failed(_missing(path)) from None
     except PermissionError:
@@ -76,11 +78,11 @@ def _missing(path: Path) -> str:
     return "there is no such file: see that the path is right, and that it is seen from here"
 
 
-def _read(path: Path, max_bytes: int) -> File:
+def _read(path: Path, max_bytes: int, alone: bool) -> File:
     notes: tuple[str, ...] = ()
     mode = _mode(path)
     if stat.S_ISDIR(mode):
-        path, notes = folders.weights_in(path)
+        path, notes = folders.weights_in(path, alone=alone)
         mode = _mode(path)
     _require_regular(mode)
     with os.fdopen(os.open(path, reading.FLAGS), "rb") as opened:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePath
 
+from mmbd.base import reading
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text, listed
-from mmbd.formats import refusals
+from mmbd.formats import hub_folder, refusals
 from mmbd.formats.table import SUFFIXES
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+WEIGHTS = hub_folder.WEIGHTS
+HEAD = 1 << 20
 
 # Names that hubs give to what is not a classifier's weights for PyTorch, and what to do then.
 OTHERS: dict[str, str] = {
@@ -28,10 +29,15 @@ OTHERS: dict[str, str] = {
 OTHERS["adapter_model.bin"] = OTHERS["adapter_model.safetensors"]
 
 
-def weights_in(folder: Path) -> tuple[Path, tuple[str, ...]]:
-    """The one weights file of a folder, and notes on the choice.
+def weights_in(folder: Path, *, alone: bool = False) -> tuple[Path, tuple[str, ...]]:
+    """The one file of a folder to read, and notes on the choice.
 
-    Where both of the hubs' names are there, safetensors: that is what the hubs' own loaders take.
+    Where several of the hubs' names are there, the first of WEIGHTS: that is what the hubs' own loaders
+    take; and with weights a `config.json` that says which network they are for.
+
+    Args:
+        folder: where to look.
+        alone: take the weights and leave `config.json`, as somebody else says what they are for.
 
     Raises:
         Failed: none of them, or several files; the message says which and what to name.
@@ -43,19 +49,19 @@ def weights_in(folder: Path) -> tuple[Path, tuple[str, ...]]:
         raise refusals.refusal(refusals.SAVED_MODEL)
     found = [name for name in WEIGHTS if name in names]
     if found:
-        notes = [f"the folder's weights file is {found[0]}"]
-        notes += [
+        others = (
             f"{name} beside it was left alone: scan it by its own name if it is what gets used"
             for name in found[1:]
-        ]
-        return folder / found[0], tuple(notes)
-    expected = f"expected a folder with {' or '.join(WEIGHTS)}"
-    if shards := [name for name in INDICES if name in names]:
-        raise Failed(
-            f"{expected}, found weights split over several files ({shards[0]}): load and save them "
-            "as one file, and scan that"
         )
-    models = [name for name in names if name.lower().endswith(SUFFIXES) and name not in OTHERS]
+        if not alone and "config.json" in names and _describes(folder / "config.json"):
+            return folder / "config.json", tuple(others)
+        return folder / found[0], (f"the folder's weights file is {found[0]}", *others)
+    expected = "expected a folder with model.safetensors or pytorch_model.bin"
+    models = [
+        name
+        for name in names
+        if name.lower().endswith(SUFFIXES) and not name.lower().endswith(".json") and name not in OTHERS
+    ]
     place = clean_text(str(folder), 200)
     if len(models) > 1:
         suffix = PurePath(models[0]).suffix
@@ -68,3 +74,11 @@ def weights_in(folder: Path) -> tuple[Path, tuple[str, ...]]:
     if known := [name for name in OTHERS if name in names]:
         raise Failed(f"{expected}, found {known[0]}, {OTHERS[known[0]]}")
     raise Failed(f"{expected}, found {listed(names) or 'an empty folder'}: name a file instead")
+
+
+def _describes(file: Path) -> bool:
+    """Whether a `config.json` says which network the weights beside it are for."""
+    try:
+        return hub_folder.recognise(reading.start(file, HEAD))
+    except (Failed, OSError):
+        return False

@@ -42,6 +42,7 @@ class Graph:
         input_shape: of one input; None where the file leaves it open.
         bounds, mean, std, class_names: as `mmbd.load` takes them; None where the file does not say.
         notes: sentences on what had to be assumed or left out.
+        from_arch: whether the user's `arch` described it, for a file of weights alone.
     """
 
     module: nn.Module
@@ -52,6 +53,7 @@ class Graph:
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    from_arch: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ def identify(head: bytes, size: int) -> str:
 def mismatch(name: str, kind: str) -> tuple[str, ...]:
     """A note if the name promises another format than the content keeps."""
     suffix = PurePath(name).suffix.lower()
-    promised = OTHER_SUFFIXES.get(suffix) or [key for key, row in FORMATS.items() if suffix in row.suffixes]
+    promised = OTHER_SUFFIXES.get(suffix) or [
+        key for key, row in FORMATS.items() if name.lower().endswith(row.suffixes)
+    ]
     if not promised or kind in promised:
         return ()
     title = FORMATS[kind].title if kind in FORMATS else "a Python pickle"

@@ -22,7 +22,8 @@ class Loaded:
 
     `claimed` names what is known by the file's own words alone, `doubts` are those among them that
     may not choose a verdict, and `bare` is the network without the bounds on activations that the
-    file describes, where it describes any: a scan judges both.
+    file describes, where it describes any: a scan judges both. `assumed` says what was taken for
+    granted of the inputs, as neither the file nor the user said it.
     """
 
     classifier: Classifier
@@ -33,6 +34,7 @@ class Loaded:
     claimed: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     bare: Classifier | None = None
+    assumed: tuple[str, ...] = ()
 
     @property
     def spec(self) -> Spec:

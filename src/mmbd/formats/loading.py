@@ -44,7 +44,7 @@ def load_file(path: str | Path, options: LoadOptions) -> Loaded:
 
 
 def _load(path: Path, request: LoadOptions) -> Loaded:
-    file = files.read(path, request.max_bytes)
+    file = files.read(path, request.max_bytes, alone=request.arch is not None)
     held, size = contents(file.data, file.kind, file.beside), len(file.data)
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
     build = FORMATS[file.kind].build
@@ -55,6 +55,7 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
     found = envelopes.candidates(value, request.entry)
     built = network_for(found, request, spec, held.aliases)
     network, name, notes = built.module, built.name, built.notes
+    request = request.filled(**built.assumed)
     shape = request.input_shape or (spec.input_shape if spec else None)
     if shape is None:
         raise Failed("the file does not say what inputs it takes: give --input, such as 3x32x32")
@@ -91,6 +92,7 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
         claimed=claims.taken(request, spec),
         doubts=claims.doubts(request, spec, network, high - low),
         bare=bare if described and not request.as_claimed else None,
+        assumed=() if spec is not None or built.assumed else claims.assumed(request.given),
     )
 
 
@@ -98,7 +100,7 @@ def _whole(
     path: Path, file: files.File, size: int, held: Contents, graph: Graph, request: LoadOptions
 ) -> Loaded:
     """The classifier in a file that describes its network, too; what the user says goes before that."""
-    if request.arch is not None or request.entry is not None:
+    if (request.arch is not None and not graph.from_arch) or request.entry is not None:
         flag = "--entry" if request.arch is None else "--arch"
         raise Failed(f"{held.format} describes its network itself: leave {flag} out")
     shape = request.input_shape or graph.input_shape
@@ -129,7 +131,9 @@ def _whole(
     names = ("class names",) if graph.class_names and request.class_names is None else ()
     notes = (*file.notes, *held.notes, *graph.notes, *others)
     doubts = () if request.as_claimed else claims.unusual(request, graph.bounds, graph.std, high - low)
-    return Loaded(classifier, model, notes, claimed=(*claimed, *names), doubts=tuple(doubts))
+    told = any(note.startswith(claims.ASSUMED) for note in graph.notes)
+    assumed = () if told else claims.assumed({*request.given, *known})
+    return Loaded(classifier, model, notes, claimed=(*claimed, *names), doubts=tuple(doubts), assumed=assumed)
 
 
 def _spec(text: str) -> Spec:

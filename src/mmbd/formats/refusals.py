@@ -34,7 +34,6 @@ OTHER = "Name the file with the model's weights: safetensors, or a checkpoint of
 
 # (offset, magic, what it is, what to do instead)
 FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras), whose layers may hold code", KERAS),
     (0, b"GGUF", "a GGUF file (llama.cpp), a language model's format", LANGUAGE),
     (0, b"ggml", "a GGML file, a language model's format", LANGUAGE),
     (4, b"TFL3", "a TensorFlow Lite graph", GRAPH),
@@ -65,13 +64,15 @@ SAVED_MODEL = "a TensorFlow SavedModel, which is a program"
 TORCHSCRIPT = "a TorchScript archive, which is a program"
 PACKAGE = "a torch.package archive, which holds code"
 EXPORTED = "a torch.export archive (.pt2), which runs code when it is loaded"
-KERAS_ARCHIVE = "a Keras archive, whose layers may hold code"
+KERAS_ARCHIVE = "an archive with a Keras model in it that Keras did not write so"
+HDF5 = "an HDF5 file without a Keras model in it"
 TORCHSERVE = "a TorchServe archive, which holds code"
 NUMPY_ARCHIVE = "a NumPy archive (.npz)"
 NO_CHECKPOINT = "a zip archive without a torch checkpoint in it"
 NEXT: dict[str, str] = {
     SAVED_MODEL: GRAPH,
-    KERAS_ARCHIVE: KERAS,
+    KERAS_ARCHIVE: "Save the model again with Keras, as one .keras file, and scan that",
+    HDF5: OTHER,
     NUMPY_ARCHIVE: ARRAYS,
     TORCHSERVE: f"{UNPACK}; the weights of PyTorch in it",
     **{what: told for _, _, what, told in FOREIGN},

@@ -21,6 +21,7 @@ from mmbd.mitigators.bounds_then_pruning import bounds_then_pruning
 from mmbd.mitigators.distillation import distillation
 from mmbd.mitigators.fine_pruning import fine_pruning
 from mmbd.mitigators.hardening import hardening
+from mmbd.mitigators.latent_shift import latent_shift
 from mmbd.mitigators.margin_clipping import margin_clipping
 from mmbd.mitigators.mitigator import NO_OPTIONS, Method, Mitigation, Mitigator, Record
 from mmbd.mitigators.mm_bm import mm_bm
@@ -31,12 +32,13 @@ from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples, prepare
 
 MITIGATORS = {
-    "auto": Method(automatic, "bounds, or hardening where perturbations show that bounds are not enough"),
+    "auto": Method(automatic, "bounds, and weights trained where a search shows that bounds are not enough"),
     "mm-bm": Method(mm_bm, "bounds on activations, tuned against universal perturbations"),
     "mm-bm-paper": Method(paper, "bounds on three activations, by Algorithm 1 of the paper"),
     "mm-bm-script": Method(script, "bounds on three activations, as the authors' program learns them"),
     "margin-clipping": Method(margin_clipping, "bounds that limit the largest margins, too (MMAC)"),
     "hardening": Method(hardening, "weights trained against universal perturbations"),
+    "latent-shift": Method(latent_shift, "weights trained against the shortest shift of the last features"),
     "fine-pruning": Method(fine_pruning, "channels that clean samples use least pruned, weights tuned"),
     "mm-bm-fine-pruning": Method(partial(bounds_then_pruning, bounding=mm_bm), "mm-bm, then fine-pruning"),
     "distillation": Method(distillation, "neural attention distillation from a fine-tuned copy (NAD)"),
@@ -96,8 +98,8 @@ def mitigate(
 
     The classifier given is left as it is, bit for bit. By default (MM-BM) no weight of the copy
     changes either: upper bounds are learnt for its activations, one a channel. Method "auto"
-    hardens the weights where a universal perturbation still works on the bounded network, and,
-    without bounds, where a warp works on the network as it is.
+    trains the weights where a search for triggers still gets past the bounds, and, without bounds,
+    where a warp works on the network as it is.
 
     Args:
         classifier: what to repair, or what `load` returned.

@@ -1,20 +1,21 @@
-"""Bounds where they are enough, and hardening where a universal perturbation shows they are not.
+"""A ladder of repairs: bounds first, and weights trained where a search says that bounds are not enough.
 
 Bounds stop a trigger that drives some activation high, and change no weight. A warp drives none
 high, and a pattern that moves every activation a little may leave none to bound; hardening stops
-those, but takes many times as long and changes the weights. Which of the two a network needs shows
+those, but takes many times as long and changes the weights. What a network needs shows
 without any trigger, by universal perturbations (`search.universal`). A flow that takes many clean
 samples to one class is found on networks with a warp: these are hardened without bounds,
 which would cost accuracy for nothing; unless a small patch takes nearly all samples to one class, which
-a warp's network does not yield to, however many a flow takes. The others get bounds, and are
-hardened too where the added perturbation that worked best, having adapted to the bounds, still
-takes most samples to its class (`still_working`).
+a warp's network does not yield to, however many a flow takes. The others get bounds. Then the search for
+what still works (`ladder`) decides: where patches, sparse or added changes that took samples to a class still
+do, the weights are hardened against these, and where that is not enough, trained against the latent shift
+towards that class. A step after which the search reaches no less is undone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +25,9 @@ from mmbd.base.errors import NotEvaluable, NotMitigated
 from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.mitigators.hardening import hardening
+from mmbd.mitigators.ladder import Ladder, Look, Reached, set_aside, words
 from mmbd.mitigators.learned_bounds import Layers
-from mmbd.mitigators.mitigator import Mitigation, curves_of, settings_of
+from mmbd.mitigators.mitigator import Mitigation, curves_of, done, settings_of
 from mmbd.mitigators.mm_bm import mm_bm
 from mmbd.mitigators.still_working import (
     ADDED_STILL_WORKS,
@@ -39,13 +41,12 @@ from mmbd.mitigators.still_working import (
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.search.perturbations import KINDS, Perturbations, possible_kinds
-from mmbd.search.still_reached import patch_shares
+from mmbd.search.still_reached import GIVES_WAY, patch_shares
 from mmbd.search.universal import find, record_rows
 
 # A patch of 3 x 3 of 32 x 32 pixels. On networks with a warp it took up to 65 % to a class, on patched ones
 # of the same kind all.
 PATCH_SIDE, PATCH_WORKS = 3 / 32, 0.8
-BOUNDS_ONLY = "hardening did not do, so the bounds are all there is"
 
 
 def automatic(
@@ -59,59 +60,68 @@ def automatic(
     flow_works: float = FLOW_WORKS,
     added_worked: float = ADDED_WORKED,
     patch_works: float = PATCH_WORKS,
+    search: bool = True,
     hardening_steps: int = 150,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Mitigation:
-    """Bound the activations, or harden the weights, or both, as universal perturbations say.
+    """Bound the activations, and train the weights where a search says that more is needed.
 
     1. A flow is searched for on the network. If it works, and no small patch does, the network is
-       hardened against flows, and gets no bounds.
-    2. Otherwise the activations get the bounds of `mm_bm`. If the added perturbation that had
-       worked best still works on the bounded network, that is hardened against added ones. It
-       learns to answer as the network did before any repair.
+       hardened against flows, and gets no bounds. Where another change that took samples to a class still
+       does then, that is undone.
+    2. Otherwise the activations get the bounds of `mm_bm`.
+    3. If the search then still takes clearly more samples to a class that had given way before than to
+       others, or the added perturbation that the bounds were tuned against still works, the bounded network
+       is hardened against the kinds that do. Where bounds left no accuracy to spend on that, or
+       hardening then reaches no less, the unrepaired network is hardened.
+    4. If it still does, `latent_shift` follows, towards the class that most samples go to.
 
-    The record's notes say what was chosen and why. Its settings hold `chosen` ("mm-bm", "mm-bm +
-    hardening" or "hardening") and the settings of each part. Its perturbations are those of the
+    A step of 3 or 4 after which no less is reached, or that cannot keep the accuracy, is undone. They learn
+    to answer as the network did before any repair, and do not see a quarter of the samples (where that is
+    two of every class): these are what is searched on, and the accuracy is kept there, too.
+
+    The record's notes say what was chosen and why. Its settings hold `chosen` (the parts, such as "mm-bm +
+    hardening"), `ladder` (a row a step that was tried: its name, what was reached before and after it on
+    average, and whether it was kept) and the settings of each part. Its perturbations are those of the
     parts, and a flow that was searched for on the bounded network.
 
     Args:
         classifier: what to repair.
         samples: clean ones, 20 a class or more.
         layers: which activations get bounds, see `mm_bm`.
-        accuracy: the share of the accuracy on the samples to keep, of both parts.
+        accuracy: the share of the accuracy on the samples to keep, of all parts.
         steps: of the bounds.
         added_still_works: the share of other classes' samples, 0 to 1, that the added perturbation
-            has to take to its class for the bounds not to be enough; above 1 they always are.
+            has to take to its class for the bounds not to be enough; above 1 it does not count.
         flow_works: the share that a flow has to take for the network to be hardened against it.
         added_worked: the share that the added perturbation has to have taken before the bounds.
         patch_works: the share that a small patch has to take for the network to have no warp; above 1
             no patch counts.
-        hardening_steps: of the hardening.
+        search: whether the search decides; without it only flows and that added perturbation do.
+        hardening_steps: of the hardening, and of the latent shift.
         seed: of everything random.
-        progress: called by the bounds and by the hardening, each with its own number of steps.
+        progress: called by each part, with its own number of steps.
 
     Raises:
-        NotMitigated: as `mm_bm` does. Where hardening cannot keep the accuracy, the bounds are what
-            is returned, and a note says so. Where bounds left no accuracy to spend on hardening,
-            the unrepaired network is hardened.
+        NotMitigated: as `mm_bm` does. Where no further step keeps the accuracy, the bounds are what
+            is returned, and a note says so.
     """
     settings = settings_of(locals())
     started = time.perf_counter()
     limits = {"added_still_works": added_still_works, "flow_works": flow_works, "added_worked": added_worked}
     common: dict[str, Any] = {"accuracy": accuracy, "seed": seed, "progress": progress}
+    train, aside = set_aside(samples, seed) if search else (samples, None)
+    look = Look(classifier, samples if aside is None else aside, seed)
+    trained: dict[str, Any] = {"teacher": classifier, "aside": aside, "steps": hardening_steps, **common}
 
-    def harden(start: Classifier, kind: str) -> Mitigation:
-        return hardening(
-            start, samples, teacher=classifier, steps=hardening_steps, perturbations=(kind,), **common
-        )
-
-    def whole(parts: list[Mitigation], rows: Rows) -> Mitigation:
+    def whole(parts: Sequence[Mitigation], rows: Rows, tried: Sequence[Mapping[str, Any]] = ()) -> Mitigation:
         records = {made.record.method: made.record for made in parts}
+        repaired = parts[-1].classifier
         record = replace(
-            parts[-1].record,
+            done("auto", repaired, samples, parts[-1].record).record,
             method="auto",
-            settings={"chosen": " + ".join(records), **settings}
+            settings={"chosen": " + ".join(records), "ladder": tuple(tried), **settings}
             | {name: own.settings for name, own in records.items()},
             layers=parts[0].record.layers,
             curves=curves_of(records.values()),
@@ -119,7 +129,7 @@ def automatic(
             seconds=time.perf_counter() - started,
             notes=tuple(notes),
         )
-        return Mitigation(parts[-1].classifier, record)
+        return Mitigation(repaired, record)
 
     notes: list[str] = []
     flow = easiest_flow(classifier, samples, seed)
@@ -131,33 +141,33 @@ def automatic(
             )
             continue
         try:
-            hardened = harden(classifier, "flow")
-            notes.append(f"hardened, without bounds: {_words(row)}")
-            return whole([hardened], hardened.record.perturbations)
+            hardened = hardening(
+                classifier, samples, perturbations=("flow",), steps=hardening_steps, **common
+            )
+            wrong = (
+                [one for one in look.at(hardened.classifier).left if one.after >= GIVES_WAY] if search else []
+            )
+            if not wrong:
+                notes.append(f"hardened, without bounds: {_words(row)}")
+                return whole([hardened], hardened.record.perturbations)
+            notes.append(f"{_words(row)}, but hardening against it was undone: {words(wrong[0])}")
         except NotMitigated as error:
             notes.append(f"{_words(row)}, but hardening against it did not do: {error}")
     bounded = mm_bm(classifier, samples, layers=layers, steps=steps, **common)
-    added = bounded.record.perturbations
     adapted = easiest_flow(bounded.classifier, samples, seed)
     flows = _rows(adapted, samples, classifier, bounded.classifier)
-    rows = (*bounded.record.perturbations, *flows)
-    left = still_working(added, **limits)
-    notes.append(_why(easiest_added(added, added_worked), hardened=bool(left)))
-    if not left:
-        return whole([bounded], rows)
-    try:
-        hardened = harden(bounded.classifier, "added")
-        others = (row for row in rows if row["kind"] != "added")
-        return whole([bounded, hardened], (*others, *hardened.record.perturbations))
-    except NotMitigated:
-        pass  # the bounds cost all the accuracy there was to spend, for nothing
-    try:
-        hardened = harden(classifier, "added")
-        notes[-1] += "; the bounds were dropped"
-        return whole([hardened], hardened.record.perturbations)
-    except NotMitigated as error:
-        notes.append(f"{BOUNDS_ONLY}: {error}")
-        return whole([bounded], rows)
+    added = still_working(bounded.record.perturbations, **limits)
+    reached = look.at(bounded.classifier) if search else Reached()
+    notes.append(
+        _why(easiest_added(bounded.record.perturbations, added_worked), reached, hardened=bool(added))
+    )
+    ladder = Ladder(look, train, trained, reached, notes)
+    parts = ladder.climbed(bounded, "added" if added else None)
+    others = (*bounded.record.perturbations, *flows) if parts[0] is bounded else ()
+    newest = [row for part in parts if part is not bounded for row in part.record.perturbations]
+    kinds = {row["kind"] for row in newest}
+    rows = (*(row for row in others if row["kind"] not in kinds), *newest)
+    return whole(parts, rows, ladder.tried)
 
 
 def easiest_flow(classifier: Classifier, samples: Samples, seed: int) -> Perturbations | None:
@@ -194,13 +204,18 @@ def _rows(found: Perturbations | None, samples: Samples, *networks: Classifier) 
     return record_rows(found, rates[0], rates[-1])
 
 
-def _why(most: Mapping[str, Any] | None, *, hardened: bool) -> str:
-    """The choice between bounds and hardening on top of them, in words."""
-    if most is None:
-        return "bounds only: no small change was found that takes most samples to one class"
-    return f"{'hardened: with bounds' if hardened else 'bounds only: with them'} " + _words(
-        most, still=hardened
-    )
+def _why(most: Mapping[str, Any] | None, reached: Reached, *, hardened: bool) -> str:
+    """Whether bounds are enough, in words."""
+    if hardened and most is not None:
+        return f"not enough: with bounds {_words(most, still=True)}"
+    if reached.left:
+        return f"not enough: with bounds {words(reached.left[0])}"
+    if most is not None:
+        return f"bounds only: with them {_words(most)}"
+    gave_way = [row for row in reached.rows if row.gave_way]
+    if gave_way:
+        return f"bounds only: with them {words(max(gave_way, key=lambda row: row.after), still=False)}"
+    return "bounds only: no small change was found that takes most samples to one class"
 
 
 def _words(row: Mapping[str, Any], *, still: bool = False) -> str:

@@ -89,7 +89,9 @@ def fine_pruning(
     network, limits = _parts(classifier)
     plain = classifier.around(network)
     activation = _chosen(plain, layer)
-    means, signed = _activity(plain, limits, activation, samples.inputs[used])
+    entering = [limit for limit in limits if limit.activation.index == activations.INPUTS]
+    entered = classifier.around(Bounded(network, entering)) if entering else plain
+    means, signed = _activity(entered, limits, activation, samples.inputs[used])
     ranked = means.argsort(stable=True)
 
     def pruned(count: int) -> Bounded:
@@ -121,7 +123,7 @@ def fine_pruning(
         **settings,
         on_step=counted(progress, "fine-pruning", rounds + to_tune, done=rounds),
     )
-    held = [limit.activation for limit in repaired.limits]
+    held = [limit.activation for limit in repaired.limits if limit.activation.index != activations.INPUTS]
     highest = learned_bounds.quantiles(plain, held, samples.inputs, 1.0)
     return done(
         "fine-pruning",
@@ -134,9 +136,7 @@ def fine_pruning(
             "layer": activation.name,
             **settings,
         },
-        layers=tuple(
-            learned_bounds.layer(limit, highest[limit.activation.index]) for limit in repaired.limits
-        ),
+        layers=learned_bounds.described(plain, repaired.limits, samples.inputs, highest),
         curves={"held_out": [score / len(aside) for score in scores], "loss": losses},
         notes=(f"{kept} of {activation.channels} channels of {activation.name} pruned",),
         seconds=time.perf_counter() - started,

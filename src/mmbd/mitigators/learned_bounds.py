@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmbd.base.errors import NotMitigated
+from mmbd.mitigators.inputs import BoundedInputs
 from mmbd.mitigators.mitigator import Mitigation, Record, done, duplicate
-from mmbd.model.activations import Activation, ActivationHook, find, select
+from mmbd.model.activations import INPUTS, Activation, ActivationHook, find, select
 from mmbd.model.bounded import Bounded, Limit, limiting
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
@@ -36,7 +37,8 @@ class Curves:
 class LearnedBounds:
     """Bounds under training: leaf tensors that need gradients, by the index of their activation.
 
-    `highest` is what the samples reach, (channels,) by index.
+    `highest` is what the samples reach, (channels,) by index. Those on the inputs, `entering`, are in what is
+    `repaired` only.
     """
 
     classifier: Classifier
@@ -45,6 +47,7 @@ class LearnedBounds:
     highest: dict[int, Tensor]
     bounds: dict[int, Tensor]
     fold: bool = False
+    entering: BoundedInputs | None = None
 
     @classmethod
     def on(
@@ -103,8 +106,12 @@ class LearnedBounds:
 
     def repaired(self, bounds: dict[int, Tensor] | None = None) -> Classifier:
         """A copy of the classifier with these bounds, or those under training, in it."""
-        network = Bounded(duplicate(self.classifier), self.limits(bounds))
+        network = Bounded(duplicate(self.classifier), self._all(bounds))
         return self.classifier.around(network)
+
+    def _all(self, bounds: dict[int, Tensor] | None) -> tuple[Limit, ...]:
+        before = () if self.entering is None else (self.entering.inside(self.classifier),)
+        return (*before, *self.limits(bounds))
 
     def finish(self, bounds: dict[int, Tensor], record: Record, started: float) -> Mitigation:
         """The repaired classifier and its record."""
@@ -113,9 +120,19 @@ class LearnedBounds:
             self.repaired(bounds),
             self.samples,
             record,
-            layers=tuple(layer(limit, self.highest[limit.activation.index]) for limit in self.limits(bounds)),
+            layers=described(self.classifier, self._all(bounds), self.samples.inputs, self.highest),
             seconds=time.perf_counter() - started,
         )
+
+
+def described(
+    classifier: Classifier, limits: Iterable[Limit], inputs: Tensor, highest: Mapping[int, Tensor]
+) -> tuple[dict[str, object], ...]:
+    """What a record says of all bounds; `highest` is what activations reach on these inputs."""
+    held = list(limits)
+    entering = [limit.activation for limit in held if limit.activation.index == INPUTS]
+    reached = {**highest, **quantiles(classifier, entering, inputs, 1.0)}
+    return tuple(layer(limit, reached[limit.activation.index]) for limit in held)
 
 
 def layer(limit: Limit, highest: Tensor) -> dict[str, object]:
@@ -123,7 +140,8 @@ def layer(limit: Limit, highest: Tensor) -> dict[str, object]:
 
     Of bounds by place, of which there may be a hundred thousand, it has each channel's highest upper
     and lowest lower one, and besides `places`, how many there are along each axis, and `least`, each
-    channel's lowest upper one. All of them are in the network, and in its file.
+    channel's lowest upper one. All of them are in the network, and in its file. Those on inputs are in the
+    network's units.
     """
     activation, rows = limit.activation, _by_channel
     said: dict[str, object] = {
@@ -180,6 +198,9 @@ def quantiles(
                 above[index] = values.topk(min(counts[index], values.shape[1]), dim=1).values
             return output
 
-        with torch.no_grad(), classifier.frozen(), ActivationHook(look):
-            classifier(part)
+        if INPUTS in by_index:
+            look(INPUTS, classifier.normalised(part))
+        if set(by_index) - {INPUTS}:
+            with torch.no_grad(), classifier.frozen(), ActivationHook(look):
+                classifier(part)
     return {index: values[:, -1] for index, values in above.items()}

@@ -27,7 +27,7 @@ from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 
 # The arguments of mitigators that are no options of their methods.
-NO_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning", "teacher"}
+NO_OPTIONS = {"classifier", "samples", "seed", "progress", "bounding", "pruning", "teacher", "aside"}
 
 
 @dataclass(frozen=True)

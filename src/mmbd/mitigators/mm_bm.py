@@ -4,7 +4,8 @@ Four things differ from section 5.3. Every activation has bounds, and they fold 
 (`bounded`), so a trigger's activations do not merely stop at the bound. Bounds start at what
 nearly all clean activations stay under, and move as factors, so that one learning rate suits all
 layers. They start lower at places where clean samples drive a channel less, as far as samples that
-were left out allow (`places`), and have factors there too (`factors`). And they are lowered where
+were left out allow (`places`), and have factors there too (`factors`); where the border is empty, the inputs
+have bounds as well (`inputs`), which do not move. And they are lowered where
 that undoes the universal perturbations that take clean samples to some class (`universal`), not
 only where clean answers do not mind.
 """
@@ -75,7 +76,8 @@ def mm_bm(
         share: the quantile of a channel's clean activations that its bound starts at.
         places: where bounds start: "channel" has one bound for all places of a channel, "place" what
             the samples reach at each place, and "auto" something between them for each activation,
-            see `places`. Those of point clouds have no order, so they have bounds by channel.
+            see `places`. Those of point clouds have no order, so they have bounds by channel. By "auto" the
+            inputs of images and sounds may have bounds, too, if `layers` is "all", see `inputs`.
         lr: of Adam, on the logarithms of the bounds; falls to zero along a cosine.
         steps: of the optimiser.
         batch: samples a step.
@@ -86,7 +88,7 @@ def mm_bm(
         progress: called after every step.
 
     The record's settings hold, besides these, `extent` and `by_place`, the rank and share
-    (`places.Way`) of the activations whose bounds are by place, by name.
+    (`ways.Way`) of the activations whose bounds are by place, by name; bounds on inputs are called "inputs".
 
     Raises:
         ValueError: another word for `places`.
@@ -97,7 +99,7 @@ def mm_bm(
     chosen = activations(classifier, layers)
     generator = generator_for("mm-bm", seed)
     highest = quantiles(classifier, chosen, samples.inputs, 1.0)
-    first, by_place = starts(
+    first, by_place, entering = starts(
         classifier,
         samples,
         chosen,
@@ -105,7 +107,10 @@ def mm_bm(
         places=places,
         fold=fold,
         seed=seed,
+        inputs=layers == "all",
     )
+    if entering is not None:
+        by_place = {entering.limit.activation.name: entering.way._asdict()} | by_place
     factors = Factors(chosen, first)
     optimizer = torch.optim.Adam([*factors.channel.values(), *factors.place.values()], lr=lr)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -114,11 +119,11 @@ def mm_bm(
     def bounds(extent: float = 1.0) -> dict[int, Tensor]:
         return factors.bounds(RISE * (1 - extent))
 
-    learned = LearnedBounds(classifier, samples, chosen, highest, {}, fold)
+    learned = LearnedBounds(classifier, samples, chosen, highest, {}, fold, entering)
 
     def bounded(inputs: Tensor, values: dict[int, Tensor]) -> Tensor:
         with limiting(learned.limits(values)):
-            return classifier(inputs)
+            return classifier(inputs if entering is None else entering(inputs))
 
     tell = counted(progress, "mm-bm", steps)
     with classifier.frozen():

@@ -15,15 +15,15 @@ taken from. A share of 1 is the bound by channel.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmbd.base.choose import unknown
 from mmbd.base.seeds import generator_for
+from mmbd.mitigators.inputs import BoundedInputs, bounded_inputs
+from mmbd.mitigators.ways import FEWEST, POOLS, Way, affordable, highest, left_out, nearby
 from mmbd.model.activations import Activation, ActivationHook
 from mmbd.model.bounded import Limit, limiting
 from mmbd.model.classifier import Classifier
@@ -35,33 +35,19 @@ RANKS = (0.0, 0.01, 0.025)  # of the samples, so many reach more at a place than
 SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7)
 # What may be cut off all activation of a layer, on samples that were left out; the loosest is tried first.
 CUTS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
-CHANGED = 0.01  # of the answers to samples that were left out, and one: more than bounds by channel change
-FOLDS = 3
 LEAST = 1e-6  # a bound that factors can still raise
-FEWEST = 6  # samples: fewer say nothing about each other
-ENOUGH = 1000  # of them: whole maps of some are kept
-POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+ENOUGH = 1000  # samples: whole maps of some are kept
 Peaks = dict[int, Tensor]
-
-
-class Way(NamedTuple):
-    """How bounds by place are made: from what all but a share `rank` of the samples stay under there,
-    and at least a `share` of the channel's bound.
-    """
-
-    rank: float
-    share: float
-
-
 WAYS = tuple(Way(rank, share) for rank in RANKS for share in SHARES)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Samples that were left out (n, *shape), the network's answers to them (n,), and what the `others`,
-    so many, reach.
+    """Samples that were left out, by their `rows` (n,): inputs (n, *shape), the answers (n,) to them,
+    and what the `others`, so many, reach.
     """
 
+    rows: Tensor
     inputs: Tensor
     answers: Tensor
     peaks: Peaks
@@ -77,7 +63,8 @@ def starts(
     places: str,
     fold: bool,
     seed: int,
-) -> tuple[dict[int, Tensor], dict[str, dict[str, float]]]:
+    inputs: bool = False,
+) -> tuple[dict[int, Tensor], dict[str, dict[str, float]], BoundedInputs | None]:
     """The bounds to start from, by the index of their activation, and the share of each by name.
 
     Args:
@@ -89,10 +76,11 @@ def starts(
             place, a share of 0; "auto" chooses a share for every activation.
         fold: whether the bounds will fold rather than clip.
         seed: of the order in which samples are left out.
+        inputs: whether inputs may have bounds as well, where `places` is "auto".
 
     Returns:
-        Bounds of the shape of the activation where they are by place, else (channels,); and, by name,
-        the rank and share (`Way`) of those that are by place.
+        Bounds of the shape of the activation where they are by place, else (channels,); by name,
+        the rank and share (`Way`) of those that are by place; and the bounds on inputs.
 
     Raises:
         ValueError: another word for `places`.
@@ -104,21 +92,28 @@ def starts(
         drawn = torch.randperm(len(samples.inputs), generator=generator_for("places", "samples", seed))
         samples = samples.at(drawn[:ENOUGH].to(samples.inputs.device))
     spread = [activation for activation in chosen if has_places(activation, classifier)]
+    entering: BoundedInputs | None = None
+    if inputs and places == "auto":
+        limits = [Limit(activation, channel[activation.index], fold=fold) for activation in chosen]
+        answers = samples.logits.argmax(1)
+        entering = bounded_inputs(
+            classifier, samples, lambda x: _others(classifier, x, answers, limits), seed=seed
+        )
     if places == "channel" or not spread:
-        return channel, {}
+        return channel, {}, entering
     if places == "place":
         ways = dict.fromkeys((activation.index for activation in spread), WAYS[0])
     elif len(samples.inputs) < FEWEST:
-        return channel, {}
+        return channel, {}, entering
     else:
-        ways = _allowed(classifier, samples, spread, channel, fold, seed)
+        ways = _allowed(classifier, samples, spread, channel, fold, seed, entering)
     held = {activation.index: activation for activation in spread if activation.index in ways}
     count = len(samples.inputs)
     reached = peaks(classifier, list(held.values()), samples.inputs, most(count))
     bounds = {
         index: between(held[index], reached[index], channel[index], way, count) for index, way in ways.items()
     }
-    return {**channel, **bounds}, {held[index].name: way._asdict() for index, way in ways.items()}
+    return {**channel, **bounds}, {held[index].name: way._asdict() for index, way in ways.items()}, entering
 
 
 def has_places(activation: Activation, classifier: Classifier) -> bool:
@@ -143,20 +138,14 @@ def peaks(
 
     def look(index: int, output: Tensor) -> Tensor:
         if index in wanted:
-            near = POOLS[output.dim() - 2](output, 3, stride=1, padding=1)
-            reached[index] = _highest([near, *([reached[index]] if index in reached else [])], count)
+            so_far = [reached[index]] if index in reached else []
+            reached[index] = highest([nearby(output), *so_far], count)
         return output
 
     for part in inputs.split(batch):
         with torch.no_grad(), classifier.frozen(), ActivationHook(look):
             classifier(part)
     return reached
-
-
-def _highest(values: Sequence[Tensor], count: int) -> Tensor:
-    """The `count` highest of all (n, *shape), the highest first."""
-    joined = torch.cat(list(values))
-    return joined.topk(min(count, len(joined)), dim=0).values
 
 
 def between(activation: Activation, reached: Tensor, channel: Tensor, way: Way, samples: int) -> Tensor:
@@ -173,12 +162,16 @@ def _allowed(
     channel: Mapping[int, Tensor],
     fold: bool,
     seed: int,
+    entering: BoundedInputs | None,
 ) -> dict[int, Way]:
     """The ways, by index, of the activations that can be bounded by place."""
-    folds = _folds(classifier, samples, spread, generator_for("places", seed))
+    folds = _folds(classifier, samples, spread, seed)
+    usual = _changed(classifier, spread, channel, {}, folds, fold)
+    if entering is not None:
+        folds = [replace(part, inputs=entering.left_out[part.rows]) for part in folds]
     costs = torch.stack([_costs(classifier, spread, channel, part, fold) for part in folds]).mean(0)
     cuts, heights = costs.unbind(-1)
-    allowed = _changed(classifier, spread, channel, {}, folds, fold) + 1 + CHANGED * len(samples.inputs)
+    allowed = affordable(usual, len(samples.inputs))
     for cut in CUTS:
         lowest = heights.masked_fill(~(cuts <= cut), torch.inf).min(1)
         ways = {
@@ -193,20 +186,18 @@ def _allowed(
     return {}
 
 
-def _folds(
-    classifier: Classifier, samples: Samples, spread: Sequence[Activation], generator: torch.Generator
-) -> list[Fold]:
+def _folds(classifier: Classifier, samples: Samples, spread: Sequence[Activation], seed: int) -> list[Fold]:
     """Each sample is left out once."""
-    order = torch.randperm(len(samples.inputs), generator=generator).to(samples.inputs.device)
-    parts = order.tensor_split(FOLDS)
-    count = most(len(order))
+    size = len(samples.inputs)
+    parts = [part.to(samples.inputs.device) for part in left_out(size, seed)]
+    count = most(size)
     own = [peaks(classifier, spread, samples.inputs[part], count) for part in parts]
     folds: list[Fold] = []
     for number, part in enumerate(parts):
         others = [reached for other, reached in enumerate(own) if other != number]
-        joined = {index: _highest([one[index] for one in others], count) for index in own[number]}
+        joined = {index: highest([one[index] for one in others], count) for index in own[number]}
         answers = samples.logits[part].argmax(1)
-        folds.append(Fold(samples.inputs[part], answers, joined, len(order) - len(part)))
+        folds.append(Fold(part, samples.inputs[part], answers, joined, size - len(part)))
     return folds
 
 
@@ -277,7 +268,14 @@ def _changed(
             if index in ways:
                 bound = between(activation, part.peaks[index], bound, ways[index], part.others)
             limits.append(Limit(activation, bound, fold=fold))
-        for inputs, answers in zip(part.inputs.split(100), part.answers.split(100), strict=True):
-            with torch.no_grad(), classifier.frozen(), limiting(limits):
-                changed += int((classifier(inputs).argmax(1) != answers).sum())
+        changed += _others(classifier, part.inputs, part.answers, limits)
     return changed
+
+
+def _others(classifier: Classifier, inputs: Tensor, answers: Tensor, limits: Sequence[Limit]) -> int:
+    """How many inputs get another answer than they should, within the limits."""
+    wrong = 0
+    for part, wanted in zip(inputs.split(100), answers.split(100), strict=True):
+        with torch.no_grad(), classifier.frozen(), limiting(limits):
+            wrong += int((classifier(part).argmax(1) != wanted).sum())
+    return wrong

@@ -55,6 +55,7 @@ FIRST_AXIS = frozenset(
     }
 )
 SUMS = frozenset({"add", "iadd", "radd"})
+INPUTS = -1  # the index of what comes before the first activation
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Activation:
     Args:
         name: the module it belongs to, and the function unless the module is nothing else:
             `features.2`, `layer1.0.relu`; `#2` is the second of that name.
-        index: which activation of a forward pass it is, from 0.
+        index: which activation of a forward pass it is, from 0; INPUTS is what the network takes.
         channels: how many channels its output has; a channel of a linear layer is a neuron.
         axis: the axis of the channels: 1, or -1 where features come last (linear layers).
         shape: the shape of its output for one input, without the batch.
@@ -210,6 +211,16 @@ def find(classifier: Classifier) -> tuple[Activation, ...]:
     with torch.no_grad(), classifier.frozen(), finder.following(), finder:
         classifier(point)
     return tuple(finder.activations)
+
+
+def inputs_of(classifier: Classifier) -> Activation:
+    """The inputs of a classifier's network, as bounds see them: one more activation, before the first.
+
+    Their channels are the first axis where there are several, as of images and sounds. They are as the
+    network takes them, after normalisation.
+    """
+    shape = classifier.domain.shape
+    return Activation("inputs", INPUTS, shape[0], 1 if len(shape) > 1 else -1, shape)
 
 
 def near_input(activations: tuple[Activation, ...], count: int = 3) -> tuple[Activation, ...]:

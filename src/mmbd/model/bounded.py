@@ -3,7 +3,8 @@
 The network inside is unchanged. At every bounded activation the output a is replaced by
 min(a, z), one bound z a channel, or one for every place of it; or it is folded there,
 min(a, max(2 z - a, 0)): what overshoots the bound is mirrored down, so that an activation of twice
-its bound counts as none at all. A lower bound may be given too. Such a module pickles, traces and
+its bound counts as none at all. A lower bound may be given too. The network's inputs may have bounds
+as well, an upper and a lower one, and fold at both. Such a module pickles, traces and
 exports like any other. With bounds by place it takes inputs of the one size they were learned for.
 """
 
@@ -16,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbd.model.activations import Activation, ActivationHook
+from mmbd.model.activations import INPUTS, Activation, ActivationHook
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The bounds of one activation; `fold` mirrors at the upper one.
+    """The bounds of one activation; `fold` mirrors at the upper one, and those of inputs at both.
 
     Each is (channels,), or has the activation's whole shape: then every place has its own. A channel
     whose lower and upper bound are both zero is pruned.
@@ -39,6 +40,12 @@ class Limit:
             ValueError: the bounds are by place, and the output has other places.
         """
         upper = self._spread(self.upper, output)
+        if self.activation.index == INPUTS and self.lower is not None:
+            lower = self._spread(self.lower, output)
+            if self.fold:
+                over, under = (output - upper).clamp_min(0), (lower - output).clamp_min(0)
+                output = output - 2 * over + 2 * under
+            return torch.maximum(torch.minimum(output, upper), lower)
         bounded = torch.minimum(output, (2 * upper - output).clamp_min(0) if self.fold else upper)
         return bounded if self.lower is None else torch.maximum(bounded, self._spread(self.lower, output))
 
@@ -55,7 +62,7 @@ class Limit:
 
 
 def limiting(limits: Iterable[Limit]) -> ActivationHook:
-    """Inside this context a network's activations stay within `limits`.
+    """Inside this context a network's activations stay within `limits`; its inputs do not.
 
     A fresh one is needed for every forward pass.
     """
@@ -73,7 +80,8 @@ class Bounded(nn.Module):
 
     Args:
         network: used as it is; in eval mode, as activations are counted in the order of one pass.
-        limits: the bounds, each with the activation they are for, as `activations.find` gives them.
+        limits: the bounds, each with the activation they are for, as `activations.find` gives them, or
+            `activations.inputs_of`.
 
     Raises:
         ValueError: no bounds, two for one activation, or bounds that do not fit theirs.
@@ -90,10 +98,10 @@ class Bounded(nn.Module):
         self._shapes = tuple((limit.activation, limit.fold) for limit in limits)
         for limit in limits:
             _check(limit)
-            index = limit.activation.index
-            self.register_buffer(f"upper{index}", limit.upper.detach().clone())
+            number = numbered(limit.activation.index)
+            self.register_buffer(f"upper{number}", limit.upper.detach().clone())
             lower = None if limit.lower is None else limit.lower.detach().clone()
-            self.register_buffer(f"lower{index}", lower)
+            self.register_buffer(f"lower{number}", lower)
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -101,8 +109,8 @@ class Bounded(nn.Module):
         return tuple(
             Limit(
                 activation,
-                self.get_buffer(f"upper{activation.index}"),
-                getattr(self, f"lower{activation.index}"),
+                self.get_buffer(f"upper{numbered(activation.index)}"),
+                getattr(self, f"lower{numbered(activation.index)}"),
                 fold,
             )
             for activation, fold in self._shapes
@@ -110,7 +118,11 @@ class Bounded(nn.Module):
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the network returns with its activations bounded."""
-        with limiting(self.limits) as watch:
+        limits = self.limits
+        for limit in limits:
+            if limit.activation.index == INPUTS:
+                inputs = (limit(inputs[0]), *inputs[1:])
+        with limiting(limits) as watch:
             output = self.network(*inputs, **options)
         last = max((activation for activation, _ in self._shapes), key=lambda activation: activation.index)
         if watch.count <= last.index:
@@ -119,6 +131,11 @@ class Bounded(nn.Module):
                 f"number {last.index + 1}: it took another path than when the bounds were learned"
             )
         return output
+
+
+def numbered(index: int) -> str:
+    """An activation's index as names of tensors have it: inputs have none."""
+    return "_inputs" if index == INPUTS else str(index)
 
 
 def same_weights(one: object, other: object) -> bool:
@@ -150,7 +167,10 @@ def _check(limit: Limit) -> None:
             )
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"the {kind} bounds of {name} must be finite")
-    if bool((upper < 0).any()):
+    if limit.activation.index == INPUTS:
+        if lower is None:
+            raise ValueError(f"the bounds of {name} must be upper and lower ones")
+    elif bool((upper < 0).any()):
         raise ValueError(f"the upper bounds of {name} must be at least 0")
     spread = limit.activation.broadcast
     if lower is not None and bool((spread(lower) > spread(upper)).any()):

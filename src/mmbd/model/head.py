@@ -8,7 +8,8 @@ have in common, as a final log-softmax subtracts it, makes no difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,13 +79,13 @@ class _Product:
 class _Products(TorchFunctionMode):
     """Keeps the operands of every product of features with one row of weights a class.
 
-    `channels` are those of the last tensor (n, channels, ...) with several places; None where a product
-    has come after it.
+    To the features of the product at a place `shifts` (n, features), if any, are added. `channels` are those
+    of the last tensor (n, channels, ...) with several places; None where a product has come after it.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, place: int = -1, shifts: Tensor | None = None) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.place, self.shifts = classes, place, shifts
         self.products: list[_Product] = []
         self.channels: int | None = None
 
@@ -95,7 +96,10 @@ class _Products(TorchFunctionMode):
         # `linear` for F.linear, `matmul` for the operator @, `addmm` for aten.addmm.default.
         name = getattr(func, "__name__", "").strip("_").split(".")[0]
         if name in LAYERS:
+            before = len(self.products)
             self._keep(name, args, kwargs)
+            if self.shifts is not None and before == self.place < len(self.products):
+                args, kwargs = _shifted(LAYERS[name][0], self.shifts, args, kwargs)
             self.channels = None
         output = func(*args, **kwargs)
         if isinstance(output, Tensor) and output.dim() > 2 and output.shape[2:].numel() > 1:
@@ -120,6 +124,28 @@ class _Products(TorchFunctionMode):
 
 def _argument(place: int, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return args[place] if place < len(args) else kwargs.get(name)
+
+
+def _shifted(
+    where: tuple[int, str], shifts: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a product, with shifts (n, features) added to its features."""
+    place, name = where
+    features: Tensor = _argument(place, name, args, kwargs)
+    moved = features + shifts.to(features).view(features.shape)
+    if place < len(args):
+        return (*args[:place], moved, *args[place + 1 :]), kwargs
+    return args, {**kwargs, name: moved}
+
+
+@contextmanager
+def shifting(head: Head, shifts: Tensor) -> Generator[None]:
+    """Forward passes inside have shifts (n, features) added to what goes into the last linear layer.
+
+    Each is of a batch of n inputs; gradients pass to what lies before the layer, and to its weights.
+    """
+    with _Products(len(head.weight), head.place, shifts):
+        yield
 
 
 def _watched(classifier: Classifier, inputs: Tensor) -> tuple[list[_Product], Tensor]:

@@ -10,10 +10,12 @@ from mmbd.null.paper import AUTHORS, PAPER
 from mmbd.null.population import POPULATION
 from mmbd.null.reference import REFERENCE
 from mmbd.null.references import References
+from mmbd.null.with_samples import WITH_SAMPLES
 
 # In order of preference: the first that applies decides, of those that may without being chosen.
 NULLS: dict[str, Null] = {
     "reference": REFERENCE,
+    "with-samples": WITH_SAMPLES,
     "combined": COMBINED,
     "joint": JOINT,
     "population": POPULATION,

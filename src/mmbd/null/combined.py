@@ -55,9 +55,9 @@ class Weights:
 
 
 @cache
-def shipped() -> Weights:
-    """The weights and the table that come with the package."""
-    raw = json.loads(files("mmbd.null").joinpath("combined.json").read_text(encoding="utf-8"))
+def shipped(null: str = "combined") -> Weights:
+    """The weights and the tables that come with the package for this null."""
+    raw = json.loads(files("mmbd.null").joinpath(f"{null}.json").read_text(encoding="utf-8"))
     tables = (
         Population(table["scale"], table["power"], tuple(table["gaps"]), raw["made_by"])
         for table in (raw["table"], raw["headless"])
@@ -105,37 +105,44 @@ def judged(evidence: Evidence) -> list[int]:
     return [label for label in evidence.tabled.by_class if all(label in one for one in marks.values())]
 
 
-def of_model(evidence: Evidence, but: Sequence[int] = ()) -> dict[str, dict[int, float]] | str:
-    """Each mark's part in the evidence of every class but some; or why there is none."""
+def of_model(
+    evidence: Evidence, but: Sequence[int] = (), weights: Weights | None = None
+) -> dict[str, dict[int, float]] | str:
+    """Each mark's part in the evidence of every class but some; or why there is none.
+
+    `weights` are those of this null by default.
+    """
+    weights = weights or shipped()
     if evidence.kind != "image":
         return ONLY_IMAGES
     if evidence.marks is None:
         return evidence.without_marks
     marked, margins = evidence.marks, evidence.tabled
-    if combined_key(margins.settings_key, marked.settings_key) != shipped().table.settings_key:
+    if combined_key(margins.settings_key, marked.settings_key) != weights.table.settings_key:
         return "the clean networks were measured with other settings than this scan's"
     everything = {MARGIN: margins.by_class, **marked.by_mark}
     kept = [label for label in judged(evidence) if label not in but]
     left = {mark: {label: values[label] for label in kept} for mark, values in everything.items()}
-    return parts(left, shipped().by_mark)
+    return parts(left, weights.by_mark)
 
 
-def _values(evidence: Evidence) -> Mapping[int, float] | str:
-    found = of_model(evidence)
+def values(evidence: Evidence, weights: Weights) -> Mapping[int, float] | str:
+    """The evidence of every class; or why there is none."""
+    found = of_model(evidence, weights=weights)
     return found if isinstance(found, str) else evidence_of(found, judged(evidence))
 
 
-def _test(values: Sequence[float], evidence: Evidence) -> Test:
+def answer(numbers: Sequence[float], evidence: Evidence, weights: Weights, null: str = "combined") -> Test:
     """How rarely a clean network has so much evidence for some class, or for pairs of classes."""
     if stuck(list(evidence.tabled.by_class.values())):
-        return Test("combined", reason=STUCK)
+        return Test(null, reason=STUCK)
     assert evidence.marks is not None
-    each, _, top = _led(evidence)
-    pairs = _of_pairs(evidence.marks)
-    most = max(*values, pairs)
-    p = shipped().tail(most, len(values), evidence.marks.by_mark)
+    each, _, top = _led(evidence, weights)
+    pairs = _of_pairs(evidence.marks, weights)
+    most = max(*numbers, pairs)
+    p = weights.tail(most, len(numbers), evidence.marks.by_mark)
     return Test(
-        "combined",
+        null,
         statistic=most,
         p_value=p,
         log10=math.log10(p),
@@ -145,25 +152,25 @@ def _test(values: Sequence[float], evidence: Evidence) -> Test:
 
 def by_pairs(test: Test) -> bool:
     """Whether pairs of classes are what decides, and not the evidence of one class."""
-    return test.name == "combined" and test.statistic is not None and test.parameters[PAIRS] == test.statistic
+    return test.statistic is not None and test.parameters.get(PAIRS) == test.statistic
 
 
-def _of_pairs(marked: Marked) -> float:
+def _of_pairs(marked: Marked, weights: Weights) -> float:
     """The evidence of an attack of all classes on all."""
-    return shipped().by_mark.get(PAIRS, 0.0) * marked.in_pairs
+    return weights.by_mark.get(PAIRS, 0.0) * marked.in_pairs
 
 
 def _led(
-    evidence: Evidence, but: Sequence[int] = ()
+    evidence: Evidence, weights: Weights, but: Sequence[int] = ()
 ) -> tuple[dict[str, dict[int, float]], dict[int, float], int]:
     """The marks' parts, the evidence of every class but some, and the class with most of it."""
-    each = of_model(evidence, but)
+    each = of_model(evidence, but, weights)
     assert not isinstance(each, str)
     whole = evidence_of(each, [label for label in judged(evidence) if label not in but])
     return each, whole, max(whole, key=lambda label: whole[label])
 
 
-def _targets(evidence: Evidence) -> tuple[int, ...]:
+def targets(evidence: Evidence, weights: Weights) -> tuple[int, ...]:
     """The top class, and further ones that stand out without it; or what pairs of classes lead to.
 
     Half of the classes at most are looked at, so each further one has its share of the level.
@@ -172,13 +179,13 @@ def _targets(evidence: Evidence) -> tuple[int, ...]:
     assert evidence.marks is not None
     most = max(1, len(judged(evidence)) // 2)
     while len(found) < most:
-        _, whole, top = _led(evidence, but=found)
-        if not found and _of_pairs(evidence.marks) > whole[top]:
+        _, whole, top = _led(evidence, weights, but=found)
+        if not found and _of_pairs(evidence.marks, weights) > whole[top]:
             return tuple(sorted(set(evidence.marks.pairs.values())))
         left = len(whole)
         if found and (
             left < MIN_CLASSES
-            or shipped().tail(whole[top], left, evidence.marks.by_mark) > evidence.level / most
+            or weights.tail(whole[top], left, evidence.marks.by_mark) > evidence.level / most
         ):
             break
         found.append(top)
@@ -188,9 +195,9 @@ def _targets(evidence: Evidence) -> tuple[int, ...]:
 COMBINED = Null(
     title="combined",
     basis="clean networks of many kinds, by all marks that a trigger leaves",
-    values=_values,
-    test=_test,
+    values=lambda evidence: values(evidence, shipped()),
+    test=lambda numbers, evidence: answer(numbers, evidence, shipped()),
     by_default=True,
-    targets=_targets,
+    targets=lambda evidence: targets(evidence, shipped()),
     column="evidence",
 )

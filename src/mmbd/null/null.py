@@ -37,7 +37,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Marked:
-    """What was found beside margins and gains (`search.marks`), by mark.
+    """What was found beside margins and gains (`search.marks`, `marks_on_samples`), by mark.
 
     Args:
         by_mark: for each mark that could be had, one number a class, those that lead the largest.
@@ -64,6 +64,7 @@ class Evidence:
         without_gains: why there are no gains.
         marks: what else was found; None where it was not searched for.
         without_marks: why not.
+        on_samples: what was found on clean samples; None where there were none, or they did not do.
         default: the margins of the default search, which shipped tables compare, where `margins`
             are of another one.
         names: of all classes of the model, in their order, to compare with the references'.
@@ -78,6 +79,7 @@ class Evidence:
     without_gains: str = "universal perturbations were not searched for"
     marks: Marked | None = None
     without_marks: str = UNSEARCHED
+    on_samples: Marked | None = None
     default: Measured | None = None
     names: Sequence[str] | None = None
     kind: str = "image"

@@ -9,7 +9,6 @@ from mmbd.base.text import clean_text, seconds
 from mmbd.mitigators import Record
 from mmbd.render import words
 from mmbd.results.report import Report
-from mmbd.search.perturbations import KINDS
 from mmbd.workflows.re_attack import Course
 from mmbd.workflows.repaired import Repair
 from mmbd.workflows.verdict import noun
@@ -26,21 +25,27 @@ def lines(outcome: Repair) -> list[str]:
     if not record.changed:
         return [*said, "The model is unchanged."]
     said += [clean_text(because, 300) for because in verdict.because[1:]]
+    what = "drawn inputs" if outcome.drawn else "clean samples"
     said += [
         "",
-        f"{clean_text(record.method)}: {record.samples} clean samples"
+        f"{clean_text(record.method)}: {record.samples} {what}"
         + (", labelled by the model itself" if record.own_labels else "")
         + f", {seconds(record.seconds)}",
     ]
-    if record.layers:
-        count = sum(bound < UNLIMITED for layer in record.layers for bound in layer["upper"])
-        said.append(f"bounds on {count} channels of {len(record.layers)} activations")
+    hidden = [layer for layer in record.layers if layer.get("name") != "inputs"]
+    if len(hidden) < len(record.layers):
+        said.append("bounds on the inputs, place by place")
+    if hidden:
+        count = sum(bound < UNLIMITED for layer in hidden for bound in layer["upper"])
+        said.append(f"bounds on {count} channels of {len(hidden)} activations")
     said.append("weights changed" if record.weights_changed else "no weight changed")
     said += [clean_text(note, 300) for note in record.notes]
     return [*said, "", *_accuracy(outcome), "", *_attack(outcome), *_re_attack(outcome), *_scans(outcome)]
 
 
 def _accuracy(outcome: Repair) -> list[str]:
+    if outcome.accuracy is None and outcome.drawn:
+        return ["accuracy: not measured, as there were no clean samples"]
     if outcome.accuracy is None:
         return ["accuracy: not measured, as no clean samples were left that the repair did not use"]
     before, after = outcome.accuracy
@@ -111,7 +116,7 @@ def _course(course: Course) -> str:
 def _perturbations(record: Record) -> list[str]:
     worst = sorted(record.perturbations, key=lambda one: -one["before"])[:SHOWN]
     said = [
-        f"a small {KINDS[one['kind']].noun} found for class "
+        f"a small {noun(one['kind'])} found for class "
         f"{one['target']}: took {one['before']:.0%} of the other classes' samples there before, "
         f"takes {one['after']:.0%} after, having adapted"
         for one in worst

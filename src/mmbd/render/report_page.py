@@ -90,7 +90,8 @@ def html(report: Report) -> str:
         labelled=sum(group.label is not None for group in pictures),
         maps=[drawn for drawn in maps if drawn is not None],
         repeats=_repeats(report),
-        caveats=[clean_text(caveat, 1000) for caveat in report.caveats],
+        assumed=words.assumed(report),
+        caveats=words.caveats(report),
         statistics_plots=_both(null_plot.statistics, report) if measured else (),
         p_value_plots=_both(plots.p_values, report)
         if any(test.p_value is not None for test in found.tests)

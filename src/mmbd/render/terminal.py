@@ -38,6 +38,8 @@ def terminal(report: Report, console: Console) -> None:
     _say(console, _model(report))
     if report.model.sha256 is not None:
         _say(console, f"SHA-256 {clean_text(report.model.sha256)}")
+    for said in words.assumed(report):
+        _say(console, said, "yellow")
     _classes(report, console)
     for matrix in report.finding.matrices:
         _pairs(report, matrix, console)
@@ -51,10 +53,10 @@ def terminal(report: Report, console: Console) -> None:
         width = max(cell_len(name) for name, _ in facts)
         for name, value in facts:
             _say(console, value, lead=f"  {name}{' ' * (width - cell_len(name))}  ")
-    if report.caveats:
+    if caveats := words.caveats(report):
         _head(console, "What this scan cannot see, and what to bear in mind")
-        for caveat in report.caveats:
-            _say(console, clean_text(caveat, 1000), lead="  - ")
+        for caveat in caveats:
+            _say(console, caveat, lead="  - ")
 
 
 def _model(report: Report) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mmbd.base.text import brief, clean_text, count, probability
-from mmbd.render.classes import class_label
+from mmbd.render.classes import capital, class_label
 from mmbd.results.finding import Test
 from mmbd.results.report import Report
 from mmbd.results.shown import Shown, ShownKind
@@ -29,6 +29,25 @@ CHANGES: dict[ShownKind, str] = {
     "flow": "warp",
 }
 PLACES = {1: "value", 2: "sample", 3: "pixel"}
+
+
+# How caveats begin that say what was taken for granted of the inputs, or that it does not fit.
+FIRST = ("assumed: ", "check the inputs: ")
+
+
+def assumed(report: Report) -> list[str]:
+    """What was taken for granted of the inputs, and what speaks against it, to be read before the rest."""
+    return [
+        clean_text(capital(caveat), 1000)
+        for start in reversed(FIRST)
+        for caveat in report.caveats
+        if caveat.startswith(start)
+    ]
+
+
+def caveats(report: Report) -> list[str]:
+    """What the scan cannot see and what to bear in mind, but for what `assumed` says."""
+    return [clean_text(caveat, 1000) for caveat in report.caveats if not caveat.startswith(FIRST)]
 
 
 def about(report: Report) -> About:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -151,13 +152,48 @@ def raced(
             lifts[row] = _lift(samples.logits, after, labels, row) / usual
         best = lifts[found.targets.cpu()].argsort(descending=True, stable=True)[: lap.classes]
         found, logits = found.only(best.to(found.targets.device)), logits[best.to(logits.device)]
-    shares = torch.zeros(classifier.classes, dtype=torch.float64)
+    counted = _counted(found, logits, samples, classifier.classes)
+    return Raced(
+        samples, **counted, lifts=lifts, evaluations=evaluations, passes=passes, oom_retries=size.oom_retries
+    )
+
+
+def recounted(classifier: Classifier, found: Raced, samples: Samples, batch: int | None = None) -> Raced:
+    """The same perturbations on other inputs than they were searched on: logits, shares and their order.
+
+    Args:
+        classifier: frozen by the caller.
+        found: where a race ended; its lifts stay.
+        samples: inputs (n, *shape) with the classifier's answers.
+        batch: the most inputs at a time; by default what the device is quick with.
+
+    Raises:
+        NotEvaluable: answers to changed inputs are not finite.
+        Failed: memory runs out with a single input.
+    """
+    size = memory.BatchSize(batch or memory.quick_batch(classifier))
+    logits = size.run(partial(_answers, classifier, found.found, samples.inputs, size))
+    if not bool(logits.isfinite().all()):
+        raise NotEvaluable("the network's answers to slightly changed inputs are not all finite")
+    return replace(
+        found,
+        samples=samples,
+        passes=found.passes + len(found.found.targets) * len(samples.inputs),
+        oom_retries=found.oom_retries + size.oom_retries,
+        **_counted(found.found, logits, samples, classifier.classes),
+    )
+
+
+def _counted(found: Perturbations, logits: Tensor, samples: Samples, classes: int) -> dict[str, Any]:
+    """Shares (classes,) of the inputs of others, and what they order: perturbations and their logits."""
+    labels = samples.logits.argmax(1)
+    shares = torch.zeros(classes, dtype=torch.float64)
     for row, after in zip(found.targets.tolist(), logits, strict=True):
         others = labels != row
         shares[row] = (after[others].argmax(1) == row).double().mean() if bool(others.any()) else 0.0
     last = shares[found.targets.cpu()].argsort(descending=True, stable=True).to(found.targets.device)
-    found = replace(found.only(last), success=shares[found.targets[last].cpu()].to(found.values))
-    return Raced(samples, found, logits[last], shares, lifts, evaluations, passes, size.oom_retries)
+    success = shares[found.targets[last].cpu()].to(found.values)
+    return {"found": replace(found.only(last), success=success), "logits": logits[last], "shares": shares}
 
 
 def _answers(classifier: Classifier, found: Perturbations, inputs: Tensor, batch: memory.BatchSize) -> Tensor:

@@ -10,10 +10,10 @@ ten classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from mmbd.search.perturbations import KINDS as REGISTERED
 from mmbd.search.perturbations import Perturbations, possible_kinds
 from mmbd.search.universal import find
 from mmbd.search.window_climb import in_turn
-from mmbd.search.window_places import windows_of
+from mmbd.search.window_places import sides_of
 from mmbd.search.windows import Round, race
 
 KINDS = ("patch", "sparse", "added", "flow")
@@ -36,7 +36,6 @@ GIVES_WAY = 0.5  # a class that so many inputs of other classes go to has given 
 MOST_CLASSES = 20  # that growing sizes are tried on, where there are more
 MOST_INPUTS = 12  # of a class
 MOST_PASSES, FEWEST_INPUTS = 30_000, 40  # a race begins with every class on every input
-SIDES = (0.6, 1.0, 1.6)  # of a patch, in shares of the usual one
 RADII = (1.0, 1.4)  # of other changes, in shares of what a first search found
 ROUNDS = (Round(2, 1, rows=0.1), Round(4, 1), Round(8, 1), Round(8, 3))
 MOST_WINDOWS = 400
@@ -106,6 +105,7 @@ def still_reached(
     seed: int,
     kinds: Sequence[str] = KINDS,
     batch: int | None = None,
+    kept: dict[Any, Any] | None = None,
 ) -> tuple[Reach, ...]:
     """What the search reaches on a network and on the repaired one, a row a kind and class.
 
@@ -121,6 +121,8 @@ def still_reached(
         seed: of the random starts and the order of inputs.
         kinds: of changes; those that such inputs cannot have are left out.
         batch: the most inputs at a time; by default what the device is quick with.
+        kept: what was found on `before` in an earlier call with the same arguments but for `after`, and is
+            not searched for again; what is found is added.
 
     Raises:
         NotEvaluable: all inputs are of one class to one of the networks, or answers are not finite.
@@ -133,6 +135,7 @@ def still_reached(
         places = torch.arange(len(samples.labels), device=samples.labels.device)
         used, counted = samples.at(places[:half]), samples.at(places[half:])
     rows: list[Reach] = []
+    kept = {} if kept is None else kept
     possible = ("patch", *possible_kinds(before.domain))
     with before.frozen(), after.frozen():
         networks = (before, after)
@@ -142,16 +145,20 @@ def still_reached(
                 raise NotEvaluable("the network puts all samples into one class: nothing leads there")
         for kind in (kind for kind in kinds if kind in possible):
             look = partial(_looked, kind, seed=seed, batch=batch)
-            size, first = _size(look, before, *sides[0], kind=kind, seed=seed)
+            if kind not in kept:
+                kept[kind] = _size(look, before, *sides[0], kind=kind, seed=seed)
+            size, first = kept[kind]
             # A trigger may be larger than the smallest patch that the network as it was yields to.
-            larger = [side for side in _patch_sides(before, seed) if side > size] if kind == "patch" else []
-            for each, found in ((size, first), *((side, None) for side in larger)):
-                found = look(before, *sides[0], size=each) if found is None else found
+            sides_tried = sides_of(before.domain, seed) if kind == "patch" else []
+            for each in (size, *(side for side in sides_tried if side > size)):
+                found = first if each == size else None
+                found = kept.get((kind, each), found) or look(before, *sides[0], size=each)
                 second = look(after, *sides[1], size=each)
                 # A class that fell behind on one of them is searched to the end there, too.
                 only = sorted(set(second) - set(found)), sorted(set(found) - set(second))
-                found |= look(before, *sides[0], size=each, classes=only[0]) if only[0] else {}
+                found = found | (look(before, *sides[0], size=each, classes=only[0]) if only[0] else {})
                 second |= look(after, *sides[1], size=each, classes=only[1]) if only[1] else {}
+                kept[kind, each] = found
                 told = _rows(kind, each, found, second, sides[1][1], before.classes)
                 rows += (row for row in told if each == size or row.stands_out)
     return tuple(rows)
@@ -203,7 +210,7 @@ def _size(
 ) -> tuple[float, Reached]:
     """The size at which the easiest class gives way, the largest where none does, and what is reached."""
     if kind == "patch":
-        sizes = _patch_sides(network, seed)
+        sizes = [float(side) for side in sides_of(network.domain, seed)]
     else:
         found = _growing(kind, network, used, seed)
         most = REGISTERED[kind].radii(network.domain)[1]
@@ -214,14 +221,6 @@ def _size(
         if _most(reached) >= GIVES_WAY:
             break
     return size, reached
-
-
-def _patch_sides(network: Classifier, seed: int) -> list[float]:
-    """The sizes of patches that are tried, the smallest first."""
-    usual = windows_of(network.domain, seed=seed).index.shape[1]
-    lengths = network.domain.shape[1:] if len(network.domain.shape) > 1 else network.domain.shape
-    usual = math.isqrt(usual) if len(lengths) == 2 else usual
-    return sorted({max(1, min(round(part * usual), *lengths)) for part in SIDES})
 
 
 def _growing(kind: str, network: Classifier, used: Samples, seed: int) -> Perturbations:

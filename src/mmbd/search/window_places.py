@@ -19,6 +19,7 @@ from mmbd.model.domain import Domain, kind_of
 
 SIDE = 5 / 32  # of an image
 STRETCH = 0.01  # of a sound, or a vector
+SIDES = (0.6, 1.0, 1.6)  # that a search tries, in shares of the usual one
 STRIDE = 0.6  # of a window's side: neighbours overlap
 FEWEST = 3  # places along a side
 # The trigger of PCBA (Xiang et al. 2021): 32 points on a sphere of radius 0.15.
@@ -116,6 +117,14 @@ def windows_of(domain: Domain, *, side: int | None = None, seed: int = 0) -> Win
     )
     places = tuple(tuple(float(at) for at in corner) for corner in corners)
     return Windows(domain, channels, index, (low + high) / 2, low, high, places)
+
+
+def sides_of(domain: Domain, seed: int = 0) -> list[int]:
+    """The sizes of windows that a search tries, the smallest first, see `windows_of`."""
+    usual = windows_of(domain, seed=seed).index.shape[1]
+    lengths = domain.shape[1:] if len(domain.shape) > 1 else domain.shape
+    usual = math.isqrt(usual) if len(lengths) == 2 else usual
+    return sorted({max(1, min(round(part * usual), *lengths)) for part in SIDES})
 
 
 def _starts(whole: int, length: int) -> list[int]:

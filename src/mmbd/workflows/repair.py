@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from mmbd.base.errors import NotEvaluable, NotMitigated
+from mmbd.base.errors import Failed, NotEvaluable, NotMitigated
 from mmbd.base.progress import ProgressCallback
 from mmbd.base.seeds import generator_for
 from mmbd.data import matching
@@ -26,7 +26,7 @@ from mmbd.model.forward import classes_of, scaled
 from mmbd.results.report import Report
 from mmbd.search.still_reached import inputs_for, still_reached
 from mmbd.triggers.backdoor import Backdoor
-from mmbd.workflows import suitable
+from mmbd.workflows import no_data, suitable
 from mmbd.workflows import triggered as known
 from mmbd.workflows.re_attack import re_attacked
 from mmbd.workflows.repaired import Repair, accuracies
@@ -107,7 +107,7 @@ def _unwrapped(given: object) -> Classifier:
 
 def fix(
     classifier: Classifier | Loaded,
-    samples: Labelled,
+    samples: Labelled | Literal["drawn"],
     held_out: Labelled | None = None,
     *,
     method: str = "mm-bm",
@@ -126,7 +126,9 @@ def fix(
     Args:
         classifier: what to repair, or what `load` returned.
         samples: to repair with: a `Dataset`, (inputs, labels) with the classifier's class numbers, or
-            (inputs, labels, class names), which are matched with the classifier's. Arrays will do.
+            (inputs, labels, class names), which are matched with the classifier's. Arrays will do. "drawn"
+            repairs with drawn inputs (`no_data.drawn`), which is weaker: without `held_out` the verdict is
+            never "reduced".
         held_out: clean samples to measure on, in the same forms. Without any a quarter of every class of
             `samples` is set aside before the repair, where that leaves two at least.
         method: a name in `MITIGATORS`.
@@ -147,10 +149,17 @@ def fix(
 
     Raises:
         Failed: before anything is repaired: samples or a backdoor that are not of this classifier,
-            or no samples of the backdoor's source classes to measure on.
+            or no samples of the backdoor's source classes to measure on; no samples at all, and none that
+            could be drawn, or a backdoor without any to put it on.
         TypeError: no classifier, or samples of another kind.
     """
     classifier = _unwrapped(classifier)
+    aside: Dataset | None = None
+    if isinstance(samples, str) and samples == no_data.DRAWN:
+        if backdoor is not None and held_out is None:
+            raise Failed("a backdoor needs clean samples to be put on: give held-out ones")
+        samples, aside = no_data.drawn(classifier, seed=seed)
+        labelled = labelled and held_out is not None  # from here on of the search only
     samples = numbered(samples, classifier, "the clean samples")
     held_out = None if held_out is None else numbered(held_out, classifier, "the held-out samples")
     for what, inputs in (
@@ -160,23 +169,27 @@ def fix(
     ):
         if inputs is not None and len(inputs):
             suitable.inputs(inputs, classifier, what)
-    if held_out is None or not len(held_out):
+    if aside is not None:
+        held_out = held_out or Dataset(aside.inputs[:0], aside.labels[:0], aside.names)
+    elif held_out is None or not len(held_out):
         samples, held_out = set_aside(samples, seed=seed)
     if backdoor is not None:
         suitable.backdoor(backdoor, classifier, held_out)
     repaired, record = mitigate(
         classifier,
         samples.inputs,
-        samples.labels if labelled else None,
+        samples.labels if labelled and aside is None else None,
         method=method,
         seed=seed,
         progress=progress,
         **(options or {}),
     )
+    if aside is not None:
+        record = replace(record, notes=(*record.notes, no_data.WEAKER))
     if not record.changed:
         return classifier, Repair(record)
     networks = (classifier, repaired)
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {"drawn": 0 if aside is None else len(samples)}
     if len(held_out):
         answers = [classes_of(network, held_out.inputs) for network in networks]
         fields |= accuracies(held_out, answers, classifier)
@@ -185,7 +198,8 @@ def fix(
     if triggered is not None:
         inputs, target, *labels = triggered
         fields["trigger"] = known.given(inputs, target, labels[0] if labels else None, networks)
-    fields |= _searched(networks, held_out, labelled, seed, twin, re_attack=re_attack)
+    searched = held_out if aside is None or len(held_out) else aside
+    fields |= _searched(networks, searched, labelled, seed, twin, re_attack=re_attack)
     if scanning is not None:
         fields["scans"] = (scanning(classifier), scanning(repaired))
     return repaired, Repair(record, **fields)

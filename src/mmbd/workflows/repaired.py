@@ -15,6 +15,7 @@ from mmbd.mitigators import Record
 from mmbd.model.classifier import Classifier
 from mmbd.results.report import Report
 from mmbd.search.still_reached import Reach
+from mmbd.workflows import no_data
 from mmbd.workflows.re_attack import ReAttack
 from mmbd.workflows.triggered import Counted, Triggered
 from mmbd.workflows.verdict import Verdict, verdict_of
@@ -36,6 +37,8 @@ class Repair:
         reached: what the search for triggers reaches, before and after, on samples that the repair did not
             see.
         not_searched: why there was no search.
+        drawn: how many drawn inputs stood for clean samples in the repair, 0 where there were some; without
+            held-out samples what was searched on was drawn, too.
         re_attack: how fast what was found comes back, where that was asked for; `not_re_attacked` says why
             it could not be tried.
         scans: the report on the model before and after; None where it was not scanned.
@@ -48,6 +51,7 @@ class Repair:
     trigger: Triggered | None = None
     reached: tuple[Reach, ...] = ()
     not_searched: str | None = None
+    drawn: int = 0
     re_attack: ReAttack | None = None
     not_re_attacked: str | None = None
     scans: tuple[Report, Report] | None = None
@@ -62,6 +66,7 @@ class Repair:
             not_searched=self.not_searched,
             success=self.trigger and self.trigger.success,
             accuracy=self.accuracy,
+            unmeasured=no_data.UNMEASURED if self.drawn and not self.held_out else None,
         )
 
     @property
@@ -105,6 +110,7 @@ class Repair:
             "because": list(verdict.because),
             "record": asdict(self.record) | {"verdict": self.record.verdict},
             "held_out": self.held_out,
+            "drawn": self.drawn,
             "accuracy": self.accuracy and _counted(_hits(self.accuracy, self.held_out)),
             "classes": [
                 {"name": name, "samples": samples, "before": before, "after": after}

@@ -64,6 +64,7 @@ def verdict_of(
     not_searched: str | None = None,
     success: Counted | None = None,
     accuracy: tuple[float, float] | None = None,
+    unmeasured: str | None = None,
 ) -> Verdict:
     """The verdict on a repair.
 
@@ -74,7 +75,22 @@ def verdict_of(
         not_searched: why there was no search.
         success: of the trigger, where it is known.
         accuracy: on held-out samples, before and after.
+        unmeasured: why all this is not enough to say that anything is reduced, if it is not.
     """
+    found = _verdict(changed, reason, reached, not_searched, success, accuracy)
+    if unmeasured is None or found.word == "failed":
+        return found
+    return Verdict("not shown", (unmeasured, *found.because))
+
+
+def _verdict(
+    changed: bool,
+    reason: str | None,
+    reached: Sequence[Reach],
+    not_searched: str | None,
+    success: Counted | None,
+    accuracy: tuple[float, float] | None,
+) -> Verdict:
     if not changed:
         return Verdict("failed", (f"nothing was repaired: {reason}",))
     if accuracy is not None and accuracy[1] < LEAST_KEPT * accuracy[0]:

@@ -43,6 +43,12 @@ ABOUT = About(
             "The window share is how many inputs of other classes go to the class with the one window that "
             "takes most inputs away from theirs."
         ),
+        "window lift on samples": "Lifts and shares on samples are the same on the clean samples given.",
+        "window share on samples": "There the window is the one that takes most samples away from theirs.",
+        "flow share": (
+            "The flow share is how many clean samples of other classes one smooth warp takes to the class. "
+            "It was searched for on other samples, where there were enough."
+        ),
         "head share": "The head share is how often the class wins if the last layer gets random inputs.",
         "evidence": "The evidence of a class is how far all of these, weighted, make it stand out.",
     },

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from mmbd.base.text import clean_text
 from mmbd.detectors.mm_bd.facts import mishaps
-from mmbd.detectors.mm_bd.power import statement
+from mmbd.detectors.mm_bd.power import known, statement
 from mmbd.detectors.mm_bd.searched import Searched
 from mmbd.model.domain import Domain, kind_of
 from mmbd.null import NULLS
 from mmbd.null.decide import Decision
+from mmbd.null.with_samples import NAME
 
 ALL_TO_ALL = "An all-to-all attack, in which every class is a target, needs reference models to be seen."
 SELDOM_ALL_TO_ALL = (
@@ -75,10 +76,12 @@ def caveats(shown: Searched, judged: Decision, *, clean: bool, domain: Domain) -
     """
     references = judged.decided_by == "reference"
     own = () if kind_of(domain) == "image" or references else (NO_IMAGES,)
-    power = (statement(domain.shape, len(shown.margins.valid)),) if judged.decided_by == "combined" else ()
-    weak = (*power, *_weakness(judged)) if clean else ()
-    every = () if references else (SELDOM_ALL_TO_ALL if judged.decided_by == "combined" else ALL_TO_ALL,)
-    last = ONE_MARK if judged.decided_by == "combined" else POOR_FIT
+    by_marks = judged.decided_by in ("combined", NAME)
+    weak = _weakness(judged) if clean else ()
+    if clean and known(judged.decided_by):
+        weak = (statement(domain.shape, len(shown.margins.valid), judged.decided_by), *weak)
+    every = () if references else (SELDOM_ALL_TO_ALL if by_marks else ALL_TO_ALL,)
+    last = ONE_MARK if by_marks else POOR_FIT
     return (*mishaps(shown), *weak, *every, *BLIND_SPOTS, last, *own)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmbd.detectors.shown import Seen, shown, window
 from mmbd.model.samples import Samples
 from mmbd.search.marks import Marks, paired
+from mmbd.search.marks_on_samples import OnSamples
 from mmbd.search.perturbation_race import Raced
 from mmbd.search.windows import AWAY
 
@@ -18,7 +19,9 @@ FEWEST = 3  # inputs of a source class that is named
 KINDS = ("window", "flow")
 
 
-def drawn(marks: Marks, targets: Sequence[int], top: int, *, in_pairs: bool = False) -> Seen | None:
+def drawn(
+    marks: Marks | OnSamples, targets: Sequence[int], top: int, *, in_pairs: bool = False, flow: bool = False
+) -> Seen | None:
     """What the strongest change does; None where none of them moves an input.
 
     Args:
@@ -26,20 +29,22 @@ def drawn(marks: Marks, targets: Sequence[int], top: int, *, in_pairs: bool = Fa
         targets: of the decision.
         top: the class with the largest evidence.
         in_pairs: whether the decision is about pairs of classes: what one window does to each is drawn.
+        flow: whether the flow is what decides: it is drawn then, if there is one to the class.
     """
     if in_pairs:
         return window(marks.away, AWAY, paired(marks.went)[0])
     goes = targets[0] if targets else top
+    flows = [] if marks.flow is None else _flow(marks.flow, goes)
+    if flow and flows and flows[0][0].moved:
+        return flows[0]
     choices = [window(marks.away, AWAY, goes)]
     if goes in marks.to.leading:
         choices.append(window(marks.to, goes, goes))
-    if marks.flow is not None:
-        choices += _flow(marks.flow, goes)
-    best = max(choices, key=lambda seen: (_share(seen), -KINDS.index(seen[0].kind)))
+    best = max([*choices, *flows], key=lambda seen: (_share(seen), -KINDS.index(seen[0].kind)))
     return best if best[0].moved else None
 
 
-def sources(marks: Marks, target: int, least: float = 3.0) -> Mapping[int, float]:
+def sources(marks: Marks | OnSamples, target: int, least: float = 3.0) -> Mapping[int, float]:
     """The share of each class's inputs that the window to the target takes there, where one stands out.
 
     Only classes of which there are three inputs or more are looked at, which takes clean samples. Empty

@@ -19,6 +19,12 @@ COLUMNS = {
     FLOW: ("flow share", ""),
     HEAD: ("head share", ""),
 }
+# The same on clean samples, but for the flow share, which needs none of its own.
+ON_SAMPLES = {
+    WINDOW: ("window lift on samples", "logits"),
+    AWAY: ("window share on samples", ""),
+    FLOW: COLUMNS[FLOW],
+}
 FREE = (AWAY, HEAD)  # of all classes alike, whatever their number
 
 
@@ -27,6 +33,8 @@ def settings_of(found: Searched, method: str) -> dict[str, Any]:
     # Statistics of a race compare with no references: what fell behind was hardly searched.
     raced = {} if found.raced is None else {"raced": True}
     marks = {} if found.marks is None else {"marks": found.marks.key}
+    if found.on_samples is not None:
+        marks["on_samples"] = found.on_samples.key
     return {
         "method": method,
         "maximum_margins": asdict(found.margins.ascent) | raced,
@@ -43,13 +51,13 @@ def columns_of(found: Searched) -> list[tuple[str, dict[int, float], str]]:
     unsearched = {
         label for label in range(len(found.margins.valid)) if not math.isfinite(marks.gains.added[label])
     }
+    sampled = found.marked_on_samples
+    told = [(COLUMNS[mark], mark, values) for mark, values in marked.by_mark.items()]
+    if sampled is not None:
+        told += [(ON_SAMPLES[mark], mark, values) for mark, values in sampled.by_mark.items()]
     return [
-        (
-            COLUMNS[mark][0],
-            {label: value for label, value in values.items() if mark in FREE or label not in unsearched},
-            COLUMNS[mark][1],
-        )
-        for mark, values in marked.by_mark.items()
+        (name, {k: value for k, value in values.items() if mark in FREE or k not in unsearched}, unit)
+        for (name, unit), mark, values in told
     ]
 
 
@@ -57,7 +65,8 @@ def facts_of(found: Searched) -> dict[str, Any]:
     """What the searches came to; evaluations and retries are of all of them."""
     margins = found.margins
     parts = [margins] if found.default is None else [margins, found.default.margins]
-    everything = [*parts, *(part for part in (found.universal, found.marks) if part is not None)]
+    beside = (found.universal, found.marks, found.on_samples)
+    everything = [*parts, *(part for part in beside if part is not None)]
     raced = {} if found.raced is None else {"classes_searched_to_the_end": len(found.raced)}
     return {
         **raced,
@@ -77,6 +86,8 @@ def mishaps(searched: Searched) -> list[str]:
     classes = len(found.valid)
     if searched.left_out is not None:
         sentences.append(f"{searched.left_out[0].upper()}{searched.left_out[1:]}.")
+    if searched.without_samples is not None:
+        sentences.append(f"The clean samples were not used: {searched.without_samples}.")
     if reached.unsearched:
         sentences.append(
             f"{len(reached.unsearched)} of {classes} classes could not be searched "

@@ -10,11 +10,12 @@ from mmbd.detectors.mm_bd.budget import UNIVERSAL
 from mmbd.model.classifier import Classifier
 from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.marks import Marks, marks_evaluations
+from mmbd.search.marks_on_samples import OnSamples, evaluations_on_samples
 from mmbd.search.maximum_margins import MaximumMargins
 from mmbd.search.race import Race
 from mmbd.search.universal_data_free import UniversalGains, universal_evaluations
 
-MARKS = "windows and universal perturbations"
+MARKS, SAMPLES = "windows and universal perturbations", "windows and warps of clean samples"
 
 
 class Meter:
@@ -28,6 +29,7 @@ class Meter:
         default_too: whether the default search is run beside.
         race: how few classes are searched to the end; None for all.
         classes: how many classes are searched; all by default.
+        samples: whether clean samples are searched on, too.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Meter:
         default_too: bool,
         race: Race | None = None,
         classes: int | None = None,
+        samples: bool = False,
     ) -> None:
         self.classes, self.progress = classes or classifier.classes, progress
         self.expected = self.classes * default_too * FAST.restarts * FAST.steps
@@ -49,13 +52,17 @@ class Meter:
         if beside is not None:
             count = {"gains": universal_evaluations, "marks": marks_evaluations}[beside]
             self.universal_expected = count(race.gains if race else self.classes)
+        self.samples_expected = 0
+        if samples:
+            self.samples_expected = evaluations_on_samples(race.gains if race else self.classes)
+            self.universal_expected += self.samples_expected
         if race is not None:
             self.expected += race.quick_evaluations(self.classes)
         self.expected += self.universal_expected
         self.evaluations = 0
         self.start = time.perf_counter()
 
-    def add(self, part: MaximumMargins | UniversalGains | Marks) -> None:
+    def add(self, part: MaximumMargins | UniversalGains | Marks | OnSamples) -> None:
         """A search has ended."""
         self.evaluations += part.evaluations
         if isinstance(part, MaximumMargins):
@@ -63,7 +70,7 @@ class Meter:
             most = searched * part.ascent.restarts * part.ascent.steps
             self.expected -= max(0, most - part.evaluations)
         if isinstance(part, Marks):
-            spared = max(0, self.universal_expected - part.evaluations)
+            spared = max(0, self.universal_expected - self.samples_expected - part.evaluations)
             self.expected -= spared
             self.universal_expected -= spared
             self._tell(MARKS, 0, "", universal=part.evaluations)
@@ -80,6 +87,10 @@ class Meter:
     def marks(self, evaluations: int) -> None:
         """So many evaluations were spent on windows and universal perturbations."""
         self._tell(MARKS, evaluations, "", universal=evaluations)
+
+    def samples(self, evaluations: int) -> None:
+        """So many evaluations were spent on clean samples."""
+        self._tell(SAMPLES, evaluations, "", universal=evaluations)
 
     def harder(self, evaluations: int) -> None:
         """A step of what no estimate knows before: classes that are searched harder."""

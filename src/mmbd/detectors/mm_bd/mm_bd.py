@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -14,26 +14,27 @@ from mmbd.detectors.detector import Detector
 from mmbd.detectors.mm_bd import facts
 from mmbd.detectors.mm_bd.about import ABOUT
 from mmbd.detectors.mm_bd.budget import plan
-from mmbd.detectors.mm_bd.certainty import caveats, not_clean
-from mmbd.detectors.mm_bd.drawn import drawn, sources
+from mmbd.detectors.mm_bd.found import finding_of
 from mmbd.detectors.mm_bd.meter import Meter
+from mmbd.detectors.mm_bd.on_samples import no_use
 from mmbd.detectors.mm_bd.search import Beside, search
 from mmbd.detectors.mm_bd.searched import Searched
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import kind_of
 from mmbd.model.samples import Samples
 from mmbd.null import NULLS, Evidence, References
-from mmbd.null.combined import by_pairs
 from mmbd.null.decide import Decision, decide
-from mmbd.results.finding import Artifact, Column, Finding
+from mmbd.null.with_samples import NAME as WITH_SAMPLES
+from mmbd.results.finding import Finding
 from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.marks import marks_evaluations
 from mmbd.search.maximum_margins import Method, ascent_of
 from mmbd.search.race import Race
 from mmbd.search.universal_data_free import universal_evaluations
 
-# Of so many classes, the most suspicious ones, the searches and their results are kept.
-TRACES_KEPT = ARTIFACTS_KEPT = 24
+# The nulls that look at marks; with the joint one, those of which the table is of the default search.
+MARKED = (None, WITH_SAMPLES, "combined")
+TABLES = (*MARKED, "joint", "population")
 HARD = "a class was reached from unusual starts alone, which universal perturbations do not have"
 
 
@@ -58,7 +59,8 @@ def mm_bd(
 
     Args:
         classifier: the model under inspection.
-        samples: not needed, and not used.
+        samples: clean ones, which are not needed. With them windows and flows are searched for on
+            these, too, for images (`search.marks_on_samples`), and the null "with-samples" decides.
         level: the false-positive rate asked for, in (0, 1).
         seed: of the random starts; everything follows from it.
         progress: called after every step.
@@ -67,8 +69,9 @@ def mm_bd(
             method only, and for images. By default these are the marks that the combined null needs
             (`search.marks`), with null="joint" or another null the gains that the joint null needs.
         null: which p-value decides, a name in `mmbd.null.NULLS`. By default "reference" where
-            references are given and numerous enough for the level, else "combined"; without
-            universal perturbations "population", and "bootstrap" for inputs that are no images.
+            references are given and numerous enough for the level, else "with-samples" where samples
+            are, else "combined"; without universal perturbations "population", and "bootstrap" for
+            inputs that are no images.
             Tables compare the default search: with other settings it is run as well, so that more
             search never makes a verdict weaker.
         references: statistics of clean models of the same domain.
@@ -94,14 +97,18 @@ def mm_bd(
         check_budget(budget, ascent)
     images = kind_of(classifier.domain) == "image"
     # What the shipped tables know is searched for too, unless the user names what decides.
-    tables = (None, "combined", "joint", "population") if method == "fast" else (None,)
+    tables = TABLES if method == "fast" else (None,)
     default_too = images and ascent != FAST and null in tables
     universal = images and (method == "fast" or default_too) if universal is None else universal
-    if null in ("combined", "joint") and images and not universal:
+    if null in TABLES[1:4] and images and not universal:
         raise ValueError(f"null={null!r} needs universal=True")
     beside: Beside = None
     if universal:
-        beside = "marks" if null in (None, "combined") and images else "gains"
+        beside = "marks" if null in MARKED and images else "gains"
+    unused = None if samples is None else no_use(classifier, marks=beside == "marks")
+    if null == WITH_SAMPLES and (samples is None or unused):
+        raise ValueError(f"null={null!r} needs clean samples{f': {unused}' if unused else ''}")
+    used = samples if unused is None else None
     # A table compares the classes that lead, and is of the default search.
     can_race = images and universal and ascent == FAST and references is None
     can_race = can_race and method == "fast" and null in tables
@@ -124,6 +131,7 @@ def mm_bd(
         default_too=default_too,
         race=rules,
         classes=None if fits is None or fits.classes is None else len(fits.classes),
+        samples=used is not None,
     )
     found = search(
         classifier,
@@ -135,13 +143,16 @@ def mm_bd(
         race=rules,
         meter=meter,
         budget=fits,
+        samples=used,
         **limits,
     )
+    if unused is not None:
+        found = replace(found, without_samples=unused)
     judged = _judged(found, level, null, references, classifier)
     settings = facts.settings_of(found, method)
     if budget is not None:
         settings["budget"] = {"seconds": budget, "left_out": found.left_out}
-    return _finding(classifier, found, judged, settings)
+    return finding_of(classifier, found, judged, settings)
 
 
 def _judged(
@@ -163,84 +174,13 @@ def _judged(
         raced=found.raced is not None,
         marks=found.marked,
         without_marks=found.without_marks,
+        on_samples=found.marked_on_samples,
     )
     if not found.reached.statistics:
         return decide(evidence(gains=found.gains), null)
     alone = decide(evidence(without_gains=HARD, marks=None, without_marks=HARD), null)
     rest = decide(evidence(gains=found.comparable_gains), null)
     return rest if rest.targets and not alone.targets else alone
-
-
-def _finding(
-    classifier: Classifier, found: Searched, decision: Decision, settings: dict[str, Any]
-) -> Finding:
-    statistics, classes = found.statistics, classifier.classes
-
-    def column(name: str, values: dict[int, float], unit: str = "", suspicious: Any = "high") -> Column:
-        return Column(name, tuple(values.get(label) for label in range(classes)), unit, suspicious)
-
-    columns = [column("maximum margin", statistics, "logits")]
-    if found.gains is not None:
-        columns.append(column("universal-perturbation gain", dict(found.gains.by_class), "logits"))
-    columns += [column(*seen) for seen in facts.columns_of(found)]
-    ranked_by = None
-    if decision.values != statistics:
-        ranked_by = NULLS[decision.decided_by].column
-        columns.append(column(ranked_by, dict(decision.values)))
-    if decision.class_p_values is not None:
-        columns.append(column("p-value", dict(decision.class_p_values), suspicious="low"))
-    by_margin = sorted(found.margins.curves, key=lambda label: -statistics.get(label, float("-inf")))
-    ranking = _ranking(statistics, dict(decision.values))
-    seen = [label for label in ranking if label in found.margins.inputs][:ARTIFACTS_KEPT]
-    seen_first = None
-    if found.marks is not None and ranking:
-        seen_first = drawn(found.marks, decision.targets, ranking[0], in_pairs=by_pairs(decision.test))
-    doubt = not_clean(decision, found, classifier.class_names)
-    clean = decision.verdict == "clean" and found.no_verdict is None and doubt is None
-    log10 = None if decision.verdict == "not evaluable" else decision.test.log10
-    return Finding(
-        verdict=decision.verdict,
-        reason=decision.reason,
-        targets=decision.targets,
-        ranking=ranking,
-        ranked_by=ranked_by,
-        score=None if log10 is None else -log10,
-        decided_by=decision.decided_by,
-        tests=decision.tests,
-        columns=tuple(columns),
-        artifacts=(
-            *(() if seen_first is None else seen_first[1]),
-            *(Artifact("maximising input", label, found.margins.inputs[label]) for label in seen),
-        ),
-        shown=None if seen_first is None else seen_first[0],
-        traces={label: found.margins.curves[label] for label in by_margin[:TRACES_KEPT]},
-        no_verdict=found.no_verdict,
-        not_clean=doubt,
-        caveats=caveats(found, decision, clean=clean, domain=classifier.domain),
-        settings=settings,
-        facts=facts.facts_of(found) | _pairs_or_sources(found, decision),
-    )
-
-
-def _pairs_or_sources(found: Searched, decision: Decision) -> dict[str, Any]:
-    """Pairs of classes by number, where they decide; or the sources, where those of the target stand out."""
-    if found.marks is None or found.marked is None or not decision.targets:
-        return {}
-    if by_pairs(decision.test):
-        pairs = sorted(found.marked.pairs.items())
-        return {"pairs": ", ".join(f"{source} -> {target}" for source, target in pairs)}
-    target, *others = decision.targets
-    taken = {} if others else sources(found.marks, target)
-    return {"sources": ", ".join(map(str, sorted(taken)))} if taken else {}
-
-
-def _ranking(statistics: dict[int, float], values: dict[int, float]) -> tuple[int, ...]:
-    """The classes with a valid margin, by what decides, the largest first; ties go by number.
-
-    Those that have a margin, but not what decides, come last.
-    """
-    order = [(label not in values, -values.get(label, value), label) for label, value in statistics.items()]
-    return tuple(label for _, _, label in sorted(order))
 
 
 def check_budget(budget: float, ascent: Ascent) -> None:
@@ -277,6 +217,8 @@ MM_BD = Detector(
     find=mm_bd,
     version=3,
     about=ABOUT,
+    takes_samples=True,
+    per_class=10,
     kinds=frozenset(),
     more=tuple(item.name for item in fields(Ascent)),
     check=check,

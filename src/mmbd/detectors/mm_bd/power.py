@@ -13,6 +13,8 @@ from importlib.resources import files
 
 from mmbd.base.text import count
 
+FILES = {"combined": "power.json", "with-samples": "power_with_samples.json"}
+
 
 @dataclass(frozen=True)
 class Share:
@@ -46,10 +48,15 @@ class Power:
     classes: tuple[int, int]
 
 
+def known(null: str) -> bool:
+    """Whether it is known what scans find in which this null decides."""
+    return null in FILES and files("mmbd.detectors.mm_bd").joinpath(FILES[null]).is_file()
+
+
 @cache
-def shipped() -> Power:
-    """What comes with the package."""
-    raw = json.loads(files("mmbd.detectors.mm_bd").joinpath("power.json").read_text(encoding="utf-8"))
+def shipped(null: str = "combined") -> Power:
+    """What comes with the package for a scan in which this null decides."""
+    raw = json.loads(files("mmbd.detectors.mm_bd").joinpath(FILES[null]).read_text(encoding="utf-8"))
     return Power(
         {group: Share(**share) for group, share in raw["attacks"].items()},
         Share(**raw["false_alarms"]),
@@ -58,9 +65,12 @@ def shipped() -> Power:
     )
 
 
-def statement(shape: Sequence[int], classes: int, power: Power | None = None) -> str:
-    """How much "clean" says of a classifier of images (channels, height, width) with so many classes."""
-    power = power or shipped()
+def statement(shape: Sequence[int], classes: int, null: str = "combined", power: Power | None = None) -> str:
+    """How much "clean" says of a classifier of images (channels, height, width) with so many classes.
+
+    `null` is the one that decided.
+    """
+    power = power or shipped(null)
     groups = "; ".join(f"{group} {share.told}" for group, share in power.attacks.items())
     (least, most), (fewest, largest) = power.sides, power.classes
     sentence = (

@@ -16,8 +16,10 @@ import torch
 from mmbd.base.errors import NotEvaluable, TooFewInputs
 from mmbd.detectors.mm_bd.budget import Budget, Over
 from mmbd.detectors.mm_bd.meter import Meter
+from mmbd.detectors.mm_bd.on_samples import with_samples
 from mmbd.detectors.mm_bd.searched import Searched
 from mmbd.model.classifier import Classifier
+from mmbd.model.samples import Samples
 from mmbd.search import harder, memory
 from mmbd.search.harder import Reached
 from mmbd.search.head_shares import head_shares
@@ -44,6 +46,7 @@ def search(
     memory_limit: int | None,
     settings: dict[str, Any],
     budget: Budget | None = None,
+    samples: Samples | None = None,
 ) -> Searched:
     """Search for everything that one seed needs; arguments are those of `mm_bd.mm_bd`.
 
@@ -95,6 +98,9 @@ def search(
     if beside == "marks":
         try:
             found = _with_marks(found, margins, classifier, first, meter, budget, seed=seed, **limits)
+            found = with_samples(
+                found, samples, margins, classifier, first, meter, budget, seed=seed, **limits
+            )
         except TooFewInputs as error:  # gains need inputs of one class alone
             found, beside = replace(found, without_marks=str(error)), "gains"
     if beside == "gains":

@@ -13,8 +13,10 @@ from mmbd.null import Marked, Measured
 from mmbd.null.combined import AWAY, FLOW, GAIN, HEAD, WINDOW
 from mmbd.null.null import UNSEARCHED
 from mmbd.null.settings import gains_key, margins_key, marks_key
+from mmbd.null.with_samples import search_key
 from mmbd.search.harder import Reached
 from mmbd.search.marks import Marks, in_pairs, shares_to
+from mmbd.search.marks_on_samples import OnSamples
 from mmbd.search.maximum_margins import MaximumMargins, Method
 from mmbd.search.recheck import Recheck
 from mmbd.search.universal_data_free import UniversalGains, together
@@ -37,6 +39,9 @@ class Searched:
         unsearched_gains: whether that is the universal perturbations alone.
         marks: windows and universal perturbations; None where they were not searched for.
         without_marks: why not, then.
+        on_samples: windows and flows on clean samples; None where there were none, or they did not do.
+        without_samples: why they did not do, in a sentence without its full stop; None where they did, or
+            there were none.
         head: the share of random inputs of the last linear layer that each class wins, (classes,); None
             where that says nothing.
     """
@@ -52,6 +57,8 @@ class Searched:
     unsearched_gains: bool = False
     marks: Marks | None = None
     without_marks: str = UNSEARCHED
+    on_samples: OnSamples | None = None
+    without_samples: str | None = None
     head: tuple[float | None, ...] | None = None
 
     @property
@@ -128,6 +135,28 @@ class Searched:
             share,
             pairs,
             marks_key(found.search),
+        )
+
+    @cached_property
+    def marked_on_samples(self) -> Marked | None:
+        """The marks on clean samples that count, by class; None without samples."""
+        found, marked = self.on_samples, self.marked
+        if found is None or marked is None:
+            return None
+        went = found.went
+        by_mark = {
+            WINDOW: found.window_lifts(len(self.margins.valid)).tolist(),
+            AWAY: shares_to(went).tolist(),
+        }
+        if found.flow is not None:
+            by_mark[FLOW] = found.flow.shares.tolist()
+        pairs, share = in_pairs(went)
+        kept = list(marked.by_mark[GAIN])
+        return Marked(
+            {mark: {label: values[label] for label in kept} for mark, values in by_mark.items()},
+            share,
+            pairs,
+            search_key(found.search),
         )
 
     @property

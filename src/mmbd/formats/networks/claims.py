@@ -8,7 +8,7 @@ that is not the default where the user describes the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,25 @@ USUAL_SIDE = 8
 DEFAULTS: Mapping[str, Any] = {"bounds": (0.0, 1.0), "mean": None, "std": None, "domain": "box"}
 FLAGS = {"bounds": "--bounds", "mean": "--mean", "std": "--std"}
 POINTS = 4
+# How sentences begin that say what was taken for granted of the inputs; reports show them first.
+ASSUMED = "assumed: "
+
+
+def assumed(said: Collection[str]) -> tuple[str, ...]:
+    """What is taken for granted of the inputs where `said` are the options that somebody has spoken of."""
+    parts: list[str] = []
+    if "bounds" not in said:
+        parts.append("inputs from 0 to 1")
+    if not {"mean", "std"} & {*said}:
+        parts.append("no normalisation")
+    if not parts:
+        return ()
+    flags = ("--bounds", "--mean", "--std") if len(parts) == 2 else ("--bounds",)
+    flags = flags if "inputs from 0 to 1" in parts else ("--mean", "--std")
+    return (
+        f"{ASSUMED}{' and '.join(parts)}, as neither the file nor an option says. Give {', '.join(flags)} if "
+        "the network was trained otherwise",
+    )
 
 
 def _left_to_the_file(request: LoadOptions, spec: Spec) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from mmbd import nets
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text, listed
 from mmbd.formats.advice import FITTING
-from mmbd.formats.networks import architecture, nearest
+from mmbd.formats.networks import architecture, libraries, nearest
 from mmbd.formats.networks.envelopes import StateDict
 from mmbd.formats.networks.readings import OPTIONAL, Wanted, alike
 from mmbd.formats.networks.selection import choose
@@ -36,13 +36,15 @@ THREE_WAYS = (
 class Network:
     """A network with its weights, what it is called, and what had to be done.
 
-    `implied` are arguments of a built-in network that nobody gave, but that the weights tell.
+    `implied` are arguments of a network that nobody gave, but that the weights tell; `assumed` are the
+    `input_shape`, `mean` and `std` that its library has for it, where nobody gave any.
     """
 
     module: nn.Module
     name: str
     notes: tuple[str, ...]
     implied: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    assumed: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def network_for(
@@ -65,6 +67,8 @@ def network_for(
     name = architecture.label(arch, arguments)
     if isinstance(arch, str) and ":" not in arch:
         return _built_in(found, request, arch, spec, aliases)
+    if isinstance(arch, str) and (known := libraries.named(arch)) is not None:
+        return _of_library(found, request, arch, known, spec, aliases)
     make = architecture.factory(arch) if isinstance(arch, str) else arch
     sizes = architecture.sizes(make, request.classes, request.input_shape)
     network = architecture.build(partial(make, **{**sizes, **arguments}), name)
@@ -81,8 +85,23 @@ def _described(
     shape = request.input_shape or spec.input_shape
     sizes: dict[str, Any] = {"classes": request.classes or spec.classes, "input_shape": shape}
     make = partial(nets.build, spec.arch, **{**sizes, **arguments})
+    return within_file(make, name, found, request.entry, aliases)
+
+
+def within_file(
+    make: Callable[[], nn.Module],
+    name: str,
+    found: list[StateDict],
+    entry: str | None = None,
+    aliases: Mapping[str, str] | None = None,
+) -> Network:
+    """A network that a file describes, within the means of its tensors, and with them in it.
+
+    Raises:
+        Failed: it cannot be built, asks for more than the file holds, or the tensors are not its own.
+    """
     network = architecture.build(make, name, within=found[0].tensors)
-    chosen = choose(found, Wanted(_state(network, name)), request.entry, aliases)
+    chosen = choose(found, Wanted(_state(network, name)), entry, aliases or {})
     return Network(network, name, (*chosen.notes, *_fill(network, chosen, name, found)))
 
 
@@ -96,17 +115,58 @@ def _built_in(
     arguments = dict(request.arch_args)
     classes = arguments.pop("classes", request.classes)
 
-    def make(classes: int, implied: Mapping[str, Any]) -> nn.Module:
+    def make(classes: int, **implied: Any) -> nn.Module:
         sizes: dict[str, Any] = {"classes": classes, "input_shape": shape or ()}
         return nets.build(arch, **{**sizes, **arguments, **implied})
 
+    others = tuple(nets.alternatives(arch, arguments))
+    return _fitted(found, request, arch, libraries.Named(make, others=others), classes, aliases)
+
+
+def _of_library(
+    found: list[StateDict],
+    request: LoadOptions,
+    arch: str,
+    known: libraries.Named,
+    spec: Spec | None,
+    aliases: Mapping[str, str],
+) -> Network:
+    arguments = dict(request.arch_args)
+    classes = arguments.pop("num_classes", request.classes)
+    made = replace(known, make=partial(known.make, **arguments))
+    network = _fitted(found, request, arch, made, classes, aliases)
+    scaled = {"mean", "std", "bounds"} & {*request.given}
+    assumed = {
+        key: value
+        for key, value in libraries.fitting(known.inputs, arguments).items()
+        if spec is None and key not in request.given and not (scaled and key in ("mean", "std"))
+    }
+    notes = (libraries.words(assumed, arch),) if assumed else ()
+    return replace(network, assumed=assumed, notes=(*notes, *network.notes))
+
+
+def _fitted(
+    found: list[StateDict],
+    request: LoadOptions,
+    arch: str,
+    known: libraries.Named,
+    classes: int | None,
+    aliases: Mapping[str, str],
+) -> Network:
+    """A network by name, for as many classes as the weights have, and with arguments that fit them."""
+    name = architecture.label(arch, request.arch_args)
+
     def wanted(classes: int | None, implied: Mapping[str, Any]) -> Wanted:
-        with torch.device("meta"):  # names and shapes, without time and memory
-            network = architecture.build(partial(make, classes or 2, implied), name)
+        make = partial(known.make, classes or 2, **implied)
+        try:
+            with torch.device("meta"):  # names and shapes, without time and memory
+                network = architecture.build(make, name)
+        except Failed:  # some look at numbers while they are built
+            network = architecture.build(make, name)
         return Wanted(network.state_dict(), free=classes is None)
 
     chosen, implied = choose(found, wanted(classes, {}), request.entry, aliases), {}
-    for other in () if chosen.fits else nets.alternatives(arch, arguments):
+    for other in () if chosen.fits else known.others:
         taken = choose(found, wanted(classes, other), request.entry, aliases)
         if taken.fits:
             words = ", ".join(f"{key}={value!r}" for key, value in other.items())
@@ -118,7 +178,7 @@ def _built_in(
         classes = architecture.classes_in(wanted(2, implied).tensors, chosen.tensors)
         notes = (*notes, f"{classes} classes, as the shape of the last layer says")
     _compare(wanted(classes, implied), chosen, name, found)
-    network = architecture.build(partial(make, classes, implied), name)
+    network = architecture.build(partial(known.make, classes, **implied), name)
     name = architecture.label(arch, {**request.arch_args, **implied})
     return Network(network, name, (*notes, *_fill(network, chosen, name, found)), implied)
 

@@ -1,0 +1,78 @@
+"""Which model files a command line means: files, folders of them, and patterns that no shell has expanded."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+# Suffixes of models in formats that are refused: a folder with one of them is not wholly clean.
+FOREIGN = (
+    ".gguf",
+    ".h5",
+    ".hdf5",
+    ".joblib",
+    ".keras",
+    ".mar",
+    ".mlmodel",
+    ".msgpack",
+    ".npz",
+    ".onnx",
+    ".pb",
+    ".pickle",
+    ".pkl",
+    ".pt2",
+    ".pte",
+    ".ptl",
+    ".tflite",
+    ".torchscript",
+)
+# What says that a folder is one model and not several.
+ONE = ("saved_model.pb", "adapter_config.json")
+
+
+def expanded(paths: Iterable[Path]) -> list[Path]:
+    """Every path that is a file or one model's folder, and the models in folders of several, each once.
+
+    A folder that hubs have one model in stays as it is, and so does one in which no file looks like a model:
+    reading it says what is wrong. Folders in folders are looked into only if they are one model's.
+    """
+    found: list[Path] = []
+    for path in paths:
+        for each in _matching(path):
+            found.extend(_inside(each) or [each])
+    return list(dict.fromkeys(found))
+
+
+def _matching(path: Path) -> list[Path]:
+    """The files that a pattern such as models/*.pt stands for; a path that is there stands for itself."""
+    if os.path.lexists(path) or not glob.has_magic(str(path)):
+        return [path]
+    # Path.glob takes no absolute patterns.
+    return [Path(each) for each in sorted(glob.glob(str(path)))] or [path]  # noqa: PTH207
+
+
+def _inside(path: Path) -> list[Path]:
+    """The models in a folder of several; empty for a file, and for a folder to be read as it is."""
+    from mmbd.formats.folders import WEIGHTS
+    from mmbd.formats.table import SUFFIXES
+    from mmbd.results import artifacts
+
+    if not path.is_dir() or any((path / name).exists() for name in (*WEIGHTS, *ONE)):
+        return []
+    try:
+        entries = sorted(path.iterdir())
+    except OSError:
+        return []
+    known = (*SUFFIXES, *FOREIGN)
+    return [
+        each
+        for each in entries
+        if (each.is_dir() and any((each / name).is_file() for name in WEIGHTS))
+        or (
+            each.name.lower().endswith(known)
+            and not each.is_dir()
+            and not each.name.endswith((".json", artifacts.SUFFIX))
+        )
+    ]

@@ -1,0 +1,161 @@
+"""The network of a checked program: its operations in their order, each from the table of those allowed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbd.base.errors import Failed, Refused
+from mmbd.base.text import clean_text, listed
+from mmbd.formats.exported import operators
+from mmbd.formats.exported.operators import ATEN
+from mmbd.formats.exported.running import run, value_of
+from mmbd.formats.format import Contents, Graph
+from mmbd.formats.options import LoadOptions
+from mmbd.formats.rows import any_batch
+
+# Numbers in all that one input turns into. A ResNet-50 at 224 x 224 makes about 30 million.
+MAX_NUMBERS = 1 << 26
+
+
+def build(contents: Contents, options: LoadOptions) -> Graph:
+    """The network of a .pt2 archive.
+
+    Raises:
+        Refused: operations that are not on the list, all of them by name, or branches.
+        Failed: values that nothing gives, more than one input, sizes beyond what networks need.
+    """
+    program: Mapping[str, Any] = contents.value
+    _all_known(program)
+    users = [one for one in program["inputs"] if one["kind"] == "user"]
+    if len(users) != 1:
+        raise Failed(
+            f"the program takes {len(users)} inputs ({listed(one['name'] for one in users) or 'none'}), "
+            "expected one tensor with the batch first: export a network that takes the input alone"
+        )
+    module = Program(program)
+    sizes: list[int | None] = users[0]["sizes"] or [None]
+    batch, shape = sizes[0], tuple(size for size in sizes[1:] if size is not None)
+    known = shape if len(shape) == len(sizes) - 1 else None
+    given = options.input_shape or known
+    notes: list[str] = []
+    network: nn.Module = module
+    if given is not None:
+        module.check(given, 1 if batch is None else batch)
+        network, note = any_batch(module, given, batch)
+        notes += [note] if note else []
+    counts = Counter(node["target"].removeprefix(ATEN).partition(".")[0] for node in program["nodes"])
+    most = ", ".join(f"{count} {name}" for name, count in counts.most_common(3))
+    return Graph(
+        network,
+        f"torch.export program ({len(program['nodes'])} operations: {most})",
+        known,
+        notes=tuple(notes),
+    )
+
+
+def _all_known(program: Mapping[str, Any]) -> None:
+    """Refuse all operations that are not on the list, at once."""
+    branches: list[str] = []
+    strange: Counter[str] = Counter()
+
+    def walk(drawn: Mapping[str, Any]) -> None:
+        for node in drawn["nodes"]:
+            target = node["target"]
+            if target.rpartition(".")[2] in operators.BRANCHES:
+                branches.append(f"{target.rpartition('.')[2]} ({_first(node['outputs'])})")
+            elif target in operators.WRAPPERS:
+                for value in node["inputs"].values():
+                    if isinstance(value, dict) and "graph" in value:
+                        walk(value["graph"])
+            elif not (
+                target in operators.table() or target in operators.ON_SIZES or target in operators.SKIPPED
+            ):
+                strange[target] += 1
+
+    walk(program)
+    if branches:
+        raise Refused(
+            f"the program branches: {listed(branches)}. What a branch hides, a search along gradients cannot "
+            "see. It was not loaded. Export the network without it"
+        )
+    if strange:
+        raise Refused(
+            f"the program uses operations that are not on the list: {listed(sorted(strange), most=20)}. It "
+            "was not loaded. Save the network's weights alone, where you trust this file, and scan those"
+        )
+
+
+def _first(outputs: Sequence[Any]) -> str:
+    names = [next(iter(each.values())) for each in outputs if isinstance(each, dict) and each]
+    return clean_text(str(names[0]), 40) if names else "no name"
+
+
+class Program(nn.Module):
+    """A checked program as a module: a batch of inputs to its outputs, with gradients.
+
+    Args:
+        program: as `schema.program` has it, with `tensors`.
+    """
+
+    def __init__(self, program: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.nodes: list[Any] = program["nodes"]
+        self.outputs: list[Any] = program["outputs"]
+        self.weights: dict[str, str] = {}
+        self.fixed: dict[str, Any] = {}
+        made: dict[str, str] = {}
+        for one in program["inputs"]:
+            if one["kind"] == "user":
+                self.given: str = one["name"]
+            elif one["kind"] == "fixed":
+                self.fixed[one["name"]] = one["value"]
+            else:
+                if one["target"] not in made:
+                    made[one["target"]] = name = f"weight_{len(made)}"
+                    self._keep(name, program["tensors"][one["target"]], one["kind"])
+                self.weights[one["name"]] = made[one["target"]]
+
+    def _keep(self, name: str, value: Tensor, kind: str) -> None:
+        value = value.float() if value.is_floating_point() else value
+        if kind == "parameter" and value.is_floating_point():
+            self.register_parameter(name, nn.Parameter(value))
+        else:
+            self.register_buffer(name, value)
+
+    def forward(self, inputs: Tensor) -> Any:
+        values: dict[str, Any] = {name: getattr(self, own) for name, own in self.weights.items()}
+        # What operations in place may not change: the weights, and what is only another view of them.
+        own = set(values)
+        values |= self.fixed
+        values[self.given] = inputs.clone() if self._changes else inputs
+        run(self.nodes, values, own, inputs.device)
+        found = [value_of(each, values, inputs.device) for each in self.outputs]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    @property
+    def _changes(self) -> bool:
+        return any(node["target"] in operators.CHANGING for node in self.nodes)
+
+    def check(self, shape: Sequence[int], batch: int) -> None:
+        """Walk through with tensors of sizes alone; Failed where all together are too large."""
+        total = 0
+
+        def add(output: Any) -> None:
+            nonlocal total
+            parts = output if isinstance(output, tuple | list) else [output]
+            total += sum(part.numel() for part in parts if isinstance(part, Tensor)) // max(1, batch)
+            if total > MAX_NUMBERS:
+                raise Failed(
+                    f"inputs of shape {tuple(shape)} need gigabytes in this program: not loaded. Give the "
+                    "shape of one input that it is used with: --input"
+                )
+
+        values: dict[str, Any] = {name: getattr(self, own).to("meta") for name, own in self.weights.items()}
+        values |= {**self.fixed, self.given: torch.empty((batch, *shape), device="meta")}
+        with torch.no_grad():
+            run(self.nodes, values, set(), torch.device("meta"), add)

@@ -1,0 +1,1 @@
+"""What folders of the Hugging Face hub say of a classifier: checked JSON, and nothing that runs."""

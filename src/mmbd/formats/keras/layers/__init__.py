@@ -1,0 +1,1 @@
+"""The layers of Keras, a family a file; `table` has a row for every class."""

@@ -1,0 +1,143 @@
+"""Programs of torch.export, read by code of our own: the answers and gradients that torch's has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import mmbd
+from helpers.exported_programs import InPlace, Recurrent, changed, flat, saved
+from mmbd import nets
+from mmbd.base.errors import Failed, Refused
+from mmbd.formats import export
+from mmbd.formats.exported import operators
+from mmbd.formats.exported.functions import AS_FUNCTIONS
+from mmbd.formats.rows import OneByOne, Vectorised, any_batch
+from mmbd.mitigators.learned_bounds import activations
+from mmbd.model.bounded import Bounded, Limit
+
+
+def loaded(tmp_path: Path, data: bytes, **options: Any) -> Any:
+    (tmp_path / "net.pt2").write_bytes(data)
+    return mmbd.load(tmp_path / "net.pt2", **options)
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "a ResNet": (lambda: nets.build("resnet8", classes=4, input_shape=(3, 8, 8), width=4), (3, 8, 8)),
+    "in place": (InPlace, (1, 6, 6)),
+    "an LSTM": (Recurrent, (7, 5)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_answers_and_gradients_are_the_networks(name: str, tmp_path: Path) -> None:
+    make, shape = NETWORKS[name]
+    torch.manual_seed(1)
+    network = make().eval()
+    found = loaded(tmp_path, saved(network, shape))
+    assert found.model.input_shape == shape
+    assert found.model.architecture.startswith("torch.export program (")
+    assert found.notes == ()
+    inputs = torch.rand(5, *shape, requires_grad=True)
+    mine, theirs = found.classifier(inputs), network(inputs)
+    assert torch.equal(mine, theirs)
+    own, other = (torch.autograd.grad(out[:, 0].sum(), inputs)[0] for out in (mine, theirs))
+    assert torch.equal(own, other)
+    before = found.classifier(inputs).detach()
+    assert torch.equal(found.classifier(inputs).detach(), before)  # operations in place changed no weight
+
+
+def test_a_batch_of_one_in_the_file_is_no_hindrance(tmp_path: Path) -> None:
+    network, data = flat()
+    found = loaded(tmp_path, data)
+    assert any("batch of one" in note for note in found.notes)
+    inputs = torch.rand(4, 1, 6, 6)
+    wanted = torch.cat([network(row[None]) for row in inputs])
+    torch.testing.assert_close(found.classifier(inputs), wanted)
+
+
+def test_rows_are_taken_side_by_side_or_in_turn() -> None:
+    network, _ = flat()
+    side_by_side, note = any_batch(network, (1, 6, 6))
+    assert isinstance(side_by_side, Vectorised)
+    assert "side by side" in note
+
+    class Pair(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs.view(2, 5) * 2
+
+    in_turn, note = any_batch(Pair(), (5,), 2)
+    assert isinstance(in_turn, OneByOne)
+    assert "batch of 2" in note
+    inputs = torch.rand(3, 5)
+    assert torch.equal(in_turn(inputs), inputs * 2)
+    plain = nn.Linear(5, 2)
+    assert any_batch(plain, (5,)) == (plain, "")
+    with pytest.raises(Failed, match="does not take an input of shape"):
+        any_batch(plain, (6,))
+
+
+def test_what_fix_writes_reads_back_with_its_bounds(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    clf = mmbd.Classifier(InPlace().eval(), input_shape=(1, 6, 6), mean=0.4, std=0.3)
+    (one,) = activations(clf, "all")
+    bounded = clf.around(Bounded(clf.model, [Limit(one, torch.full((4,), 0.2), None, True)]))
+    export.torch_export(bounded, tmp_path / "fixed.pt2")
+    found = mmbd.load(tmp_path / "fixed.pt2")
+    inputs = torch.rand(5, 1, 6, 6)
+    torch.testing.assert_close(found.classifier(inputs), bounded(inputs))
+    assert not torch.allclose(found.classifier(inputs), clf(inputs))
+
+
+def test_its_activations_can_be_bounded(tmp_path: Path) -> None:
+    _, data = flat()
+    (one,) = activations(loaded(tmp_path, data).classifier, "all")
+    assert (one.channels, one.axis, one.shape) == (4, 1, (4, 6, 6))
+
+
+def test_the_inputs_may_be_left_open(tmp_path: Path) -> None:
+    data = changed(
+        saved(InPlace(), (1, 6, 6)),
+        lambda value: value["graph_module"]["graph"]["tensor_values"]["inputs"]["sizes"].__setitem__(
+            2, {"as_expr": {"expr_str": "s7", "hint": None}}
+        ),
+    )
+    with pytest.raises(Failed, match="leaves the size of its inputs open: give --input"):
+        loaded(tmp_path, data)
+    assert loaded(tmp_path, data, input_shape=(1, 9, 9)).model.input_shape == (1, 9, 9)
+
+
+def test_another_architecture_may_not_be_given(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="describes its network itself: leave --arch out"):
+        loaded(tmp_path, flat()[1], arch="lenet")
+
+
+def test_strange_operations_are_refused_at_once_and_branches_by_name(tmp_path: Path) -> None:
+    def strange(value: Any) -> None:
+        first, second, *_ = value["graph_module"]["graph"]["nodes"]
+        first["target"], second["target"] = "torch.ops.aten.bernoulli.default", "torch.os.system"
+
+    with pytest.raises(Refused, match=r"bernoulli\.default, torch\.os\.system"):
+        loaded(tmp_path, changed(flat()[1], strange))
+
+    def branch(value: Any) -> None:
+        value["graph_module"]["graph"]["nodes"][1]["target"] = "torch.ops.higher_order.cond"
+
+    with pytest.raises(Refused, match=r"branches: cond \(relu\)"):
+        loaded(tmp_path, changed(flat()[1], branch))
+
+
+def test_every_operation_of_the_list_is_torchs_and_opens_nothing() -> None:
+    names = " ".join(operators.FAMILIES).split()
+    assert len(names) == len(set(names))
+    assert [name for name in names if operators.ATEN + name not in operators.table()] == []
+    words = ("file", "random", "rand", "bernoulli", "out", "save", "from_file", "multinomial", "print")
+    assert not [name for name in names if name.partition(".")[0].strip("_") in words or ".out" in name]
+    assert {name for name in AS_FUNCTIONS if name not in names} == set()
+    in_place = {name for name in names if name.partition(".")[0].endswith("_")}
+    assert in_place == set(operators.IN_PLACE.split())
