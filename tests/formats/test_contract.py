@@ -18,7 +18,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 import mmbd
-from helpers import exported_programs, keras_models
+from helpers import exported_programs, keras_models, onnx_files
 from mmbd import formats
 from mmbd.base.errors import Failed
 from mmbd.formats.beside import NOTHING, Beside
@@ -33,6 +33,13 @@ def saved(*, as_zip: bool) -> bytes:
     stream = io.BytesIO()
     torch.save(STATE, stream, _use_new_zipfile_serialization=as_zip)
     return stream.getvalue()
+
+
+def graph() -> bytes:
+    """A network of one layer, with the names of `STATE`."""
+    tensors = {name: tensor.numpy() for name, tensor in STATE.items()}
+    layer = onnx_files.node("Gemm", "x weight bias", "y", transB=1)
+    return onnx_files.model([layer], ["n", 4], tensors).SerializeToString()
 
 
 def described() -> bytes:
@@ -50,6 +57,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "safetensors": lambda: to_safetensors(STATE),
     "zip": lambda: saved(as_zip=True),
     "torch legacy": lambda: saved(as_zip=False),
+    "onnx": graph,
     "pt2": lambda: exported_programs.flat()[1],
     "keras": lambda: keras_models.saved("residual"),
     "hdf5": lambda: keras_models.saved("residual", ".h5"),

@@ -17,7 +17,8 @@ class Loaded:
     """A classifier, what is known about its file, and what had to be done to read it.
 
     `notes` are sentences such as "unwrapped envelope 'net'"; they quote untrusted names, escaped.
-    `arch` and `arguments` are what the network was built by, from the file or given.
+    `arch` and `arguments` are what the network was built by, from the file or given; none for a network
+    that its file describes itself.
 
     `claimed` names what is known by the file's own words alone, `doubts` are those among them that
     may not choose a verdict, and `bare` is the network without the bounds on activations that the
@@ -40,4 +41,6 @@ class Loaded:
         """The description that a file of this classifier carries; ValueError where it cannot be described."""
         from mmbd.formats.spec import Spec
 
+        if not self.arch:
+            raise ValueError("its file describes it itself, and no architecture has a name for it")
         return Spec.of(self.classifier, self.arch, self.arguments)

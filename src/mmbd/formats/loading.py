@@ -133,15 +133,7 @@ def _whole(
     doubts = () if request.as_claimed else claims.unusual(request, graph.bounds, graph.std, high - low)
     told = any(note.startswith(claims.ASSUMED) for note in graph.notes)
     assumed = () if told else claims.assumed({*request.given, *known})
-    return Loaded(
-        classifier,
-        model,
-        notes,
-        graph.name,
-        claimed=(*claimed, *names),
-        doubts=tuple(doubts),
-        assumed=assumed,
-    )
+    return Loaded(classifier, model, notes, claimed=(*claimed, *names), doubts=tuple(doubts), assumed=assumed)
 
 
 def _spec(text: str) -> Spec:

@@ -20,7 +20,10 @@ KERAS = (
     "mmbd scans PyTorch networks: where you trust this file, copy its weights into the same "
     "network in PyTorch, save those as safetensors, and scan that with --arch"
 )
-GRAPH = "Scan the weights that it was exported from, as safetensors or a PyTorch checkpoint, with --arch"
+GRAPH = (
+    "Convert it to ONNX and scan that (tf2onnx does it), or scan the weights that it was exported from, as "
+    "safetensors or a PyTorch checkpoint, with --arch"
+)
 LANGUAGE = "mmbd scans classifiers; name the weights of one, as safetensors or from PyTorch"
 ARRAYS = (
     "mmbd needs the names of the weights too: save the arrays under the names that the network "
@@ -100,8 +103,8 @@ def reject_other_formats(head: bytes) -> None:
     for offset, magic, what, _ in FOREIGN:
         if head[offset : offset + len(magic)] == magic:
             raise refusal(what)
-    if _onnx(head):
-        raise refusal("an ONNX or TensorFlow graph (protocol buffers)", GRAPH)
+    if _graph(head):
+        raise refusal("a TensorFlow graph, or an ONNX one that is damaged (protocol buffers)", GRAPH)
 
 
 def advice(what: str) -> str:
@@ -140,6 +143,11 @@ def _some(names: list[str], room: int) -> str:
     return listed(names, most=100, room=room)
 
 
-def _onnx(head: bytes) -> bool:
-    """A protocol-buffer message with a small version as field 1 and a length-delimited field."""
-    return head[0] == 0x08 and 0 < head[1] < 32 and head[2] in b"\x12\x1a\x22\x3a"
+def _graph(head: bytes) -> bool:
+    """A protocol-buffer message as a SavedModel's or a GraphDef's: a version or a node first."""
+    if head[0] == 0x08:
+        return 0 < head[1] < 32 and head[2] in b"\x12\x1a\x22\x3a"
+    # A node of a GraphDef: its name and its operator, both of a few bytes.
+    after = head.find(b"\x12", 4) if head[0] == 0x0A and head[2] == 0x0A else -1
+    name = head[4:after]
+    return 0 < after == 4 + head[3] and name.isascii() and name.decode().isprintable()

@@ -15,6 +15,9 @@ from mmbd.formats.exported.module import build as build_exported
 from mmbd.formats.format import Contents, Format
 from mmbd.formats.keras import files as keras
 from mmbd.formats.keras.graph import build as build_keras
+from mmbd.formats.onnx import reading as onnx_file
+from mmbd.formats.onnx import wire
+from mmbd.formats.onnx.build import build as build_onnx
 
 PICKLE = "pickle"  # one that torch did not write, which is never read
 
@@ -33,6 +36,7 @@ FORMATS: dict[str, Format] = {
         checkpoints.is_legacy,
         checkpoints.read_legacy,
     ),
+    "onnx": Format("an ONNX graph", (".onnx",), wire.recognise, onnx_file.read, build_onnx),
     "hub folder": Format(
         "the config.json of a Hugging Face folder",
         ("config.json",),

@@ -1,0 +1,1 @@
+"""ONNX: a graph of operators, read as data and computed in torch."""

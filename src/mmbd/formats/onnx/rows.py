@@ -1,0 +1,135 @@
+"""Any number of inputs at a time, for graphs with a batch of one written into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbd.base.seeds import generator_for
+from mmbd.formats.onnx.graph import Plan
+from mmbd.formats.onnx.network import Network
+
+THREE = 3
+CLOSE = 1e-4  # of the largest logit
+
+
+class Shell(nn.Module):
+    """What stands around a graph: the order of axes, how many inputs at a time, one logit or several.
+
+    Args:
+        network: the graph.
+        last: whether it takes channels last, where the classifier's inputs have them first.
+        single: whether it has one logit; the other class has 0.
+        rows: "any" number of inputs at a time, "mapped" (torch.vmap over the graph for one), or "one".
+        name: the name under which it hands out its output, where the user chose one.
+    """
+
+    def __init__(
+        self, network: Network, last: bool, single: bool = False, rows: str = "any", name: str | None = None
+    ) -> None:
+        super().__init__()
+        self.network, self.last, self.single, self.rows, self.name = network, last, single, rows, name
+
+    def forward(self, x: Tensor) -> Any:
+        """Logits (n, classes) of inputs (n, *shape), or all outputs by name."""
+        if self.last:
+            x = x.permute(0, 2, 3, 1)
+        if self.rows == "mapped":
+            found: Any = torch.vmap(lambda row: self._alone(row.unsqueeze(0)).squeeze(0))(x)
+        elif self.rows == "one":
+            found = torch.cat([self._alone(row) for row in x.split(1)])
+        else:
+            found = self.network(x)
+        if self.single:
+            found = found.reshape(x.shape[0], 1)
+            found = torch.cat([torch.zeros_like(found), found], 1)
+        return found if self.name is None else {self.name: found}
+
+    def _alone(self, row: Tensor) -> Tensor:
+        found = self.network(row)
+        return found if found.dim() > 1 and found.shape[0] == 1 else found.unsqueeze(0)
+
+
+def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str], Shell]) -> tuple[Shell, str]:
+    """The network so that it takes any number of inputs, and a sentence on how where that needs saying.
+
+    Three inputs together must give what they give alone; graphs with a batch of one written into them do
+    not. Where only the shapes of reshaping say it, these are changed; else the graph for one is mapped over
+    the batch, or computed input by input.
+
+    Args:
+        plan: the graph; what it takes for one input is known to work.
+        shape: of one input.
+        shell: what is put around the network, for its rows.
+    """
+    network = _network(plan)
+    if len(plan.outputs) > 1:  # which of them is meant has to be said first
+        return shell(network, "any"), ""
+    points = torch.rand(THREE, *shape, generator=generator_for("rows of an ONNX graph"))
+    with torch.no_grad():
+        alone = _tensor(shell(network, "one").eval()(points))
+        scale = float(alone.nan_to_num().abs().max())
+        tries = [(network, "any", "")]
+        freed = _freed(plan)
+        if freed is not None:
+            note = "a batch of one is written into its shapes, which were changed to take any"
+            tries.append((_network(freed), "any", note))
+        tries.append((network, "mapped", "a batch of one is written into it: it is mapped over batches"))
+        for tried, rows, note in tries:
+            made = shell(tried, rows)
+            if _same(made, points, alone, CLOSE * scale + 1e-12):
+                return made, note
+    return shell(network, "one"), "a batch of one is written into it: it computes input by input, slowly"
+
+
+def _network(plan: Plan) -> Network:
+    return Network(plan.nodes, plan.constants, plan.given.name, plan.outputs).eval()
+
+
+def _same(network: Shell, points: Tensor, alone: Tensor, slack: float) -> bool:
+    try:
+        together = _tensor(network(points))
+    except Exception:  # shapes that do not fit, of any kind
+        return False
+    if together.dim() < 2 or together.shape[0] != THREE or together.numel() != alone.numel():
+        return False
+    difference = (together.reshape(alone.shape) - alone).nan_to_num().abs().max()
+    return bool(difference <= slack)
+
+
+def _tensor(found: Any) -> Tensor:
+    """The only output, by name or not."""
+    return next(iter(found.values())) if isinstance(found, dict) else found
+
+
+def _freed(plan: Plan) -> Plan | None:
+    """The graph with any batch where its reshapes have a batch of one; None where none has."""
+    constants = dict(plan.constants)
+    nodes = list(plan.nodes)
+    changed = False
+    for number, node in enumerate(nodes):
+        if node.op != "Reshape":
+            continue
+        if node.opset < 5:
+            own = node.attributes.get("shape")
+            if isinstance(own, list) and len(own) > 1 and own[0] == 1:
+                nodes[number] = replace(node, attributes={**node.attributes, "shape": _any(own)})
+                changed = True
+            continue
+        given, *others = node.inputs
+        lengths = constants.get(others[0]) if others else None
+        if lengths is not None and lengths.dim() == 1 and len(lengths) > 1 and int(lengths[0]) == 1:
+            name = f"{others[0]}\0any batch"
+            constants[name] = torch.tensor(_any(lengths.tolist()))
+            nodes[number] = replace(node, inputs=(given, name))
+            changed = True
+    return replace(plan, nodes=tuple(nodes), constants=constants) if changed else None
+
+
+def _any(lengths: list[int]) -> list[int]:
+    """A shape whose first length is what is left, or where that is another, the input's own."""
+    return [0 if -1 in lengths else -1, *lengths[1:]]
