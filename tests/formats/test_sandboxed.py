@@ -284,6 +284,20 @@ def test_where_there_is_none_the_report_says_so(tmp_path: Path, monkeypatch: pyt
         load(tmp_path / "a.safetensors", sandbox=True)
 
 
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        (("namespaces", "landlock for TCP ports"), []),
+        (("namespaces", "landlock"), ["landlock"]),
+        (("namespaces", "seccomp"), ["namespaces", "seccomp"]),
+    ],
+)
+def test_a_report_names_locks_that_nothing_makes_up_for(
+    missing: tuple[str, ...], told: list[str]
+) -> None:
+    assert reading._unguarded(missing) == told
+
+
 @linux
 def test_a_sandbox_of_its_own_is_kept_and_made_again(tmp_path: Path) -> None:
     save_file(STATE, tmp_path / "a.safetensors")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ BENEATH = 1  # the kind of rule that is about a folder
 
 def abi() -> int:
     """What this kernel knows of landlock; 0 where it has none, or it is turned off."""
+    if sys.platform != "linux":
+        return 0
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         return max(0, libc.syscall(CREATE, None, ctypes.c_size_t(0), WHAT_ABI))

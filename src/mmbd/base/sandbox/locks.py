@@ -92,7 +92,8 @@ def libraries(*, own: bool = False) -> list[str]:
             found.append(path)
         elif (package := Path(path, "mmbd")) in Path(__file__).parents:
             found.append(str(package))
-    return list(dict.fromkeys((*found, *SHARED_LIBRARIES)))
+    shared = sysconfig.get_config_var("LIBDIR")  # of a Python of its own, as conda has
+    return list(dict.fromkeys((*found, *([shared] if shared else ()), *SHARED_LIBRARIES)))
 
 
 def _libc() -> ctypes.CDLL:
