@@ -111,7 +111,7 @@ class Sandbox:
             advice: what to do where it gives no answer, for the error.
 
         Raises:
-            Refused, NotEvaluable, MemoryError: as the job raised it.
+            Refused, NotEvaluable: as the job raised it.
             Failed: so did the job; or the box was ended for the time or the memory that it took or for
                 what it tried, or what it gave is no answer.
             Gone: there is no server any more.
@@ -238,6 +238,8 @@ def _failure(said: bytearray) -> Exception:
     found = _texts(said)
     if len(found) != 2 or found[0] not in ("", *server.KINDS):
         raise talk.Garbled("its failure is none")
+    if found[0] == "MemoryError":
+        return _Mute("it wanted more memory than anything of its size needs")
     words = clean_text(found[1], talk.MOST_WORDS)
     return server.KINDS[found[0]](words) if found[0] else Failed(f"reading it in a sandbox raised {words}")
 

@@ -11,7 +11,6 @@ import os
 import signal
 import struct
 import sys
-import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,15 +84,13 @@ def libraries(*, own: bool = False) -> list[str]:
     Args:
         own: whatever else modules are imported from, too.
     """
-    paths = sysconfig.get_paths()
-    found = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    found = [str(Path(os.__file__).parents[1])]  # with what Python itself shares, where it has its own
     for path in filter(None, sys.path):
         if own or Path(path).name in ("site-packages", "dist-packages", "lib-dynload"):
             found.append(path)
         elif (package := Path(path, "mmbd")) in Path(__file__).parents:
             found.append(str(package))
-    shared = sysconfig.get_config_var("LIBDIR")  # of a Python of its own, as conda has
-    return list(dict.fromkeys((*found, *([shared] if shared else ()), *SHARED_LIBRARIES)))
+    return list(dict.fromkeys((*found, *SHARED_LIBRARIES)))
 
 
 def _libc() -> ctypes.CDLL:
