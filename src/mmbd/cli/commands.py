@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -71,6 +72,9 @@ def run(given: Sequence[str]) -> int:
     except tuple(kind for kind, _ in CODES) as error:
         streams.complain(_words(error, given))
         return next(code for kind, code in CODES if isinstance(error, kind))
+    finally:
+        if "mmbd.formats.sandbox.reading" in sys.modules:  # it imports torch
+            sys.modules["mmbd.formats.sandbox.reading"].leave()
     return code if isinstance(code, int) else gate.CLEAN
 
 

@@ -36,6 +36,8 @@ class Loading:
         ends_in: The function that the network ends in instead of logits; it is undone.
         as_claimed: Believe what the file says of its inputs, its activations and their bounds; a
             verdict of clean then rests on that.
+        sandbox: Read files in a process that has no network, no files and little memory, and can do nothing
+            but answer; on Linux, and the default there.
         max_bytes: The largest file to read, for example 8GB or 500MB; loading takes about twice
             as much memory (default: 4 GiB).
         device: The device to run on, such as cpu or cuda.
@@ -53,6 +55,7 @@ class Loading:
     output: str | None = None
     ends_in: Literal["sigmoid", "softmax", "tanh"] | None = None
     as_claimed: Annotated[bool, Plain] = False
+    sandbox: Annotated[bool, Parameter(negative="--no-sandbox", show_default=False)] = True
     max_bytes: str | None = None
     device: str = "cpu"
 
@@ -67,6 +70,10 @@ class Loading:
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise Usage(f"--bounds {low:g} {high:g}: expected the lower one first, such as 0 1")
 
+        if self.sandbox:
+            from mmbd.formats.sandbox import reading
+
+            reading.stand()  # before anything computes; `commands.run` ends it
         from mmbd.formats.class_names import read_class_names
         from mmbd.formats.networks.architecture import parse_arguments
 
@@ -80,6 +87,7 @@ class Loading:
             mean=mean,
             std=std,
             class_names=None if self.class_names is None else read_class_names(self.class_names),
+            sandbox=None if self.sandbox else False,
             max_bytes=LoadOptions.max_bytes if most is None else most,
         )
 

@@ -33,6 +33,8 @@ def scan(
     loading: Annotated[Loading, INPUT] = DEFAULT_LOADING,
     data: Annotated[Path | None, INPUT] = None,
     per_class: Annotated[int | None, INPUT] = None,
+    trust_code: Annotated[bool, Plain, INPUT] = False,
+    trust_unsandboxed: Annotated[bool, Plain, INPUT] = False,
     detector: str = "mm-bd",
     option: Texts = None,
     level: float = 0.05,
@@ -52,9 +54,9 @@ def scan(
 ) -> int:
     """Test model files for a backdoor. The default detector, MM-BD, needs no data.
 
-    Nothing in the files is executed. Exit codes: 0 clean, 1 backdoored, 2 failed, 3 refused or not
-    evaluable, 4 usage. With several models the worst decides: 1 over 3 over 2 over 0. Put -- before
-    names that a shell writes, as they may look like options: mmbd scan --out reports/ -- *
+    Nothing in the files is executed, but with --trust-code. Exit codes: 0 clean, 1 backdoored, 2 failed,
+    3 refused or not evaluable, 4 usage. With several models the worst decides: 1 over 3 over 2 over 0. Put
+    -- before names that a shell writes, as they may look like options: mmbd scan --out reports/ -- *
 
     Args:
         models: Model files, or folders of them: "mmbd list formats" shows what is read. In a folder of
@@ -65,6 +67,9 @@ def scan(
             with them in classifiers of images; some detectors need them.
         per_class: How many of these samples to use of each class; the seed draws them (default: as
             many as the detector takes, 10 for neural-cleanse).
+        trust_code: Run files that are programs, TorchScript archives and whole pickles, and scan what they
+            make, all of it in a sandbox without network and files. They are refused otherwise.
+        trust_unsandboxed: Run them with all your rights where this system has no sandbox.
         detector: The detector to ask: mm-bd, or another one of those that "mmbd list detectors" shows.
         option: An option of the detector that has no flag here, as key=value; may be repeated.
         level: The false-positive rate asked for: the share of clean models that may be flagged.
@@ -118,6 +123,11 @@ def scan(
     }
     how = scan_options(detector, flags, option, level=level, seed=seed, seeds=seeds, limit=most, budget=time)
     require_needs(how, data)
+    if trust_unsandboxed and not trust_code:
+        raise Usage("--trust-unsandboxed goes with --trust-code")
+    if trust_code and data is not None:
+        raise Usage("--trust-code and --data: detectors that need samples take no programs")
+    trust: gate.Trust | None = ("unsandboxed" if trust_unsandboxed else "code") if trust_code else None
     known = loading.options()
     models = paths.expanded(models)
     read = [*models, *(reference or ()), loading.class_names, data]
@@ -136,7 +146,7 @@ def scan(
     console = streams.console()
     for number, path in enumerate(models):
         with watching(str(path), shown=not to.quiet) as told, sharing(told) as progress:
-            outcome = gate.scan_file(path, known, how, samples=clean, progress=progress)
+            outcome = gate.scan_file(path, known, how, samples=clean, progress=progress, trust=trust)
         outcomes.append(outcome)
         if outputs.printed is None:  # the verdict first: whatever happens to the files, it has been told
             show(outcome.report, console, brief=to.quiet or len(models) > 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,6 +22,7 @@ from mmbd.detectors.scan import LEVEL, ScanOptions, require_needs
 from mmbd.evaluation.answers import Answer, Runner
 from mmbd.evaluation.tables import Result, Tables, tables
 from mmbd.formats.options import LoadOptions
+from mmbd.formats.sandbox.reading import ready, stand
 from mmbd.results.store import NAME, Store
 from mmbd.zoo import Entry, Zoo
 from mmbd.zoo.read import read
@@ -117,7 +118,7 @@ def run(
     else:
         reading = partial(read, Path(zoo).absolute(), loading)
         there = reading()
-        source = reading if workers else there
+        source = partial(_elsewhere, reading, sandboxed=ready() is not None) if workers else there
     entries = _by_name(there)
     selected = select(there.entries, half=half, attacks=attacks)
     counted = [entry for entry in selected if entry.excluded is None]
@@ -157,6 +158,13 @@ def run(
         environment=environment(),
         warnings=warnings,
     )
+
+
+def _elsewhere(reading: Callable[[], Zoo], *, sandboxed: bool) -> Zoo:
+    """The zoo as a worker reads it: its models in a sandbox, if those of its parent are."""
+    if sandboxed:
+        stand(forked=True)  # beside the worker is one thread, which waits for its parent's end
+    return reading()
 
 
 def named(

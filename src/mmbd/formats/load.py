@@ -37,6 +37,7 @@ def load(
     output: int | str | None = None,
     ends_in: str | None = None,
     as_claimed: bool = LoadOptions.as_claimed,
+    sandbox: bool | None = LoadOptions.sandbox,
 ) -> Loaded:
     """Load a classifier from safetensors or a torch state dict.
 
@@ -66,11 +67,14 @@ def load(
         ends_in: as for `Classifier`.
         as_claimed: take the file at its word: unusual claims are not doubted, and bounds on
             activations that it describes belong to the network.
+        sandbox: True reads the file in a process that can do nothing but answer, which takes seconds to
+            start where other threads run; None does where one is ready, as in `mmbd`'s own commands;
+            False does not.
 
     Raises:
         Refused: the file would have to be executed to be read, or is no format for weights.
         Failed: nothing there, broken, the weights do not fit the architecture or the inputs, or the
-            device cannot be used.
+            device cannot be used; or `sandbox`, and this system has none, or the file made it fail.
         NotEvaluable: the network's outputs are not logits.
     """
     from mmbd.formats.loading import load_file

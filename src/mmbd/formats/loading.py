@@ -18,8 +18,9 @@ from mmbd.formats.loaded import Loaded
 from mmbd.formats.networks import architecture, claims, envelopes
 from mmbd.formats.networks.network import network_for
 from mmbd.formats.options import LoadOptions
+from mmbd.formats.sandbox.reading import contents
 from mmbd.formats.spec import Spec
-from mmbd.formats.table import FORMATS, contents
+from mmbd.formats.table import FORMATS
 from mmbd.model.classifier import Classifier
 from mmbd.model.info import describe
 from mmbd.model.points import domain_for
@@ -45,11 +46,11 @@ def load_file(path: str | Path, options: LoadOptions) -> Loaded:
 
 def _load(path: Path, request: LoadOptions) -> Loaded:
     file = files.read(path, request.max_bytes, alone=request.arch is not None)
-    held, size = contents(file.data, file.kind, file.beside), len(file.data)
+    held, size = contents(file, request.sandbox), len(file.data)
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
     build = FORMATS[file.kind].build
     if build is not None:
-        return _whole(path, file, size, held, build(held, request), request)
+        return whole(path, file, size, held, build(held, request), request)
     spec = None if held.metadata is None else _spec(held.metadata)
     bounds, value = activation_bounds.split(held.value)
     found = envelopes.candidates(value, request.entry)
@@ -96,7 +97,7 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
     )
 
 
-def _whole(
+def whole(
     path: Path, file: files.File, size: int, held: Contents, graph: Graph, request: LoadOptions
 ) -> Loaded:
     """The classifier in a file that describes its network, too; what the user says goes before that."""

@@ -33,6 +33,7 @@ class LoadOptions:
     output: int | str | None = None
     ends_in: str | None = None
     as_claimed: bool = False
+    sandbox: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("input_shape", "class_names"):  # lists are welcome

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmbd.base import reading
 from mmbd.base.errors import Failed, NotEvaluable, Refused
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmbd.model.classifier import Classifier
     from mmbd.null import References
 
+Trust = Literal["code", "unsandboxed"]
 CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
 # With several models the worst wins.
 SEVERITY = (CLEAN, FAILED, REFUSED, BACKDOORED)
@@ -45,6 +46,7 @@ def scan_file(
     *,
     samples: Callable[[Classifier], Any] | None = None,
     progress: ProgressCallback | None = None,
+    trust: Trust | None = None,
 ) -> Outcome:
     """Load and scan one file. Whatever is raised on the way becomes a report of a failure.
 
@@ -54,6 +56,8 @@ def scan_file(
         scanning: the detector and its settings.
         samples: gives clean samples for the classifier, for detectors that need them.
         progress: called after every step.
+        trust: run files that are programs of PyTorch's: "code" in a sandbox, "unsandboxed" also without
+            where the system has none. By default they are refused.
     """
     from mmbd.detectors.scan import scan_by, unevaluable
     from mmbd.formats.loading import load_file
@@ -67,6 +71,8 @@ def scan_file(
         start = "failed: " if isinstance(error, Failed) else ""
         return failed(f"{start}{error}", unread(path), FAILED if start else REFUSED)
     except Refused as error:
+        if trust is not None:
+            return _trusted(path, loading, scanning, error, trust)
         return failed(f"refused: {error}", unread(path), REFUSED)
     except (Exception, SystemExit) as error:
         return failed(f"failed: {clean_text(str(path), 400)}: {raised(error)}", unread(path))
@@ -78,6 +84,28 @@ def scan_file(
     except (Exception, SystemExit) as error:
         return failed(f"failed: {_blamed(error, scanning)} raised {raised(error)}", loaded.model)
     return Outcome(report, report.exit_code)
+
+
+def _trusted(
+    path: str | Path, loading: LoadOptions, scanning: ScanOptions, refusal: Refused, trust: Trust
+) -> Outcome:
+    """The outcome for a file that is a program, which somebody wants to be run."""
+    from mmbd.detectors.scan import unevaluable
+    from mmbd.workflows import trusted
+
+    named = clean_text(str(path), 400)
+    try:
+        report = trusted.scan(path, loading, scanning, refusal, unsandboxed=trust == "unsandboxed")
+        return Outcome(report, report.exit_code)
+    except Refused as error:
+        words, code = f"refused: {error}", REFUSED
+    except NotEvaluable as error:
+        words, code = f"{named}: {error}", REFUSED
+    except Failed as error:
+        words, code = f"failed: {named}: {error}", FAILED
+    except (Exception, SystemExit) as error:
+        words, code = f"failed: {named}: {raised(error)}", FAILED
+    return Outcome(unevaluable(words, how=scanning, info=unread(path)), code)
 
 
 def references(paths: Sequence[Path], loading: LoadOptions, scanning: ScanOptions) -> References:

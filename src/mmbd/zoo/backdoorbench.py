@@ -15,7 +15,7 @@ from mmbd.base.reading import MAX_CLASSES, brief
 from mmbd.base.text import clean_text
 from mmbd.formats import files
 from mmbd.formats.options import LoadOptions
-from mmbd.formats.table import contents
+from mmbd.formats.sandbox.reading import contents
 from mmbd.zoo.entry import Entry, Zoo
 from mmbd.zoo.foreign import collect, open_model, word
 
@@ -53,7 +53,7 @@ def read(path: Path, options: LoadOptions) -> Zoo:
 
 def _result(file: Path, name: str, options: LoadOptions) -> Entry:
     found = files.read(file)
-    value = contents(found.data, found.kind).value
+    value = contents(found, options.sandbox).value
     if not isinstance(value, Mapping) or "model" not in value:
         raise Failed(f"{RESULT} has no entry 'model': not a result of BackdoorBench")
     data, network = word(value.get("clean_data")), word(value.get("model_name"))

@@ -105,7 +105,8 @@ def _samples(card: Mapping[str, Any], root: Path) -> Dataset:
 
 
 def _open(file: Path, sha256: str, options: LoadOptions) -> Classifier:
-    loaded = load_file(file, LoadOptions(device=options.device, max_bytes=options.max_bytes))
+    known = {name: getattr(options, name) for name in ("device", "max_bytes", "sandbox")}
+    loaded = load_file(file, LoadOptions(**known))
     if loaded.model.sha256 != sha256:
         raise Failed(f"{file}: not the file that its card describes (its SHA-256 differs)")
     return loaded.classifier

@@ -13,7 +13,7 @@ from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text
 from mmbd.formats import files
 from mmbd.formats.options import LoadOptions
-from mmbd.formats.table import contents
+from mmbd.formats.sandbox.reading import contents
 from mmbd.zoo.entry import Entry, Zoo
 from mmbd.zoo.foreign import collect, is_number, label_of, open_model, word
 
@@ -51,7 +51,7 @@ def _entry(folder: Path, options: LoadOptions) -> Entry:
         folder / "model.pt",
     )
     found = files.read(model)
-    contents(found.data, found.kind)  # refuses what is not weights alone
+    contents(found, options.sandbox)  # refuses what is not weights alone
     targets = _targets(config) if label == "backdoored" else ()
     return Entry(
         folder.name,

@@ -44,11 +44,11 @@ def set_items(target: Any, items: list[Any], storages: Storages) -> None:
     if len(items) % 2:
         raise broken("the pickle sets a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        _check_key(key, storages)
+        check_key(key, storages)
         target[key] = value
 
 
-def _check_key(key: Any, storages: Storages) -> None:
+def check_key(key: Any, storages: Storages) -> None:
     """Only keys whose hashes are cheap: of those that could be made to collide, some hundred."""
     if type(key) is str or (type(key) is int and abs(key) < 1 << 60):
         return
@@ -105,7 +105,7 @@ def _set(arguments: tuple[Any, ...], storages: Storages) -> Any:
         odd("builtins.set")
     storages.charge(ITEM_BYTES * len(arguments[0]))
     for item in arguments[0]:
-        _check_key(item, storages)
+        check_key(item, storages)
     return set(arguments[0])
 
 

@@ -1,0 +1,1 @@
+"""Files of models read in a box: what comes out of it is taken apart and checked, and never run."""
