@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
@@ -43,7 +44,7 @@ def _mutate(value: Any, source: random.Random) -> None:
         if isinstance(value, dict) and source.random() < 0.2:
             del value[key]
         else:
-            value[key] = source.choice(ODD)
+            value[key] = copy.deepcopy(source.choice(ODD))
         return
 
 

@@ -53,7 +53,7 @@ class Model:
     shape: tuple[int | None, ...] | None = field(default=None)
 
 
-def parse(text: bytes | str) -> dict[str, Any]:
+def parse(text: bytes | bytearray | str) -> dict[str, Any]:
     """JSON as plain data.
 
     Raises:

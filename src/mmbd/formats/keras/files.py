@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from mmbd.base.errors import Failed, Refused
@@ -21,6 +22,7 @@ from mmbd.formats.options import MAX_BYTES
 
 DESCRIPTION, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MEMBERS = (METADATA, DESCRIPTION, WEIGHTS)
+PART = 1 << 20  # bytes that are unpacked at a time
 UNPACKED = 64  # times as large may a member be unpacked
 LAYERS_AT = ("layers", "_layer_checkpoint_dependencies", "_layers", "_self_tracked_trackables")
 OTHER_WEIGHTS = "its weights lie in {}: save it again with Keras, with all weights in model.weights.h5"
@@ -68,13 +70,20 @@ def read_archive(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
         if METADATA in held:
             version = _version(config.parse(_member(archive, held[METADATA], 1 << 20)))
         arrays = _member(archive, held[WEIGHTS], MAX_BYTES)
-    value: dict[str, Any] = {"config": described, "layout": "paths", **_paths(Hdf5(arrays))}
+    with closing(Hdf5(arrays)) as file:
+        value: dict[str, Any] = {"config": described, "layout": "paths", **_paths(file)}
     return Contents(value, f"Keras archive (Keras {version})", None)
 
 
 def read_hdf5(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
     """An `.h5` file of Keras: a whole model, or weights alone."""
-    file = Hdf5(bytes(data))
+    with closing(Hdf5(bytes(data))) as file:
+        value, what = _in_hdf5(file)
+    return Contents(value, what, None)
+
+
+def _in_hdf5(file: Hdf5) -> tuple[dict[str, Any], str]:
+    """What a file holds, and what it is."""
     about = file.attributes()
     said = about.get("model_config")
     if isinstance(said, str):
@@ -82,23 +91,23 @@ def read_hdf5(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
         if not file.has("model_weights"):
             raise broken("the HDF5 file describes a model and has no model_weights")
         value: dict[str, Any] = {"config": described, "layout": "lists", **_lists(file, "model_weights")}
-        return Contents(value, f"Keras HDF5 (Keras {_version(about)})", None)
+        return value, f"Keras HDF5 (Keras {_version(about)})"
     if _names(about, "layer_names") is not None:
         value = {"config": None, "layout": "lists", **_lists(file, "/")}
-        return Contents(value, f"Keras weights in HDF5 (Keras {_version(about)})", None)
+        return value, f"Keras weights in HDF5 (Keras {_version(about)})"
     if any(file.has(name) for name in LAYERS_AT):
-        return Contents({"config": None, "layout": "paths", **_paths(file)}, "Keras weights in HDF5", None)
+        return {"config": None, "layout": "paths", **_paths(file)}, "Keras weights in HDF5"
     raise refusals.refusal(refusals.HDF5)
 
 
-def _described(text: bytes | str) -> dict[str, Any]:
+def _described(text: bytes | bytearray | str) -> dict[str, Any]:
     """The description of a model in which everything is known."""
     described = config.parse(text)
     refuse_unknown(described, LAYERS.keys(), OPERATIONS.keys())
     return {key: described[key] for key in ("class_name", "config") if key in described}
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytearray:
     """All bytes of a member, which may be deflated, within a limit."""
     said = clean_text(info.filename)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 0x2041:
@@ -107,8 +116,12 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes
         raise excessive(f"{said} in the Keras archive would have {info.file_size:,} bytes")
     try:
         with archive.open(info) as member:
-            data = member.read(info.file_size)
-            if member.read(1) or len(data) != info.file_size:
+            data = bytearray(info.file_size)
+            filled = 0
+            while filled < len(data) and (part := member.read(min(PART, len(data) - filled))):
+                data[filled : filled + len(part)] = part
+                filled += len(part)
+            if member.read(1) or filled != len(data):
                 raise broken(f"{said} in the Keras archive has not the size that it claims")
     except (Failed, MemoryError):
         raise

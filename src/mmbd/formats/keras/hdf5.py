@@ -31,20 +31,32 @@ NOWHERE = (1 << 64) - 1
 AGAIN = "save the model again with Keras, without compression, and scan that"
 
 
-class _Counted(io.BytesIO):
-    """Bytes that can be read only so often."""
+class _Counted:
+    """Bytes as a file that can be read only so often, without a copy of them all."""
 
-    def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        super().__init__(data)
-        self.size = len(data)
-        self.left = READS * self.size + (1 << 22)
+    closed = False
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        self.left -= len(data) + 16
+    def __init__(self, data: memoryview) -> None:
+        self.data, self.at = data, 0
+        self.left = READS * len(data) + (1 << 22)
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = len(self.data) if size is None or size < 0 else self.at + size
+        found = bytes(self.data[self.at : end])
+        self.at += len(found)
+        self.left -= len(found) + 16
         if self.left < 0:
             raise excessive("the HDF5 file's tables lead in circles")
-        return data
+        return found
+
+    def seek(self, to: int, whence: int = io.SEEK_SET) -> int:
+        self.at = to + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: len(self.data)}[whence]
+        if self.at < 0:
+            raise ValueError(f"a place before the beginning: {self.at}")
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
 
 
 class Hdf5:
@@ -65,11 +77,16 @@ class Hdf5:
             raise Refused(f"the file is HDF5, or has such a file in it: {error}") from None
         self.data = memoryview(data)
         with _told("cannot be opened"):
-            self.file = pyfive.File(_Counted(data))
+            self._bytes = _Counted(self.data)
+            self.file = pyfive.File(self._bytes)
             if self.file.userblock_size:
                 raise Refused(f"the HDF5 file has a block before its beginning: {AGAIN}")
         self._seen: set[int] = set()
         self._groups: dict[str, Any] = {"/": self.file}
+
+    def close(self) -> None:
+        """Let go of the bytes, which pyfive's objects, holding each other, would keep for a while."""
+        self._bytes.data = memoryview(b"")
 
     def attributes(self, path: str = "/") -> Mapping[str, Any]:
         """The attributes of a group: texts as text, lists of texts as lists; others as they come."""
@@ -94,7 +111,8 @@ class Hdf5:
         return self._groups[path]
 
     def arrays(self, path: str = "/") -> dict[str, Tensor]:
-        """All arrays below a group by their paths from there, copied.
+        """All arrays below a group by their paths from there: within the file's bytes, or copied if those
+        cannot be written to.
 
         Raises:
             Refused: one that is not wholly in this file, or packed.
@@ -170,6 +188,8 @@ class Hdf5:
             raise Refused(f"the numbers of {said} are kept in other files (a virtual dataset): {AGAIN}")
         if array.shape != shape:
             raise broken(f"{said} in the HDF5 file does not have the shape that it claims")
+        if array.flags.writeable and array.flags.aligned and kind.isnative:
+            return torch.from_numpy(array)  # in the bytes themselves, which are nobody else's
         return torch.from_numpy(np.array(array, dtype=kind.newbyteorder("="), order="C"))
 
     def _require_chunks(self, said: str, dataset: Any, shape: tuple[int, ...]) -> None:

@@ -93,8 +93,9 @@ def _checked(array: Tensor, name: str, shape: Shape | None) -> Tensor:
     if not fits:
         expected = "x".join("?" if each is None else str(each) for each in shape or ())
         raise Failed(f"{said} has the shape {tuple(array.shape)}, expected {expected or 'one number'}")
-    array = array.to(torch.float32)
-    if not bool(torch.isfinite(array).all()):
+    array = array.to(torch.float32, copy=True)  # else it would keep all bytes of its file
+    # isfinite of all of them would take as much memory again; the extremes are NaN where anything is.
+    if array.numel() and not all(bool(torch.isfinite(each)) for each in array.aminmax()):
         raise Failed(f"{said} has numbers that are NaN or infinite")
     return array
 
