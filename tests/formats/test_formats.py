@@ -86,7 +86,7 @@ OTHER = "Name the file with the model's weights"
         (b"Once upon a time there was a model.", "no format that mmbd knows", OTHER),
         (bytes(1000), "no format that mmbd knows", OTHER),
         (b'12345678{"a": 1, "b": 2}', "no format that mmbd knows", OTHER),
-        (b'{"weight_map": {"a": "model-1.safetensors"}}', "no format that mmbd knows", OTHER),
+        (b'{"weights": {"a": "model-1.safetensors"}}', "no format that mmbd knows", OTHER),
         (b"(lp0\nI1\naI2\naI3\naI4\na.", "a Python pickle that torch did not", "state_dict()"),
         (b"\x80\x04N." + bytes(99), "a Python pickle that torch did not write", "state_dict()"),
     ],
