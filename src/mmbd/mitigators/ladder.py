@@ -20,6 +20,7 @@ from mmbd.base.seeds import generator_for
 from mmbd.mitigators.hardening import hardening
 from mmbd.mitigators.latent_shift import latent_shift
 from mmbd.mitigators.mitigator import Mitigation
+from mmbd.mitigators.still_working import ADDED_WORKED
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.search.perturbations import KINDS
@@ -44,7 +45,7 @@ class Reached:
     @property
     def left(self) -> tuple[Reach, ...]:
         """The rows of classes that had given way and still yield clearly more than others, most first."""
-        found = [row for row in self.rows if row.gave_way and row.after > _limit(row)]
+        found = [row for row in self.rows if _told(row) and row.after > _limit(row)]
         return tuple(sorted(found, key=lambda row: -row.after))
 
     @property
@@ -195,6 +196,11 @@ def words(row: Reach, *, still: bool = True) -> str:
         f"a {noun} that took {row.before:.0%} of the other classes' samples to class {row.target} "
         f"{'still ' if still else ''}takes {row.after:.0%}"
     )
+
+
+def _told(row: Reach) -> bool:
+    """Whether a row counts: its class had given way, to added changes more than clean classes do."""
+    return row.gave_way and (row.kind != "added" or row.before >= ADDED_WORKED)
 
 
 def _limit(row: Reach) -> float:
