@@ -13,11 +13,13 @@ turn, with all marks of a way counting alike:
 - a second look: these and flows alone, each at half the level,
 - on samples: the same marks, with windows and pairs of classes on clean samples,
 - on samples, and flows: one mark more,
-- on samples, flows and added: two marks more.
+- on samples, flows and added: two marks more,
+- a second look at pairs: the ways with flows and, at a small share of the level, pairs of classes on samples
+  alone, against those of clean networks.
 
-`--choice` is the way that is taken; `--ship` writes its weights, fitted on the choosing half, and the
-evidence of all clean networks, as `src/mmbd/null/with_samples.json`, and what the reporting half says of its
-power. `--frozen` keeps what was measured as one file.
+`--choice` is the way that is taken, with the second look at pairs; `--ship` writes its weights, fitted on the
+choosing half, and the evidence and the pairs of all clean networks, as `src/mmbd/null/with_samples.json`, and
+what the reporting half says of its power. `--frozen` keeps what was measured as one file.
 """
 
 from __future__ import annotations
@@ -72,6 +74,9 @@ CHOICES: dict[str, Choice] = {
     "on samples, flows and added": Choice((*MARKS[:-1], FLOW, ADDED, PAIRS)),
 }
 TAKEN = "without data, and flows"
+ON_SAMPLES = "on samples, and flows"
+SHARES = (0.1, 0.2, 0.3, 0.5)  # of the level, for the second look at pairs
+SHARE = 0.1
 
 
 def entries_of(paths: Sequence[Path]) -> dict[tuple[str, str], Entry]:
@@ -96,14 +101,19 @@ def merged(model: Model, entry: Entry, choice: Choice, size: float) -> Model:
     return replace(model, standing=standing, in_pairs=pairs, marks=choice.marks)
 
 
-def looked_twice(first: Sequence[Judged], second: Sequence[Judged]) -> list[Judged]:
-    """Each model by the smaller of two p-values, twice that: half of the level each."""
+def looked_twice(first: Sequence[Judged], second: Sequence[Judged], share: float = 0.5) -> list[Judged]:
+    """Each model by the smaller of two p-values over their shares of the level; `share` is the second's."""
     found: list[Judged] = []
     for one, other in zip(first, second, strict=True):
-        least = min(one, other, key=lambda judged: judged.p_value)
-        p = min(1.0, 2 * least.p_value)
-        found.append(replace(least, p_value=p, score=1 / p))
+        ps = one.p_value / (1 - share), other.p_value / share
+        p = min(1.0, *ps)
+        found.append(replace(one if ps[0] <= ps[1] else other, p_value=p, score=1 / p))
     return found
+
+
+def by_pairs(model: Model) -> tuple[float, int]:
+    """The share of clean samples that one window takes away by pairs of classes, as a score."""
+    return model.in_pairs, -1
 
 
 def alone(mark: str, marks: tuple[str, ...]) -> Way:
@@ -125,6 +135,13 @@ def compared(given: Callable[[str, float], list[Model]]) -> dict[str, Any]:
         found[f"flows of {size} alone"] = figures(flows) | {"by attack": hits(flows)}
         twice = looked_twice(nested(equal, given("without data", size)), flows)
         found[f"a second look at flows of {size}"] = figures(twice) | {"by attack": hits(twice)}
+    pairs = nested(lambda _: by_pairs, given(ON_SAMPLES, on_samples.Search.flow))
+    for name in (TAKEN, ON_SAMPLES):
+        first = nested(equal, given(name, on_samples.Search.flow))
+        for share in SHARES:
+            twice = looked_twice(first, pairs, share)
+            key = f"{name}, and a second look at pairs, {share} of the level"
+            found[key] = figures(twice) | {"by attack": hits(twice)}
     models = given("on samples, flows and added", SIZES[0])
     for mark in (WINDOW, AWAY, ADDED, PAIRS):
         found[f"{mark} on samples alone"] = figures(nested(alone(mark, models[0].marks), models))
@@ -166,17 +183,22 @@ def main() -> None:
     weights = units_of(choosing)
     weights /= weights.sum()
     score, marks = weighted(weights), CHOICES[options.choice].marks
-    content["choice"], content["flow"] = options.choice, flow
+    content["choice"], content["flow"], content["second look"] = options.choice, flow, SHARE
     content["weights"] = {mark: round(float(weight), 5) for mark, weight in zip(marks, weights, strict=True)}
     if options.report:
-        judged = judge(score, Tables.of(score, choosing), given(options.choice, reports=True))
+        first = judge(score, Tables.of(score, choosing), given(options.choice, reports=True))
+        content["reporting, one look"] = figures(first) | {"by attack": hits(first)}
+        tables = Tables.of(by_pairs, given(ON_SAMPLES))
+        pairs = judge(by_pairs, tables, given(ON_SAMPLES, reports=True))
+        judged = looked_twice(first, pairs, SHARE)
         reported(content, judged)
         plain = given("without data")
         free = equal(plain)
         before = judge(free, Tables.of(free, plain), given("without data", reports=True))
         content["reporting, without data"] = figures(before) | {"by attack": hits(before)}
         if options.ship:
-            ship(score, content, [*choosing, *given(options.choice, reports=True)], judged)
+            paired = [*given(ON_SAMPLES), *given(ON_SAMPLES, reports=True)]
+            ship(score, content, [*choosing, *given(options.choice, reports=True)], paired, judged)
     print(json.dumps(content, indent=1))
     if options.out is not None:
         options.out.write_text(json.dumps(content, indent=1) + "\n")
@@ -192,9 +214,19 @@ def reported(content: dict[str, Any], judged: Sequence[Judged]) -> None:
     )
 
 
-def ship(score: Score, content: Mapping[str, Any], models: Sequence[Model], judged: Sequence[Judged]) -> None:
-    """Write weights and the tables of all clean networks into the package, and what was found."""
+def ship(
+    score: Score,
+    content: Mapping[str, Any],
+    models: Sequence[Model],
+    paired: Sequence[Model],
+    judged: Sequence[Judged],
+) -> None:
+    """Write weights and the tables of all clean networks into the package, and what was found.
+
+    `paired` are the same models with their pairs of classes on clean samples.
+    """
     tables, held = Tables.of(score, models), [model for model in models if model.clean]
+    pairs = Tables.of(by_pairs, paired)
     raw = {
         "about": "Weights of the marks, and the evidence of clean networks in units of scale * K ** -power; "
         "see benchmarks/study/score_with_samples.py",
@@ -207,6 +239,7 @@ def ship(score: Score, content: Mapping[str, Any], models: Sequence[Model], judg
         "made_by": KEY,
         "table": written(tables.whole),
         "headless": written(tables.headless),
+        "pairs": {"share": SHARE, "table": written(pairs.whole), "headless": written(pairs.headless)},
     }
     path = Path(with_samples.__file__).with_suffix(".json")
     path.write_text(json.dumps(raw, indent=1) + "\n")

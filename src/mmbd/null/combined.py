@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from mmbd.null.null import ONLY_IMAGES, Evidence, Marked, Null
 from mmbd.null.population import STUCK, Population, stuck
@@ -58,11 +59,13 @@ class Weights:
 def shipped(null: str = "combined") -> Weights:
     """The weights and the tables that come with the package for this null."""
     raw = json.loads(files("mmbd.null").joinpath(f"{null}.json").read_text(encoding="utf-8"))
-    tables = (
-        Population(table["scale"], table["power"], tuple(table["gaps"]), raw["made_by"])
-        for table in (raw["table"], raw["headless"])
-    )
+    tables = (population_of(raw[name] | {"made_by": raw["made_by"]}) for name in ("table", "headless"))
     return Weights(raw["weights"], *tables)
+
+
+def population_of(raw: Mapping[str, Any]) -> Population:
+    """A table as it is shipped, with the settings of the searches behind it as `made_by`."""
+    return Population(raw["scale"], raw["power"], tuple(raw["gaps"]), raw["made_by"])
 
 
 def standing_out(mark: str, values: Mapping[int, float]) -> dict[int, float]:

@@ -10,10 +10,14 @@ import pytest
 import torch
 
 import mmbd
+from helpers.all_to_all_networks import PAIRS, turning
 from helpers.horizon_networks import TARGET, horizon_network, horizon_samples
+from helpers.patch_networks import patch_prepared
+from mmbd.detectors.mm_bd.certainty import BY_ONE_WINDOW
 from mmbd.null import combined, with_samples
 from mmbd.null.combined import FLOW, Weights
-from mmbd.null.with_samples import NAME, samples_key, search_key
+from mmbd.null.with_samples import BY_PAIRS, NAME, by_pairs_on_samples, samples_key, search_key
+from mmbd.render.words import fitted
 from mmbd.search.marks_on_samples import Search
 
 
@@ -53,6 +57,27 @@ def test_a_warp_that_is_missed_without_samples_is_found_and_drawn_with_them():
         assert column.name == "evidence" or kept[column.name] == column
     free = mmbd.scan(model, samples=samples, null="combined")
     assert (free.verdict, free.finding.test) == ("clean", alone.finding.test)
+
+
+def test_pairs_of_classes_are_found_on_samples_and_named_with_the_patch_that_all_share():
+    model = turning()
+    found = patch_prepared(model, 60)
+    report = mmbd.scan(model, samples=(found.inputs, found.labels))
+    finding = report.finding
+    assert (report.verdict, report.targets) == ("backdoored", tuple(range(6)))
+    assert finding.decided_by == NAME
+    assert by_pairs_on_samples(finding.test)
+    assert finding.facts["pairs"] == "0 -> 1, 1 -> 2, 2 -> 3, 3 -> 4, 4 -> 5, 5 -> 0"
+    assert finding.shown is not None
+    assert (finding.shown.kind, finding.shown.target, finding.shown.moved) == ("window", None, 60)
+    assert "rows 9 to 11, columns 9 to 11" in str(finding.shown.where)
+    assert all(PAIRS[before] == after for before, after in finding.shown.examples)
+    assert "pairs on samples 1" in fitted(finding.test)
+    assert BY_ONE_WINDOW in finding.caveats
+    clean = turning(0.0)
+    alike = mmbd.scan(clean, samples=(found.inputs, found.labels))
+    assert not alike.targets
+    assert alike.finding.test.parameters[BY_PAIRS] == 1.0
 
 
 def test_samples_that_are_of_no_use_are_not_used_and_the_report_says_why():

@@ -17,6 +17,10 @@ ALL_TO_ALL = "An all-to-all attack, in which every class is a target, needs refe
 SELDOM_ALL_TO_ALL = (
     "An all-to-all attack, in which every class is a target, is seldom seen without reference models."
 )
+BY_ONE_WINDOW = (
+    "An all-to-all attack, in which every class is a target, is seen where one window takes clean samples of "
+    "most classes each to a class of their own; another change that does so needs reference models."
+)
 BLIND_SPOTS = (
     "A trainer who knew this test and fought it can pass it.",
     "A backdoor that seldom works (attack success rate below about 80 %) may not stand out.",
@@ -76,11 +80,12 @@ def caveats(shown: Searched, judged: Decision, *, clean: bool, domain: Domain) -
     """
     references = judged.decided_by == "reference"
     own = () if kind_of(domain) == "image" or references else (NO_IMAGES,)
-    by_marks = judged.decided_by in ("combined", NAME)
+    all_to_all = {"combined": SELDOM_ALL_TO_ALL, NAME: BY_ONE_WINDOW}
+    by_marks = judged.decided_by in all_to_all
     weak = _weakness(judged) if clean else ()
     if clean and known(judged.decided_by):
         weak = (statement(domain.shape, len(shown.margins.valid), judged.decided_by), *weak)
-    every = () if references else (SELDOM_ALL_TO_ALL if by_marks else ALL_TO_ALL,)
+    every = () if references else (all_to_all.get(judged.decided_by, ALL_TO_ALL),)
     last = ONE_MARK if by_marks else POOR_FIT
     return (*mishaps(shown), *weak, *every, *BLIND_SPOTS, last, *own)
 

@@ -12,6 +12,7 @@ from mmbd.model.classifier import Classifier
 from mmbd.null import NULLS
 from mmbd.null.combined import AWAY, FLOW, WINDOW, by_pairs
 from mmbd.null.decide import Decision
+from mmbd.null.with_samples import by_pairs_on_samples
 from mmbd.results.finding import Artifact, Column, Finding, Test
 from mmbd.search.marks import Marks
 from mmbd.search.marks_on_samples import OnSamples
@@ -47,7 +48,7 @@ def finding_of(
             marks,
             decision.targets,
             ranking[0],
-            in_pairs=by_pairs(decision.test),
+            in_pairs=_in_pairs(decision.test),
             flow=_by_flow(decision.test),
         )
     doubt = not_clean(decision, found, classifier.class_names)
@@ -79,7 +80,13 @@ def finding_of(
 
 def _deciding(found: Searched, decision: Decision) -> Marks | OnSamples | None:
     """The windows and flows that were looked at for the decision."""
-    return found.on_samples if _by_flow(decision.test) else found.marks
+    on_samples = by_pairs_on_samples(decision.test) or _by_flow(decision.test)
+    return found.on_samples if on_samples else found.marks
+
+
+def _in_pairs(test: Test) -> bool:
+    """Whether pairs of classes decide, on made-up inputs or on clean samples."""
+    return by_pairs_on_samples(test) or by_pairs(test)
 
 
 def _by_flow(test: Test) -> bool:
@@ -92,8 +99,9 @@ def _pairs_or_sources(found: Searched, decision: Decision) -> dict[str, Any]:
     """Pairs of classes by number, where they decide; or the sources, where those of the target stand out."""
     if found.marks is None or found.marked is None or not decision.targets:
         return {}
-    if by_pairs(decision.test):
-        pairs = sorted(found.marked.pairs.items())
+    if _in_pairs(decision.test):
+        sampled = found.marked_on_samples if by_pairs_on_samples(decision.test) else None
+        pairs = sorted((sampled or found.marked).pairs.items())
         return {"pairs": ", ".join(f"{source} -> {target}" for source, target in pairs)}
     target, *others = decision.targets
     taken = {} if others else sources(found.on_samples or found.marks, target)
