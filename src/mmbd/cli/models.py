@@ -33,16 +33,19 @@ ONE = ("saved_model.pb", "adapter_config.json")
 
 
 def expanded(paths: Iterable[Path]) -> list[Path]:
-    """Every path that is a file or one model's folder, and the models in folders of several, each once.
+    """Every path that is a file or one model's folder, and the models in folders of several.
 
+    What a pattern or a folder stands for comes once, and not where it has been named before.
     A folder that hubs have one model in stays as it is, and so does one in which no file looks like a model:
     reading it says what is wrong. Folders in folders are looked into only if they are one model's.
     """
     found: list[Path] = []
     for path in paths:
         for each in _matching(path):
-            found.extend(_inside(each) or [each])
-    return list(dict.fromkeys(found))
+            inside = _inside(each) or [each]
+            named = inside == [path]
+            found.extend(one for one in inside if named or one not in found)
+    return found
 
 
 def _matching(path: Path) -> list[Path]:
