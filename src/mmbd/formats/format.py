@@ -42,6 +42,8 @@ class Graph:
         input_shape: of one input; None where the file leaves it open.
         bounds, mean, std, class_names: as `mmbd.load` takes them; None where the file does not say.
         notes: sentences on what had to be assumed or left out.
+        doubts: what in the network may hide a backdoor from a search, such as a branch on its data, or
+            answers that depend on how many inputs come together; no verdict of clean may rest on it.
         from_arch: whether the user's `arch` described it, for a file of weights alone.
     """
 
@@ -53,6 +55,7 @@ class Graph:
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     from_arch: bool = False
 
 

@@ -131,10 +131,12 @@ def whole(
     claimed = tuple(sorted(name for name in known if getattr(request, name) is None))
     names = ("class names",) if graph.class_names and request.class_names is None else ()
     notes = (*file.notes, *held.notes, *graph.notes, *others)
-    doubts = () if request.as_claimed else claims.unusual(request, graph.bounds, graph.std, high - low)
+    doubts: tuple[str, ...] = ()
+    if not request.as_claimed:
+        doubts = (*claims.unusual(request, graph.bounds, graph.std, high - low), *graph.doubts)
     told = any(note.startswith(claims.ASSUMED) for note in graph.notes)
     assumed = () if told else claims.assumed({*request.given, *known})
-    return Loaded(classifier, model, notes, claimed=(*claimed, *names), doubts=tuple(doubts), assumed=assumed)
+    return Loaded(classifier, model, notes, claimed=(*claimed, *names), doubts=doubts, assumed=assumed)
 
 
 def _spec(text: str) -> Spec:
