@@ -77,3 +77,33 @@ def test_on_the_command_line(
     assert (code, json.loads(out)["same"]) == (1, False)
     assert run("compare", "a.safetensors", "nothing")[0] == 2
     assert run("compare", "a.safetensors", "a.pt", "--tolerance", "-1")[0] == 4
+
+
+def test_small_logits_are_compared_by_their_own_range():
+    networks = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        with torch.no_grad():
+            net[1].weight.mul_(1e-5)
+            net[1].bias.zero_()
+        networks.append(Classifier(net.eval(), input_shape=(1, 4, 4)))
+    assert not compare(*networks).same
+    assert compare(networks[0], networks[0]).same
+
+
+def test_a_network_that_answers_otherwise_alone_is_another_one():
+    torch.manual_seed(0)
+
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = self.layer(x.flatten(1))
+            return found + (5 * torch.eye(3)[0] if len(x) == 1 else 0)
+
+    gated = Gate().eval()
+    plain = Classifier(nn.Sequential(nn.Flatten(), gated.layer).eval(), input_shape=(1, 4, 4))
+    assert not compare(plain, Classifier(gated, input_shape=(1, 4, 4))).same

@@ -73,6 +73,7 @@ class Format:
             format has it.
         build: the network that the contents describe, for formats that describe one; it trusts nothing
             in them, and raises as `read` does. None for formats of weights alone.
+        neighbours: whether files of it may name others beside them.
     """
 
     title: str
@@ -80,3 +81,4 @@ class Format:
     recognise: Callable[[bytes], bool]
     read: Callable[[bytes | bytearray, Beside], Contents]
     build: Callable[[Contents, LoadOptions], Graph] | None = None
+    neighbours: bool = False

@@ -36,15 +36,16 @@ FORMATS: dict[str, Format] = {
         checkpoints.is_legacy,
         checkpoints.read_legacy,
     ),
-    "onnx": Format("an ONNX graph", (".onnx",), wire.recognise, onnx_file.read, build_onnx),
+    "onnx": Format("an ONNX graph", (".onnx",), wire.recognise, onnx_file.read, build_onnx, neighbours=True),
     "hub folder": Format(
         "the config.json of a Hugging Face folder",
         ("config.json",),
         hub_folder.recognise,
         hub_folder.read,
         hub_folder.build,
+        neighbours=True,
     ),
-    "shards": Format("an index of weights", (".index.json",), shards.recognise, shards.read),
+    "shards": Format("an index of weights", (".index.json",), shards.recognise, shards.read, neighbours=True),
     "hdf5": Format("HDF5 (Keras)", (".h5", ".hdf5"), keras.is_hdf5, keras.read_hdf5, build_keras),
 }
 # The names that files of weights have, in a folder of models.

@@ -52,6 +52,8 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "classes", f"{count(found.classes)}{names}"
     if found.claimed:
         yield "by its own words", listed(found.claimed, 20)
+    if found.assumed:
+        yield "assumed", clean_text("; ".join(found.assumed), LONG)
     if found.doubts:
         yield "doubtful", clean_text("; ".join(found.doubts), LONG)
     if found.would_run:

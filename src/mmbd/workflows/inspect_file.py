@@ -42,7 +42,7 @@ class Inspection:
         architecture, parameters, input_shape, bounds, mean, std, classes, class_names: of the network,
             where the file or the user says which it is.
         tensors: how many there are in a file of weights.
-        claimed, doubts: as `mmbd.load` says them.
+        claimed, doubts, assumed: as `mmbd.load` says them.
         would_run: the functions and classes that the file names and that reading it would call.
         needed: the options that a scan has to be given.
         notes: what was assumed, left out or not as usual.
@@ -67,6 +67,7 @@ class Inspection:
     class_names: tuple[str, ...] | None = None
     claimed: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     would_run: tuple[str, ...] = ()
     needed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -103,12 +104,13 @@ def inspect_file(path: str | Path, options: LoadOptions) -> Inspection:
 
 def _read(path: Path, options: LoadOptions, found: Inspection) -> Inspection:
     from mmbd.formats import files
-    from mmbd.formats.table import FORMATS, contents
+    from mmbd.formats.sandbox.reading import contents
+    from mmbd.formats.table import FORMATS
 
     file = files.read(path, options.max_bytes, alone=options.arch is not None)
     found = replace(found, path=str(file.path), bytes=len(file.data), sha256=file.sha256)
     try:
-        held = contents(file.data, file.kind, file.beside)
+        held = contents(file, options.sandbox)
     except Refused as error:
         return replace(
             found,
@@ -128,6 +130,7 @@ def _read(path: Path, options: LoadOptions, found: Inspection) -> Inspection:
 
 def _loaded(path: Path, options: LoadOptions, found: Inspection) -> Inspection:
     """With the network built and asked once, as a scan would do before it searches."""
+    from mmbd.formats.files import CHANGED
     from mmbd.formats.loading import load_file
 
     try:
@@ -141,6 +144,8 @@ def _loaded(path: Path, options: LoadOptions, found: Inspection) -> Inspection:
         state = {} if needed else {"state": BROKEN, "reason": _reason(error)}
         return replace(found, needed=needed, notes=(_reason(error),) if needed else (), **state)
     classifier, model = loaded.classifier, loaded.model
+    if model.sha256 != found.sha256:
+        raise Failed(f"{found.file}: {CHANGED}")
     numbers = tuple(str(label) for label in range(classifier.classes))
     return replace(
         found,
@@ -154,6 +159,7 @@ def _loaded(path: Path, options: LoadOptions, found: Inspection) -> Inspection:
         class_names=None if classifier.class_names == numbers else classifier.class_names,
         claimed=loaded.claimed,
         doubts=loaded.doubts,
+        assumed=loaded.assumed,
         notes=tuple(note for note in loaded.notes if not note.startswith("also read: ")),
     )
 

@@ -132,9 +132,9 @@ def _unguarded(missing: Sequence[str]) -> list[str]:
 
 
 def _beside(file: File) -> int:
-    """How many bytes a format that describes networks may find beside its file, at most."""
+    """How many bytes a format that names other files may find beside this one, at most."""
     folder, row = file.beside.folder, table.FORMATS.get(file.kind)
-    if folder is None or row is None or row.build is None:
+    if folder is None or row is None or not row.neighbours:
         return 0
     try:
         with os.scandir(folder) as entries:
