@@ -8,8 +8,8 @@ Keras runs on torch here (`pip install keras`); mmbd itself never imports it.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -275,9 +275,16 @@ def compare(names: list[str], folder: Path) -> None:
         print(f"{name:20} {np.abs(found - answers(model, inputs)[0]).max():.1e}")
 
 
-if __name__ == "__main__":
-    if sys.argv[1:]:
-        with tempfile.TemporaryDirectory() as place:
-            compare(sys.argv[1:], Path(place))
-    else:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("applications", nargs="*", help="of keras.applications, to compare answers of")
+    chosen = parser.parse_args().applications
+    if not chosen:
         write()
+        return
+    with tempfile.TemporaryDirectory() as place:
+        compare(chosen, Path(place))
+
+
+if __name__ == "__main__":
+    main()

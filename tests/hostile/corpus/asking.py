@@ -32,7 +32,8 @@ MANNERS = (
 
 
 def arguments(case: Case, name: str, number: int) -> list[str]:
-    return ["scan", *case.flags, *MANNERS[number % len(MANNERS)], "--", name]
+    # Without the sandbox, whose own processes would hide what is watched for.
+    return ["scan", "--no-sandbox", *case.flags, *MANNERS[number % len(MANNERS)], "--", name]
 
 
 def faults(
