@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 import mmbd
-from helpers.exported_programs import InPlace, Recurrent, changed, flat, saved
+from helpers.exported_programs import Flat, InPlace, Recurrent, changed, flat, saved
 from mmbd import nets
 from mmbd.base.errors import Failed, Refused
 from mmbd.formats import export
 from mmbd.formats.exported import operators
 from mmbd.formats.exported.functions import AS_FUNCTIONS
-from mmbd.formats.rows import OneByOne, Vectorised, any_batch
+from mmbd.formats.rows import OneByOne, Single, any_batch
 from mmbd.mitigators.learned_bounds import activations
 from mmbd.model.bounded import Bounded, Limit
 
@@ -59,13 +59,23 @@ def test_a_batch_of_one_in_the_file_is_no_hindrance(tmp_path: Path) -> None:
     inputs = torch.rand(4, 1, 6, 6)
     wanted = torch.cat([network(row[None]) for row in inputs])
     torch.testing.assert_close(found.classifier(inputs), wanted)
+    assert found.doubts == ()
+    assert [one.shape for one in activations(found.classifier, "all")] == [(4, 6, 6)]
 
 
-def test_rows_are_taken_side_by_side_or_in_turn() -> None:
+def test_a_batch_of_one_in_the_file_can_be_scanned(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Flat(6)
+    found = loaded(tmp_path, saved(network, (1, 6, 6), any_batch=False))
+    assert mmbd.scan(found, steps=3).verdict in ("clean", "backdoored")
+
+
+def test_rows_are_taken_together_or_in_turn() -> None:
     network, _ = flat()
-    side_by_side, note = any_batch(network, (1, 6, 6))
-    assert isinstance(side_by_side, Vectorised)
-    assert "side by side" in note
+    single, note = any_batch(network, (1, 6, 6))
+    assert isinstance(single, Single)
+    assert "in turn" in note
+    assert mmbd.Classifier(single, input_shape=(1, 6, 6)).reading.rows == "one"
 
     class Pair(nn.Module):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 class Flat(nn.Module):
     """Writes the batch of one into its program."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 3) -> None:
         super().__init__()
-        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4 * 36, 3)
+        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4 * 36, classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(torch.relu(self.conv(inputs)).view(1, -1))
