@@ -73,7 +73,8 @@ def of_sizes(nodes: Nodes, one: Mapping[str, Any], three: Mapping[str, Any]) -> 
 
     Args:
         nodes: inlined.
-        one, three: the values by name of passes with one input and with three.
+        one: the values by name of a pass with one input.
+        three: those of a pass with three.
     """
     growing: set[str] = set()  # three times as large for three inputs, by products alone
     odd: dict[str, str] = {}  # name of a size -> the operation that made it what it is
@@ -128,6 +129,29 @@ def _is_product(
 def _number(value: Any, values: Mapping[str, Any]) -> Any:
     names = names_in(value)
     return values[names[0]] if names else value
+
+
+def of_memory(nodes: Nodes, outputs: Sequence[Any]) -> list[str]:
+    """Operations in place whose tensor goes on under another name, where no one looks for the change."""
+    whose: dict[str, str] = {}  # a value -> the first one that lies in the same memory
+    last: dict[str, int] = {name: len(nodes) for value in outputs for name in names_in(value)}
+    for number, node in enumerate(nodes):
+        inputs = [names_in(value) for value in node["inputs"].values()]
+        first = inputs[0][0] if inputs and inputs[0] else ""
+        for name in results(node):
+            shares = first and node["target"] in operators.VIEWS
+            whose[name] = whose.get(first, first) if shares else name
+        for name in (name for names in inputs for name in names):
+            last[name] = max(last.get(name, 0), number)
+    found: list[str] = []
+    before: set[str] = set()
+    for number, node in enumerate(nodes):
+        if node["target"] in operators.CHANGING:
+            own = [whose[name] for name in results(node) if name]
+            if any(whose[name] in own and last.get(name, -1) > number for name in before):
+                found.append(short(node))
+        before |= set(results(node)) - {""}
+    return found
 
 
 def _needed(nodes: Nodes, outputs: Iterable[Any]) -> set[str]:

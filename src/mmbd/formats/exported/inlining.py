@@ -1,4 +1,4 @@
-"""A program's graphs as one: the operations of graphs within take the place of the operations that run them."""
+"""A program's graphs as one: graphs within take the place of the operations that run them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from mmbd.formats.exported import operators
 from mmbd.formats.exported.running import named, results
 
 
-def inlined(nodes: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+def inlined(
+    nodes: Sequence[Mapping[str, Any]], outputs: Sequence[Any], taken: Sequence[str] = ()
+) -> tuple[list[Any], list[Any]]:
     """The nodes without wrappers, and the outputs as they are then called.
 
     What a wrapper sets around its graph, gradients off or another precision, changes no answer or is left
     out, as networks are run in single precision.
 
+    Args:
+        nodes, outputs: as `schema.graph` has them.
+        taken: names that nothing may be given.
+
     Raises:
-        Failed: a graph within that does not fit where it is.
+        Failed: a graph within that does not fit where it is, or two values of one name.
     """
     made: list[Any] = []
-    return made, _into(made, nodes, outputs, {}, "")
+    found = _into(made, nodes, outputs, {}, "")
+    names = [*taken, *(name for node in made for name in results(node) if name)]
+    if len(set(names)) != len(names):
+        raise broken("the exported program has two values of one name")
+    return made, found
 
 
 def _into(

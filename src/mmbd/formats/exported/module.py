@@ -55,6 +55,8 @@ def build(contents: Contents, options: LoadOptions) -> Graph:
         found.append(
             f"it converts to other precisions, and is computed in single precision: {listed(conversions)}"
         )
+    if shared := doubts.of_memory(module.nodes, module.outputs):
+        found.append(f"it changes in place what goes on elsewhere, too: {listed(shared)}")
     if given is not None:
         sizes_alone = module.check(given, 1 if batch is None else batch)
         branches = doubts.of_branches(module.nodes, module.outputs, module.given, sizes_alone)
@@ -142,7 +144,9 @@ class Program(nn.Module):
 
     def __init__(self, program: Mapping[str, Any]) -> None:
         super().__init__()
-        self.nodes, self.outputs = inlined(program["nodes"], program["outputs"])
+        self.nodes, self.outputs = inlined(
+            program["nodes"], program["outputs"], [one["name"] for one in program["inputs"]]
+        )
         self.weights: dict[str, str] = {}
         self.fixed: dict[str, Any] = {}
         made: dict[str, str] = {}
