@@ -44,7 +44,7 @@ def test_answers_and_gradients_are_the_networks(name: str, tmp_path: Path) -> No
     found = loaded(tmp_path, saved(network, shape))
     assert found.model.input_shape == shape
     assert found.model.architecture.startswith("torch.export program (")
-    assert found.notes == ()
+    assert (found.notes, found.doubts) == ((), ())
     inputs = torch.rand(5, *shape, requires_grad=True)
     mine, theirs = found.classifier(inputs), network(inputs)
     assert torch.equal(mine, theirs)
@@ -67,7 +67,7 @@ def test_a_batch_of_one_in_the_file_is_no_hindrance(tmp_path: Path) -> None:
 
 def test_a_batch_of_one_in_the_file_can_be_scanned(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = Flat(6)
+    network = Flat(5)
     found = loaded(tmp_path, saved(network, (1, 6, 6), any_batch=False))
     assert mmbd.scan(found, steps=3).verdict in ("clean", "backdoored")
 
@@ -157,16 +157,16 @@ def test_every_operation_of_the_list_is_torchs_and_opens_nothing() -> None:
 
 DOUBTFUL: dict[str, tuple[Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor], str]] = {
     "a comparison of the batch": (
-        lambda net, x, t: net.good(x) + t * (len(x) == 1) * net.bad(x),
+        lambda net, x, t: net.good(x) + t * (x.shape[0] == 1) * net.bad(x),
         "together.*mul",
     ),
-    "a share of the batch": (lambda net, x, t: net.good(x) + t / len(x) * net.bad(x), "together.*div"),
+    "a share of the batch": (lambda net, x, t: net.good(x) + t / x.shape[0] * net.bad(x), "together.*div"),
     "a number filled in": (
-        lambda net, x, t: net.good(x) + t * torch.full((1,), len(x) * 1.0) * net.bad(x),
+        lambda net, x, t: net.good(x) + t * torch.full((1,), x.shape[0] * 1.0) * net.bad(x),
         "together.*full",
     ),
     "places in the batch": (
-        lambda net, x, t: net.good(x) + t * torch.arange(len(x))[:, None] * net.bad(x),
+        lambda net, x, t: net.good(x) + t * torch.arange(x.shape[0])[:, None] * net.bad(x),
         "together.*mul",
     ),
     "a sum over the batch": (lambda net, x, t: net.good(x) + t.cumsum(0) * net.bad(x), "together.*cumsum"),
@@ -222,7 +222,7 @@ def test_networks_of_this_package_bring_no_doubts(name: str, tmp_path: Path) -> 
 
 
 def test_a_program_in_double_precision_is_noted(tmp_path: Path) -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
+    network: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
     stream = io.BytesIO()
     torch.export.save(torch.export.export(network, (torch.rand(1, 3, 2, 2).double(),)), stream)
     found = loaded(tmp_path, stream.getvalue())

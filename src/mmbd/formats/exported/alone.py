@@ -72,7 +72,7 @@ def joined_where(
     data, last = on_data(nodes, given), _last_use(nodes)
     noise = generator_for("inputs alone and together", 0)
     rows = torch.rand(ROWS, *shape, generator=noise)
-    alone = [{**values, given: row[None], "": 1} for row in rows]
+    alone: list[dict[str, Any]] = [{**values, given: row[None], "": 1} for row in rows]
     together: dict[str, Any] = {**values, given: rows, "": ROWS}
     own = [set(values) for _ in range(ROWS + 1)]
     for number, node in enumerate(nodes):

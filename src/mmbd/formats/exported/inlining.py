@@ -19,7 +19,8 @@ def inlined(
     out, as networks are run in single precision.
 
     Args:
-        nodes, outputs: as `schema.graph` has them.
+        nodes: as `schema.graph` has them.
+        outputs: likewise.
         taken: names that nothing may be given.
 
     Raises:
