@@ -101,6 +101,7 @@ def test_what_fix_writes_reads_back_with_its_bounds(tmp_path: Path) -> None:
     bounded = clf.around(Bounded(clf.model, [Limit(one, torch.full((4,), 0.2), None, True)]))
     export.torch_export(bounded, tmp_path / "fixed.pt2")
     found = mmbd.load(tmp_path / "fixed.pt2")
+    assert found.doubts == ()
     inputs = torch.rand(5, 1, 6, 6)
     torch.testing.assert_close(found.classifier(inputs), bounded(inputs))
     assert not torch.allclose(found.classifier(inputs), clf(inputs))

@@ -60,6 +60,8 @@ CHOOSING = {"where": "condition", "masked_fill": "mask", "masked_fill_": "mask"}
 # Operations that look up by whole numbers, and those that put something at places.
 LOOKING = {"index", "index_select", "gather", "embedding", "take_along_dim"}
 PUTTING = {"scatter", "scatter_add", "index_put", "one_hot"}
+# Among operations on shapes, those whose result never shares memory.
+COPYING = {"clone", "lift_fresh_copy", "cat", "stack", "repeat", "roll", "flip"}
 CONVERTING = {"to", "_to_copy", "type_as"}
 Nodes = Sequence[Mapping[str, Any]]
 
@@ -139,7 +141,7 @@ def of_memory(nodes: Nodes, outputs: Sequence[Any]) -> list[str]:
         inputs = [names_in(value) for value in node["inputs"].values()]
         first = inputs[0][0] if inputs and inputs[0] else ""
         for name in results(node):
-            shares = first and node["target"] in operators.VIEWS
+            shares = first and node["target"] in operators.VIEWS and _name(node) not in COPYING
             whose[name] = whose.get(first, first) if shares else name
         for name in (name for names in inputs for name in names):
             last[name] = max(last.get(name, 0), number)
