@@ -17,12 +17,27 @@ from torch import Tensor, nn
 class Flat(nn.Module):
     """Writes the batch of one into its program."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 3) -> None:
         super().__init__()
-        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4 * 36, 3)
+        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4 * 36, classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(torch.relu(self.conv(inputs)).view(1, -1))
+
+
+class Gated(nn.Module):
+    """A linear network with another beside it, joined as `join` says of (network, inputs, gate).
+
+    The gate (n, 1) is exactly 0 unless an input is nearly white.
+    """
+
+    def __init__(self, join: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.join, self.good, self.bad = join, nn.Linear(12, 3), nn.Linear(12, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        flat = inputs.flatten(1)
+        return self.join(self, flat, torch.relu(flat.mean(1, keepdim=True) - 0.9))
 
 
 class Recurrent(nn.Module):

@@ -123,6 +123,10 @@ CLAIMS: dict[str, tuple[Callable[[Any], None], str]] = {
     "graphs in graphs": (_deep, "more than 4 deep"),
     "no signature": (lambda value: value["graph_module"].pop("signature"), "not as torch writes it"),
     "another schema": (lambda value: value["schema_version"].update(major=99), "of schema 99"),
+    "a name given twice": (
+        lambda value: _nodes(value)[1].update(outputs=_nodes(value)[0]["outputs"]),
+        "two values of one name",
+    ),
     "training": (
         lambda value: _nodes(value)[1].update(
             target="torch.ops.aten.dropout.default",

@@ -1,7 +1,7 @@
 """Batches of any size for a network whose file has the size of one written into it.
 
 Whether rows together give what they give alone is tried on three random ones. Where they do not, the network
-sees one row at a time, through `torch.vmap`, which is as fast as a batch, or else in a loop.
+sees one row at a time, or as many as it takes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmbd.base.errors import Failed
 from mmbd.base.seeds import generator_for
@@ -22,7 +21,7 @@ CLOSE = 1e-4  # of the largest answer
 
 
 def any_batch(module: nn.Module, shape: Sequence[int], batch: int | None = None) -> tuple[nn.Module, str]:
-    """The module for batches of any size, and a note on what had to be done, "" for nothing.
+    """The module for batches of any size or of one, and a note on what had to be done, "" for nothing.
 
     Args:
         module: takes batches (n, *shape), perhaps of one size alone.
@@ -44,30 +43,24 @@ def any_batch(module: nn.Module, shape: Sequence[int], batch: int | None = None)
         together, _ = _try(lambda: module(rows))
         if _alike(together, alone):
             return module, ""
-        if least == 1:
-            one = Vectorised(module)
-            together, _ = _try(lambda: one(rows))
-            if _alike(together, alone):
-                return one, "the file has a batch of one written into it: inputs are taken side by side"
-    words = "one" if least == 1 else str(least)
-    return OneByOne(
-        module, least
-    ), f"the file has a batch of {words} written into it: inputs are taken in turn"
+    if least == 1:  # whoever watches its operations sees one input at a time then, too
+        return Single(module), "the file has a batch of one written into it: inputs are taken in turn"
+    return OneByOne(module, least), (
+        f"the file has a batch of {least} written into it: inputs are taken in turn"
+    )
 
 
-class Vectorised(nn.Module):
-    """A network for batches of one, mapped over the rows of a batch."""
+class Single(nn.Module):
+    """A network for one input at a time, which takes no more."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, inputs: Tensor) -> Any:
-        def one(row: Tensor) -> Any:
-            return _each(self.module(row[None]), lambda part: part[0])
-
-        with sdpa_kernel(SDPBackend.MATH):  # of the ways to compute attention the one that maps over rows
-            return torch.vmap(one)(inputs)
+        if len(inputs) != 1:
+            raise RuntimeError(f"{len(inputs)} inputs for a network that takes one at a time")
+        return self.module(inputs)
 
 
 class OneByOne(nn.Module):

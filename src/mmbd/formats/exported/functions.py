@@ -86,7 +86,16 @@ def _recurrent(name: str, gates: int) -> Callable[..., Any]:
     return apply
 
 
+def _itself(given: Tensor) -> Tensor:
+    """What cuts gradients off or names a tensor anew changes no answer, so it is nothing here."""
+    return given
+
+
 AS_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "detach.default": _itself,
+    "detach_.default": _itself,
+    "alias.default": _itself,
+    "lift_fresh_copy.default": torch.clone,
     "convolution.default": _convolution,
     "relu.default": torch.relu,
     "relu_.default": torch.relu_,

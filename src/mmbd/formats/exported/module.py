@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from mmbd.base.errors import Failed, Refused
 from mmbd.base.text import clean_text, listed
-from mmbd.formats.exported import operators
+from mmbd.formats.exported import doubts, operators
+from mmbd.formats.exported.alone import ROWS, any_number, joined_where
+from mmbd.formats.exported.inlining import inlined
 from mmbd.formats.exported.operators import ATEN
 from mmbd.formats.exported.running import run, value_of
+from mmbd.formats.exported.work import Budget
 from mmbd.formats.format import Contents, Graph
 from mmbd.formats.options import LoadOptions
 from mmbd.formats.rows import any_batch
-
-# Numbers in all that one input turns into. A ResNet-50 at 224 x 224 makes about 30 million.
-MAX_NUMBERS = 1 << 26
 
 
 def build(contents: Contents, options: LoadOptions) -> Graph:
@@ -43,11 +43,37 @@ def build(contents: Contents, options: LoadOptions) -> Graph:
     known = shape if len(shape) == len(sizes) - 1 else None
     given = options.input_shape or known
     notes: list[str] = []
+    found: list[str] = []
     network: nn.Module = module
+    conversions, precision = doubts.of_precision(
+        module.nodes, module.given, [value.dtype for value in program["tensors"].values()]
+    )
+    if precision is not None:
+        kind = str(precision).removeprefix("torch.")
+        notes.append(f"the program is in {kind}: it is computed in single precision")
+    if conversions:
+        found.append(
+            f"it converts to other precisions, and is computed in single precision: {listed(conversions)}"
+        )
+    if shared := doubts.of_memory(module.nodes, module.outputs):
+        found.append(f"it changes in place what goes on elsewhere, too: {listed(shared)}")
     if given is not None:
-        module.check(given, 1 if batch is None else batch)
-        network, note = any_batch(module, given, batch)
-        notes += [note] if note else []
+        sizes_alone = module.check(given, 1 if batch is None else batch)
+        branches = doubts.of_branches(module.nodes, module.outputs, module.given, sizes_alone)
+        if branches:
+            found.append(
+                f"a search along gradients sees nothing of what lies beyond its branches: {listed(branches)}"
+            )
+        if batch == 1 and (nodes := any_number(module.nodes, module.held(), module.given, given)):
+            if nodes != module.nodes:
+                notes.append("a batch of one is written into its shapes, which were changed to take any")
+            module.nodes = nodes
+            network = module
+        else:
+            network, note = any_batch(module, given, batch)
+            notes += [note] if note else []
+            if not note:  # they are given to it together
+                found += _together(module, given, sizes_alone)
     counts = Counter(node["target"].removeprefix(ATEN).partition(".")[0] for node in program["nodes"])
     most = ", ".join(f"{count} {name}" for name, count in counts.most_common(3))
     return Graph(
@@ -55,7 +81,21 @@ def build(contents: Contents, options: LoadOptions) -> Graph:
         f"torch.export program ({len(program['nodes'])} operations: {most})",
         known,
         notes=tuple(notes),
+        doubts=tuple(found),
     )
+
+
+def _together(module: Program, shape: Sequence[int], alone: Mapping[str, Any]) -> list[str]:
+    """Doubts of a program for any number of inputs: whether its answers depend on how many there are."""
+    words = "its answers may depend on how many inputs come together: "
+    try:
+        three = module.check(shape, ROWS)
+        joined = doubts.of_sizes(module.nodes, alone, three)
+        joined = joined or [joined_where(module.nodes, module.held(), module.given, shape)]
+    except Failed as error:
+        joined = [f"this could not be tried, {clean_text(str(error), 200)}"]
+    joined = [name for name in joined if name]
+    return [words + listed(joined)] if joined else []
 
 
 def _all_known(program: Mapping[str, Any]) -> None:
@@ -104,8 +144,9 @@ class Program(nn.Module):
 
     def __init__(self, program: Mapping[str, Any]) -> None:
         super().__init__()
-        self.nodes: list[Any] = program["nodes"]
-        self.outputs: list[Any] = program["outputs"]
+        self.nodes, self.outputs = inlined(
+            program["nodes"], program["outputs"], [one["name"] for one in program["inputs"]]
+        )
         self.weights: dict[str, str] = {}
         self.fixed: dict[str, Any] = {}
         made: dict[str, str] = {}
@@ -128,34 +169,34 @@ class Program(nn.Module):
             self.register_buffer(name, value)
 
     def forward(self, inputs: Tensor) -> Any:
-        values: dict[str, Any] = {name: getattr(self, own) for name, own in self.weights.items()}
+        values = self.held()
         # What operations in place may not change: the weights, and what is only another view of them.
-        own = set(values)
-        values |= self.fixed
+        own = set(self.weights)
+        values[""] = len(inputs)
         values[self.given] = inputs.clone() if self._changes else inputs
         run(self.nodes, values, own, inputs.device)
         found = [value_of(each, values, inputs.device) for each in self.outputs]
         return found[0] if len(found) == 1 else tuple(found)
 
+    def held(self) -> dict[str, Any]:
+        """Weights and constants by the names that they have in the program."""
+        return {**{name: getattr(self, own) for name, own in self.weights.items()}, **self.fixed}
+
     @property
     def _changes(self) -> bool:
         return any(node["target"] in operators.CHANGING for node in self.nodes)
 
-    def check(self, shape: Sequence[int], batch: int) -> None:
-        """Walk through with tensors of sizes alone; Failed where all together are too large."""
-        total = 0
+    def check(self, shape: Sequence[int], batch: int) -> dict[str, Any]:
+        """The values of a walk through with tensors of sizes alone, by name.
 
-        def add(output: Any) -> None:
-            nonlocal total
-            parts = output if isinstance(output, tuple | list) else [output]
-            total += sum(part.numel() for part in parts if isinstance(part, Tensor)) // max(1, batch)
-            if total > MAX_NUMBERS:
-                raise Failed(
-                    f"inputs of shape {tuple(shape)} need gigabytes in this program: not loaded. Give the "
-                    "shape of one input that it is used with: --input"
-                )
-
-        values: dict[str, Any] = {name: getattr(self, own).to("meta") for name, own in self.weights.items()}
-        values |= {**self.fixed, self.given: torch.empty((batch, *shape), device="meta")}
+        Raises:
+            Failed: all together are too large, or take too long to compute.
+        """
+        values = {
+            name: value.to("meta") if isinstance(value, Tensor) else value
+            for name, value in self.held().items()
+        }
+        values |= {"": batch, self.given: torch.empty((batch, *shape), device="meta")}
         with torch.no_grad():
-            run(self.nodes, values, set(), torch.device("meta"), add)
+            run(self.nodes, values, set(), torch.device("meta"), Budget(shape, batch))
+        return values

@@ -67,7 +67,7 @@ _upsample_bicubic2d_aa.vec pixel_shuffle.default pixel_unshuffle.default channel
 unfold.default im2col.default grid_sampler_2d.default grid_sampler.default affine_grid_generator.default
 """
 SHAPES = """
-view.default view.dtype _unsafe_view.default reshape.default flatten.using_ints unflatten.int
+view.default _unsafe_view.default reshape.default flatten.using_ints unflatten.int
 permute.default transpose.int t.default squeeze.default squeeze.dim squeeze.dims unsqueeze.default
 expand.default expand_as.default slice.Tensor select.int narrow.default split.Tensor split.sizes
 split_with_sizes.default chunk.default unbind.int cat.default concat.default stack.default repeat.default
@@ -107,7 +107,7 @@ relu_.default relu6_.default leaky_relu_.default elu_.default silu_.default mish
 hardtanh_.default hardswish_.default hardsigmoid_.default sigmoid_.default tanh_.default add_.Tensor
 add_.Scalar sub_.Tensor sub_.Scalar mul_.Tensor mul_.Scalar div_.Tensor div_.Scalar clamp_.default
 clamp_min_.default clamp_max_.default dropout_.default masked_fill_.Scalar copy_.default zero_.default
-fill_.Scalar exp_.default neg_.default sqrt_.default squeeze_.dim unsqueeze_.default
+fill_.Scalar exp_.default neg_.default sqrt_.default squeeze_.dim unsqueeze_.default detach_.default
 """
 # What checks and gives nothing.
 CHECKS = """

@@ -15,6 +15,7 @@ from mmbd.formats.exported import operators
 from mmbd.formats.exported.functions import AS_FUNCTIONS
 from mmbd.formats.exported.operators import ATEN
 
+OTHER_PRECISIONS = (torch.float64, torch.float16, torch.bfloat16)
 TRAINING = {"training", "train", "use_input_stats"}
 OUT_OF_TRAINING = (
     "the program was exported in training mode, where answers are random or depend on the rest of the batch: "
@@ -27,72 +28,57 @@ def run(
     values: dict[str, Any],
     own: set[str],
     device: torch.device,
-    seen: Callable[[Any], None] | None = None,
+    seen: Callable[[str, Mapping[str, Any], Any], None] | None = None,
 ) -> None:
     """Do the operations of a graph in their order, on the values by name; they get theirs.
 
     Args:
-        nodes: of a checked graph.
-        values: what there is by name; what the operations give is added.
+        nodes: of a checked graph, `inlined`.
+        values: what there is by name, and under "" the number of inputs; what the operations give is added.
         own: names of weights, and of what shares their memory; names are added.
         device: where new tensors are made.
-        seen: called with every output.
+        seen: called with every operation's name, its arguments by name and its output.
     """
     for node in nodes:
-        target, inputs = node["target"], node["inputs"]
-        if target in operators.SKIPPED:
-            continue
-        if target in operators.WRAPPERS:
-            output = _inner(target, inputs, values, own, device, seen)
-        else:
-            given = {name: value_of(value, values, device) for name, value in inputs.items()}
-            first = next(iter(inputs.values()), None)
-            if target in operators.CHANGING and named(first) in own:
-                raise Failed(
-                    "the program changes its own weights while it answers: export it after model.eval()"
-                )
-            output = _apply(target, given, device)
-        if seen is not None:
-            seen(output)
-        names = [named(each) for each in node["outputs"]]
-        if node["outputs"] and isinstance(node["outputs"][0], list):  # one list of tensors
-            names = [named(each) for each in node["outputs"][0]]
-        parts = list(output) if len(names) > 1 or isinstance(output, tuple | list) else [output]
-        if len(parts) != len(names):
-            raise broken(f"an operation of the program ({clean_text(target, 60)}) gives {len(parts)} values")
-        shared = target in operators.VIEWS and named(next(iter(inputs.values()), None)) in own
-        for name, part in zip(names, parts, strict=True):
-            if name:
-                values[name] = part
-                if shared:
-                    own.add(name)
+        step(node, values, own, device, seen)
 
 
-def _inner(
-    target: str,
-    inputs: Mapping[str, Any],
-    values: Mapping[str, Any],
+def step(
+    node: Mapping[str, Any],
+    values: dict[str, Any],
     own: set[str],
     device: torch.device,
-    seen: Callable[[Any], None] | None,
-) -> Any:
-    """Run the graph that a wrapper holds on the arguments after it, without what it sets."""
-    arguments = list(inputs.values())
-    place = operators.WRAPPERS[target]
-    drawn = (
-        arguments[place].get("graph")
-        if len(arguments) > place and isinstance(arguments[place], dict)
-        else None
-    )
-    passed = arguments[place + 1 :]
-    if drawn is None or len(drawn["inputs"]) != len(passed):
-        raise broken("the exported program has a graph within that does not fit where it is")
-    inner = {
-        name: value_of(value, values, device) for name, value in zip(drawn["inputs"], passed, strict=True)
-    }
-    within = {name for name, value in zip(drawn["inputs"], passed, strict=True) if named(value) in own}
-    run(drawn["nodes"], inner, within, device, seen)
-    return tuple(value_of(each, inner, device) for each in drawn["outputs"])
+    seen: Callable[[str, Mapping[str, Any], Any], None] | None = None,
+) -> None:
+    """Do one operation; see `run`."""
+    target, inputs = node["target"], node["inputs"]
+    if target in operators.SKIPPED:
+        return
+    given = {name: value_of(value, values, device) for name, value in inputs.items()}
+    first = next(iter(inputs.values()), None)
+    if target in operators.CHANGING and named(first) in own:
+        raise Failed("the program changes its own weights while it answers: export it after model.eval()")
+    output = _apply(target, given, device)
+    if seen is not None:
+        seen(target, given, output)
+    names = results(node)
+    parts = list(output) if len(names) > 1 or isinstance(output, tuple | list) else [output]
+    if len(parts) != len(names):
+        raise broken(f"an operation of the program ({clean_text(target, 60)}) gives {len(parts)} values")
+    shared = target in operators.VIEWS and named(first) in own
+    for name, part in zip(names, parts, strict=True):
+        if name:
+            values[name] = part
+            if shared:
+                own.add(name)
+
+
+def results(node: Mapping[str, Any]) -> list[str]:
+    """The names of what an operation gives; "" where it gives nothing that is used."""
+    outputs = node["outputs"]
+    if outputs and isinstance(outputs[0], list):  # one list of tensors
+        outputs = outputs[0]
+    return [named(each) for each in outputs]
 
 
 def named(value: Any) -> str:
@@ -115,6 +101,8 @@ def value_of(value: Any, values: Mapping[str, Any], device: torch.device) -> Any
         return values[what]
     if kind == "device":
         return device
+    if kind == "batch":
+        return values[""]
     if kind in ("dtype", "memory_format"):
         return getattr(torch, what)
     raise broken("the exported program has a graph where a value belongs")
@@ -143,12 +131,13 @@ def _apply(target: str, given: dict[str, Any], device: torch.device) -> Any:
     places = [name for name, (alone, _) in known.items() if not alone]
     last = max((place for place, name in enumerate(places) if name in given), default=-1)
     positional = [given.get(name, known[name][1]) for name in places[: last + 1]]
-    keyword = {name: value for name, value in given.items() if known[name][0]}
+    # Networks are run in single precision, whatever they were exported in.
+    positional = [torch.float32 if _other(value) else value for value in positional]
+    keyword = {
+        name: torch.float32 if _other(value) else value for name, value in given.items() if known[name][0]
+    }
     if target in operators.FROM_NOTHING:
         keyword["device"] = device
-    # Networks are run in single precision, whatever they were exported in.
-    if isinstance(kind := keyword.get("dtype"), torch.dtype) and kind in (torch.float16, torch.bfloat16):
-        keyword["dtype"] = torch.float32
     call: Callable[..., Any] = AS_FUNCTIONS.get(target.removeprefix(ATEN)) or overload
     try:
         return call(*positional, **keyword)
@@ -160,3 +149,8 @@ def _apply(target: str, given: dict[str, Any], device: torch.device) -> Any:
             f"{clean_text(target.removeprefix(ATEN), 60)} in the program does not take what it is given: "
             f"{words}. See that --input is the shape that it was exported for"
         ) from error
+
+
+def _other(value: Any) -> bool:
+    """Whether it is another precision than single."""
+    return isinstance(value, torch.dtype) and value in OTHER_PRECISIONS
