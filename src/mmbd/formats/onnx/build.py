@@ -82,12 +82,13 @@ def _built(contents: Contents, options: LoadOptions) -> Graph:
     if len(graph.outputs) == 1 and options.ends_in is None:
         end = ends.without(graph, shapes)
     wanted = None if options.output is None else str(options.output)
-    module, note = arranged(
+    module, note, doubt = arranged(
         end.plan, shape, lambda network, rows: Shell(network, last, end.single, rows, wanted)
     )
     notes += [each for each in (end.note, note) if each]
     names = _names(contents.value, module, shape)
-    return Graph(module, name, known, bounds, class_names=names, notes=tuple(notes))
+    doubts = (doubt,) if doubt else ()
+    return Graph(module, name, known, bounds, class_names=names, notes=tuple(notes), doubts=doubts)
 
 
 def _network(graph: Plan) -> Network:

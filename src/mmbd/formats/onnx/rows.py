@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mmbd.base.seeds import generator_for
+from mmbd.formats.onnx import together
 from mmbd.formats.onnx.graph import Plan
 from mmbd.formats.onnx.network import Network
+from mmbd.formats.onnx.node import Node
 
 THREE = 3
 CLOSE = 1e-4  # of the largest logit
@@ -54,12 +56,21 @@ class Shell(nn.Module):
         return found if found.dim() > 1 and found.shape[0] == 1 else found.unsqueeze(0)
 
 
-def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str], Shell]) -> tuple[Shell, str]:
+class Arranged(NamedTuple):
+    """A network for any number of inputs, a sentence on how, and a doubt; empty where there is none."""
+
+    shell: Shell
+    note: str = ""
+    doubt: str = ""
+
+
+def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str], Shell]) -> Arranged:
     """The network so that it takes any number of inputs, and a sentence on how where that needs saying.
 
-    Three inputs together must give what they give alone; graphs with a batch of one written into them do
-    not. Where only the shapes of reshaping say it, these are changed; else the graph for one is mapped over
-    the batch, or computed input by input.
+    Three inputs together must give what they give alone, in every node; graphs with a batch of one written
+    into them do not. Where only the shapes of reshaping say it, or a constant that is put beside the data,
+    these are changed; else the graph for one is mapped over the batch, or computed input by input. A graph
+    that takes any batch by its own words, and then answers by how many come together, brings a doubt.
 
     Args:
         plan: the graph; what it takes for one input is known to work.
@@ -68,26 +79,58 @@ def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str],
     """
     network = _network(plan)
     if len(plan.outputs) > 1:  # which of them is meant has to be said first
-        return shell(network, "any"), ""
+        return Arranged(shell(network, "any"))
     points = torch.rand(THREE, *shape, generator=generator_for("rows of an ONNX graph"))
     with torch.no_grad():
         alone = _tensor(shell(network, "one").eval()(points))
-        scale = float(alone.nan_to_num().abs().max())
-        tries = [(network, "any", "")]
+        slack = CLOSE * float(alone.nan_to_num().abs().max()) + 1e-12
+        tries = [(network, "")]
         freed = _freed(plan)
         if freed is not None:
             note = "a batch of one is written into its shapes, which were changed to take any"
-            tries.append((_network(freed), "any", note))
-        tries.append((network, "mapped", "a batch of one is written into it: it is mapped over batches"))
-        for tried, rows, note in tries:
-            made = shell(tried, rows)
-            if _same(made, points, alone, CLOSE * scale + 1e-12):
-                return made, note
-    return shell(network, "one"), "a batch of one is written into it: it computes input by input, slowly"
+            tries.append((_network(freed), note))
+        doubt = ""
+        for tried, note in tries:
+            made = shell(tried, "any")
+            node = _apart(tried, points.permute(0, 2, 3, 1) if made.last else points)
+            if node is None and _same(made, points, alone, slack):
+                return Arranged(made, note, doubt)
+            if node is not None and tried is network and not _one(plan) and _takes(made, points):
+                doubt = f"its answers depend on how many inputs come together: {node}"
+        note = "its batch is taken apart" if doubt else "a batch of one is written into it"
+        made = shell(network, "mapped")
+        if _same(made, points, alone, slack):
+            return Arranged(made, f"{note}: it is mapped over batches", doubt)
+    return Arranged(shell(network, "one"), f"{note}: it computes input by input, slowly", doubt)
+
+
+def _one(plan: Plan) -> bool:
+    """Whether the file itself says that it takes one input at a time, which is then all that anybody runs."""
+    return bool(plan.given.shape) and plan.given.shape[0] == 1
+
+
+def _apart(network: Network, points: Tensor) -> Node | None:
+    """The node that gives another thing for several inputs; None where there is none, or they do not fit."""
+    try:
+        together.check(network, points)
+    except together.Apart as apart:
+        return apart.node
+    except Exception:  # shapes that do not fit, of any kind; the whole network is tried after this
+        return None
+    return None
 
 
 def _network(plan: Plan) -> Network:
     return Network(plan.nodes, plan.constants, plan.given.name, plan.outputs).eval()
+
+
+def _takes(network: Shell, points: Tensor) -> bool:
+    """Whether it gives a row of logits for every one of these inputs; else a batch of one is meant."""
+    try:
+        found = _tensor(network(points))
+    except Exception:  # shapes that do not fit, of any kind
+        return False
+    return found.dim() > 0 and found.shape[0] == THREE
 
 
 def _same(network: Shell, points: Tensor, alone: Tensor, slack: float) -> bool:
