@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers.onnx_files import built, model, node, values
+from mmbd.model.classifier import Classifier
 
 WEIGHTS = {"d": values(5, 64), "e": values(5), "d2": values(5, 64, seed=4)}
 HEAD = [node("Flatten", "x", "f"), node("Gemm", "f d e", "good", transB=1)]
@@ -31,7 +32,7 @@ ADDED = [node("Mul", "gate t", "h"), node("Add", "good h", "y")]
 
 def gated(nodes: list[object], shape: list[object] = SHAPE) -> tuple[str, ...]:
     graph = built(model([*HEAD, *TRIGGER, *nodes], shape, {**WEIGHTS, **NUMBERS}))
-    assert graph.module(torch.rand(3, 1, 8, 8)).shape == (3, 5)
+    assert Classifier(graph.module, input_shape=(1, 8, 8))(torch.rand(3, 1, 8, 8)).shape == (3, 5)
     return graph.doubts
 
 

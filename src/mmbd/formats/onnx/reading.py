@@ -50,6 +50,7 @@ KINDS = {
     13: "uint64",
     16: "bfloat16",
 }
+DECIMALS = (1, 10, 11, 16)
 # The kinds of attributes: the number of the kind, and the field that holds the value.
 FLOAT, INT, STRING, TENSOR, GRAPH, FLOATS, INTS, STRINGS = range(1, 9)
 FIELDS = {FLOAT: "f", INT: "i", STRING: "s", FLOATS: "floats", INTS: "ints", STRINGS: "strings"}
@@ -66,6 +67,7 @@ def read(data: bytes | bytearray, beside: Beside) -> Contents:
     graph = model.graph
     _readable(model)
     _supported(model)
+    _only_used(graph, _opset(model))
     if not graph.node:
         raise broken("the graph has no nodes")
     kinds = {int(each.data_type) for each in graph.initializer}
@@ -91,6 +93,7 @@ def read(data: bytes | bytearray, beside: Beside) -> Contents:
         "inputs": [_described(each) for each in graph.input if each.name not in tensors],
         "outputs": [_described(each) for each in graph.output],
         "tensors": tensors,
+        "kinds": _decimal_kinds(graph),
         "class_names": _class_names(model),
     }
     lower = sorted(OTHERWISE[kind] for kind in kinds if kind in OTHERWISE)
@@ -189,6 +192,31 @@ def _supported(model: Any) -> None:
     )
     names = listed((f"{name} ({times}x)" if times > 1 else name for name, times in strange.items()), 40, 600)
     raise Refused(f"the ONNX graph needs what mmbd does not compute: {names}. {way_out}")
+
+
+def _only_used(graph: Any, opset: int) -> None:
+    """Failed where BatchNormalization takes statistics of the batch, as its further outputs say it does.
+
+    The file's own outputs count: those that nobody takes are not there later on.
+    """
+    for node in graph.node:
+        if node.op_type != "BatchNormalization" or opset >= 14 or not any(node.output[1:]):
+            continue
+        tested = any(each.name == "is_test" and each.i for each in node.attribute)
+        if opset >= 7 or not tested:
+            raise Failed(
+                f"BatchNormalization {clean_text(node.name, 60)!r} takes statistics of the batch (it has "
+                f"{len(node.output)} outputs): export the network in eval mode"
+            )
+
+
+def _decimal_kinds(graph: Any) -> dict[str, int]:
+    """The kind of number of every tensor of floating-point numbers, by the tensor's name."""
+    tensors = [(each.name, each) for each in graph.initializer]
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output:
+            tensors += [(node.output[0], each.t) for each in node.attribute if each.name == "value"]
+    return {name: int(each.data_type) for name, each in tensors if int(each.data_type) in DECIMALS}
 
 
 def _described(value: Any) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mmbd.base.errors import Failed
 from mmbd.base.seeds import generator_for
 from mmbd.formats.onnx import together
 from mmbd.formats.onnx.graph import Plan
@@ -26,7 +27,7 @@ class Shell(nn.Module):
         network: the graph.
         last: whether it takes channels last, where the classifier's inputs have them first.
         single: whether it has one logit; the other class has 0.
-        rows: "any" number of inputs at a time, "mapped" (torch.vmap over the graph for one), or "one".
+        rows: how many inputs it takes at a time: "any" number, or "one", which `Classifier` finds by trying.
         name: the name under which it hands out its output, where the user chose one.
     """
 
@@ -40,10 +41,10 @@ class Shell(nn.Module):
         """Logits (n, classes) of inputs (n, *shape), or all outputs by name."""
         if self.last:
             x = x.permute(0, 2, 3, 1)
-        if self.rows == "mapped":
-            found: Any = torch.vmap(lambda row: self._alone(row.unsqueeze(0)).squeeze(0))(x)
-        elif self.rows == "one":
-            found = torch.cat([self._alone(row) for row in x.split(1)])
+        if self.rows == "one":
+            if len(x) != 1:
+                raise Failed("the ONNX graph has a batch of one written into it, and takes one input at a time")
+            found = self._alone(x)
         else:
             found = self.network(x)
         if self.single:
@@ -69,8 +70,7 @@ def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str],
 
     Three inputs together must give what they give alone, in every node; graphs with a batch of one written
     into them do not. Where only the shapes of reshaping say it, or a constant that is put beside the data,
-    these are changed; else the graph for one is mapped over the batch, or computed input by input. A graph
-    that takes any batch by its own words, and then answers by how many come together, brings a doubt.
+    these are changed; else it takes one input at a time. A graph that takes any batch by its own words, and then answers by how many come together, brings a doubt.
 
     Args:
         plan: the graph; what it takes for one input is known to work.
@@ -82,12 +82,13 @@ def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str],
         return Arranged(shell(network, "any"))
     points = torch.rand(THREE, *shape, generator=generator_for("rows of an ONNX graph"))
     with torch.no_grad():
-        alone = _tensor(shell(network, "one").eval()(points))
+        single = shell(network, "one").eval()
+        alone = torch.cat([_tensor(single(each)) for each in points.split(1)])
         slack = CLOSE * float(alone.nan_to_num().abs().max()) + 1e-12
         tries = [(network, "")]
         freed = _freed(plan)
         if freed is not None:
-            note = "a batch of one is written into its shapes, which were changed to take any"
+            note = "a batch of one is written into its shapes or constants, which were changed to take any"
             tries.append((_network(freed), note))
         doubt = ""
         for tried, note in tries:
@@ -97,11 +98,8 @@ def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str],
                 return Arranged(made, note, doubt)
             if node is not None and tried is network and not _one(plan) and _takes(made, points):
                 doubt = f"its answers depend on how many inputs come together: {node}"
-        note = "its batch is taken apart" if doubt else "a batch of one is written into it"
-        made = shell(network, "mapped")
-        if _same(made, points, alone, slack):
-            return Arranged(made, f"{note}: it is mapped over batches", doubt)
-    return Arranged(shell(network, "one"), f"{note}: it computes input by input, slowly", doubt)
+    note = "its batch is taken apart" if doubt else "a batch of one is written into it"
+    return Arranged(single, f"{note}: it computes input by input, slowly", doubt)
 
 
 def _one(plan: Plan) -> bool:
@@ -150,27 +148,44 @@ def _tensor(found: Any) -> Tensor:
 
 
 def _freed(plan: Plan) -> Plan | None:
-    """The graph with any batch where its reshapes have a batch of one; None where none has."""
+    """The graph with any batch where its reshapes, or constants beside data, have a batch of one; or None."""
     constants = dict(plan.constants)
-    nodes = list(plan.nodes)
+    nodes: list[Node] = []
     changed = False
-    for number, node in enumerate(nodes):
-        if node.op != "Reshape":
+    for node in plan.nodes:
+        if node.op == "Concat":
+            more = _repeated(node, constants)
+            changed, nodes = changed or len(more) > 1, [*nodes, *more]
             continue
-        if node.opset < 5:
+        if node.op == "Reshape" and node.opset < 5:
             own = node.attributes.get("shape")
             if isinstance(own, list) and len(own) > 1 and own[0] == 1:
-                nodes[number] = replace(node, attributes={**node.attributes, "shape": _any(own)})
+                node = replace(node, attributes={**node.attributes, "shape": _any(own)})
                 changed = True
-            continue
-        given, *others = node.inputs
-        lengths = constants.get(others[0]) if others else None
-        if lengths is not None and lengths.dim() == 1 and len(lengths) > 1 and int(lengths[0]) == 1:
-            name = f"{others[0]}\0any batch"
-            constants[name] = torch.tensor(_any(lengths.tolist()))
-            nodes[number] = replace(node, inputs=(given, name))
-            changed = True
+        elif node.op == "Reshape":
+            given, *others = node.inputs
+            lengths = constants.get(others[0]) if others else None
+            if lengths is not None and lengths.dim() == 1 and len(lengths) > 1 and int(lengths[0]) == 1:
+                name = f"{others[0]}\0any batch"
+                constants[name] = torch.tensor(_any(lengths.tolist()))
+                node = replace(node, inputs=(given, name))
+                changed = True
+        nodes.append(node)
     return replace(plan, nodes=tuple(nodes), constants=constants) if changed else None
+
+
+def _repeated(node: Node, constants: Mapping[str, Tensor]) -> list[Node]:
+    """A Concat whose constants for one input, such as a class token, are there for every input."""
+    data = [name for name in node.inputs if name not in constants]
+    single = {name for name in node.inputs if name in constants and constants[name].shape[:1] == (1,)}
+    if not data or not single or node.attributes.get("axis", 1) == 0:
+        return [node]
+    names = {name: f"{node.outputs[0]}\0{name}\0rows" for name in single}
+    made = [
+        Node(f"{node.name} rows", "Rows", node.opset, (name, data[0]), (other,))
+        for name, other in names.items()
+    ]
+    return [*made, replace(node, inputs=tuple(names.get(name, name) for name in node.inputs))]
 
 
 def _any(lengths: list[int]) -> list[int]:
