@@ -31,8 +31,8 @@ TENSORS = {
     "class": values(1, 1, 6),
     "m": values(6, 6),
     "axis": np.array([1]),
-    "d": values(3, 6),
-    "e": values(3),
+    "d": values(4, 6),
+    "e": values(4),
     "zero": np.array([0]),
 }
 FLAT = [  # without an axis for the batch, which no change of shapes puts back
@@ -56,5 +56,5 @@ def test_it_can_be_watched_and_scanned(middle: list[object], said: str, tmp_path
     assert found is not None
     assert found.features(loaded.classifier, points).shape == (3, 6)
     assert activations.find(loaded.classifier)
-    report = mmbd.scan(loaded, restarts=2, steps=3, size=4, final_size=4)
-    assert report.verdict in ("clean", "backdoored", "inconclusive")
+    report = mmbd.scan(loaded, restarts=1, steps=2, universal=False)
+    assert sorted(report.finding.ranking) == [0, 1, 2, 3]

@@ -104,7 +104,7 @@ def _kind(node: Node) -> int:
 
 def _precision(plan: Plan, flow: _Flow, kinds: Mapping[str, int]) -> list[str]:
     """Where the file computes with more or fewer digits than are computed with here, if not throughout."""
-    all_ = {kind for kind in kinds.values()}
+    all_ = set(kinds.values())
     given = {"float16": 10, "float64": 11, "bfloat16": 16}.get(plan.given.kind)
     uniform = next(iter(all_)) if len(all_) == 1 else None
     found: list[str] = []

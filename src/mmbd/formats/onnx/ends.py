@@ -57,8 +57,8 @@ def likely(plan: Plan, shapes: Shapes, decimals: set[str]) -> tuple[str, ...]:
         for name in plan.outputs
     ]
     raise Failed(
-        f"the ONNX graph has {len(told)} outputs, and any may hold the logits: {listed(told, 20)}; choose with "
-        "--output (output= in Python), by name or number"
+        f"the ONNX graph has {len(told)} outputs, and any may hold the logits: {listed(told, 20)}; choose "
+        "with --output (output= in Python), by name or number"
     )
 
 

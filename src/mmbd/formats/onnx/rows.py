@@ -43,7 +43,9 @@ class Shell(nn.Module):
             x = x.permute(0, 2, 3, 1)
         if self.rows == "one":
             if len(x) != 1:
-                raise Failed("the ONNX graph has a batch of one written into it, and takes one input at a time")
+                raise Failed(
+                    "the ONNX graph has a batch of one written into it, and takes one input at a time"
+                )
             found = self._alone(x)
         else:
             found = self.network(x)
@@ -70,7 +72,9 @@ def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str],
 
     Three inputs together must give what they give alone, in every node; graphs with a batch of one written
     into them do not. Where only the shapes of reshaping say it, or a constant that is put beside the data,
-    these are changed; else it takes one input at a time. A graph that takes any batch by its own words, and then answers by how many come together, brings a doubt.
+    these are changed; else it takes one input at a time. A graph that takes any batch by its own words,
+    and then answers by how many come together, brings a doubt.
+    by how many come together, brings a doubt.
 
     Args:
         plan: the graph; what it takes for one input is known to work.

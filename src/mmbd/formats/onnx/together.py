@@ -177,16 +177,17 @@ class _Check:
     def _compare(
         self, node: Node, together: Value, alone: Sequence[Value], slack: float, numbers: bool = True
     ) -> None:
-        if not isinstance(together, Tensor) or not all(isinstance(each, Tensor) for each in alone):
+        single = [each for each in alone if isinstance(each, Tensor)]
+        if not isinstance(together, Tensor) or len(single) < len(alone):
             return
-        axis = self._axis(together.shape, alone[0].shape)
+        axis = self._axis(together.shape, single[0].shape)
         if axis is None:
-            if together.numel() or alone[0].numel():
+            if together.numel() or single[0].numel():
                 raise Apart(node)
             return
         if not numbers:
             return
-        joined = torch.cat([each for each in alone if isinstance(each, Tensor)], axis)
+        joined = torch.cat(single, axis)
         one, other = together.float(), joined.float()
         difference = _largest(one.nan_to_num() - other.nan_to_num())
         if difference > CLOSE * _largest(other) + slack + 1e-30:
