@@ -74,7 +74,6 @@ def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str],
     into them do not. Where only the shapes of reshaping say it, or a constant that is put beside the data,
     these are changed; else it takes one input at a time. A graph that takes any batch by its own words,
     and then answers by how many come together, brings a doubt.
-    by how many come together, brings a doubt.
 
     Args:
         plan: the graph; what it takes for one input is known to work.
