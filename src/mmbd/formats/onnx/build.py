@@ -15,7 +15,7 @@ from mmbd.base.seeds import generator_for
 from mmbd.base.text import clean_text
 from mmbd.formats.advice import INPUT, broken
 from mmbd.formats.format import Contents, Graph
-from mmbd.formats.onnx import ends
+from mmbd.formats.onnx import branches, ends
 from mmbd.formats.onnx.budget import ALL, Budget
 from mmbd.formats.onnx.graph import Given, Plan, plan
 from mmbd.formats.onnx.network import Network
@@ -75,19 +75,28 @@ def _built(contents: Contents, options: LoadOptions) -> Graph:
     shapes, decimals = _measured(graph, shape, last, name)
     if options.output is None:
         outputs = ends.likely(graph, shapes, decimals)
-        if len(outputs) == 1 < len(graph.outputs):
+        if len(outputs) < len(graph.outputs):
             notes.append(f"of its {len(graph.outputs)} outputs, {clean_text(outputs[0], 60)!r} may be logits")
         graph = graph.reduced(outputs)
     end = ends.End(graph)
     if len(graph.outputs) == 1 and options.ends_in is None:
         end = ends.without(graph, shapes)
     wanted = None if options.output is None else str(options.output)
-    module, note = arranged(
+    module, note, doubt = arranged(
         end.plan, shape, lambda network, rows: Shell(network, last, end.single, rows, wanted)
     )
     notes += [each for each in (end.note, note) if each]
     names = _names(contents.value, module, shape)
-    return Graph(module, name, known, bounds, class_names=names, notes=tuple(notes))
+    doubts = branches.doubts(end.plan, _kinds(contents.value.get("kinds"), end.plan))
+    doubts = (doubt, *doubts) if doubt else doubts
+    return Graph(module, name, known, bounds, class_names=names, notes=tuple(notes), doubts=doubts)
+
+
+def _kinds(value: Any, graph: Plan) -> dict[str, int]:
+    """The kinds of numbers of the tensors, of those that the graph takes."""
+    if not isinstance(value, dict) or not all(isinstance(each, int) for each in value.values()):
+        raise broken("the description of the ONNX graph is damaged")
+    return {name: kind for name, kind in value.items() if name in graph.constants}
 
 
 def _network(graph: Plan) -> Network:

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from mmbd.base.errors import Failed
+from mmbd.base.text import clean_text, listed
 from mmbd.formats.onnx.graph import Plan
 from mmbd.formats.onnx.node import Node
 
 # What only rearranges numbers, or leaves them as they are.
 THROUGH = {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Dropout"}
+SOFT = {"Softmax", "LogSoftmax", "Sigmoid"}
+LABELS = {"ArgMax", "TopK"}
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -25,19 +29,51 @@ class End(NamedTuple):
 
 
 def likely(plan: Plan, shapes: Shapes, decimals: set[str]) -> tuple[str, ...]:
-    """The outputs that may be logits: floating-point numbers, along one axis; all where none is.
+    """The output that holds the logits, where all others are computed from it (a label, probabilities).
 
     Args:
         plan: the graph.
         shapes: of all values, for one input.
         decimals: the values that are floating-point numbers.
+
+    Raises:
+        Failed: several outputs, of which none is what all others are computed from.
     """
-    found = [
-        name
+    if len(plan.outputs) == 1:
+        return plan.outputs
+    makers = plan.makers()
+    for name in plan.outputs:
+        longer = sum(length > 1 for length in shapes.get(name, ()))
+        if name not in decimals or longer > 1 or not shapes.get(name, ()):
+            continue
+        own = _sources(name, makers, {*THROUGH, *SOFT})
+        others = [_sources(other, makers, {*THROUGH, *SOFT, *LABELS}) for other in plan.outputs]
+        last = own[-1]
+        # The logits themselves, or their softmax where these are no output.
+        if all(name in other or last in other for other in others) and not _later(name, plan, makers):
+            return (name,)
+    told = [
+        f"{clean_text(name, 60)!r} of shape ({', '.join(['n', *map(str, shapes.get(name, ())[1:])])})"
         for name in plan.outputs
-        if name in decimals and sum(length > 1 for length in shapes.get(name, ())) == 1
     ]
-    return tuple(found) or plan.outputs
+    raise Failed(
+        f"the ONNX graph has {len(told)} outputs, and any may hold the logits: {listed(told, 20)}; choose "
+        "with --output (output= in Python), by name or number"
+    )
+
+
+def _sources(name: str, makers: Mapping[str, Node], through: set[str]) -> list[str]:
+    """The value, and those that it is computed from by such operators alone."""
+    found = [name]
+    while name in makers and makers[name].op in through:
+        name = makers[name].inputs[0]
+        found.append(name)
+    return found
+
+
+def _later(name: str, plan: Plan, makers: Mapping[str, Node]) -> bool:
+    """Whether the value is computed from another output, which then is nearer to the logits."""
+    return bool({*_sources(name, makers, {*THROUGH, *SOFT})[1:]} & {*plan.outputs})
 
 
 def without(plan: Plan, shapes: Shapes) -> End:

@@ -197,8 +197,8 @@ OPERATORS: dict[str, Operator] = {
     "Cast": Operator(indexing.cast),
     "CastLike": Operator(indexing.cast_like),
 }
-# What `joining` makes of several nodes, and no file has.
-JOINED: dict[str, Operator] = {"Linear": Operator(linear.biased)}
+# What `joining` makes of several nodes, and `rows` of constants for one input; no file has them.
+JOINED: dict[str, Operator] = {"Linear": Operator(linear.biased), "Rows": Operator(shapes.rows)}
 
 
 def operator(name: str) -> Operator:

@@ -7,33 +7,22 @@ the package `onnx` alone: its loader follows paths, and its checker and converte
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 
 from mmbd.base.errors import Failed, Refused
 from mmbd.base.extras import require
-from mmbd.base.text import clean_text, count, listed
+from mmbd.base.text import clean_text, count
 from mmbd.formats.advice import broken, excessive
 from mmbd.formats.beside import Beside
 from mmbd.formats.format import Contents
 from mmbd.formats.onnx import wire
-from mmbd.formats.onnx.operators import LATEST, OPERATORS
-from mmbd.formats.onnx.tensors import OTHERWISE, tensor
+from mmbd.formats.onnx.operators import LATEST
+from mmbd.formats.onnx.supported import OWN, check, check_statistics
+from mmbd.formats.onnx.tensors import OTHERWISE, decimal_kinds, tensor
 
-OWN = ("", "ai.onnx")  # the names of the domain of ONNX's own operators
 MOST_PARTS = 100_000  # nodes, tensors and descriptions of values
 MOST_NODES = 20_000
 MOST_NAMES = 1000  # inputs or outputs of a node
-CONTROL = {"If": "branches", "Loop": "loops", "Scan": "loops"}
-QUANTISED = (
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-)
 KINDS = {
     1: "float32",
     2: "uint8",
@@ -60,12 +49,13 @@ def read(data: bytes | bytearray, beside: Beside) -> Contents:
 
     Raises:
         Refused: operators that are not computed here, all of them by name; branches and loops.
-        Failed: broken, cut short, sizes that do not add up, or the package `onnx` is missing.
+        Failed: broken, cut short, in training mode; sizes that do not add up, or no package `onnx`.
     """
     model = _parsed(data)
     graph = model.graph
     _readable(model)
-    _supported(model)
+    check(model)
+    check_statistics(graph, _opset(model))
     if not graph.node:
         raise broken("the graph has no nodes")
     kinds = {int(each.data_type) for each in graph.initializer}
@@ -91,6 +81,7 @@ def read(data: bytes | bytearray, beside: Beside) -> Contents:
         "inputs": [_described(each) for each in graph.input if each.name not in tensors],
         "outputs": [_described(each) for each in graph.output],
         "tensors": tensors,
+        "kinds": decimal_kinds(graph),
         "class_names": _class_names(model),
     }
     lower = sorted(OTHERWISE[kind] for kind in kinds if kind in OTHERWISE)
@@ -152,43 +143,6 @@ def _opset(model: Any) -> int:
             f"it with opset_version={LATEST} or lower"
         )
     return max(1, version)
-
-
-def _supported(model: Any) -> None:
-    """Refused where there is anything that is not computed here; says all of it."""
-    graph = model.graph
-    control = [node for node in graph.node if node.domain in OWN and node.op_type in CONTROL]
-    if control:
-        named = listed(
-            (f"{node.op_type} {node.name!r}" if node.name else node.op_type for node in control), 5
-        )
-        what = sorted({CONTROL[node.op_type] for node in control})
-        raise Refused(
-            f"the ONNX graph has {' and '.join(what)} ({named}), whose way depends on the input: no gradient "
-            "tells what the other way does, and a backdoor can hide there. Export the network without, or "
-            "ask whoever made it why it has them"
-        )
-    own = {(each.domain, each.name) for each in model.functions}
-    strange: Counter[str] = Counter()
-    for node in graph.node:
-        known = node.domain in OWN and (node.op_type in OPERATORS or node.op_type == "Constant")
-        if (node.domain, node.op_type) in own:
-            strange[f"{node.op_type} (a function of the file's own)"] += 1
-        elif not known:
-            strange[node.op_type if node.domain in OWN else f"{node.domain}.{node.op_type}"] += 1
-    if graph.sparse_initializer:
-        strange["sparse tensors"] += len(graph.sparse_initializer)
-    if not strange:
-        return
-    quantised = any(name in QUANTISED or name.split(".")[-1].startswith("QLinear") for name in strange)
-    way_out = (
-        "It is quantised: export the network in float32, before that, and scan that file"
-        if quantised
-        else "Export the network with ONNX's own operators in eval mode, or scan the weights that it was "
-        "exported from, with --arch"
-    )
-    names = listed((f"{name} ({times}x)" if times > 1 else name for name, times in strange.items()), 40, 600)
-    raise Refused(f"the ONNX graph needs what mmbd does not compute: {names}. {way_out}")
 
 
 def _described(value: Any) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _resized(
     if where == "asymmetric":
         at = to / factor
     elif where == "align_corners":
-        at = to * (own - 1) / (full - 1) if full > 1 else to * 0
+        at = to * (own - 1) / (length - 1) if length > 1 else to * 0
     elif where == "pytorch_half_pixel":
         at = (to + 0.5) / factor - 0.5 if full > 1 else to * 0
     elif where == "half_pixel_symmetric":

@@ -144,3 +144,8 @@ def dropout(node: Node, x: Tensor, ratio: Sizes | None = None, training: Sizes |
         raise node.failed("it drops at random (is_test is 0): export the network in eval mode")
     mask = torch.ones_like(x, dtype=torch.bool) if len(node.outputs) > 1 and node.outputs[1] else None
     return x if mask is None else (x, mask)
+
+
+def rows(node: Node, one: Tensor, like: Tensor) -> Tensor:
+    """A constant for one input, once for each of the inputs in another tensor."""
+    return one.expand(like.shape[0], *one.shape[1:])

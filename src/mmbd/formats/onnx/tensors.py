@@ -136,3 +136,16 @@ def _beside(proto: Any, beside: Beside, name: str, wanted: int) -> memoryview:
             f"{count(wanted)}: fetch both files again, of one version"
         )
     return memoryview(data)[start : start + length]
+
+
+def decimal_kinds(graph: Any) -> dict[str, int]:
+    """The kind of number of every tensor of floating-point numbers, by the tensor's name."""
+    tensors = [(each.name, each) for each in graph.initializer]
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output:
+            tensors += [(node.output[0], each.t) for each in node.attribute if each.name == "value"]
+    return {
+        name: int(each.data_type)
+        for name, each in tensors
+        if int(each.data_type) in (1, HALF, DOUBLE, BFLOAT16)
+    }
