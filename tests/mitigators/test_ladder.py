@@ -75,13 +75,10 @@ def climbing(monkeypatch: pytest.MonkeyPatch, heights: list[float]) -> tuple[Lad
 
 
 def test_steps_that_leave_no_less_are_undone(monkeypatch):
-    ladder, parts = climbing(monkeypatch, [0.6, 0.6, 0.7, 0.59])
+    ladder, parts = climbing(monkeypatch, [0.6, 0.6, 0.59])
     assert [made.record.method for made in parts] == ["mm-bm"]
-    assert [step["step"] for step in ladder.tried] == [
-        "hardening",
-        "hardening, of the network without bounds",
-        "latent-shift",
-    ]
+    # The bounds are not given up for a step that did nothing, only for one that they left no accuracy to.
+    assert [step["step"] for step in ladder.tried] == ["hardening", "latent-shift"]
     assert not any(step["kept"] for step in ladder.tried)
     assert ladder.notes[0] == "hardening: undone, as what is reached went from 60% to 60% only"
     assert ladder.notes[-1] == "the bounds are all there is"

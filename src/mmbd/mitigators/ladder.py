@@ -134,7 +134,7 @@ class Ladder:
         made = self._tried("hardening", harden, bounded.classifier)
         if made is not None:
             parts.append(made)
-        else:  # the bounds may have cost all the accuracy there was to spend
+        elif self.tried[-1]["after"] is None:  # the bounds have cost all the accuracy there was to spend
             made = self._tried("hardening", harden, self.look.classifier, dropped=True)
             parts = parts if made is None else [made]
         if left := self.reached.left:
