@@ -146,6 +146,6 @@ def words(found: Comparison) -> list[str]:
         return [clean_text(found.apart, 200)]
     return [
         f"{each.inputs}: {each.count} inputs, logits at most {each.largest:.3g} apart "
-        f"({each.relative:.2g} of the largest), {100 * each.same_class:.0f} % in the same class"
+        f"({each.relative:.2g} of their range), {100 * each.same_class:.0f} % in the same class"
         for each in found.differences
     ]
