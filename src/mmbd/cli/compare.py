@@ -34,7 +34,7 @@ def compare(
         a: A model file or folder.
         b: Another one.
         loading: What the files do not say; --arch is for those that do not describe their network.
-        tolerance: How far logits may be apart, as a share of the largest.
+        tolerance: How far logits may be apart, as a share of how far they range.
         seed: The number that every random choice follows from.
         json: Print a JSON object.
     """
