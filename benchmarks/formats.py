@@ -198,7 +198,8 @@ def verdicts(folder: Path, form: str) -> list[dict[str, Any]]:
     for file in sorted(EXAMPLES.glob("*.safetensors")):
         loaded = mmbd.load(file)
         clf = loaded.classifier
-        path = written(folder, file.stem, form, clf.model, clf.domain.shape)  # type: ignore[arg-type]
+        assert isinstance(clf.model, nn.Module)
+        path = written(folder, file.stem, form, clf.model, clf.domain.shape)
         options = {"mean": clf.mean, "std": clf.std, "class_names": clf.class_names}
         pair = [mmbd.scan(loaded), mmbd.scan(mmbd.load(path, **options))]
         rows.append(

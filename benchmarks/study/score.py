@@ -237,25 +237,32 @@ def main() -> None:
         ship(score, content, models, judged)
 
 
-def ship(
-    score: Score, content: Mapping[str, Any], models: Sequence[Model], reported: Sequence[Judged]
-) -> None:
-    """Write weights and the table of all clean networks into the package, and what was found."""
-    tables = Tables.of(score, models)
+def shipped(
+    script: str, key: str, content: Mapping[str, Any], models: Sequence[Model], tables: Tables
+) -> dict[str, Any]:
+    """What the package holds of a way to add marks up: its clean networks, weights and tables."""
     held = [model for model in models if model.clean]
-    raw = {
+    return {
         "about": "Weights of the marks, and the evidence of clean networks in units of scale * K ** -power; "
-        "see benchmarks/study/score.py",
+        f"see benchmarks/study/{script}.py",
         "models": len(held),
         "classes": dict(sorted(Counter(model.card["classes"] for model in held).items())),
         "architectures": dict(Counter(model.card["arch"] for model in held).most_common()),
         "data": dict(Counter(model.card["source"] for model in held).most_common()),
         "torch": torch.__version__,
         "weights": content["weights"],
-        "made_by": KEY,
+        "made_by": key,
         "table": written(tables.whole),
         "headless": written(tables.headless),
     }
+
+
+def ship(
+    score: Score, content: Mapping[str, Any], models: Sequence[Model], reported: Sequence[Judged]
+) -> None:
+    """Write weights and the table of all clean networks into the package, and what was found."""
+    tables = Tables.of(score, models)
+    raw = shipped("score", KEY, content, models, tables)
     path = Path(combined.__file__).with_suffix(".json")
     path.write_text(json.dumps(raw, indent=1) + "\n")
     if reported:

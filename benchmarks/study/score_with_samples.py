@@ -36,7 +36,18 @@ import numpy as np
 import torch
 
 from benchmarks.study.marked_models import MARKS, Model, read
-from benchmarks.study.score import Judged, Tables, by_kind, figures, grouped, judge, nested, power_of, written
+from benchmarks.study.score import (
+    Judged,
+    Tables,
+    by_kind,
+    figures,
+    grouped,
+    judge,
+    nested,
+    power_of,
+    shipped,
+    written,
+)
 from benchmarks.study.ways import Score, equal, units_of, weighted
 from mmbd.detectors.mm_bd import power
 from mmbd.null import combined, with_samples
@@ -225,22 +236,9 @@ def ship(
 
     `paired` are the same models with their pairs of classes on clean samples.
     """
-    tables, held = Tables.of(score, models), [model for model in models if model.clean]
     pairs = Tables.of(by_pairs, paired)
-    raw = {
-        "about": "Weights of the marks, and the evidence of clean networks in units of scale * K ** -power; "
-        "see benchmarks/study/score_with_samples.py",
-        "models": len(held),
-        "classes": dict(sorted(Counter(model.card["classes"] for model in held).items())),
-        "architectures": dict(Counter(model.card["arch"] for model in held).most_common()),
-        "data": dict(Counter(model.card["source"] for model in held).most_common()),
-        "torch": torch.__version__,
-        "weights": content["weights"],
-        "made_by": KEY,
-        "table": written(tables.whole),
-        "headless": written(tables.headless),
-        "pairs": {"share": SHARE, "table": written(pairs.whole), "headless": written(pairs.headless)},
-    }
+    raw = shipped("score_with_samples", KEY, content, models, Tables.of(score, models))
+    raw["pairs"] = {"share": SHARE, "table": written(pairs.whole), "headless": written(pairs.headless)}
     path = Path(with_samples.__file__).with_suffix(".json")
     path.write_text(json.dumps(raw, indent=1) + "\n")
     path = Path(power.__file__).with_name(power.FILES[with_samples.NAME])

@@ -151,6 +151,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def strict_json(text: str | bytes | bytearray) -> Any:
+    """JSON in which no name comes twice in an object, as two readers could take two of them, and without NaN.
+
+    Raises:
+        ValueError: anything else.
+        RecursionError: nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+
+
+def _no_constant(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
 def finite_number(word: str) -> float:
     """A number of JSON as a float; ValueError for NaN, infinity, and what is too large for a float."""
     value = float(word)

@@ -6,7 +6,6 @@ cannot claim much, and a large file that is no such file costs nothing.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from mmbd.base.errors import Failed
+from mmbd.base.reading import strict_json
 from mmbd.base.text import clean_text
 from mmbd.formats.advice import broken, excessive
 from mmbd.formats.beside import NOTHING, Beside
@@ -129,7 +129,7 @@ def read_header(head: bytes | bytearray, size: int) -> Header:
     if head.count(b"{", 8, start) > 4 * MAX_TENSORS:
         raise excessive(f"the safetensors header has more than {MAX_TENSORS:,} tensors")
     try:
-        raw = json.loads(head[8:start].decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        raw = strict_json(head[8:start].decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise _wrong(f"its header is not JSON: {clean_text(str(error), 200)}") from None
     if not isinstance(raw, dict):
@@ -201,15 +201,3 @@ def _wrong_entry(name: str, what: str) -> Failed:
 
 def _wrong(what: str) -> Failed:
     return broken(f"the safetensors file is broken: {what}")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no name comes twice: two readers could take two of them."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name comes twice")
-    return found
-
-
-def _no_constant(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")

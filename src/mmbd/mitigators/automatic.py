@@ -73,8 +73,8 @@ def automatic(
     2. Otherwise the activations get the bounds of `mm_bm`.
     3. If the search then still takes clearly more samples to a class that had given way before than to
        others, or the added perturbation that the bounds were tuned against still works, the bounded network
-       is hardened against the kinds that do. Where bounds left no accuracy to spend on that, or
-       hardening then reaches no less, the unrepaired network is hardened.
+       is hardened against the kinds that do. Where bounds left no accuracy to spend on that,
+       the unrepaired network is hardened.
     4. If it still does, `latent_shift` follows, towards the class that most samples go to.
 
     A step of 3 or 4 after which no less is reached, or that cannot keep the accuracy, is undone. They learn

@@ -147,6 +147,7 @@ class Program(nn.Module):
         self.nodes, self.outputs = inlined(
             program["nodes"], program["outputs"], [one["name"] for one in program["inputs"]]
         )
+        self.changes = any(node["target"] in operators.CHANGING for node in self.nodes)
         self.weights: dict[str, str] = {}
         self.fixed: dict[str, Any] = {}
         made: dict[str, str] = {}
@@ -173,7 +174,7 @@ class Program(nn.Module):
         # What operations in place may not change: the weights, and what is only another view of them.
         own = set(self.weights)
         values[""] = len(inputs)
-        values[self.given] = inputs.clone() if self._changes else inputs
+        values[self.given] = inputs.clone() if self.changes else inputs
         run(self.nodes, values, own, inputs.device)
         found = [value_of(each, values, inputs.device) for each in self.outputs]
         return found[0] if len(found) == 1 else tuple(found)
@@ -181,10 +182,6 @@ class Program(nn.Module):
     def held(self) -> dict[str, Any]:
         """Weights and constants by the names that they have in the program."""
         return {**{name: getattr(self, own) for name, own in self.weights.items()}, **self.fixed}
-
-    @property
-    def _changes(self) -> bool:
-        return any(node["target"] in operators.CHANGING for node in self.nodes)
 
     def check(self, shape: Sequence[int], batch: int) -> dict[str, Any]:
         """The values of a walk through with tensors of sizes alone, by name.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from mmbd.base.errors import Failed
+from mmbd.base.reading import strict_json
 from mmbd.base.text import clean_text
 from mmbd.formats.advice import broken, excessive
 
@@ -30,7 +30,7 @@ def parse(data: bytes | bytearray, name: str) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise excessive(f"{name} has {len(data):,} bytes, the limit is {MAX_BYTES:,}")
     try:
-        found = json.loads(bytes(data).decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_none)
+        found = strict_json(bytes(data).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise broken(f"{name} is not JSON: {clean_text(str(error), 200)}") from None
     if not isinstance(found, dict):
@@ -71,15 +71,3 @@ def _check(value: Any, name: str, depth: int) -> None:
         raise Failed(f"{name} has a whole number beyond {MAX_WHOLE:,}, which no classifier needs")
     elif isinstance(value, float) and not math.isfinite(value):
         raise broken(f"{name} has a number that is not finite")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no name comes twice: two readers could take two of them."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name comes twice")
-    return found
-
-
-def _none(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mmbd.base.errors import Failed
+from mmbd.base.reading import strict_json
 from mmbd.base.text import clean_text
 from mmbd.formats.advice import broken, excessive
 from mmbd.formats.keras.inbound import Call, Ref, calls, outputs
@@ -62,26 +62,13 @@ def parse(text: bytes | bytearray | str) -> dict[str, Any]:
     if len(text) > MOST_TEXT:
         raise excessive(f"the description has {len(text):,} characters, the limit is {MOST_TEXT:,}")
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
-    except Failed:
-        raise
+        value = strict_json(text)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else clean_text(str(error), 100)
         raise broken(f"the model's description is no JSON ({why})") from None
     if not isinstance(value, dict):
         raise broken("the model's description is no JSON object")
     return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Failed("the model's description has a key twice, which Keras does not write")
-    return found
-
-
-def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is no number")
 
 
 def model(described: Any, depth: int = 0) -> Model:
