@@ -7,8 +7,8 @@ No search can find a trigger on inputs that it does not move. So this is the mos
 alone can see: the share of the inputs of source classes that the attack's own trigger takes to where the
 attack wants them, by kind of made-up inputs: `firm` ones as the default scan has them, `inside` ones, which
 have only just come into their class, `smooth` ones, and `scenes`. Only attacks that work on at least 80 %
-count. What is in OUT is left, so a run can be killed and continued. Nothing is chosen here; even and odd seeds
-are shown together.
+count. What is in OUT is left, so a run can be killed and continued. Nothing is chosen here; even and odd
+seeds are shown together.
 """
 
 from __future__ import annotations
