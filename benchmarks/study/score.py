@@ -38,7 +38,7 @@ from mmbd.evaluation.metrics import auc, clopper_pearson
 from mmbd.null import combined
 from mmbd.null.combined import HEAD
 from mmbd.null.population import Population
-from mmbd.null.settings import margins_key, marks_key
+from mmbd.null.settings import joint_key, margins_key, marks_key
 from mmbd.search import marks as searched
 from mmbd.search.ascent import FAST
 
@@ -50,7 +50,7 @@ GROUPS = {
     **dict.fromkeys(("wanet", "warp"), BENT),
     "all-to-all": PAIRED,
 }
-KEY = combined.combined_key(margins_key("fast", asdict(FAST)), marks_key(searched.Search()))
+KEY = joint_key(margins_key("fast", asdict(FAST)), marks_key(searched.Search()))
 
 
 @dataclass(frozen=True)

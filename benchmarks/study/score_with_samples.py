@@ -50,9 +50,9 @@ from benchmarks.study.score import (
 )
 from benchmarks.study.ways import Score, equal, units_of, weighted
 from mmbd.detectors.mm_bd import power
-from mmbd.null import combined, with_samples
+from mmbd.null import with_samples
 from mmbd.null.combined import AWAY, FLOW, HEAD, PAIRS, WINDOW, standing_out
-from mmbd.null.settings import margins_key, marks_key
+from mmbd.null.settings import joint_key, margins_key, marks_key
 from mmbd.search import marks as without_data
 from mmbd.search import marks_on_samples as on_samples
 from mmbd.search.ascent import FAST
@@ -61,7 +61,7 @@ from mmbd.search.marks import in_pairs, shares_to
 DATA_FREE = Path(__file__).parents[1] / "results/variety.jsonl"
 ADDED = "added"
 SIZES = (0.02, 0.03, 0.045)
-KEY = combined.combined_key(
+KEY = joint_key(
     margins_key("fast", asdict(FAST)),
     with_samples.samples_key(marks_key(without_data.Search()), with_samples.search_key(on_samples.Search())),
 )

@@ -38,7 +38,6 @@ def test_what_calls_for_a_step(found, left):
 def test_height_is_of_what_gave_way_and_of_what_is_new():
     gone, half = row(0.9, 0.0), row(1.0, 0.5, target=1)
     assert Reached((gone, half)).height == pytest.approx(0.25)
-    assert Reached((gone, half)).height_before == pytest.approx(0.95)
     moved = row(0.1, 0.8, target=2, natural=0.2)  # another class gives way instead
     assert Reached((gone, half, moved)).height == pytest.approx(0.25 + 0.6 / 2)
     assert Reached((gone, half, row(0.3, 0.4, target=3))).height == pytest.approx(0.25)

@@ -14,13 +14,13 @@ from mmbd.null import Evidence, Marked, Measured, combined
 from mmbd.null.combined import MARGIN, PAIRS, Weights, evidence_of, of_model, parts, standing_out
 from mmbd.null.decide import decide
 from mmbd.null.population import Population
-from mmbd.null.settings import margins_key, marks_key
+from mmbd.null.settings import joint_key, margins_key, marks_key
 from mmbd.search.ascent import FAST
 from mmbd.search.marks import Search
 
 KEYS = ("margins", "marks")
 EXPONENTIAL = tuple(sorted(-math.log(1 - (rank + 0.5) / 60) for rank in range(60)))
-TABLE = Population(1.0, 0.0, EXPONENTIAL, combined.combined_key(*KEYS))
+TABLE = Population(1.0, 0.0, EXPONENTIAL, joint_key(*KEYS))
 MARKS = ("gain", "window", "away", "flow", "head")
 
 

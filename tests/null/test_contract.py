@@ -13,6 +13,7 @@ import pytest
 from mmbd.null import NULLS, Evidence, Marked, Measured, References, combined, with_samples
 from mmbd.null.decide import decide
 from mmbd.null.population import shipped
+from mmbd.null.settings import joint_key
 
 KEY = shipped().settings_key
 GAINS_KEY = json.loads(shipped("joint").settings_key)[1]
@@ -37,7 +38,7 @@ TRAITS = {
 def table_with_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """The combined null's, as if it had been made with samples."""
     usual = combined.shipped()
-    key = combined.combined_key(KEY, with_samples.samples_key(MARKS_KEY, "samples"))
+    key = joint_key(KEY, with_samples.samples_key(MARKS_KEY, "samples"))
     made = replace(usual, table=replace(usual.table, settings_key=key))
     monkeypatch.setattr(with_samples, "shipped", lambda: made)
 

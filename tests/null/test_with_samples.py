@@ -11,10 +11,10 @@ from importlib.resources import files
 import pytest
 
 from mmbd.null import NULLS, Evidence, Marked, Measured, combined, with_samples
-from mmbd.null.combined import FLOW, HEAD, MARGIN, PAIRS, Weights, combined_key
+from mmbd.null.combined import FLOW, HEAD, MARGIN, PAIRS, Weights
 from mmbd.null.decide import decide
 from mmbd.null.population import Population
-from mmbd.null.settings import margins_key, marks_key
+from mmbd.null.settings import joint_key, margins_key, marks_key
 from mmbd.null.with_samples import (
     BY_MARKS,
     BY_PAIRS,
@@ -30,7 +30,7 @@ from mmbd.search.ascent import FAST
 
 KEYS = ("margins", "marks", "samples")
 EXPONENTIAL = tuple(sorted(-math.log(1 - (rank + 0.5) / 60) for rank in range(60)))
-TABLE = Population(1.0, 0.0, EXPONENTIAL, combined_key(KEYS[0], samples_key(*KEYS[1:])))
+TABLE = Population(1.0, 0.0, EXPONENTIAL, joint_key(KEYS[0], samples_key(*KEYS[1:])))
 FREE, OWN = ("gain", "window", "away", "head"), ("window", "away", "flow")
 SHIPPED_LOOK = with_samples.second_look
 SHARE = 0.2  # of the level, for the second look
@@ -176,7 +176,7 @@ def test_the_shipped_table_is_of_the_default_search():
     assert set(found.by_mark) == {MARGIN, *FREE, FLOW, PAIRS}
     assert all(weight >= 0 for weight in found.by_mark.values())
     search = samples_key(marks_key(marks.Search()), search_key(marks_on_samples.Search()))
-    assert raw["made_by"] == combined_key(margins_key("fast", asdict(FAST)), search)
+    assert raw["made_by"] == joint_key(margins_key("fast", asdict(FAST)), search)
     look = SHIPPED_LOOK()
     assert 0 < look.share < 0.5
     assert list(look.weights.by_mark) == [PAIRS]

@@ -60,12 +60,6 @@ class Reached:
         total += sum(max(0.0, row.after - max(row.before, row.natural)) for row in new)
         return total / max(1, len(rows))
 
-    @property
-    def height_before(self) -> float:
-        """The same of the network as it was."""
-        shares = [row.before for row in self.rows if row.gave_way]
-        return sum(shares) / max(1, len(shares))
-
 
 @dataclass
 class Look:

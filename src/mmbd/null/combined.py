@@ -97,11 +97,6 @@ def evidence_of(each: Mapping[str, Mapping[int, float]], classes: Sequence[int])
     return {label: math.fsum(part.get(label, 0.0) for part in each.values()) for label in classes}
 
 
-def combined_key(margins: str, marks: str) -> str:
-    """The settings of both searches as one text."""
-    return joint_key(margins, marks)
-
-
 def judged(evidence: Evidence) -> list[int]:
     """The classes with a margin and a number of every mark."""
     marks = {} if evidence.marks is None else evidence.marks.by_mark
@@ -121,7 +116,7 @@ def of_model(
     if evidence.marks is None:
         return evidence.without_marks
     marked, margins = evidence.marks, evidence.tabled
-    if combined_key(margins.settings_key, marked.settings_key) != weights.table.settings_key:
+    if joint_key(margins.settings_key, marked.settings_key) != weights.table.settings_key:
         return "the clean networks were measured with other settings than this scan's"
     everything = {MARGIN: margins.by_class, **marked.by_mark}
     kept = [label for label in judged(evidence) if label not in but]

@@ -16,6 +16,7 @@ from helpers.patch_networks import patch_prepared
 from mmbd.detectors.mm_bd.certainty import BY_ONE_WINDOW
 from mmbd.null import combined, with_samples
 from mmbd.null.combined import FLOW, Weights
+from mmbd.null.settings import joint_key
 from mmbd.null.with_samples import BY_PAIRS, NAME, by_pairs_on_samples, samples_key, search_key
 from mmbd.render.words import fitted
 from mmbd.search.marks_on_samples import Search
@@ -27,7 +28,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = combined.shipped()
     gaps = tuple(sorted(-math.log(1 - (rank + 0.5) / 60) for rank in range(60)))
     margins, marks = json.loads(usual.table.settings_key)
-    key = combined.combined_key(margins, samples_key(marks, search_key(Search())))
+    key = joint_key(margins, samples_key(marks, search_key(Search())))
     made = replace(usual.table, gaps=gaps, settings_key=key)
     found = Weights({**usual.by_mark, FLOW: 1.0}, made, made)
     monkeypatch.setattr(with_samples, "shipped", lambda: found)
