@@ -1,10 +1,11 @@
 """What a trigger leaves beside a large margin: marks of one model, by class, from few gradient evaluations.
 
-A trigger is one change that takes any input to one class. So these are searched for, thriftily: universal
-perturbations to each class, added and sparse (`universal_data_free`); and on inputs that the model made up
-for itself and is sure of (`made_up`), or on clean samples, a `window` to each class, and one `away` from the
-inputs' own classes to wherever. A `flow` to each class can be asked for. The numbers of inputs and steps are
-own choices: some 1,900 gradient evaluations with ten classes.
+A trigger is one change that takes any input to one class. So these are searched for, thriftily, on drawn
+scenes (`scenes`), which triggers take to their target as they do real inputs: universal perturbations to each
+class, added and sparse (`universal_data_free`), and a `window` to each class. And, on inputs that the model
+made up for itself and is sure of (`made_up.firm`), one window `away` from their own classes to wherever; there
+anything takes scenes away. Clean samples can take the place of both. A `flow` to each class can be asked
+for. The numbers of inputs and steps are own choices: some 1,900 gradient evaluations with ten classes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mmbd.search.made_up import made_up
 from mmbd.search.perturbation_race import Lap, Raced, raced
 from mmbd.search.perturbations import KINDS
 from mmbd.search.universal_data_free import UniversalGains, together, universal_evaluations, universal_gains
+from mmbd.search.window_climb import in_turn
 from mmbd.search.windows import AWAY, Race, Round, race
 
 GAINS = universal_data_free.Search(attempts=1, steps=4)
@@ -40,8 +42,10 @@ class Search:
 
     Args:
         gains: of the universal perturbations to each class.
-        firm, further: made-up inputs that windows are tried on, and how far they are moved into their class
-            (`made_up.firm`).
+        scenes, most: drawn inputs that windows to each class are tried on, universal perturbations on the
+            first of them; and how many of them may be of one class.
+        firm, further: made-up inputs that windows away are tried on, and how far they are moved into their
+            class (`made_up.firm`).
         to, away: rounds of the races of windows to each class, and away.
         flows: laps of the race of flows to each class; none by default: on networks that played no part in
             it they told a warped network from a clean one no better than chance.
@@ -51,6 +55,8 @@ class Search:
     """
 
     gains: universal_data_free.Search = GAINS
+    scenes: int = 64
+    most: int = 16
     firm: int = 18
     further: int = 10
     to: tuple[Round, ...] = (Round(2, 1, rows=0.1), Round(4, 1), Round(8, 1), Round(8, 3))
@@ -68,7 +74,7 @@ class Marks:
 
     Attributes:
         search: the settings used.
-        inputs: what windows were tried on, with the classifier's answers.
+        inputs: what the window away was tried on, with the classifier's answers.
         gains: how far universal perturbations lift each class; NaN for those that were left out.
         to, away: windows.
         flow: one flow to each class; None where there are none.
@@ -133,6 +139,12 @@ def marks_evaluations(classes: int, search: Search | None = None) -> int:
     # Some hundred windows in an image; of those for a class about ten are left after the first round.
     windows = 400 + 60 * min(classes, 10) + 20 * max(0, classes - 10)
     return universal_evaluations(classes, how.gains) + made + windows + flow
+
+
+def drawn(classifier: Classifier, how: Search, *, seed: int, batch: int | None = None) -> Samples:
+    """Scenes with the classifier's answers, those of different classes in turn."""
+    scenes = made_up("scenes", classifier, how.scenes, seed=seed, batch=batch, most=how.most).samples
+    return scenes.at(in_turn(scenes.labels.cpu(), seed))
 
 
 def went(away: Race) -> Tensor:
@@ -204,12 +216,12 @@ def marks(
         search: settings.
 
     Raises:
-        TooFewInputs: no inputs of three classes can be made up.
+        TooFewInputs: no inputs of three classes can be made up, or no scenes of two.
         NotEvaluable: no gradient reaches them, or answers are not finite.
         Failed: memory runs out with a single input.
     """
     how, spent, made = search or Search(), 0, 0
-    inputs = samples
+    inputs = scenes = samples
 
     def told(evaluations: int) -> None:
         progress(spent + evaluations)
@@ -217,8 +229,12 @@ def marks(
     if inputs is None:
         firm = made_up("firm", classifier, how.firm, seed=seed, batch=batch, further=how.further)
         inputs, made = firm.samples, firm.evaluations
-    if len(inputs.labels.unique()) < FEWEST:
-        raise TooFewInputs(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
+        scenes = drawn(classifier, how, seed=seed, batch=batch)
+    assert scenes is not None
+    assert inputs is not None
+    for some, fewest in ((inputs, FEWEST), (scenes, 2)):  # scenes have to be of another class than the aim
+        if len(some.labels.unique()) < fewest:
+            raise TooFewInputs(f"{len(some.labels)} inputs are of fewer than {fewest} classes")
     spent = made
     limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
     away = race(classifier, inputs, aims=[AWAY], rounds=how.away, **limits)
@@ -226,12 +242,13 @@ def marks(
     aims = list(range(classifier.classes))
     if classes is not None:  # what leads by this mark is looked at by all
         aims = sorted({*classes, int(shares_to(went(away)).argmax())})
-    to = race(classifier, inputs, aims=aims, rounds=how.to, **limits)
+    to = race(classifier, scenes, aims=aims, rounds=how.to, **limits)
     spent += to.evaluations
     gains = universal_gains(
         classifier,
         seed=seed,
         classes=aims,
+        on=scenes.inputs[: how.gains.inputs] if samples is None else None,
         batch=batch,
         progress=lambda _, evaluations: told(evaluations),
         **asdict(how.gains),
@@ -244,8 +261,8 @@ def marks(
         try:
             smooth = samples
             if smooth is None:
-                drawn = made_up("smooth", classifier, how.smooth, seed=seed, batch=batch, steps=how.steps)
-                smooth, made, spent = drawn.samples, made + drawn.evaluations, spent + drawn.evaluations
+                eased = made_up("smooth", classifier, how.smooth, seed=seed, batch=batch, steps=how.steps)
+                smooth, made, spent = eased.samples, made + eased.evaluations, spent + eased.evaluations
             radius = how.flow * min(classifier.domain.shape[1:])
             radius *= math.sqrt(math.prod(KINDS["flow"].shape(classifier.domain)))
             flow = raced(

@@ -114,6 +114,7 @@ def universal_gains(
     *,
     seed: int = 0,
     classes: Sequence[int] | None = None,
+    on: Tensor | None = None,
     batch: int | None = None,
     memory_limit: int | None = None,
     progress: Callable[[int, int], None] = lambda done, evaluations: None,
@@ -127,6 +128,7 @@ def universal_gains(
         classifier: the model; frozen for the duration.
         seed: of the made-up inputs.
         classes: only these; the others' gains are NaN.
+        on: inputs (attempts x inputs, *shape) instead of those that the search makes up; as many as it would make.
         batch: the most inputs at a time; by default as many as `memory_limit` holds.
         memory_limit: bytes for activations; by default a share of what is free.
         progress: called after every step with the classes done and the gradient evaluations so far.
@@ -142,12 +144,15 @@ def universal_gains(
     chosen = range(classifier.classes) if classes is None else sorted(set(classes))
     if not chosen or not 0 <= chosen[0] <= chosen[-1] < classifier.classes:
         raise ValueError(f"classes must be among 0..{classifier.classes - 1}, got {classes}")
+    if on is not None and len(on) != search.attempts * search.inputs:
+        raise ValueError(f"{search.attempts * search.inputs} inputs are needed, got {len(on)}")
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         most = len(chosen) * search.inputs
         size = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
         done = 0
         work = _Work(classifier, search, size, lambda evaluations: progress(done, evaluations))
-        sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
+        made = [work.settled(seed, attempt) for attempt in range(search.attempts)] if on is None else None
+        sets = made or list(on.to(classifier.device).split(search.inputs))
         found: list[Tensor] = []
 
         def next_classes() -> Tensor:
