@@ -21,6 +21,7 @@ from torch import Tensor
 from mmbd.base.errors import NotEvaluable, TooFewInputs
 from mmbd.base.extras import room_for_scipy
 from mmbd.model.classifier import Classifier
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 from mmbd.search import universal_data_free
 from mmbd.search.made_up import made_up
@@ -191,6 +192,7 @@ def marks(
     batch: int | None = None,
     progress: Callable[[int], None] = lambda evaluations: None,
     search: Search | None = None,
+    guide: Classifier | None = None,
 ) -> Marks:
     """Search for universal perturbations, windows and flows that take inputs to one class.
 
@@ -202,6 +204,8 @@ def marks(
         batch: the most inputs at a time; by default what the device is quick with.
         progress: called with the gradient evaluations so far.
         search: settings.
+        guide: the same network in another precision, which leads (`search.precision`); what is found is
+            stated as `classifier` sees it.
 
     Raises:
         TooFewInputs: no inputs of three classes can be made up.
@@ -215,18 +219,21 @@ def marks(
         progress(spent + evaluations)
 
     if inputs is None:
-        firm = made_up("firm", classifier, how.firm, seed=seed, batch=batch, further=how.further)
+        firm = made_up("firm", guide or classifier, how.firm, seed=seed, batch=batch, further=how.further)
         inputs, made = firm.samples, firm.evaluations
+        if guide is not None:
+            logits = logits_of(classifier, inputs.inputs)
+            inputs = Samples(inputs.inputs, logits.argmax(1), logits, own=True)
     if len(inputs.labels.unique()) < FEWEST:
         raise TooFewInputs(f"{len(inputs.labels)} inputs are of fewer than {FEWEST} classes")
     spent = made
     limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
-    away = race(classifier, inputs, aims=[AWAY], rounds=how.away, **limits)
+    away = race(classifier, inputs, aims=[AWAY], rounds=how.away, guide=guide, **limits)
     spent += away.evaluations
     aims = list(range(classifier.classes))
     if classes is not None:  # what leads by this mark is looked at by all
         aims = sorted({*classes, int(shares_to(went(away)).argmax())})
-    to = race(classifier, inputs, aims=aims, rounds=how.to, **limits)
+    to = race(classifier, inputs, aims=aims, rounds=how.to, guide=guide, **limits)
     spent += to.evaluations
     gains = universal_gains(
         classifier,
@@ -234,6 +241,7 @@ def marks(
         classes=aims,
         batch=batch,
         progress=lambda _, evaluations: told(evaluations),
+        guide=guide,
         **asdict(how.gains),
     )
     if not bool((gains.added[aims].isfinite() & gains.sparse[aims].isfinite()).all()):
