@@ -68,7 +68,8 @@ def in_bfloat16(classifier: Classifier) -> Classifier | str:
             norm.float()
         if head is not None:
             _replace(model, head, exact)
-        model = model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        model = model.eval().requires_grad_(False)
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return classifier.around(model)
     except (NotEvaluable, Failed, RuntimeError, TypeError, ValueError, AttributeError, copy.Error) as error:
         first = str(error).partition("\n")[0][:200]
@@ -85,7 +86,7 @@ def folded(classifier: Classifier) -> nn.Module:
         made = copy.deepcopy(classifier.model)
         as_it_was = _answers(classifier, 4)
         outputs: dict[nn.Module, list[Tensor]] = {}
-        inputs: dict[nn.Module, list[Tensor]] = {}
+        inputs: dict[nn.Module, list[Any]] = {}
 
         def note(module: nn.Module, args: Sequence[Any], output: Any) -> None:
             outputs.setdefault(module, []).append(output)
@@ -122,7 +123,8 @@ class _Exact(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.weight = layer.weight.detach().clone()  # no parameters: not cast with these
-        self.bias = None if layer.bias is None else layer.bias.detach().clone()
+        bias: Tensor | None = layer.bias
+        self.bias = None if bias is None else bias.detach().clone()
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.linear(inputs.float(), self.weight, self.bias)
@@ -144,9 +146,10 @@ def _last_linear(classifier: Classifier, classes: int) -> nn.Linear | None:
 
 def _replace(model: nn.Module, old: nn.Module, new: Any) -> None:
     """Put `new` everywhere in the place of `old`."""
-    for parent in list(model.modules()):
-        for name in [name for name, child in parent._modules.items() if child is old]:
-            setattr(parent, name, new)
+    paths = [path for path, child in model.named_modules(remove_duplicate=False) if child is old]
+    for path in paths:
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, new)
 
 
 def _modules(model: Any, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module]:

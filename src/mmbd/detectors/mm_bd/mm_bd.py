@@ -128,8 +128,8 @@ def mm_bd(
         rules = None
     needs = marks_evaluations if beside == "marks" else universal_evaluations
     guide = guide_of(classifier, precision) if method == "fast" else Guide()
-    how = limits | {"guide": guide.classifier}
-    fits = None if budget is None else plan(classifier, budget, seed=seed, race=rules, beside=needs, **how)
+    led: dict[str, Any] = limits | {"guide": guide.classifier}
+    fits = None if budget is None else plan(classifier, budget, seed=seed, race=rules, beside=needs, **led)
     if fits is not None:
         ascent = ascent_of(method, {"restarts": fits.restarts})
         settings, rules = {"restarts": fits.restarts}, fits.race

@@ -57,7 +57,7 @@ def search(
     `guide` leads the default searches (`search.precision`).
     """
     limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
-    led = limits | {"guide": guide}
+    led: dict[str, Any] = limits | {"guide": guide}
     quick = None if race is None else _quick_look(classifier, race, meter, seed=seed, **led)
     some = None if budget is None else budget.classes
     if race is not None and quick is not None:
