@@ -1,14 +1,14 @@
 """What ten clean pictures a class tell beside what the model alone does; one JSON line a network.
 
-    python -m benchmarks.study.with_samples OUT.jsonl ZOO [ZOO ...] [--images 10 | --scenes 64] [--part 0 --parts 1]
+    python -m benchmarks.study.with_samples OUT.jsonl ZOO [ZOO ...] [--images 10] [--part 0 --parts 1]
 
 Windows and universal perturbations of `search.marks` on held-out pictures of the network's task that it gets
 right: windows to each class and away, and flows of several sizes and added changes raced to each class, which
 are counted on pictures that they were not searched on. What needs no data (margins, gains, the last layer)
-stands in `results/variety.jsonl`. With --scenes, drawn pictures take the place of held-out ones, with one
-size of flows and a sparse change more, and each half has its own. Clean networks and warped ones come first, and even seeds before odd ones.
-A network that is in OUT already, or in a file beside it, is left, so a run can be killed and continued, and
-`--part` of `--parts` measures a share of the networks, into a file of its own; `--only` names some.
+stands in `results/variety.jsonl`. With `--scenes 64`, drawn pictures take the place of those, with one size
+of flows and a sparse change more. Clean networks and warped ones come first, and even seeds before odd
+ones. A network that is in OUT already, or in a file beside it, is left, so a run can be killed and continued,
+and `--part` of `--parts` measures a share of the networks, into a file of its own; `--only` names some.
 """
 
 from __future__ import annotations

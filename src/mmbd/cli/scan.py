@@ -50,6 +50,7 @@ def scan(
     steps: Count = None,
     constraint: Annotated[Literal["project", "clamp"] | None, MM_BD] = None,
     batch: Count = None,
+    precision: Annotated[Literal["auto", "bfloat16", "float32"] | None, MM_BD] = None,
     to: Annotated[Destinations, OUTPUT] = EVERYTHING_PRINTED,
 ) -> int:
     """Test model files for a backdoor. The default detector, MM-BD, needs no data.
@@ -95,6 +96,8 @@ def scan(
         constraint: How inputs stay valid: project them after each step, or clamp them in the forward
             pass as the authors' script does (default: project).
         batch: The most searches side by side (default: what memory allows).
+        precision: What the search computes in: float32, or bfloat16 for the way, and float32 for every
+            number (default: auto, which is bfloat16 for heavy networks on processors with units for it).
         to: Where the reports go.
     """
     from mmbd.detectors.scan import require_needs
@@ -120,6 +123,7 @@ def scan(
         "steps": steps,
         "constraint": constraint,
         "batch": batch,
+        "precision": precision,
     }
     how = scan_options(detector, flags, option, level=level, seed=seed, seeds=seeds, limit=most, budget=time)
     require_needs(how, data)

@@ -3,9 +3,10 @@
 A trigger is one change that takes any input to one class. So these are searched for, thriftily, on drawn
 scenes (`scenes`), which triggers take to their target as they do real inputs: universal perturbations to each
 class, added and sparse (`universal_data_free`), and a `window` to each class. And, on inputs that the model
-made up for itself and is sure of (`made_up.firm`), one window `away` from their own classes to wherever; there
-anything takes scenes away. Clean samples can take the place of both. A `flow` to each class can be asked
-for. The numbers of inputs and steps are own choices: some 1,900 gradient evaluations with ten classes.
+made up for itself and is sure of (`made_up.firm`), one window `away` from their own classes to wherever;
+scenes leave theirs too easily for that. Clean samples can take the place of both, and made-up inputs that of
+scenes where none can be drawn. A `flow` to each class can be asked for. The numbers of inputs and steps are
+own choices: some 1,900 gradient evaluations with ten classes.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from torch import Tensor
 from mmbd.base.errors import NotEvaluable, TooFewInputs
 from mmbd.base.extras import room_for_scipy
 from mmbd.model.classifier import Classifier
+from mmbd.model.forward import logits_of
 from mmbd.model.samples import Samples
 from mmbd.search import universal_data_free
-from mmbd.search.made_up import made_up
+from mmbd.search.made_up import MADE_UP, made_up
 from mmbd.search.perturbation_race import Lap, Raced, raced
 from mmbd.search.perturbations import KINDS
 from mmbd.search.universal_data_free import UniversalGains, together, universal_evaluations, universal_gains
@@ -141,8 +143,10 @@ def marks_evaluations(classes: int, search: Search | None = None) -> int:
     return universal_evaluations(classes, how.gains) + made + windows + flow
 
 
-def drawn(classifier: Classifier, how: Search, *, seed: int, batch: int | None = None) -> Samples:
-    """Scenes with the classifier's answers, those of different classes in turn."""
+def _drawn(classifier: Classifier, how: Search, *, seed: int, batch: int | None) -> Samples | None:
+    """Scenes with the classifier's answers, classes in turn; None where there are none, as for vectors."""
+    if not MADE_UP["scenes"].possible(classifier.domain):
+        return None
     scenes = made_up("scenes", classifier, how.scenes, seed=seed, batch=batch, most=how.most).samples
     return scenes.at(in_turn(scenes.labels.cpu(), seed))
 
@@ -203,6 +207,7 @@ def marks(
     batch: int | None = None,
     progress: Callable[[int], None] = lambda evaluations: None,
     search: Search | None = None,
+    guide: Classifier | None = None,
 ) -> Marks:
     """Search for universal perturbations, windows and flows that take inputs to one class.
 
@@ -214,6 +219,8 @@ def marks(
         batch: the most inputs at a time; by default what the device is quick with.
         progress: called with the gradient evaluations so far.
         search: settings.
+        guide: the same network in another precision, which leads (`search.precision`); what is found is
+            stated as `classifier` sees it.
 
     Raises:
         TooFewInputs: no inputs of three classes can be made up, or no scenes of two.
@@ -221,36 +228,38 @@ def marks(
         Failed: memory runs out with a single input.
     """
     how, spent, made = search or Search(), 0, 0
-    inputs = scenes = samples
+    inputs = samples
 
     def told(evaluations: int) -> None:
         progress(spent + evaluations)
 
     if inputs is None:
-        firm = made_up("firm", classifier, how.firm, seed=seed, batch=batch, further=how.further)
+        firm = made_up("firm", guide or classifier, how.firm, seed=seed, batch=batch, further=how.further)
         inputs, made = firm.samples, firm.evaluations
-        scenes = drawn(classifier, how, seed=seed, batch=batch)
-    assert scenes is not None
-    assert inputs is not None
-    for some, fewest in ((inputs, FEWEST), (scenes, 2)):  # scenes have to be of another class than the aim
+        if guide is not None:
+            logits = logits_of(classifier, inputs.inputs)
+            inputs = Samples(inputs.inputs, logits.argmax(1), logits, own=True)
+    scenes = samples or _drawn(classifier, how, seed=seed, batch=batch)
+    for some, fewest in ((inputs, FEWEST), (scenes or inputs, 2)):  # one is another class than the aim
         if len(some.labels.unique()) < fewest:
             raise TooFewInputs(f"{len(some.labels)} inputs are of fewer than {fewest} classes")
     spent = made
     limits: dict[str, Any] = {"seed": seed, "batch": batch, "progress": told}
-    away = race(classifier, inputs, aims=[AWAY], rounds=how.away, **limits)
+    away = race(classifier, inputs, aims=[AWAY], rounds=how.away, guide=guide, **limits)
     spent += away.evaluations
     aims = list(range(classifier.classes))
     if classes is not None:  # what leads by this mark is looked at by all
         aims = sorted({*classes, int(shares_to(went(away)).argmax())})
-    to = race(classifier, scenes, aims=aims, rounds=how.to, **limits)
+    to = race(classifier, scenes or inputs, aims=aims, rounds=how.to, guide=guide, **limits)
     spent += to.evaluations
     gains = universal_gains(
         classifier,
         seed=seed,
         classes=aims,
-        on=scenes.inputs[: how.gains.inputs] if samples is None else None,
+        on=None if samples is not None or scenes is None else scenes.inputs[: how.gains.inputs],
         batch=batch,
         progress=lambda _, evaluations: told(evaluations),
+        guide=guide,
         **asdict(how.gains),
     )
     if not bool((gains.added[aims].isfinite() & gains.sparse[aims].isfinite()).all()):

@@ -18,6 +18,7 @@ from mmbd.model.classifier import Classifier
 from mmbd.model.domain import elements
 from mmbd.search import memory, pool
 from mmbd.search.ascent import FAST, PAPER, Ascent
+from mmbd.search.exactly import Exactly, unhurried
 
 Method = Literal["fast", "paper"]
 METHODS: dict[str, Ascent] = {"fast": FAST, "paper": PAPER}
@@ -69,6 +70,7 @@ def maximum_margins(
     batch: int | None = None,
     memory_limit: int | None = None,
     progress: ProgressCallback | None = None,
+    guide: Classifier | None = None,
     **settings: Any,
 ) -> MaximumMargins:
     """Maximise every class's margin over the input domain from random starts.
@@ -85,11 +87,14 @@ def maximum_margins(
         memory_limit: bytes for activations; by default a share of what is free.
         progress: called after every step, in gradient evaluations; `total` is what all searches may
             spend at the most. An exception it raises stops the estimation.
+        guide: the same network in another precision, which climbs (`search.precision`). The margins are
+            those of `classifier` at the best places that were found, and the curves the guide's.
         settings: fields of `Ascent` to override, such as restarts=8.
 
     Raises:
         NotEvaluable: margins are not finite, or no gradient reaches the input.
         Failed: not even one search fits into memory.
+        Astray: the margins are not what the guide took them for.
     """
     start_time = time.perf_counter()
     ascent = ascent_of(method, settings)
@@ -107,16 +112,20 @@ def maximum_margins(
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         record = _Record(classifier, chosen, ascent, start_time, progress)
         searches = [(label, restart) for label in chosen for restart in range(ascent.restarts)]
-        size = batch or memory.batch_size(classifier, memory_limit, most=len(searches))
+        size = batch or memory.batch_size(guide or classifier, memory_limit, most=len(searches))
+        size = min(size, len(searches))
+        told = None if guide is None else Exactly(classifier, size, record.add)
         stats = pool.run(
-            classifier,
+            guide or classifier,
             searches,
-            ascent,
+            ascent if guide is None else unhurried(ascent),
             start,
-            batch=min(size, len(searches)),
-            finished=record.add,
+            batch=size,
+            finished=record.add if told is None else told.add,
             progress=record.step,
         )
+        if told is not None:
+            told.end()
     return record.result(stats)
 
 

@@ -24,46 +24,16 @@ from torch import Tensor
 from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.domain import Domain, smooth
+from mmbd.model.forward import logits_of
 from mmbd.search import memory, pool
 from mmbd.search.ascent import Ascent
 from mmbd.search.perturbations import KINDS, LEAST_PLACES, places
+from mmbd.search.universal_settings import Search, universal_evaluations
+
+__all__ = ["Search", "UniversalGains", "together", "universal_evaluations", "universal_gains"]
 
 # A gain counts as at least this share of the largest: next to nothing is not infinitely less.
 LEAST_SHARE = 0.05
-
-
-@dataclass(frozen=True)
-class Search:
-    """Settings of the search for universal perturbations.
-
-    Args:
-        attempts: sets of made-up inputs; the best one counts.
-        inputs: made-up inputs of a set, all of which a perturbation is to work on.
-        steps: of each of the two searches for a class, on all inputs at once.
-        size: root mean square of an added perturbation, in extents an element.
-        share: of the places (pixels, samples of a sound, points) that a sparse perturbation
-            changes, in (0, 1]; at least four of them.
-        momentum: the share of the earlier directions that is kept.
-        settling: the most steps by which an input is moved into its class.
-        stride: the root mean square of such a step, in extents an element.
-    """
-
-    attempts: int = 2
-    inputs: int = 10
-    steps: int = 5
-    size: float = 0.03
-    share: float = 0.01
-    momentum: float = 0.8
-    settling: int = 20
-    stride: float = 0.01
-
-    def __post_init__(self) -> None:
-        if min(self.attempts, self.inputs, self.steps, self.settling) < 1:
-            raise ValueError("attempts, inputs, steps and settling must be at least 1")
-        if not (self.size > 0 and self.stride > 0 and 0 <= self.momentum < 1):
-            raise ValueError("size and stride must be positive, momentum in [0, 1)")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be in (0, 1], got {self.share}")
 
 
 @dataclass(frozen=True)
@@ -96,13 +66,6 @@ class UniversalGains:
         return together(self.added, self.sparse)
 
 
-def universal_evaluations(classes: int, search: Search | None = None) -> int:
-    """Gradient evaluations that a search for so many classes takes at the most."""
-    search, kinds = search or Search(), 2
-    each = 1 + kinds * (search.steps - 1)
-    return search.attempts * search.inputs * (classes * each + search.settling)
-
-
 def together(added: Tensor, sparse: Tensor) -> Tensor:
     """The geometric means (classes,) of both kinds of gain (classes,), in logits."""
     kinds = [kind.clamp_min(LEAST_SHARE * float(kind.max())) for kind in (added, sparse)]
@@ -118,6 +81,7 @@ def universal_gains(
     batch: int | None = None,
     memory_limit: int | None = None,
     progress: Callable[[int, int], None] = lambda done, evaluations: None,
+    guide: Classifier | None = None,
     **settings: Any,
 ) -> UniversalGains:
     """Search for the perturbations that take made-up inputs to a class, for every class.
@@ -128,10 +92,12 @@ def universal_gains(
         classifier: the model; frozen for the duration.
         seed: of the made-up inputs.
         classes: only these; the others' gains are NaN.
-        on: inputs (attempts x inputs, *shape) instead of those that the search makes up; as many as it would make.
+        on: inputs (attempts x inputs, *shape) instead of those that the search makes up.
         batch: the most inputs at a time; by default as many as `memory_limit` holds.
         memory_limit: bytes for activations; by default a share of what is free.
         progress: called after every step with the classes done and the gradient evaluations so far.
+        guide: the same network in another precision, which climbs (`search.precision`); gains and shares
+            are those of `classifier`.
         settings: fields of `Search` to override, such as inputs=20.
 
     Raises:
@@ -148,11 +114,13 @@ def universal_gains(
         raise ValueError(f"{search.attempts * search.inputs} inputs are needed, got {len(on)}")
     with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
         most = len(chosen) * search.inputs
-        size = min(batch or memory.batch_size(classifier, memory_limit, most=most), most)
+        size = min(batch or memory.batch_size(guide or classifier, memory_limit, most=most), most)
         done = 0
-        work = _Work(classifier, search, size, lambda evaluations: progress(done, evaluations))
-        made = [work.settled(seed, attempt) for attempt in range(search.attempts)] if on is None else None
-        sets = made or list(on.to(classifier.device).split(search.inputs))
+        work = _Work(classifier, search, size, lambda evaluations: progress(done, evaluations), guide)
+        if on is None:
+            sets = [work.settled(seed, attempt) for attempt in range(search.attempts)]
+        else:
+            sets = list(on.to(classifier.device).split(search.inputs))
         found: list[Tensor] = []
 
         def next_classes() -> Tensor:
@@ -175,9 +143,14 @@ class _Work:
     """The classifier, how many inputs it takes at a time, and what was spent on it, which `told` hears."""
 
     def __init__(
-        self, classifier: Classifier, search: Search, size: int, told: Callable[[int], None]
+        self,
+        classifier: Classifier,
+        search: Search,
+        size: int,
+        told: Callable[[int], None],
+        guide: Classifier | None,
     ) -> None:
-        self.told = told
+        self.told, self.guide, self.guided = told, guide or classifier, guide is not None
         self.classifier, self.search, self.batch = classifier, search, memory.BatchSize(size)
         self.rule = Ascent(restarts=1, steps=search.steps, rule="l2", size=search.size)
         self.evaluations = 0
@@ -193,7 +166,7 @@ class _Work:
         ascents: list[Tensor] = []
         for part, wanted in zip(x.split(self.batch.size), labels.split(self.batch.size), strict=True):
             point = part.detach().requires_grad_()
-            margin = pool.margins(self.classifier(point), wanted)
+            margin = pool.margins(self.guide(point), wanted)
             (gradient,) = torch.autograd.grad(margin.sum(), point)
             found.append(margin.detach())
             ascents.append(gradient)
@@ -201,11 +174,12 @@ class _Work:
         self.told(self.evaluations)
         return torch.cat(found), torch.cat(ascents)
 
-    def margins(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Margins (batch,) of the labels at `x` (batch, *shape)."""
+    def margins(self, x: Tensor, labels: Tensor, *, exact: bool = False) -> Tensor:
+        """Margins (batch,) of the labels at `x` (batch, *shape); the classifier's own where `exact`."""
+        asked = self.classifier if exact else self.guide
         pairs = zip(x.split(self.batch.size), labels.split(self.batch.size), strict=True)
         with torch.no_grad():
-            return torch.cat([pool.margins(self.classifier(part), some) for part, some in pairs])
+            return torch.cat([pool.margins(asked(part), some) for part, some in pairs])
 
     def settled(self, seed: int, attempt: int) -> Tensor:
         """One set of made-up inputs (inputs, *shape), spread over as many classes as possible."""
@@ -244,6 +218,9 @@ class _Work:
         every = inputs.repeat(len(labels), *[1] * (inputs.dim() - 1))
         wanted = labels.repeat_interleave(len(inputs))
         start = self.gradients(every, wanted)
+        if self.guided:
+            logits = logits_of(self.classifier, inputs, batch=self.batch.size).repeat(len(labels), 1)
+            start = pool.margins(logits, wanted), start[1]
         added, moved = self.climb(every, wanted, start, "added")
         sparse, also = self.climb(every, wanted, start, "sparse")
         return torch.stack((added, sparse, torch.maximum(moved, also)))
@@ -272,6 +249,7 @@ class _Work:
         counted = torch.where(counted.any(1, keepdim=True), counted, 1.0)
         velocity = every.new_zeros((len(margins), *every.shape[1:]))
         base = best = _mean(margins, counted)
+        top = every
         share = _mean((margins > 0).to(margins), counted)
         for step in range(1, self.search.steps + 1):
             ascent = (gradient.unflatten(0, (-1, rows)) * _spread(counted, domain)).sum(1)
@@ -288,7 +266,13 @@ class _Work:
             mean = _mean(margins, counted)
             higher = mean > best
             best = torch.where(higher, mean, best)
+            if self.guided:
+                top = torch.where(_spread(higher.repeat_interleave(rows), domain), x, top)
             share = torch.where(higher, _mean((margins > 0).to(margins), counted), share)
+        if self.guided:
+            margins = self.margins(top, wanted, exact=True).view(-1, rows)
+            best = _mean(margins, counted).maximum(base)
+            share = _mean((margins > 0).to(margins), counted)
         return best - base, share
 
 

@@ -7,7 +7,7 @@ class falls. Rows do not interact; all go through the network together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,51 +17,16 @@ from mmbd.base.seeds import generator_for
 from mmbd.model.classifier import Classifier
 from mmbd.model.samples import Samples
 from mmbd.search import memory, slopes
+from mmbd.search.climbers import AWAY, Climbers
 from mmbd.search.pool import margins
 from mmbd.search.window_places import Windows
 
-AWAY = -1  # the aim that is no class
 MOMENTUM = 0.5  # the share of the earlier directions that a step keeps
 ENOUGH = 1.5  # an input whose margin has fallen by so many times itself has left, and counts no more
 SOFTNESS = 0.25  # of the choice among other classes, as a share of the usual margin
 LEAST_SIZE = 0.125  # of a step
 # A margin counts as at least this share of the usual one where it is divided by.
 LEAST_MARGIN = 0.25
-
-
-@dataclass(frozen=True)
-class Climbers:
-    """Windows on their way, one a row.
-
-    Attributes:
-        aims: (rows,) classes, or `AWAY`.
-        places: (rows,) numbers among the windows.
-        values: (rows, channels, size) what they hold.
-        velocity: (rows, channels, size) where they were going.
-        scores: (rows,) the mean of what they climb.
-    """
-
-    aims: Tensor
-    places: Tensor
-    values: Tensor
-    velocity: Tensor
-    scores: Tensor
-
-    @classmethod
-    def joined(cls, parts: Sequence[Climbers]) -> Climbers:
-        """The rows of all parts."""
-        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
-
-    def take(self, rows: Tensor) -> Climbers:
-        """The rows at these places."""
-        return Climbers(*(getattr(self, item.name)[rows] for item in fields(self)))
-
-    def by_aim(self) -> dict[int, Tensor]:
-        """Where the rows of each aim are, the best one first; of equals the first."""
-        order = self.scores.argsort(descending=True, stable=True)
-        order = order[self.aims[order].argsort(stable=True)]
-        aims, counts = self.aims.unique(return_counts=True)
-        return dict(zip(aims.tolist(), order.split(counts.tolist()), strict=True))
 
 
 class Climb:
@@ -74,6 +39,7 @@ class Climb:
         seed: of the order of the inputs.
         batch: the most inputs at a time.
         progress: called with the gradient evaluations so far.
+        guide: the same network in another precision, which climbs.
 
     Attributes:
         evaluations: gradient evaluations, one an input.
@@ -88,7 +54,9 @@ class Climb:
         seed: int,
         batch: int,
         progress: Callable[[int], None],
+        guide: Classifier | None = None,
     ) -> None:
+        self.guide = guide or classifier
         self.classifier, self.windows, self.progress = classifier, windows, progress
         self.samples = replace(samples, labels=samples.logits.argmax(1), own=True)
         self.batch = memory.BatchSize(batch)
@@ -169,13 +137,17 @@ class Climb:
         low, high = self.windows.low[rows.places], self.windows.high[rows.places]
         return (rows.values + size * (high - low) / 2 * rows.velocity.sign()).maximum(low).minimum(high)
 
-    def answers(self, rows: Climbers, which: Tensor) -> Tensor:
-        """Logits (rows, inputs, classes) of the inputs at `which` (rows, inputs) with the windows."""
+    def answers(self, rows: Climbers, which: Tensor, *, exact: bool = False) -> Tensor:
+        """Logits (rows, inputs, classes) of the inputs at `which` (rows, inputs) with the windows.
+
+        They are the guide's, or, where they are to be `exact`, the classifier's own.
+        """
+        asked = self.classifier if exact else self.guide
 
         def step() -> Tensor:
             parts = torch.arange(which.numel(), device=which.device).split(self.batch.size)
             with torch.no_grad():
-                return torch.cat([self.classifier(self._stamped(rows, which, part)) for part in parts])
+                return torch.cat([asked(self._stamped(rows, which, part)) for part in parts])
 
         logits = self.batch.run(step)
         self.passes += which.numel()
@@ -221,7 +193,7 @@ class Climb:
         aims, which = aims.repeat_interleave(which.shape[1]), which.flatten()
         labels = torch.where(aims == AWAY, self.samples.labels[which], aims)
         rule = self._own_slope if bool((aims == AWAY).all()) else slopes.margin
-        logits, slope = slopes.gradients(self.classifier, x, labels, rule, chunk=self.batch.size)
+        logits, slope = slopes.gradients(self.guide, x, labels, rule, chunk=self.batch.size)
         staying = margins(logits, labels) > (1 - ENOUGH) * self.own[which]
         weight = torch.where(aims == AWAY, -staying.to(slope) / self.scale[which], 1.0)
         return slope * weight.view(-1, *[1] * (slope.dim() - 1)), logits
@@ -237,6 +209,13 @@ class Climb:
     def scored(self, logits: Tensor, aims: Tensor, which: Tensor) -> Tensor:
         """The mean (rows,) of what pairs (rows, inputs) with these logits have climbed."""
         return torch.where((aims == AWAY)[:, None], *self._climbed(logits, aims, which)).mean(1)
+
+    def exact_score(self, row: Climbers, *, inputs: int) -> float:
+        """The score of one row on so many inputs, as the classifier itself sees it."""
+        if self.guide is self.classifier:
+            return float(row.scores[0])
+        which = self.inputs_of(row.aims, inputs)
+        return float(self.scored(self.answers(row, which, exact=True), row.aims, which)[0])
 
     def lifts(self, logits: Tensor, aim: int) -> Tensor:
         """How much all inputs with these logits (n, classes) have climbed towards an aim, in logits.

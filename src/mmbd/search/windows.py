@@ -126,6 +126,7 @@ def race(
     most: int = 4000,
     batch: int | None = None,
     progress: Callable[[int], None] = lambda evaluations: None,
+    guide: Classifier | None = None,
 ) -> Race:
     """The best window for every aim; results depend on the batch by rounding only.
 
@@ -141,6 +142,8 @@ def race(
             at the inputs themselves says which positions look best for a class.
         batch: the most inputs at a time; by default what the device is quick with.
         progress: called with the gradient evaluations so far.
+        guide: the same network in another precision, which leads (`search.precision`); lifts and logits
+            are those of `classifier`.
 
     Raises:
         ValueError: aims that are none, or both kinds, or a window that does not fit.
@@ -155,7 +158,8 @@ def race(
         raise NotEvaluable("there is no input to try a window on")
     plan = tuple(rounds or (OUT if aims[0] == AWAY else TO))
     windows = windows_of(classifier.domain, side=side, seed=seed).to(classifier.device)
-    climb = Climb(classifier, samples, windows, seed, batch or memory.quick_batch(classifier), progress)
+    size = batch or memory.quick_batch(guide or classifier)
+    climb = Climb(classifier, samples, windows, seed, size, progress, guide=guide)
     rows = climb.begun(sorted(set(aims)), inputs=plan[0].inputs, most=most)
     best: dict[int, tuple[Climbers, int]] = {}
     for number, part in enumerate(plan):
@@ -163,7 +167,7 @@ def race(
         best |= {aim: (rows.take(places[:1]), number + 1) for aim, places in rows.by_aim().items()}
         if number + 1 < len(plan):
             rows = thinned(rows, part, leading)
-    found = {aim: _found(climb, *best[aim], last=len(plan)) for aim in sorted(best)}
+    found = {aim: _found(climb, *best[aim], plan) for aim in sorted(best)}
     return Race(windows, climb.samples, found, climb.evaluations, climb.passes, climb.batch.oom_retries)
 
 
@@ -176,12 +180,12 @@ def thinned(rows: Climbers, part: Round, leading: int) -> Climbers:
     return rows.take(torch.cat([ordered[aim][: most[aim]] for aim in kept]))
 
 
-def _found(climb: Climb, row: Climbers, rounds: int, *, last: int) -> Found:
+def _found(climb: Climb, row: Climbers, rounds: int, plan: Sequence[Round]) -> Found:
     """The best window of an aim, and what it does to all inputs if it came to the end."""
     aim, samples, logits = int(row.aims[0]), climb.samples, None
-    lift = float(row.scores[0])
-    if rounds == last:
+    lift = climb.exact_score(row, inputs=plan[rounds - 1].inputs)
+    if rounds == len(plan):
         every = torch.arange(len(samples.labels), device=samples.labels.device)
-        logits = climb.answers(row, every[None])[0]
+        logits = climb.answers(row, every[None], exact=True)[0]
         lift = float(climb.lifts(logits, aim).mean())
     return Found(aim, int(row.places[0]), row.values[0], rounds, lift, logits)

@@ -132,6 +132,7 @@ def plan(
     beside: Callable[[int], int] = universal_evaluations,
     batch: int | None = None,
     memory_limit: int | None = None,
+    guide: Classifier | None = None,
 ) -> Budget:
     """Measure how fast searches are here, and say how many of them fit.
 
@@ -143,13 +144,14 @@ def plan(
         beside: the gradient evaluations for universal perturbations of so many classes.
         batch: the most searches at a time.
         memory_limit: bytes for their activations.
+        guide: what leads the searches (`search.precision`).
 
     Raises:
         NotEvaluable: not even `MIN_CLASSES` classes fit, or the network's answers cannot be compared.
         Failed: not even one search fits into memory.
     """
     start = time.perf_counter()
-    pace = _pace(classifier, seed, batch, memory_limit)
+    pace = _pace(guide or classifier, seed, batch, memory_limit)
     whole = Budget(seconds, start, pace, classifier.classes, usual=race, beside=beside)
     one = FAST.steps * whole.pace  # seconds of a search
     room = SAFE * whole.left

@@ -40,6 +40,7 @@ def settings_of(found: Searched, method: str) -> dict[str, Any]:
         "maximum_margins": asdict(found.margins.ascent) | raced,
         "universal_perturbations": asdict(found.universal.search) if found.universal is not None else None,
         **marks,
+        **({"precision": "bfloat16, numbers in float32"} if found.guided else {}),
     }
 
 
@@ -86,6 +87,8 @@ def mishaps(searched: Searched) -> list[str]:
     classes = len(found.valid)
     if searched.left_out is not None:
         sentences.append(f"{searched.left_out[0].upper()}{searched.left_out[1:]}.")
+    if searched.unguided is not None:
+        sentences.append(f"The search was in float32: {searched.unguided}.")
     if searched.without_samples is not None:
         sentences.append(f"The clean samples were not used: {searched.without_samples}.")
     if reached.unsearched:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 from mmbd.base.choose import unknown
+from mmbd.base.errors import NotEvaluable
 from mmbd.base.progress import Progress
 from mmbd.detectors.detector import Detector
 from mmbd.detectors.mm_bd import facts
 from mmbd.detectors.mm_bd.about import ABOUT
-from mmbd.detectors.mm_bd.budget import plan
+from mmbd.detectors.mm_bd.budget import Budget, plan
 from mmbd.detectors.mm_bd.found import finding_of
 from mmbd.detectors.mm_bd.meter import Meter
 from mmbd.detectors.mm_bd.on_samples import no_use
@@ -26,9 +27,11 @@ from mmbd.null import NULLS, Evidence, References
 from mmbd.null.decide import Decision, decide
 from mmbd.null.with_samples import NAME as WITH_SAMPLES
 from mmbd.results.finding import Finding
+from mmbd.search import precision as precisions
 from mmbd.search.ascent import FAST, Ascent
 from mmbd.search.marks import marks_evaluations
 from mmbd.search.maximum_margins import Method, ascent_of
+from mmbd.search.precision import Astray, Guide, Precision, guide_of
 from mmbd.search.race import Race
 from mmbd.search.universal_data_free import universal_evaluations
 
@@ -53,6 +56,7 @@ def mm_bd(
     batch: int | None = None,
     memory_limit: int | None = None,
     budget: float | None = None,
+    precision: Precision = "auto",
     **settings: Any,
 ) -> Finding:
     """Maximise every class's margin by gradient ascent, and compare the largest with a null.
@@ -83,6 +87,10 @@ def mm_bd(
         memory_limit: bytes for activations.
         budget: seconds, for the default searches only: what does not fit is left out, see
             `budget.plan`, and the model is not called clean where that could have told otherwise.
+        precision: "float32", or "bfloat16" for searches that a copy of the network in it leads, several
+            times as fast where the processor computes in it; every number stays the network's own, in
+            float32. "auto" is that for networks of 50 million multiplications an input or more, on
+            processors that were measured (`search.precision`), and the fast method.
         **settings: fields of `Ascent` to override, such as restarts=8.
 
     Raises:
@@ -95,6 +103,7 @@ def mm_bd(
     limits = {"batch": batch, "memory_limit": memory_limit}
     if budget is not None:
         check_budget(budget, ascent)
+    check_precision(precision, method)
     images = kind_of(classifier.domain) == "image"
     # What the shipped tables know is searched for too, unless the user names what decides.
     tables = TABLES if method == "fast" else (None,)
@@ -118,30 +127,24 @@ def mm_bd(
     if not can_race or race is False or classifier.classes < rules.fewest:
         rules = None
     needs = marks_evaluations if beside == "marks" else universal_evaluations
-    fits = None if budget is None else plan(classifier, budget, seed=seed, race=rules, beside=needs, **limits)
+    guide = guide_of(classifier, precision) if method == "fast" else Guide()
+    led: dict[str, Any] = limits | {"guide": guide.classifier}
+    fits = None if budget is None else plan(classifier, budget, seed=seed, race=rules, beside=needs, **led)
     if fits is not None:
         ascent = ascent_of(method, {"restarts": fits.restarts})
         settings, rules = {"restarts": fits.restarts}, fits.race
         beside = beside if fits.whole else None
-    meter = Meter(
+    found = _searched(
         classifier,
+        guide,
         progress,
         ascent,
-        beside=beside,
-        default_too=default_too,
-        race=rules,
-        classes=None if fits is None or fits.classes is None else len(fits.classes),
-        samples=used is not None,
-    )
-    found = search(
-        classifier,
         seed=seed,
         method=method,
         settings=settings,
         beside=beside,
         default_too=default_too,
         race=rules,
-        meter=meter,
         budget=fits,
         samples=used,
         **limits,
@@ -153,6 +156,45 @@ def mm_bd(
     if budget is not None:
         settings["budget"] = {"seconds": budget, "left_out": found.left_out}
     return finding_of(classifier, found, judged, settings)
+
+
+def _searched(
+    classifier: Classifier,
+    guide: Guide,
+    progress: Callable[[Progress], None] | None,
+    ascent: Ascent,
+    *,
+    beside: Beside,
+    default_too: bool,
+    race: Race | None,
+    budget: Budget | None,
+    samples: Samples | None,
+    **how: Any,
+) -> Searched:
+    """What `search` finds, led by the guide; where that goes astray, by the network itself."""
+
+    def once(led_by: Classifier | None) -> Searched:
+        meter = Meter(
+            classifier,
+            progress,
+            ascent,
+            beside=beside,
+            default_too=default_too,
+            race=race,
+            classes=None if budget is None or budget.classes is None else len(budget.classes),
+            samples=samples is not None,
+        )
+        asked: dict[str, Any] = {"beside": beside, "default_too": default_too, "race": race}
+        asked |= {"budget": budget, "samples": samples, "meter": meter, "guide": led_by}
+        return search(classifier, **asked, **how)
+
+    why_not = guide.why_not
+    if guide.classifier is not None:
+        try:
+            return once(guide.classifier)
+        except (Astray, NotEvaluable):
+            why_not = "a copy of the network in bfloat16 went astray"
+    return replace(once(None), unguided=why_not)
 
 
 def _judged(
@@ -183,6 +225,13 @@ def _judged(
     return rest if rest.targets and not alone.targets else alone
 
 
+def check_precision(precision: object, method: object) -> None:
+    """ValueError for a precision that is none, or one that the paper's procedure does not have."""
+    precisions.check(precision)
+    if precision == "bfloat16" and method == "paper":
+        raise ValueError("precision='bfloat16' is for the fast method: the paper's procedure is in float32")
+
+
 def check_budget(budget: float, ascent: Ascent) -> None:
     """ValueError for a budget that makes no sense, or one for other searches than the default ones."""
     if not 0 < budget < math.inf:
@@ -201,6 +250,7 @@ def check(options: Mapping[str, Any]) -> None:
         raise ValueError(unknown("null", null, NULLS))
     if (race := options.get("race")) not in (None, True, False):
         raise ValueError(f"race must be true or false, got {race!r}")
+    check_precision(options.get("precision", "auto"), method)
     usual = ascent_of(method, {})
     settings = {name: value for name, value in options.items() if hasattr(usual, name)}
     for name, value in settings.items():

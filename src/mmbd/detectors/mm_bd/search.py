@@ -47,20 +47,23 @@ def search(
     settings: dict[str, Any],
     budget: Budget | None = None,
     samples: Samples | None = None,
+    guide: Classifier | None = None,
 ) -> Searched:
     """Search for everything that one seed needs; arguments are those of `mm_bd.mm_bd`.
 
     `beside` the margins, gains of universal perturbations are searched for, or marks. With `default_too`,
     what the shipped tables were made with is searched, too; with `race`, only the classes that lead are
-    searched to the end. `meter` is told how far it is. What does not fit into the `budget` is left out.
+    searched to the end. `meter` is told how far it is. What does not fit into the `budget` is left out. The
+    `guide` leads the default searches (`search.precision`).
     """
     limits: dict[str, Any] = {"batch": batch, "memory_limit": memory_limit}
-    quick = None if race is None else _quick_look(classifier, race, meter, seed=seed, **limits)
+    led: dict[str, Any] = limits | {"guide": guide}
+    quick = None if race is None else _quick_look(classifier, race, meter, seed=seed, **led)
     some = None if budget is None else budget.classes
     if race is not None and quick is not None:
         some = ahead(*quick, race.margins)
     margins = maximum_margins(
-        classifier, method=method, seed=seed, progress=meter.margins, classes=some, **limits, **settings
+        classifier, method=method, seed=seed, progress=meter.margins, classes=some, **led, **settings
     )
     meter.add(margins)
     if quick is not None:
@@ -78,7 +81,7 @@ def search(
     else:  # no time for those that are harder to reach
         reached = Reached(unsearched=tuple(label for label in budget.classes if not margins.valid[label]))
     raced = some if race is not None else None
-    found = Searched(method, _with(margins, reached), reached, checked, raced=raced)
+    found = Searched(method, _with(margins, reached), reached, checked, raced=raced, guided=guide is not None)
     if default_too:
         other = search(
             classifier,
@@ -89,7 +92,7 @@ def search(
             race=None,
             meter=meter,
             settings={},
-            **limits,
+            **led,
         )
         found = replace(found, default=other)
     gains, first = None, None
@@ -97,14 +100,14 @@ def search(
         first = foremost(found.margins, quick[1], race.gains)
     if beside == "marks":
         try:
-            found = _with_marks(found, margins, classifier, first, meter, budget, seed=seed, **limits)
+            found = _with_marks(found, margins, classifier, first, meter, budget, seed=seed, **led)
             found = with_samples(
                 found, samples, margins, classifier, first, meter, budget, seed=seed, **limits
             )
         except TooFewInputs as error:  # gains need inputs of one class alone
             found, beside = replace(found, without_marks=str(error)), "gains"
     if beside == "gains":
-        gains = _gains(classifier, margins, first, meter, budget, seed=seed, **limits)
+        gains = _gains(classifier, margins, first, meter, budget, seed=seed, **led)
     if budget is not None:
         left_out = budget.left_out(universal=beside is not None and gains is None and found.marks is None)
         found = replace(found, left_out=left_out, unsearched_gains=left_out is not None and budget.whole)
@@ -130,6 +133,7 @@ def _with_marks(
     seed: int,
     batch: int | None,
     memory_limit: int | None,
+    guide: Classifier | None,
 ) -> Searched:
     """What was found, with the marks of some classes or all; without where the budget leaves no time."""
     count = classifier.classes if first is None else len(first)
@@ -146,11 +150,11 @@ def _with_marks(
         head = head_shares(classifier, seed=seed)
     if first is not None and head is not None:  # what leads by this mark is looked at by all
         first = sorted({*first, max(range(len(head)), key=lambda label: head[label])})
-    quick = memory.quick_batch(classifier)
-    size = batch or memory.batch_size(classifier, memory_limit, most=quick)
+    quick = memory.quick_batch(guide or classifier)
+    size = batch or memory.batch_size(guide or classifier, memory_limit, most=quick)
     try:
         with classifier.frozen(), torch.inference_mode(False), torch.enable_grad():
-            seen = marks(classifier, seed=seed, classes=first, batch=size, progress=told)
+            seen = marks(classifier, seed=seed, classes=first, batch=size, progress=told, guide=guide)
     except Over:
         return found
     meter.add(seen)

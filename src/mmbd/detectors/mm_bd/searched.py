@@ -44,6 +44,8 @@ class Searched:
             there were none.
         head: the share of random inputs of the last linear layer that each class wins, (classes,); None
             where that says nothing.
+        guided: whether a copy of the network in bfloat16 led the searches; numbers are in float32.
+        unguided: why it did not though it was asked for, in a sentence without its full stop.
     """
 
     method: Method
@@ -60,6 +62,8 @@ class Searched:
     on_samples: OnSamples | None = None
     without_samples: str | None = None
     head: tuple[float | None, ...] | None = None
+    guided: bool = False
+    unguided: str | None = None
 
     @property
     def statistics(self) -> dict[int, float]:
