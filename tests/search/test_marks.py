@@ -45,7 +45,7 @@ def test_a_planted_patch_is_found_where_it_is_by_both_windows():
     target = patch_networks.TARGET
     assert seen.to.leading[0] == target
     lifts = seen.window_lifts(CLASSES)
-    assert float(lifts[target]) > 10 * float(lifts.sort().values[-2])
+    assert float(lifts[target]) > 4 * float(lifts.sort().values[-2])
     assert seen.to.windows.corners[seen.to.found[target].place] == (9, 9)
     stamped = seen.to.stamped(target, seen.inputs.inputs)
     assert float(stamped[:, :, *PATCH].mean()) > 0.9
