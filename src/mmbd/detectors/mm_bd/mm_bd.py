@@ -265,7 +265,7 @@ def check(options: Mapping[str, Any]) -> None:
 
 MM_BD = Detector(
     find=mm_bd,
-    version=3,
+    version=4,
     about=ABOUT,
     takes_samples=True,
     per_class=10,
