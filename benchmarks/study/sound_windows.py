@@ -134,7 +134,7 @@ def told(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for entry in entries:
                 values = beside(entry, entries, what) if by_class else numbers(entry)[what]
                 first, second, *_ = sorted(values, key=lambda name: -values[name])
-                ahead = values[first] if by_class else values[first] - values[second]
+                ahead = values[first] - values[second]
                 if entry["attack"] is None:
                     clean.append(ahead)
                 else:
