@@ -172,7 +172,7 @@ def main() -> None:
         with options.out.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         print(card["name"], flush=True)
-    figures = told(entries)
+    figures = {"half": "odd" if options.odd else "even", "torch": torch.__version__, **told(entries)}
     print(json.dumps(figures, indent=1))
     if options.report:
         options.report.write_text(json.dumps(figures, indent=1) + "\n")
