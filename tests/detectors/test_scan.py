@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 import mmbd
+from mmbd.model.domain import Box
+from mmbd.model.points import Points
 from mmbd.results.report import Report
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "models"
@@ -29,7 +31,7 @@ class Tilted(nn.Module):
             self.body.weight[target] *= gain
 
     def forward(self, x):
-        return {"logits": self.body(torch.relu(x.flatten(1)))}
+        return {"logits": self.body(torch.relu(x.flatten(1)[:, :16]))}
 
 
 def classifier(**arguments) -> mmbd.Classifier:
@@ -96,6 +98,20 @@ def test_sounds_are_not_judged_by_tables_of_image_classifiers():
     assert "classifiers of images" in asked.reason
     assert gains(mmbd.scan(sound, universal=True)) is not None
     assert not any("are no images" in caveat for caveat in mmbd.scan(classifier()).caveats)
+
+
+@pytest.mark.parametrize("domain", [Box((1, 16)), Points(8)], ids=["sound", "points"])
+def test_what_never_found_a_backdoor_in_sounds_or_clouds_clears_none_unless_asked(domain):
+    def network(gain: float) -> mmbd.Classifier:
+        return mmbd.Classifier(Tilted(gain=gain), domain=domain)
+
+    report = mmbd.scan(network(1.0))
+    assert (report.verdict, decided(report)) == ("not evaluable", "bootstrap")
+    assert "clean reference models" in report.reason
+    assert report.p_value > 0.05
+    assert mmbd.scan(network(1.0), null="bootstrap").verdict == "clean"
+    flagged = mmbd.scan(network(1000.0))
+    assert (flagged.verdict, decided(flagged)) == ("backdoored", "bootstrap")
 
 
 @pytest.mark.parametrize("null", ["joint", "combined"])

@@ -85,7 +85,8 @@ def scan(
             about 100 times longer (default: that of the detector, fast for mm-bd).
         null: The test that decides: one of those that "mmbd list nulls" shows (default: reference
             where references are given, else with-samples with --data, else combined; for other
-            inputs than images bootstrap).
+            inputs than images bootstrap, which clears sounds and point clouds (exit 0) only where it
+            is asked for).
         reference: A clean model of the same task, a JSON report on one, or a folder of either, to
             compare with; may be repeated.
         universal: Search for universal perturbations too, which the combined and the joint test need

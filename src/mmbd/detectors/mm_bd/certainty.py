@@ -34,9 +34,23 @@ NO_IMAGES = (
     "models the model's own statistics judge it, and with ten classes they find little."
 )
 
+# Kinds of inputs of which clean networks were looked at: a class has ten or twenty times another's margin in
+# all of them, where the bootstrap takes all classes for alike. It flagged none of eight attacked ones.
+UNLIKE = {"sound": "sounds", "points": "point clouds"}
 
-def not_clean(judged: Decision, found: Searched, names: Sequence[str]) -> str | None:
-    """Why the model may not be called clean: what was searched would not bear it out."""
+
+def not_clean(
+    judged: Decision, found: Searched, names: Sequence[str], *, kind: str, asked: bool
+) -> str | None:
+    """Why the model may not be called clean: what was searched would not bear it out.
+
+    Args:
+        judged: the decision.
+        found: what was searched for.
+        names: of all classes.
+        kind: of the model's inputs, see `Domain.kind`.
+        asked: whether the null that decides was asked for by name.
+    """
     # References are compared by their margins alone, whatever else there would have been.
     if found.left_out is not None and not (found.unsearched_gains and judged.decided_by == "reference"):
         return found.left_out
@@ -49,6 +63,13 @@ def not_clean(judged: Decision, found: Searched, names: Sequence[str]) -> str | 
         return (
             f"the {judged.decided_by} null had no number of {len(unjudged)} of {len(names)} classes "
             f"({_listed(unjudged, names)}), so nothing is known of them. Try another --null or --seed"
+        )
+    if kind in UNLIKE and NULLS[judged.decided_by].alone and not asked:
+        return (
+            f"no null that can clear a classifier of {UNLIKE[kind]} was at hand: the {judged.decided_by} "
+            "null, which takes all classes for alike, found none of 8 backdoored ones of sounds and point "
+            "clouds. Give clean reference models (--reference DIR), or ask for it by name "
+            f"(--null {judged.decided_by})"
         )
     return None
 

@@ -9,6 +9,7 @@ from mmbd.detectors.mm_bd.certainty import caveats, not_clean
 from mmbd.detectors.mm_bd.drawn import drawn, sources
 from mmbd.detectors.mm_bd.searched import Searched
 from mmbd.model.classifier import Classifier
+from mmbd.model.domain import kind_of
 from mmbd.null import NULLS
 from mmbd.null.combined import AWAY, FLOW, WINDOW, by_pairs
 from mmbd.null.decide import Decision
@@ -22,8 +23,9 @@ TRACES_KEPT = ARTIFACTS_KEPT = 24
 
 
 def finding_of(
-    classifier: Classifier, found: Searched, decision: Decision, settings: dict[str, Any]
+    classifier: Classifier, found: Searched, decision: Decision, settings: dict[str, Any], *, asked: bool
 ) -> Finding:
+    """The finding of a model; `asked` says whether the null that decides was asked for by name."""
     statistics, classes = found.statistics, classifier.classes
 
     def column(name: str, values: dict[int, float], unit: str = "", suspicious: Any = "high") -> Column:
@@ -51,7 +53,8 @@ def finding_of(
             in_pairs=_in_pairs(decision.test),
             flow=_by_flow(decision.test),
         )
-    doubt = not_clean(decision, found, classifier.class_names)
+    kind = kind_of(classifier.domain)
+    doubt = not_clean(decision, found, classifier.class_names, kind=kind, asked=asked)
     clean = decision.verdict == "clean" and found.no_verdict is None and doubt is None
     log10 = None if decision.verdict == "not evaluable" else decision.test.log10
     return Finding(

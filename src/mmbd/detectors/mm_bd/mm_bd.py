@@ -75,7 +75,8 @@ def mm_bd(
         null: which p-value decides, a name in `mmbd.null.NULLS`. By default "reference" where
             references are given and numerous enough for the level, else "with-samples" where samples
             are, else "combined"; without universal perturbations "population", and "bootstrap" for
-            inputs that are no images.
+            inputs that are no images. It flags sounds and point clouds, and clears them only where it
+            is asked for.
             Tables compare the default search: with other settings it is run as well, so that more
             search never makes a verdict weaker.
         references: statistics of clean models of the same domain.
@@ -155,7 +156,7 @@ def mm_bd(
     settings = facts.settings_of(found, method)
     if budget is not None:
         settings["budget"] = {"seconds": budget, "left_out": found.left_out}
-    return finding_of(classifier, found, judged, settings)
+    return finding_of(classifier, found, judged, settings, asked=null is not None)
 
 
 def _searched(
