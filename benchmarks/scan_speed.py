@@ -12,8 +12,8 @@ ResNet-18 with a few steps only, is set against the usual time of `fast`, and ex
 whole default scan, but for `precision="auto"`: that search, marks, p-values and report. `scan/floor` divides
 it by its gradient evaluations at their best time, in the precision that leads it; `scan/all` by its forward
 passes, too, each at its best time in its own precision, as counted in one more scan. Every figure comes from
-a process of its own, so that peak memory is that figure's alone. Absolute times mean nothing elsewhere: read the ratios. On a
-machine with other work, --busy counts the processor time of one thread.
+a process of its own, so that peak memory is that figure's alone. Absolute times mean nothing elsewhere: read
+the ratios. On a machine with other work, --busy counts the processor time of one thread.
 """
 
 from __future__ import annotations
