@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import mmbd
 from mmbd.base.environment import environment
 from mmbd.detectors.mm_bd import mm_bd
+from mmbd.formats.networks.shim import torchvision_usable
 from mmbd.model.bfloat16 import multiply_adds
 from mmbd.model.classifier import Classifier
 from mmbd.search import memory
@@ -71,6 +72,7 @@ def counts(classes: int, side: int) -> dict[str, Any]:
 
 def heavy(arch: str, classes: int, side: int) -> Classifier:
     """torchvision's network with random weights, its averages those of noise."""
+    torchvision_usable()
     from torchvision import models  # pyright: ignore[reportMissingTypeStubs]
 
     torch.manual_seed(0)
@@ -79,7 +81,7 @@ def heavy(arch: str, classes: int, side: int) -> Classifier:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean of all batches
     with torch.no_grad():
-        network(torch.rand(8, 3, side, side))
+        network(torch.rand(4, 3, side, side))
     return Classifier(network.eval(), input_shape=(3, side, side))
 
 

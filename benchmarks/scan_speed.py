@@ -9,11 +9,11 @@ adds. `at_its_batch` is the bare network at the batch that `fast` runs, over the
 classes the batch is small, and no search gets below that. `paper` is run once, on a few classes, on
 ResNet-18 with a few steps only, is set against the usual time of `fast`, and extrapolated to all
 (they are independent and cost the same, and none of them ends early); the JSON says on how many. `scan` is a
-whole default scan: that search, marks, p-values and report. `scan/floor` divides it by its gradient
-evaluations at their best time, in the precision that leads it; `scan/all` by its forward passes, too, each at
-its best time in its own precision, as counted in one more scan. Every figure comes from a process of its own,
-so that peak memory is that figure's alone. Absolute times mean nothing elsewhere: read the ratios. On a
-machine with other work, --busy counts the processor time of one thread.
+whole default scan, but for `precision="auto"`: that search, marks, p-values and report. `scan/floor` divides
+it by its gradient evaluations at their best time, in the precision that leads it; `scan/all` by its forward
+passes, too, each at its best time in its own precision, as counted in one more scan. Every figure comes from
+a process of its own, so that peak memory is that figure's alone. Absolute times mean nothing elsewhere: read
+the ratios. On a machine with other work, --busy counts the processor time of one thread.
 """
 
 from __future__ import annotations
@@ -153,13 +153,13 @@ def whole(name: str, classes: int, repeats: int) -> dict[str, Any]:
 
     Classifier.__call__ = counted
     try:  # the first builds kernels
-        report = scan(classifier)
+        report = scan(classifier, precision="auto")
     finally:
         Classifier.__call__ = usual
     begun, seconds = time.perf_counter(), list[float]()
     while len(seconds) < repeats and (not seconds or time.perf_counter() - begun <= LONG):
         start = clock()
-        report = scan(classifier)
+        report = scan(classifier, precision="auto")
         seconds.append(clock() - start)
     return {
         "usual": median(seconds),

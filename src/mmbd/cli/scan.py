@@ -98,7 +98,7 @@ def scan(
             pass as the authors' script does (default: project).
         batch: The most searches side by side (default: what memory allows).
         precision: What the search computes in: float32, or bfloat16 for the way, and float32 for every
-            number (default: auto, which is bfloat16 for heavy networks on processors with units for it).
+            number; auto is bfloat16 for heavy networks on processors with units for it (default: float32).
         to: Where the reports go.
     """
     from mmbd.detectors.scan import require_needs

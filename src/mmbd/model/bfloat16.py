@@ -123,7 +123,7 @@ class _Exact(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.weight = layer.weight.detach().clone()  # no parameters: not cast with these
-        bias: Tensor | None = layer.bias
+        bias: Any = layer.bias
         self.bias = None if bias is None else bias.detach().clone()
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def test_the_same_target_is_found_and_the_report_says_how():
 
 
 def test_light_networks_stay_bit_for_bit_what_they_were():
-    usual, plain = mmbd.scan(toy(0)), mmbd.scan(toy(0), precision="float32")
+    usual, plain = mmbd.scan(toy(0), precision="auto"), mmbd.scan(toy(0))
     assert usual.finding.columns == plain.finding.columns
     assert usual.finding.settings == plain.finding.settings
     assert "precision" not in usual.finding.settings

@@ -56,7 +56,7 @@ def mm_bd(
     batch: int | None = None,
     memory_limit: int | None = None,
     budget: float | None = None,
-    precision: Precision = "auto",
+    precision: Precision = "float32",
     **settings: Any,
 ) -> Finding:
     """Maximise every class's margin by gradient ascent, and compare the largest with a null.
@@ -251,7 +251,7 @@ def check(options: Mapping[str, Any]) -> None:
         raise ValueError(unknown("null", null, NULLS))
     if (race := options.get("race")) not in (None, True, False):
         raise ValueError(f"race must be true or false, got {race!r}")
-    check_precision(options.get("precision", "auto"), method)
+    check_precision(options.get("precision", "float32"), method)
     usual = ascent_of(method, {})
     settings = {name: value for name, value in options.items() if hasattr(usual, name)}
     for name, value in settings.items():
