@@ -20,7 +20,7 @@ from hostile.corpus import SEED, corpus, sample
 from hostile.corpus.asking import MANNERS, OUTPUTS, arguments, faults, remove, said
 from hostile.corpus.case import REFUSED, Case
 from hostile.corpus.places import NAMES
-from hostile.corpus.steps import has_step
+from benchmarks.hostile.steps import has_step
 from hostile.corpus.valid import MLP, state, tensor_file, written
 from hostile.corpus.watching import watching
 

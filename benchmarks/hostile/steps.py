@@ -37,6 +37,7 @@ VERBS = (
     "convert",
     "leave",
     "try",
+    "fetch",
     "return",
 )
 STEP = re.compile(
