@@ -46,7 +46,7 @@ def main() -> None:
     files = folder / "files"
     shutil.rmtree(files, ignore_errors=True)
     files.mkdir(parents=True)
-    paths = {case.title: case.write(files, number) for number, case in enumerate(cases)}
+    paths = {case.title: case.target(case.write(files, number)) for number, case in enumerate(cases)}
     results: Results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     results.setdefault("versions", {})["python"] = platform.python_version()
     results.setdefault("files", {})
@@ -117,7 +117,7 @@ def ask_loaders(cases: list[Case], paths: dict[str, Path], results: Results, fol
         def run(name: str, case: Case) -> str:
             if not name:
                 return "-"
-            path = paths[case.title] / case.main if case.main and name != "hub_load" else paths[case.title]
+            path = paths[case.title]
             if not path.is_file() and name != "hub_load":
                 return "-"
             call = f"benchmarks.hostile.loaders:{name}"

@@ -30,7 +30,7 @@ class Case:
             of what is planted is looked at.
         suffix: how the name ends.
         loader: a function in `loaders`, the format's own, that a payload would run in; "" where there is none.
-        main: of a folder, the file that loaders of single files take; "" for the folder.
+        main: of a folder, the file in it that is read; "" for the folder.
         file: a whole name instead of one made of number and suffix; "{}" stands for the number.
     """
 
@@ -46,6 +46,10 @@ class Case:
     @property
     def title(self) -> str:
         return f"{self.family}: {self.name}"
+
+    def target(self, path: Path) -> Path:
+        """What is scanned of what was written to `path`: a file with others beside it, or all of a folder."""
+        return path / self.main if self.main else path
 
     def write(self, folder: Path, number: int) -> Path:
         """Put it into a folder; returns its path."""

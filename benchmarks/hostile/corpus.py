@@ -29,6 +29,7 @@ MAKERS: tuple[Callable[[], list[Case]], ...] = (
     hierarchies.cases,
     folders.cases,
     foreign.cases,
+    foreign.honest,
 )
 
 

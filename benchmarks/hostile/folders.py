@@ -52,7 +52,7 @@ def _hub() -> list[Case]:
         "code beside it (auto_map)": (folder({"auto_map": auto, "model_type": "evil"}, **{"evil.py": MODULE}), REFUSED),
         "code beside it, of a known kind": (folder({"auto_map": auto}, **{"evil.py": MODULE}), REFUSED),
         "code of somebody else's": (folder({"auto_map": remote}), REFUSED),
-        "code for its inputs": (seen(auto_map={"AutoImageProcessor": "evil.P"}), STOPPED),
+        "code for its inputs": (seen(auto_map={"AutoImageProcessor": "evil.P"}), READ),
         "code that nothing names": (folder(**{"modeling_evil.py": MODULE}), READ),
         "a pipeline of its own": (folder({"custom_pipelines": {"image-classification": {"impl": "evil.P"}}}, **{"evil.py": MODULE}), STOPPED),
         "a kind that is no kind": (folder({"model_type": "os.system"}), STOPPED),

@@ -38,6 +38,7 @@ VERBS = (
     "leave",
     "try",
     "fetch",
+    "export",
     "return",
 )
 STEP = re.compile(

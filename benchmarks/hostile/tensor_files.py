@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 from benchmarks.hostile import valid
-from benchmarks.hostile.case import BROKEN, STOPPED, Case, several
+from benchmarks.hostile.case import BROKEN, READ, STOPPED, Case, several
 from benchmarks.hostile.payload import EXPRESSION, pickled
 
 FAMILY = "safetensors"
@@ -90,8 +90,21 @@ def cases() -> list[Case]:
         "metadata that is deep": _bare("[" * 100_000),
         "an activation of code": spec(arguments={"hidden": [5], "nonlinearity": EXPRESSION}),
     }
+    unlike = (
+        "a header of nothing",
+        "a header that is a list",
+        "a header of brackets",
+    )  # no safetensors at all
+    own = {
+        name: asked.pop(name) for name in list(asked) if name.startswith(("an architecture", "class names"))
+    }
     same = {"suffix": ".safetensors", "loader": "safetensors_load"}
-    return several(FAMILY, lies, BROKEN, **same) + several(FAMILY, asked, STOPPED, **same)
+    other = {name: lies.pop(name) for name in unlike}
+    return [
+        *several(FAMILY, lies, BROKEN, **same),
+        *several(FAMILY, {**asked, **other}, STOPPED, **same),
+        *several(FAMILY, own, READ, **same),  # as weights, for which a scan needs the user's own --arch
+    ]
 
 
 def _bare(text: str) -> bytes:

@@ -106,7 +106,7 @@ def _polyglots() -> list[Case]:
     contents = {
         "safetensors and a pickle behind": (tensors + EVIL, STOPPED, ".safetensors", "safetensors_load"),
         "safetensors and a checkpoint behind": (tensors + checkpoint(), STOPPED, ".safetensors", "torch_load"),
-        "safetensors that starts as a pickle": (pickled_length, STOPPED, ".safetensors", "torch_load"),
+        "safetensors that starts as a pickle": (pickled_length, READ, ".safetensors", "torch_load"),
         "a pickle and safetensors behind": (EVIL + tensors, REFUSED, ".safetensors", "pickle_load"),
         "a pickle and a checkpoint behind": (EVIL + checkpoint(b"\x80\x02}."), STOPPED, ".pt", "pickle_load"),
         "ONNX and a checkpoint behind": (graph + checkpoint(), STOPPED, ".onnx", "torch_load"),
@@ -114,7 +114,7 @@ def _polyglots() -> list[Case]:
             graph + b"\xfa\x7f" + _size(len(checkpoint())) + checkpoint(), READ, ".onnx", "torch_load"
         ),
         "a pickle and ONNX behind": (EVIL + graph, REFUSED, ".onnx", "pickle_load"),
-        "HDF5 and a checkpoint behind": (valid.keras_hdf5() + checkpoint(), STOPPED, ".h5", "torch_load"),
+        "HDF5 and a checkpoint behind": (valid.keras_hdf5() + checkpoint(), READ, ".h5", "torch_load"),
         "HDF5 with a pickle before": (EVIL.ljust(512, b"\0") + valid.keras_hdf5(), REFUSED, ".h5", "pickle_load"),
         "a Keras archive that is a checkpoint": (
             valid.keras_archive(None, None, **{"archive/data.pkl": EVIL}), STOPPED, ".keras", "torch_load"

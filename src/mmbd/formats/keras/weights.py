@@ -129,7 +129,8 @@ class _Paths:
         path = f"{self.where}vars/{self.next}"
         if path not in self.shelf.arrays:
             raise Failed(
-                f"the file has no {clean_text(name)} at {clean_text(path)}: it was cut short or made up; {KERAS_AGAIN}"
+                f"the file has no {clean_text(name)} at {clean_text(path)}: it was cut short or made up; "
+                f"{KERAS_AGAIN}"
             )
         self.next += 1
         self.shelf.taken.add(path)
