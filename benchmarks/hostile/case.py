@@ -29,7 +29,7 @@ class Case:
         expected: "refused" (exit code 3), "broken" (2), "stopped" (2 or 3), or "read": harmless, as nothing
             of what is planted is looked at.
         suffix: how the name ends.
-        loader: a function in `loaders`, the format's own, that a payload would run in; "" where there is none.
+        loader: a function in `loaders`, the format's own, that a payload would run in; "" for none.
         main: of a folder, the file in it that is read; "" for the folder.
         file: a whole name instead of one made of number and suffix; "{}" stands for the number.
     """

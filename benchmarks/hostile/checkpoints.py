@@ -86,8 +86,8 @@ def _zips() -> list[Case]:
 def _names() -> list[Case]:
     names = (
         "../outside.pkl", "archive/../../outside", "/tmp/outside.pkl", "C:\\outside.pkl", "archive\\data.pkl",
-        "archive/\x1b[2J.pkl", "archive/\u202elkp.pkl", "archive/a\nb.pkl", "archive/data.pkl\0.txt", "archive/code/x.py",
-        "archive/constants.pkl", "__init__.py", "archive/" + "a" * 5000,
+        "archive/\x1b[2J.pkl", "archive/\u202elkp.pkl", "archive/a\nb.pkl", "archive/data.pkl\0.txt",
+        "archive/code/x.py", "archive/constants.pkl", "__init__.py", "archive/" + "a" * 5000,
     )  # fmt: skip
     return [
         Case(

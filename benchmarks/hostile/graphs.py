@@ -145,20 +145,41 @@ def _bombs() -> list[Case]:
         "a tensor of sizes below nothing": below.SerializeToString(),
         "doubled forty-five times": _graph([*doublings, _node("Identity", "h45", "y")]),
         "thirty thousand nodes": _graph([*sums, _node("Identity", "h30000", "y")]),
-        "a constant of a terabyte": _graph([_node("ConstantOfShape", "s", "h"), _node("Add", "x h", "y")], {"s": long([1 << 40])}),
-        "a range without end": _graph([_node("Range", "a b c", "h"), _node("Add", "x h", "y")], {"a": long(0), "b": long(1 << 50), "c": long(1)}),
+        "a constant of a terabyte": _graph(
+            [_node("ConstantOfShape", "s", "h"), _node("Add", "x h", "y")], {"s": long([1 << 40])}
+        ),
+        "a range without end": _graph(
+            [_node("Range", "a b c", "h"), _node("Add", "x h", "y")],
+            {"a": long(0), "b": long(1 << 50), "c": long(1)},
+        ),
         "tiles": _graph([_node("Tile", "x s", "y")], {"s": long([1 << 20, 1 << 20])}),
         "expanded": _graph([_node("Expand", "x s", "y")], {"s": long([1 << 30, 1 << 20, 1, 4])}),
         "padded by a trillion": _graph([_node("Pad", "x s", "y")], {"s": long([0, 1 << 40, 0, 1 << 40])}),
-        "one-hot of a billion": _graph([_node("OneHot", "i d v", "y")], {"i": long([1]), "d": long(1 << 33), "v": np.float32([0, 1])}),
-        "a window of a million": _graph([_node("Unsqueeze", "x a", "h"), _node("MaxPool", "h", "y", kernel_shape=[1_000_000], pads=[999_999, 999_999])], {"a": long([1])}),
-        "a dilation of a trillion": _graph([_node("Unsqueeze", "x a", "h"), _node("Conv", "h w", "y", dilations=[1 << 40])], {"a": long([1]), "w": np.ones((1, 1, 2), np.float32)}),
+        "one-hot of a billion": _graph(
+            [_node("OneHot", "i d v", "y")], {"i": long([1]), "d": long(1 << 33), "v": np.float32([0, 1])}
+        ),
+        "a window of a million": _graph(
+            [
+                _node("Unsqueeze", "x a", "h"),
+                _node("MaxPool", "h", "y", kernel_shape=[1_000_000], pads=[999_999, 999_999]),
+            ],
+            {"a": long([1])},
+        ),
+        "a dilation of a trillion": _graph(
+            [_node("Unsqueeze", "x a", "h"), _node("Conv", "h w", "y", dilations=[1 << 40])],
+            {"a": long([1]), "w": np.ones((1, 1, 2), np.float32)},
+        ),
         "a circle": _graph([_node("Add", "x b", "a"), _node("Add", "a x", "b"), _node("Identity", "a", "y")]),
         "itself": _graph([_node("Add", "y x", "y")]),
-        "strides of nothing": _graph([_node("Unsqueeze", "x a", "h"), _node("MaxPool", "h", "y", kernel_shape=[2], strides=[0])], {"a": long([1])}),
+        "strides of nothing": _graph(
+            [_node("Unsqueeze", "x a", "h"), _node("MaxPool", "h", "y", kernel_shape=[2], strides=[0])],
+            {"a": long([1])},
+        ),
         "indices beyond": _graph([_node("Gather", "x i", "y", axis=1)], {"i": long([1 << 40])}),
-        "a division by nothing": _graph([_node("Div", "a b", "h"), _node("Add", "x h", "y")], {"a": long([1]), "b": long([0])}),
-    }  # fmt: skip
+        "a division by nothing": _graph(
+            [_node("Div", "a b", "h"), _node("Add", "x h", "y")], {"a": long([1]), "b": long([0])}
+        ),
+    }
     return [_case(name, data) for name, data in found.items()]
 
 
@@ -194,14 +215,36 @@ def _operators() -> list[Case]:
     foreign = [_node("PyOp", "x", "y", module="os", class_name="system", domain="ai.onnx.contrib")]
     found = {
         "Python in an operator (PyOp)": (_graph(foreign), REFUSED),
-        "an operator with a library's path": (_graph([_node("Custom", "x", "y", library="/tmp/evil.so", domain="evil")]), REFUSED),
-        "an operator of onnxruntime's": (_graph([_node("ATen", "x", "y", operator="os.system", domain="org.pytorch.aten")]), REFUSED),
-        "PythonOp": (_graph([_node("PythonOp", "x", "y", name=EXPRESSION, pyobject=pickled(), domain="com.microsoft")]), REFUSED),
-        "EPContext with a library": (_graph([_node("EPContext", "x", "y", ep_cache_context="../evil.so", domain="com.microsoft")]), REFUSED),
+        "an operator with a library's path": (
+            _graph([_node("Custom", "x", "y", library="/tmp/evil.so", domain="evil")]),
+            REFUSED,
+        ),
+        "an operator of onnxruntime's": (
+            _graph([_node("ATen", "x", "y", operator="os.system", domain="org.pytorch.aten")]),
+            REFUSED,
+        ),
+        "PythonOp": (
+            _graph(
+                [_node("PythonOp", "x", "y", name=EXPRESSION, pyobject=pickled(), domain="com.microsoft")]
+            ),
+            REFUSED,
+        ),
+        "EPContext with a library": (
+            _graph([_node("EPContext", "x", "y", ep_cache_context="../evil.so", domain="com.microsoft")]),
+            REFUSED,
+        ),
         "branches": (_graph([branch], condition), REFUSED),
-        "twenty branches in branches": (_graph([helper.make_node("If", ["c"], ["y"], then_branch=deep, else_branch=inside)], condition), STOPPED),
+        "twenty branches in branches": (
+            _graph([helper.make_node("If", ["c"], ["y"], then_branch=deep, else_branch=inside)], condition),
+            STOPPED,
+        ),
         "a loop without end": (_graph([loop], condition), REFUSED),
-        "texts": (_graph([helper.make_node("Constant", [], ["t"], value=text), _node("StringNormalizer", "t", "y")]), STOPPED),
+        "texts": (
+            _graph(
+                [helper.make_node("Constant", [], ["t"], value=text), _node("StringNormalizer", "t", "y")]
+            ),
+            STOPPED,
+        ),
         "a tensor that is sparse": (sparse.SerializeToString(), STOPPED),
         "Gemm anew, as a function of the model": (function.SerializeToString(), REFUSED),
         "a graph for training": (trained.SerializeToString(), READ),
@@ -209,7 +252,7 @@ def _operators() -> list[Case]:
         "code as metadata": (_with_metadata({"class_names": f'["{EXPRESSION}"]', "code": EXPRESSION}), READ),
         "random numbers": (_graph([_node("RandomNormalLike", "x", "y")]), STOPPED),
         "an operator that is called with escapes": (_graph([_node("\x1b[2J\u202eGemm", "x", "y")]), STOPPED),
-    }  # fmt: skip
+    }
     return [_case(name, data, expected) for name, (data, expected) in found.items()]
 
 

@@ -87,60 +87,118 @@ def _described() -> dict[str, tuple[Any, str]]:
     code = payload.marshalled()
     lambda_3 = {"class_name": "__lambda__", "config": {"code": code, "defaults": None, "closure": None}}
     torch_module = thing(
-        "keras.layers", "TorchModuleWrapper",
-        {"name": "odd", "module": {"class_name": "__bytes__", "config": base64.b64encode(_module()).decode()}, "output_shape": None},
-    )  # fmt: skip
+        "keras.layers",
+        "TorchModuleWrapper",
+        {
+            "name": "odd",
+            "module": {"class_name": "__bytes__", "config": base64.b64encode(_module()).decode()},
+            "output_shape": None,
+        },
+    )
     found: dict[str, tuple[Any, str]] = {
         "a Lambda": (with_layer(layer("Lambda", function=lambda_3)), REFUSED),
-        "a Lambda of Keras 2": (with_layer(layer("Lambda", function=[code, None, None], function_type="lambda", module="__main__")), REFUSED),
+        "a Lambda of Keras 2": (
+            with_layer(
+                layer("Lambda", function=[code, None, None], function_type="lambda", module="__main__")
+            ),
+            REFUSED,
+        ),
         "a Lambda by name": (with_layer(layer("Lambda", function=function("system", "os"))), REFUSED),
-        "a Lambda in a wrapper": (with_layer(layer("TimeDistributed", layer=layer("Lambda", function=lambda_3))), REFUSED),
-        "a Lambda in a model in a model": (with_layer({**top(config={"name": "inner", "layers": [layer("Lambda", function=lambda_3)]})}), REFUSED),
+        "a Lambda in a wrapper": (
+            with_layer(layer("TimeDistributed", layer=layer("Lambda", function=lambda_3))),
+            REFUSED,
+        ),
+        "a Lambda in a model in a model": (
+            with_layer({**top(config={"name": "inner", "layers": [layer("Lambda", function=lambda_3)]})}),
+            REFUSED,
+        ),
         "a Lambda as an activation": (setting(activation=lambda_3), REFUSED),
         "a Lambda as an initialiser": (setting(kernel_initializer=lambda_3), READ),
         "a registered class": (with_layer(layer("Mine", "evil", "pack>Mine")), REFUSED),
-        "a registered function": (setting(activation=thing("builtins", "function", "evil", "pack>evil")), REFUSED),
+        "a registered function": (
+            setting(activation=thing("builtins", "function", "evil", "pack>evil")),
+            REFUSED,
+        ),
         "a class of os": (with_layer(thing("os", "system", {"command": SHELL})), REFUSED),
         "a class of builtins": (with_layer(thing("builtins", "exec", {"source": CODE})), REFUSED),
-        "a class of subprocess": (with_layer(thing("subprocess", "Popen", {"args": SHELL, "shell": True})), REFUSED),
+        "a class of subprocess": (
+            with_layer(thing("subprocess", "Popen", {"args": SHELL, "shell": True})),
+            REFUSED,
+        ),
         "a class of a user's module": (with_layer(layer("Dense", "payload_of_a_file", units=5)), STOPPED),
-        "the switch for unsafe things": (with_layer(thing("keras.config", "enable_unsafe_deserialization")), REFUSED),
-        "get_file of Keras": (with_layer(thing("keras.utils", "get_file", {"fname": "x", "origin": "file:///etc/passwd"})), REFUSED),
-        "run_command of Keras' own": (with_layer(thing("keras.src.utils.python_utils", "func_load", {"code": code})), REFUSED),
-        "a deserialiser of Keras'": (with_layer(thing("keras.saving", "load_model", {"filepath": "/tmp/x.h5", "safe_mode": False})), REFUSED),
-        "numpy's loader": (with_layer(thing("numpy", "load", {"file": "/tmp/x.npy", "allow_pickle": True})), REFUSED),
+        "the switch for unsafe things": (
+            with_layer(thing("keras.config", "enable_unsafe_deserialization")),
+            REFUSED,
+        ),
+        "get_file of Keras": (
+            with_layer(thing("keras.utils", "get_file", {"fname": "x", "origin": "file:///etc/passwd"})),
+            REFUSED,
+        ),
+        "run_command of Keras' own": (
+            with_layer(thing("keras.src.utils.python_utils", "func_load", {"code": code})),
+            REFUSED,
+        ),
+        "a deserialiser of Keras'": (
+            with_layer(thing("keras.saving", "load_model", {"filepath": "/tmp/x.h5", "safe_mode": False})),
+            REFUSED,
+        ),
+        "numpy's loader": (
+            with_layer(thing("numpy", "load", {"file": "/tmp/x.npy", "allow_pickle": True})),
+            REFUSED,
+        ),
         "pickle's": (with_layer(thing("pickle", "loads", {"data": EXPRESSION})), REFUSED),
         "an activation that is eval": (setting(activation=function("eval")), REFUSED),
         "an activation that is code": (setting(activation=EXPRESSION), STOPPED),
-        "an activation that is a class": (setting(activation=thing("os", "system", {"command": SHELL})), REFUSED),
+        "an activation that is a class": (
+            setting(activation=thing("os", "system", {"command": SHELL})),
+            REFUSED,
+        ),
         "TorchModuleWrapper": (with_layer(torch_module), REFUSED),
         "TFSMLayer": (with_layer(layer("TFSMLayer", filepath="/tmp/evil", call_endpoint="serve")), REFUSED),
         "JaxLayer": (with_layer(layer("JaxLayer", call_fn=lambda_3)), REFUSED),
         "FlaxLayer": (with_layer(layer("FlaxLayer", module=thing("os", "system"))), REFUSED),
         "a StringLookup with a file": (with_layer(layer("StringLookup", vocabulary="/etc/passwd")), REFUSED),
-        "an IntegerLookup with a file": (with_layer(layer("IntegerLookup", vocabulary="../../secret")), REFUSED),
-        "a TextVectorization with a file": (with_layer(layer("TextVectorization", vocabulary="/etc/passwd", standardize=lambda_3)), REFUSED),
+        "an IntegerLookup with a file": (
+            with_layer(layer("IntegerLookup", vocabulary="../../secret")),
+            REFUSED,
+        ),
+        "a TextVectorization with a file": (
+            with_layer(layer("TextVectorization", vocabulary="/etc/passwd", standardize=lambda_3)),
+            REFUSED,
+        ),
         "an Embedding whose weights are a file": (setting(weights="/etc/passwd"), READ),
         "a build that calls": (entry(build_config=thing("os", "system", {"command": SHELL})), REFUSED),
         "a training setting that calls": (top(compile_config={"optimizer": "adam", "loss": lambda_3}), READ),
         "a loss of a user's": (top(compile_config=thing("payload_of_a_file", "run")), READ),
-        "a type of numbers that is a class": (setting(dtype=thing("os", "system", {"command": SHELL})), STOPPED),
-        "a regulariser that calls": (setting(kernel_regularizer=thing("os", "system", {"command": SHELL})), READ),
+        "a type of numbers that is a class": (
+            setting(dtype=thing("os", "system", {"command": SHELL})),
+            STOPPED,
+        ),
+        "a regulariser that calls": (
+            setting(kernel_regularizer=thing("os", "system", {"command": SHELL})),
+            READ,
+        ),
         "a constraint that calls": (setting(kernel_constraint=lambda_3), READ),
         "a model that is no model": (top(class_name="system", module="os"), STOPPED),
-        "a model of a user's": (top(class_name="Evil", module="payload_of_a_file", registered_name="p>Evil"), STOPPED),
+        "a model of a user's": (
+            top(class_name="Evil", module="payload_of_a_file", registered_name="p>Evil"),
+            STOPPED,
+        ),
         "a million units": (setting(units=1 << 40), STOPPED),
         "units below nothing": (setting(units=-5), STOPPED),
         "inputs of gigabytes": (_inputs([None, 1 << 20, 1 << 20]), STOPPED),
         "thirty models in models": (_nested(30), STOPPED),
-        "a hundred thousand layers": (top(config={"name": "net", "layers": [layer("ReLU")] * 100_000}), STOPPED),
+        "a hundred thousand layers": (
+            top(config={"name": "net", "layers": [layer("ReLU")] * 100_000}),
+            STOPPED,
+        ),
         "a name that leads out": (setting(name="../../../etc/passwd"), STOPPED),
         "a name that steers": (setting(name="\x1b[2J\u202e\n"), STOPPED),
         "two layers of one name": (setting(name="dense_1"), STOPPED),
         "a padding of a billion": (with_layer(layer("ZeroPadding1D", padding=1 << 30)), STOPPED),
         "a RepeatVector of a billion": (with_layer(layer("RepeatVector", n=1 << 30)), STOPPED),
         "UpSampling without end": (with_layer(layer("UpSampling2D", size=[1 << 20, 1 << 20])), STOPPED),
-    }  # fmt: skip
+    }
     return found
 
 
@@ -172,20 +230,44 @@ def _archives() -> list[Case]:
         "a member at the root": (valid.packed({**parts, "/tmp/outside": evil}), REFUSED),
         "an asset that is a pickle": (valid.packed({**parts, "assets/layer/vocabulary.txt": evil}), READ),
         "code beside it": (valid.packed({**parts, "evil.py": CODE.encode()}), REFUSED),
-        "weights as npz": (valid.packed({"metadata.json": b"{}", "config.json": text, "model.weights.npz": evil}), REFUSED),
-        "weights in shards": (valid.packed({**parts, "model.weights.json": b'{"weight_map": {"a": "/etc/passwd"}}'}), REFUSED),
+        "weights as npz": (
+            valid.packed({"metadata.json": b"{}", "config.json": text, "model.weights.npz": evil}),
+            REFUSED,
+        ),
+        "weights in shards": (
+            valid.packed({**parts, "model.weights.json": b'{"weight_map": {"a": "/etc/passwd"}}'}),
+            REFUSED,
+        ),
         "weights that are a pickle": (valid.packed({**parts, "model.weights.h5": evil}), BROKEN),
         "a description that is a pickle": (valid.packed({**parts, "config.json": evil}), BROKEN),
         "a description of brackets": (valid.packed({**parts, "config.json": b"[" * 1_000_000}), BROKEN),
-        "a description with a name twice": (valid.packed({**parts, "config.json": text[:-1] + b', "class_name": "Lambda"}'}), BROKEN),
-        "a description that unpacks to a gigabyte": (later(lambda: valid.packed({**parts, "config.json": b" " * (1 << 28) + text}, zipfile.ZIP_DEFLATED)), BROKEN),
-        "weights that unpack to a gigabyte": (later(lambda: valid.packed({**parts, "model.weights.h5": arrays + bytes(1 << 28)}, zipfile.ZIP_DEFLATED)), BROKEN),
+        "a description with a name twice": (
+            valid.packed({**parts, "config.json": text[:-1] + b', "class_name": "Lambda"}'}),
+            BROKEN,
+        ),
+        "a description that unpacks to a gigabyte": (
+            later(
+                lambda: valid.packed({**parts, "config.json": b" " * (1 << 28) + text}, zipfile.ZIP_DEFLATED)
+            ),
+            BROKEN,
+        ),
+        "weights that unpack to a gigabyte": (
+            later(
+                lambda: valid.packed(
+                    {**parts, "model.weights.h5": arrays + bytes(1 << 28)}, zipfile.ZIP_DEFLATED
+                )
+            ),
+            BROKEN,
+        ),
         "packed by lzma": (valid.packed(parts, zipfile.ZIP_LZMA), REFUSED),
         "two descriptions": (whole.replace(b"metadata.json", b"config.json\0\0"), STOPPED),
         "cut short": (whole[:-100], BROKEN),
         "numbers that are NaN": (valid.keras_archive(text.replace(b'"units": 5', b'"units": NaN')), BROKEN),
-        "a number of 5,000 digits": (valid.keras_archive(text.replace(b'"units": 5', b'"units": ' + b"9" * 5000)), BROKEN),
-    }  # fmt: skip
+        "a number of 5,000 digits": (
+            valid.keras_archive(text.replace(b'"units": 5', b'"units": ' + b"9" * 5000)),
+            BROKEN,
+        ),
+    }
     return [
         Case(FAMILY, name, data, expected, ".keras", "keras_load") for name, (data, expected) in found.items()
     ]

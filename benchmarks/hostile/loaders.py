@@ -1,7 +1,7 @@
 """The formats' own loaders, as their documentation has them where a file is trusted: they show what is live.
 
-Each takes the path of a file, or of a hub's folder. They run whatever the file says, so they are only called in
-a child process with limits, where all that a payload of this corpus does is to create the canary.
+Each takes the path of a file, or of a hub's folder. They run whatever the file says, so they are only called
+in a child process with limits, where all that a payload of this corpus does is to create the canary.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import pickle
 import sys
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -19,7 +20,7 @@ def _path() -> str:
 
 
 def pickle_load() -> None:
-    with open(_path(), "rb") as file:
+    with Path(_path()).open("rb") as file:
         pickle.load(file)
 
 

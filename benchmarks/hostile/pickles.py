@@ -63,7 +63,9 @@ def calls() -> dict[str, bytes]:
             functools.partial(np.load, allow_pickle=True), Calls(io.BytesIO, _array())
         ),
         "bytes.decode": Calls(exec, Calls(bytes.decode, CODE.encode())),
-        "a thread": Calls(exec, f"import threading; threading.Thread(target=lambda: {EXPRESSION}).start()"),
+        "a thread": Calls(
+            exec, f"import threading\nt = threading.Thread(target=lambda: {EXPRESSION})\nt.start()\nt.join()"
+        ),
         "a child": Calls(exec, f"import os\nif not os.fork():\n {EXPRESSION}; os._exit(0)\nos.wait()"),
     }
     found_bytes = {name: pickled(value) for name, value in found.items()}
@@ -178,7 +180,8 @@ def opcodes() -> dict[str, bytes]:
         + b"K\xf0tR0\x82\xf0"
         + SYSTEM
         + b"\x85R.",
-        "copyreg's constructor": b"\x80\x02ccopyreg\n__newobj__\n(cbuiltins\ntuple\ncbuiltins\nmap\ncos\nsystem\n("
+        "copyreg's constructor": b"\x80\x02ccopyreg\n__newobj__\n(cbuiltins\ntuple\ncbuiltins\nmap\n"
+        + b"cos\nsystem\n("
         + SYSTEM
         + b"l\x86\x81tR.",
         "frames": b"\x80\x04\x95"

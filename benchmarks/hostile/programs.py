@@ -41,17 +41,33 @@ def cases() -> list[Case]:
         "a pickled weight": ({**changed(pickled_weight, "weights_config"), weight: EVIL}, REFUSED),
         "a pickle as a weight's bytes": ({**parts, weight: EVIL}, BROKEN),
         "sample inputs": ({**parts, sample: EVIL}, READ),
-        "sample inputs in a checkpoint": ({**parts, sample: valid.packed({"a/data.pkl": EVIL, "a/version": b"3"})}, READ),
+        "sample inputs in a checkpoint": (
+            {**parts, sample: valid.packed({"a/data.pkl": EVIL, "a/version": b"3"})},
+            READ,
+        ),
         "a pickled constant": (
-            {**parts, f"{held}/model_constants_config.json": json.dumps(constants).encode(), f"{held}/evil": EVIL},
+            {
+                **parts,
+                f"{held}/model_constants_config.json": json.dumps(constants).encode(),
+                f"{held}/evil": EVIL,
+            },
             STOPPED,
         ),
-        "weights of 2.8": ({**_without(parts, "/weights/"), f"{folder}/data/weights/model.pt": EVIL}, STOPPED),
+        "weights of 2.8": (
+            {**_without(parts, "/weights/"), f"{folder}/data/weights/model.pt": EVIL},
+            STOPPED,
+        ),
         "constants of 2.8": ({**_without(parts, "/constants/"), f"{held}/model.pt": EVIL}, STOPPED),
         "guards": (changed(lambda value: value.update(guards_code=[EXPRESSION])), READ),
-        "guards with a mark": (changed(lambda value: value.update(guards_code=[f"True or {EXPRESSION}"])), READ),
+        "guards with a mark": (
+            changed(lambda value: value.update(guards_code=[f"True or {EXPRESSION}"])),
+            READ,
+        ),
         "expressions of sizes": (changed(_expression), READ),
-        "expressions of ranges": (changed(lambda value: value.update(range_constraints={EXPRESSION: {"min_val": 0, "max_val": 9}})), READ),
+        "expressions of ranges": (
+            changed(lambda value: value.update(range_constraints={EXPRESSION: {"min_val": 0, "max_val": 9}})),
+            READ,
+        ),
         "an opaque object": (changed(_opaque), REFUSED),
         "an object of torchbind": ({**changed(_opaque), f"{held}/custom_obj_0": EVIL}, REFUSED),
         "a target of os": (changed(_target("torch.os.system")), REFUSED),
@@ -60,15 +76,32 @@ def cases() -> list[Case]:
         "a target that loads a library": (changed(_target("torch.ops.load_library")), REFUSED),
         "a target that prints": (changed(_target("torch.ops.aten._print.default")), REFUSED),
         "a target of a user's": (changed(_target("torch.ops.evil.run.default")), REFUSED),
-        "a stack trace with code": (changed(lambda value: _node(value)["metadata"].update(stack_trace=EXPRESSION)), READ),
-        "a library beside it": ({**parts, f"{folder}/data/aotinductor/model/x.so": b"\x7fELF" + bytes(64)}, REFUSED),
+        "a stack trace with code": (
+            changed(lambda value: _node(value)["metadata"].update(stack_trace=EXPRESSION)),
+            READ,
+        ),
+        "a library beside it": (
+            {**parts, f"{folder}/data/aotinductor/model/x.so": b"\x7fELF" + bytes(64)},
+            REFUSED,
+        ),
         "a custom pickle beside it": ({**parts, f"{folder}/extra/evil.pkl": EVIL}, READ),
         "a checkpoint beside it": ({**parts, f"{folder}/data.pkl": EVIL}, REFUSED),
         "no program": ({f"{folder}/archive_format": b"pt2", f"{folder}/w.pkl": EVIL}, REFUSED),
         "two programs": ({**parts, f"{folder}/models/other.json": program}, BROKEN),
-        "the first layout": ({"serialized_exported_program.json": program, "serialized_state_dict.pt": EVIL, "version": b"8.1"}, STOPPED),
+        "the first layout": (
+            {
+                "serialized_exported_program.json": program,
+                "serialized_state_dict.pt": EVIL,
+                "version": b"8.1",
+            },
+            STOPPED,
+        ),
         "the first layout's constants": (
-            {"serialized_exported_program.json": program, "serialized_state_dict.pt": valid.checkpoint(valid.state()), "serialized_constants.pt": valid.packed({"a/data.pkl": EVIL})},
+            {
+                "serialized_exported_program.json": program,
+                "serialized_state_dict.pt": valid.checkpoint(valid.state()),
+                "serialized_constants.pt": valid.packed({"a/data.pkl": EVIL}),
+            },
             STOPPED,
         ),
         "a program that is no JSON": ({**parts, f"{folder}/models/model.json": EVIL}, BROKEN),
@@ -77,7 +110,7 @@ def cases() -> list[Case]:
         "a weight of terabytes": (changed(_size, "weights_config"), BROKEN),
         "tensors of terabytes": (changed(_filled), STOPPED),
         "another schema": (changed(lambda value: value["schema_version"].update(major=99)), STOPPED),
-    }  # fmt: skip
+    }
     cases_ = [
         Case(FAMILY, name, valid.packed(content), expected, ".pt2", "export_load")
         for name, (content, expected) in found.items()

@@ -1,4 +1,4 @@
-"""The tools that get every file: mmbd, other scanners, and the formats' own loaders; and what their answers mean."""
+"""The tools that get every file, mmbd, other scanners and loaders, and what their answers mean."""
 
 from __future__ import annotations
 

@@ -105,33 +105,67 @@ def _polyglots() -> list[Case]:
     pickled_length = struct.pack("<Q", len(long)) + long
     contents = {
         "safetensors and a pickle behind": (tensors + EVIL, STOPPED, ".safetensors", "safetensors_load"),
-        "safetensors and a checkpoint behind": (tensors + checkpoint(), STOPPED, ".safetensors", "torch_load"),
+        "safetensors and a checkpoint behind": (
+            tensors + checkpoint(),
+            STOPPED,
+            ".safetensors",
+            "torch_load",
+        ),
         "safetensors that starts as a pickle": (pickled_length, READ, ".safetensors", "torch_load"),
         "a pickle and safetensors behind": (EVIL + tensors, REFUSED, ".safetensors", "pickle_load"),
         "a pickle and a checkpoint behind": (EVIL + checkpoint(b"\x80\x02}."), STOPPED, ".pt", "pickle_load"),
         "ONNX and a checkpoint behind": (graph + checkpoint(), STOPPED, ".onnx", "torch_load"),
         "ONNX with a checkpoint as a field": (
-            graph + b"\xfa\x7f" + _size(len(checkpoint())) + checkpoint(), READ, ".onnx", "torch_load"
+            graph + b"\xfa\x7f" + _size(len(checkpoint())) + checkpoint(),
+            READ,
+            ".onnx",
+            "torch_load",
         ),
         "a pickle and ONNX behind": (EVIL + graph, REFUSED, ".onnx", "pickle_load"),
         "HDF5 and a checkpoint behind": (valid.keras_hdf5() + checkpoint(), READ, ".h5", "torch_load"),
-        "HDF5 with a pickle before": (EVIL.ljust(512, b"\0") + valid.keras_hdf5(), REFUSED, ".h5", "pickle_load"),
+        "HDF5 with a pickle before": (
+            EVIL.ljust(512, b"\0") + valid.keras_hdf5(),
+            REFUSED,
+            ".h5",
+            "pickle_load",
+        ),
         "a Keras archive that is a checkpoint": (
-            valid.keras_archive(None, None, **{"archive/data.pkl": EVIL}), STOPPED, ".keras", "torch_load"
+            valid.keras_archive(None, None, **{"archive/data.pkl": EVIL}),
+            STOPPED,
+            ".keras",
+            "torch_load",
         ),
         "a program (.pt2) that is a checkpoint": (
-            valid.packed({**valid.members(valid.exported()), "archive/data.pkl": EVIL}), STOPPED, ".pt2", "torch_load"
+            valid.packed({**valid.members(valid.exported()), "archive/data.pkl": EVIL}),
+            STOPPED,
+            ".pt2",
+            "torch_load",
         ),
-        "PNG and a checkpoint": (b"\x89PNG\r\n\x1a\n" + bytes(30) + checkpoint(), REFUSED, ".pt", "torch_load"),
+        "PNG and a checkpoint": (
+            b"\x89PNG\r\n\x1a\n" + bytes(30) + checkpoint(),
+            REFUSED,
+            ".pt",
+            "torch_load",
+        ),
         "PDF and a pickle": (b"%PDF-1.7\n" + EVIL, REFUSED, ".pkl", ""),
         "GGUF and a checkpoint": (b"GGUF" + bytes(30) + checkpoint(), REFUSED, ".pt", "torch_load"),
         "TFLite and a checkpoint": (valid.flat_graph() + checkpoint(), REFUSED, ".tflite", "torch_load"),
-        "a script and a checkpoint": (f"#!/bin/sh\n{SHELL}\nexit\n".encode() + checkpoint(), REFUSED, ".pt", "torch_load"),
+        "a script and a checkpoint": (
+            f"#!/bin/sh\n{SHELL}\nexit\n".encode() + checkpoint(),
+            REFUSED,
+            ".pt",
+            "torch_load",
+        ),
         "JSON and a pickle": (b'{"weight_map": {}}' + EVIL, STOPPED, ".index.json", ""),
         "a pickle that is JSON": (b"V{}\n0" + EVIL[2:], REFUSED, ".json", "pickle_load"),
-        "tar whose first name is a pickle": (_tar({"cos\nsystem\n(V" + SHELL + "\ntR.": b""}), REFUSED, ".pt", "pickle_load"),
+        "tar whose first name is a pickle": (
+            _tar({"cos\nsystem\n(V" + SHELL + "\ntR.": b""}),
+            REFUSED,
+            ".pt",
+            "pickle_load",
+        ),
         "a web page and a pickle": (b"<!doctype html>" + EVIL, BROKEN, ".pt", ""),
-    }  # fmt: skip
+    }
     return [
         Case(POLYGLOT, name, data, expected, suffix, loader)
         for name, (data, expected, suffix, loader) in contents.items()

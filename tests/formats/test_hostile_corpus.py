@@ -19,7 +19,7 @@ from benchmarks.mutation import models, reading
 from helpers.planted_files import planted
 from mmbd.cli import main
 
-EACH, MUTANTS, SEED = 5, 500, 3
+EACH, MUTANTS, SEED = 3, 500, 3
 Asked = tuple[int, str, str]
 Ask = Callable[..., Asked]
 
@@ -47,8 +47,9 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
 def test_there_are_hundreds_with_a_name_each_the_same_every_time(cases: list[Case]) -> None:
     titles = [case.title for case in cases]
     assert len(titles) == len(set(titles)) > 600
-    for make in (corpus.MAKERS[0], corpus.MAKERS[3]):
-        assert [case.content for case in make()] == [case.content for case in make()]
+    assert [case.content for case in corpus.MAKERS[0]()] == [
+        case.content for case in cases[: len(corpus.MAKERS[0]())]
+    ]
 
 
 def test_a_few_of_every_family_are_answered_and_do_nothing(
@@ -85,8 +86,10 @@ def test_a_payload_is_one() -> None:
         pickle.loads(data)
 
 
-def test_bad_files_do_not_keep_the_others_in_their_folder(cases: list[Case], ask: Ask, tmp_path: Path) -> None:
-    planted(tmp_path / "good.safetensors", gain=30.0)
+def test_bad_files_do_not_keep_the_others_in_their_folder(
+    cases: list[Case], ask: Ask, tmp_path: Path
+) -> None:
+    planted(tmp_path / "good.safetensors", gain=20.0)
     bad = [case for case in sample(cases, 1, SEED + 1) if isinstance(case.content, bytes) and not case.file]
     for number, case in enumerate(bad):
         case.write(tmp_path, number)
@@ -95,8 +98,7 @@ def test_bad_files_do_not_keep_the_others_in_their_folder(cases: list[Case], ask
     assert code == 3
     assert found.pop("good.safetensors") == "readable"
     assert len(found) >= 5
-    how = ("--quiet", "--no-sandbox", "--steps", "5", "--restarts", "1", "--null", "bootstrap", "--no-universal")
-    code, out, _ = ask("scan", *how, "--", tmp_path)
+    code, out, _ = ask("scan", "--quiet", "--no-sandbox", "--", tmp_path)
     lines = out.strip().split("\n")
     assert len(lines) == len(found) + 1
     (good,) = (line for line in lines if "good.safetensors" in line)

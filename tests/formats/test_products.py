@@ -8,6 +8,7 @@ import torch
 
 from helpers.onnx_files import built, model, node
 from mmbd.base.errors import Failed
+from mmbd.formats.onnx import budget
 from mmbd.formats.products import SLOW, products
 
 
@@ -29,13 +30,14 @@ def test_windows_that_take_hours_are_said_before_they_are_tried(length: int) -> 
         built(made)
 
 
-def test_work_adds_up_over_a_graph() -> None:
-    """Many nodes, each of which would be let through."""
-    pads = [60_000, 60_000]
-    pools = [
-        node("MaxPool", f"h{n}", f"h{n + 1}", kernel_shape=[120_001], pads=pads) for n in range(20)
-    ]
-    graph = [node("Pad", "x p", "w"), node("Unsqueeze", "w a", "h0"), *pools, node("Flatten", "h20", "y")]
-    tensors = {"a": np.int64([1]), "p": np.int64([0, 0, 0, 60_000])}
+def test_work_adds_up_over_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes of which each would be let through."""
+    pools = [node("MaxPool", f"h{n}", f"h{n + 1}", kernel_shape=[3], pads=[1, 1]) for n in range(2)]
+    made = model(
+        [node("Unsqueeze", "x a", "h0"), *pools, node("Flatten", "h2", "y")], ["n", 4], {"a": np.int64([1])}
+    )
+    monkeypatch.setattr(budget, "MAX_WORK", 2 * SLOW * 4 * 3)
+    assert built(made).module(torch.rand(2, 4)).shape == (2, 4)
+    monkeypatch.setattr(budget, "MAX_WORK", 2 * SLOW * 4 * 3 - 1)
     with pytest.raises(Failed, match="it needs hours"):
-        built(model(graph, ["n", 4], tensors))
+        built(made)
