@@ -3,15 +3,15 @@
     python -m benchmarks.hostile FOLDER [--scanners NAME=PYTHON ...] [--out results/hostile.json]
 
 The corpus (`corpus.py`) is written into FOLDER/files. Every file goes through `mmbd inspect` and `mmbd scan`,
-whose answers are judged (`judging.py`), through the format's own loader in a child process, which shows that its
-payload is live, and through other scanners, each in an environment of its own:
+whose answers are judged (`judging.py`), through the format's own loader in a child process, which shows that
+its payload is live, and through other scanners, each in an environment of its own:
 
     python -m venv venvs/picklescan && venvs/picklescan/bin/pip install picklescan
     python -m benchmarks.hostile FOLDER --scanners picklescan=venvs/picklescan/bin/python
 
 All that a payload does is to create one empty file in a temporary folder. What has been done is kept in the
-results and not done again, so that a run goes on where it ended, or is put together of parts; --only takes words
-in titles.
+results and not done again, so that a run goes on where it ended, or is put together of parts; --only takes
+words in titles.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ The modules are imported once. Every line on standard input is JSON: `call` ("mo
 (which become sys.argv), `name` (sys.argv[0]), `folder` (a new one, for the child's home and temporary files,
 which is its working folder, too), `canary` (a path), `seconds` and `memory` (bytes of address space more than
 there is). The answer is a line of JSON: `code` (negative for a signal), `late`, `canary` (whether it is
-there), `out`, `errors`, `seconds` (of processor time), `megabytes` (more than the parent has), and `left` (what
-the child left in its folder). It needs the standard library alone, as it runs in the environments of other tools.
+there), `out`, `errors`, `seconds` (of processor time), `megabytes` (more than the parent has), and `left`
+(what the child left in its folder). It needs the standard library alone, as it runs in the environments of
+other tools.
 """
 
 from __future__ import annotations

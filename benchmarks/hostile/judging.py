@@ -1,4 +1,4 @@
-"""What is wrong with an answer of mmbd: the exit code, more than a line, no way out, something left behind."""
+"""What is wrong with an answer of mmbd: its exit code, no way out, something left behind, and the like."""
 
 from __future__ import annotations
 

@@ -155,16 +155,16 @@ def _noted(totals: dict[str, Any], number: int, found: dict[str, Any]) -> None:
         totals[table] = sorted(totals[table], reverse=True)[:10]
 
 
-def _finding(totals: dict[str, Any], number: int, what: str, format: str | None = None) -> None:
+def _finding(totals: dict[str, Any], number: int, what: str, kind: str | None = None) -> None:
     """Record a fault; ones that differ in names and numbers alone are one, with how often it came."""
-    format = format or models.mutant(totals["seed"], number)[0]
+    kind = kind or models.mutant(totals["seed"], number)[0]
     alike = re.sub(r"'[^']*'|\S*/\S*|\d+|\S*\.(?:safetensors|h5)", "_", what)[:100]
     for known in totals["findings"]:
-        if known["format"] == format and known["alike"] == alike:
+        if known["format"] == kind and known["alike"] == alike:
             known["times"] += 1
             return
-    totals["findings"].append({"number": number, "format": format, "what": what, "alike": alike, "times": 1})
-    print(f"{number} {format}: {what}", flush=True)
+    totals["findings"].append({"number": number, "format": kind, "what": what, "alike": alike, "times": 1})
+    print(f"{number} {kind}: {what}", flush=True)
 
 
 def _processor(process: int) -> float:

@@ -55,10 +55,10 @@ def _convolutions() -> nn.Module:
 def formats(*, small: bool = False) -> Mapping[str, tuple[Valid, ...]]:
     """The models of every format; `small` without those that take seconds to make."""
     found: dict[str, list[Valid]] = {name: [model] for name, model in valid.every(library=not small).items()}
-    for suffix, format in ((".keras", "keras"), (".h5", "hdf5"), (".onnx", "onnx")):
+    for suffix, kind in ((".keras", "keras"), (".h5", "hdf5"), (".onnx", "onnx")):
         for file in sorted(FILES.glob(f"*/*{suffix}")) + sorted(FILES.glob(f"*/*/*{suffix}")):
             if file.stat().st_size < LARGEST:
-                found[format].append(Valid({f"m{suffix}": file.read_bytes()}, f"m{suffix}", {}))
+                found[kind].append(Valid({f"m{suffix}": file.read_bytes()}, f"m{suffix}", {}))
     if not small:
         with torch.random.fork_rng():
             torch.manual_seed(0)

@@ -60,9 +60,12 @@ class Watched:
             return
         if event.startswith(NEVER) and not (event == "ctypes.dlopen" and arguments == (None,)):
             self.seen.append(f"{event} {arguments!r:.200}")
-        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING:
-            if "__pycache__" not in str(arguments[0]):
-                self.seen.append(f"open {arguments!r:.200}")
+        elif event == "open" and _writes(arguments[2]) and "__pycache__" not in str(arguments[0]):
+            self.seen.append(f"open {arguments!r:.200}")
+
+
+def _writes(flags: object) -> bool:
+    return isinstance(flags, int) and bool(flags & WRITING)
 
 
 def peak() -> float:

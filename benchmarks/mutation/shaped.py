@@ -1,4 +1,4 @@
-"""Mutations that know a container: zip, safetensors, protocol buffers, pickles. What they change is whole again."""
+"""Mutations that know a container, zip, safetensors, protocol buffers or pickles, and leave it whole."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A few hostile files of every family, and some hundred mutants: an answer, a way out, and nothing runs.
 
-All of them, beside other scanners, are the affair of `python -m benchmarks.hostile` and `benchmarks.mutation`; hub
-folders, for which a library takes seconds to import, are in `test_hub_folders.py`.
+All of them, beside other scanners, are what `python -m benchmarks.hostile` and `benchmarks.mutation` are for;
+hub folders, for which a library takes seconds to import, are in `test_hub_folders.py`.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ class Beside:
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise Failed(
-                f"{said!r}, which the file needs, is {reading.kind(status.st_mode)}, no file: put the file itself "
-                "there"
+                f"{said!r}, which the file needs, is {reading.kind(status.st_mode)}, no file: put the "
+                "file itself there"
             )
         with os.fdopen(descriptor, "rb") as file:
             left = self.max_bytes - sum(map(len, self._read.values()))
