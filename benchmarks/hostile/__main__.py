@@ -61,7 +61,7 @@ def main() -> None:
     for name, python in (text.partition("=")[::2] for text in arguments.scanners):
         ask_scanner(name, python, cases, paths, results, folder, arguments.out)
     save(results, arguments.out)
-    print(table(results))
+    print(table(results), table(results, live=True), sep="\n\n")
     wrong = {title: row["faults"] for title, row in results["files"].items() if row.get("faults")}
     print(json.dumps(wrong, indent=1))
 
@@ -156,24 +156,31 @@ def ask_scanner(
         each(cases, results, name, out, ask)
 
 
-def table(results: Results) -> str:
-    """By family, how many files, how many are live in their own loader, and what each tool did."""
+def table(results: Results, *, live: bool = False) -> str:
+    """By family: how many files, how many of them are live in their own loader, and what each tool did.
+
+    A cell has the files that the tool flags, those it is silent on, and those without an answer: it says that it
+    could not look, has a traceback, or does not end. With `live` of the live ones alone.
+    """
+    rows = [row for row in results["files"].values() if not live or row.get("loader") == tools.EXECUTES]
     families: dict[str, list[Any]] = {}
-    for row in results["files"].values():
+    for row in rows:
         families.setdefault(row["family"], []).append(row)
-    families["all but honest"] = [row for row in results["files"].values() if row["family"] != "honest"]
-    names = [
-        name for name in ("mmbd", *tools.SCANNERS) if any(name in row for row in results["files"].values())
-    ]
+    families["all but honest"] = [row for row in rows if row["family"] != "honest"]
+    names = [name for name in ("mmbd", *tools.SCANNERS) if any(name in row for row in rows)]
     lines = [f"| family | files | live | {' | '.join(names)} |", "|---|" + "---|" * (2 + len(names))]
-    words = (tools.EXECUTES, tools.FLAGS, tools.SILENT, tools.NO_ANSWER, tools.CRASHES)
-    for family, rows in families.items():
-        live = sum(row.get("loader") == tools.EXECUTES for row in rows)
-        cells = [
-            " / ".join(str(sum(row.get(name) == word for row in rows)) for word in words) for name in names
-        ]
-        lines.append(f"| {family} | {len(rows)} | {live} | {' | '.join(cells)} |")
+    for family, held in families.items():
+        alive = sum(row.get("loader") == tools.EXECUTES for row in held)
+        cells = [_cell([row[name] for row in held if name in row]) for name in names]
+        lines.append(f"| {family} | {len(held)} | {alive} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(words: list[str]) -> str:
+    flagged, silent = words.count(tools.FLAGS), words.count(tools.SILENT)
+    executed = words.count(tools.EXECUTES)
+    cell = f"{flagged} / {silent} / {len(words) - flagged - silent - executed}"
+    return f"{cell}, executes {executed}" if executed else cell
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def test_bad_files_do_not_keep_the_others_in_their_folder(
     assert len(lines) == len(found) + 1
     (good,) = (line for line in lines if "good.safetensors" in line)
     assert code == 1
-    assert good.startswith("BACKDOORED")
+    assert good.startswith("backdoored: ")
 
 
 def test_mutants_are_read_or_it_is_said_why_not(tmp_path: Path) -> None:
