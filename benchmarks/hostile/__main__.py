@@ -39,10 +39,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scanners", nargs="*", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--without", nargs="*", default=[], help="mmbd, loaders")
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="words in the titles of the files")
+    parser.add_argument("--part", default="1/1", help="such as 2/3: the second third of the files")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     cases = [case for case in corpus() if arguments.only in case.title]
+    part, parts = map(int, arguments.part.split("/"))
+    cases = cases[len(cases) * (part - 1) // parts : len(cases) * part // parts]
     folder = arguments.folder.resolve()
     files = folder / "files"
     shutil.rmtree(files, ignore_errors=True)
@@ -159,8 +162,8 @@ def ask_scanner(
 def table(results: Results, *, live: bool = False) -> str:
     """By family: how many files, how many of them are live in their own loader, and what each tool did.
 
-    A cell has the files that the tool flags, those it is silent on, and those without an answer: it says that it
-    could not look, has a traceback, or does not end. With `live` of the live ones alone.
+    A cell has the files that the tool flags, those it is silent on, and those without an answer: it says that
+    it could not look, has a traceback, or does not end. With `live` of the live ones alone.
     """
     rows = [row for row in results["files"].values() if not live or row.get("loader") == tools.EXECUTES]
     families: dict[str, list[Any]] = {}
