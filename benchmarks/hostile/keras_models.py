@@ -89,11 +89,7 @@ def _described() -> dict[str, tuple[Any, str]]:
     torch_module = thing(
         "keras.layers",
         "TorchModuleWrapper",
-        {
-            "name": "odd",
-            "module": {"class_name": "__bytes__", "config": base64.b64encode(_module()).decode()},
-            "output_shape": None,
-        },
+        {"name": "odd", "module": base64.b64encode(_module()).decode(), "output_shape": None},
     )
     found: dict[str, tuple[Any, str]] = {
         "a Lambda": (with_layer(layer("Lambda", function=lambda_3)), REFUSED),

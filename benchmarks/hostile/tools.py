@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
@@ -30,6 +31,7 @@ class Tool:
         flags, silent: exit codes by which it says that a file is not safe, and that it has found nothing.
         package: whose version is noted; "" for a loader.
         quiet: words in its output that make silence no answer: it says that it did not look.
+        found: words by which it says that a file is not safe, whatever its exit code.
     """
 
     call: str
@@ -39,16 +41,17 @@ class Tool:
     silent: frozenset[int] = frozenset({0})
     package: str = ""
     quiet: tuple[str, ...] = ()
+    found: str = ""
 
     def word(self, answer: dict[str, Any]) -> str:
         """What the tool did with a file, in one word."""
         if answer["canary"]:
             return EXECUTES
+        said = answer["out"] + answer["errors"]
+        if answer["code"] in self.flags or (self.found and re.search(self.found, said)):
+            return FLAGS
         if answer["late"] or answer["code"] < 0 or "Traceback (most recent" in answer["errors"]:
             return CRASHES
-        if answer["code"] in self.flags:
-            return FLAGS
-        said = answer["out"] + answer["errors"]
         if answer["code"] in self.silent and not any(words in said for words in self.quiet):
             return SILENT
         return NO_ANSWER
@@ -61,6 +64,7 @@ SCANNERS: dict[str, Tool] = {
         ("--path",),
         package="picklescan",
         quiet=("Scanned files: 0", "ERROR"),
+        found=r"Infected files: [1-9]",  # also where it ends with 2, after a part that it could not read
     ),
     "modelscan": Tool("modelscan.cli:main", ("modelscan.cli",), ("scan", "-p"), package="modelscan"),
     "fickling": Tool(
