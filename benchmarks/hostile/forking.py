@@ -26,7 +26,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-MOST = 20_000  # characters of output that are kept of each stream
+MOST = 4 << 20  # characters of output that are kept of each stream
 FILE = 1 << 28  # bytes that a child may write into one file
 
 

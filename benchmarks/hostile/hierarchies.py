@@ -170,7 +170,7 @@ def _changes() -> dict[str, tuple[Callable[[Any], object], str]]:
 
     return {
         "numbers in another file": (lambda file: _external(file, KERNEL), REFUSED),
-        "a link to another file": (lambda file: _link(file, KERNEL), REFUSED),
+        "a link to another file": (lambda file: _link(file, KERNEL), STOPPED),
         "a virtual dataset": (lambda file: _virtual(file, KERNEL), REFUSED),
         "packed by gzip": (lambda file: _packed(file, KERNEL, "gzip"), REFUSED),
         "packed by lzf": (filter_by_number, REFUSED),

@@ -48,10 +48,12 @@ class Tool:
         if answer["canary"]:
             return EXECUTES
         said = answer["out"] + answer["errors"]
-        if answer["code"] in self.flags or (self.found and re.search(self.found, said)):
+        if self.found and re.search(self.found, said):
             return FLAGS
         if answer["late"] or answer["code"] < 0 or "Traceback (most recent" in answer["errors"]:
             return CRASHES
+        if answer["code"] in self.flags:
+            return FLAGS
         if answer["code"] in self.silent and not any(words in said for words in self.quiet):
             return SILENT
         return NO_ANSWER

@@ -224,6 +224,8 @@ class _told:  # noqa: N801
             return
         if isinstance(error, Exception):
             why = clean_text(f"{type(error).__name__} {error}", 100)
+            if isinstance(error, AssertionError):  # what pyfive does not expect, without a word
+                why = "something in it is not read here, such as a link to another file"
             raise broken(f"the HDF5 file {self.what} ({why})") from None
 
 
