@@ -108,5 +108,5 @@ MODULES = (
     "onnx",
     "joblib",
     "safetensors.torch",
-    "transformers.models.vit.modeling_vit",
+    "benchmarks.hostile.hub",
 )
