@@ -287,5 +287,5 @@ def test_what_the_reader_of_hdf5_does_not_expect_is_said_in_words() -> None:
         file.attrs["model_config"] = json.dumps(dense())
         file["model_weights"].attrs["layer_names"] = np.array([b"dense"])
 
-    with pytest.raises((Failed, Refused), match="link to (another file|elsewhere)"):
+    with pytest.raises((Failed, Refused), match=r"link to (another file|elsewhere)"):
         built(hdf5(write))
