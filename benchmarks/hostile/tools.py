@@ -104,6 +104,7 @@ NEEDED = (
     "scipy.stats",
     "pyfive",
     "onnx",
+    "benchmarks.hostile.hub",
 )
 
 
