@@ -30,12 +30,16 @@ LIBRARIES = {
     "paper.rivals",
     "study.intervals",
 }
+# Of which only the package itself is run.
+WHOLE = ("hostile.", "mutation.")
 NAMES = [
     name.removeprefix("benchmarks.")
     for _, name, package in pkgutil.walk_packages([str(FOLDER)], "benchmarks.")
     if not package
 ]
-SCRIPTS = sorted(set(NAMES) - LIBRARIES)
+SCRIPTS = sorted(
+    name for name in set(NAMES) - LIBRARIES if not name.startswith(WHOLE) or name.endswith("__main__")
+)
 
 
 def run(script, monkeypatch, *arguments: object) -> None:

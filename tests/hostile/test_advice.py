@@ -15,8 +15,8 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 import mmbd
+from benchmarks.hostile.steps import has_step
 from helpers.handmade_checkpoints import WEIGHT, legacy, zipped
-from hostile.corpus.steps import has_step
 from hostile.corpus.valid import tensor_file
 from hostile.test_beside import LIES as WIDE_LIES
 from hostile.test_beside import ODD, beside

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.hostile.steps import has_step
 from helpers.marker_pickles import code
 from hostile.corpus import SEED, corpus, sample
 from hostile.corpus.asking import MANNERS, OUTPUTS, arguments, faults, remove, said
 from hostile.corpus.case import REFUSED, Case
 from hostile.corpus.places import NAMES
-from hostile.corpus.steps import has_step
 from hostile.corpus.valid import MLP, state, tensor_file, written
 from hostile.corpus.watching import watching
 

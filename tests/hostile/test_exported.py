@@ -90,6 +90,17 @@ def test_nothing_is_run(tmp_path: Path) -> None:
         assert not marker.exists(), name
 
 
+@pytest.mark.parametrize("other", ["data.pkl", "constants.pkl", "code/net.py", ".data/extern_modules"])
+def test_an_archive_that_other_loaders_take_for_theirs_is_refused(other: str, tmp_path: Path) -> None:
+    """torch.load would run the pickle in a file that was scanned as a program."""
+    parts = members(flat()[1])
+    folder = next(iter(parts)).partition("/")[0]
+    with pytest.raises(Refused, match="and another one at once"):
+        load(tmp_path, packed({**parts, f"{folder}/{other}": evil(tmp_path / "marker")}))
+    found = load(tmp_path, packed({**parts, f"{folder}/extra/notes.txt": b"hello"}))
+    assert found.classifier.classes == 3
+
+
 def _nodes(value: Any) -> Any:
     return value["graph_module"]["graph"]["nodes"]
 

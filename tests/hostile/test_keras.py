@@ -279,3 +279,13 @@ def test_a_group_that_holds_itself_comes_to_an_end() -> None:
 
     with pytest.raises(Failed, match="two places"):
         built(archive(dense(), hdf5(write)))
+
+
+def test_what_the_reader_of_hdf5_does_not_expect_is_said_in_words() -> None:
+    def write(file: h5py.File) -> None:
+        file["model_weights/dense/kernel:0"] = h5py.ExternalLink("other.h5", "/secret")
+        file.attrs["model_config"] = json.dumps(dense())
+        file["model_weights"].attrs["layer_names"] = np.array([b"dense"])
+
+    with pytest.raises((Failed, Refused), match=r"link to (another file|elsewhere)"):
+        built(hdf5(write))

@@ -6,6 +6,7 @@ from mmbd.base.errors import Failed
 
 AGAIN = "download it again, or ask whoever made it for a whole copy"
 NO_MEMORY = "there is not enough memory to read the file: scan it where there is twice its size"
+KERAS_AGAIN = "save the model again with Keras, and scan that"
 STATE = "Save model.state_dict() alone and scan that file"
 # Where the file's own words about its network are false.
 WORDS = (

@@ -79,7 +79,10 @@ class Beside:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise Failed(f"{said!r}, which the file needs, is {reading.kind(status.st_mode)}, no file")
+            raise Failed(
+                f"{said!r}, which the file needs, is {reading.kind(status.st_mode)}, no file: put the "
+                "file itself there"
+            )
         with os.fdopen(descriptor, "rb") as file:
             left = self.max_bytes - sum(map(len, self._read.values()))
             if status.st_size > left:

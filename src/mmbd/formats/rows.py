@@ -107,10 +107,10 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         if one.shape != other.shape:
             return False
-        scale = float(other.abs().max()) if other.numel() else 1.0
-        return torch.allclose(
-            one.float(), other.float(), rtol=0.0, atol=CLOSE * max(scale, 1e-6), equal_nan=True
-        )
+        one, other = one.float(), other.float()
+        # Of what is finite: an infinite answer beside the others must not make any difference small.
+        scale = float(other.nan_to_num(0.0, 0.0, 0.0).abs().max()) if other.numel() else 1.0
+        return torch.allclose(one, other, rtol=0.0, atol=CLOSE * max(scale, 1e-6), equal_nan=True)
     if isinstance(one, tuple | list) and isinstance(other, tuple | list) and len(one) == len(other):
         return all(_alike(mine, theirs) for mine, theirs in zip(one, other, strict=True))
     return False

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.hostile.steps import has_step, steers
 from helpers.cost_limits import Cost, measured
 from hostile.corpus.case import Case
-from hostile.corpus.steps import has_step, steers
 from hostile.corpus.watching import watching
 from mmbd.cli import main
 from mmbd.workflows import scan_file as gate

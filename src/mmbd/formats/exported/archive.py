@@ -33,6 +33,8 @@ MAX_TENSORS = 50_000
 MAX_DIMENSIONS = 16
 LIBRARIES = (".so", ".cubin", ".pte", ".cpp")
 TITLE = "torch.export program (.pt2)"
+# What makes torch.load or torch.jit.load take it for theirs, in whichever folder.
+OTHER = re.compile(r"[^/]+/(?:data\.pkl|constants\.pkl|code/.*|\.data/extern_modules)")
 
 
 def recognise(head: bytes) -> bool:
@@ -54,6 +56,10 @@ def read(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
     names = set(spans)
     if native := sorted(name for name in names if name.endswith(LIBRARIES) or "/aotinductor/" in name):
         raise refusals.refusal(f"an archive of compiled code ({listed(native, most=3)})")
+    if other := sorted(name for name in names if OTHER.fullmatch(name)):
+        raise refusals.refusal(
+            f"a torch.export archive and another one at once ({listed(other, most=3)})", refusals.ADVICE
+        )
     members = _Members(data, spans)
     if SINGLE in names:
         program = schema.program(members.json(SINGLE))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mmbd.base.errors import Failed
 from mmbd.base.reading import strict_json
 from mmbd.base.text import clean_text
 from mmbd.formats.advice import broken, excessive
@@ -68,6 +67,6 @@ def _check(value: Any, name: str, depth: int) -> None:
         for each in value:
             _check(each, name, depth + 1)
     elif isinstance(value, int) and abs(value) > MAX_WHOLE:
-        raise Failed(f"{name} has a whole number beyond {MAX_WHOLE:,}, which no classifier needs")
+        raise excessive(f"{name} has a whole number beyond {MAX_WHOLE:,}")
     elif isinstance(value, float) and not math.isfinite(value):
         raise broken(f"{name} has a number that is not finite")

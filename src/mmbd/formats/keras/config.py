@@ -9,7 +9,7 @@ from typing import Any
 from mmbd.base.errors import Failed
 from mmbd.base.reading import strict_json
 from mmbd.base.text import clean_text
-from mmbd.formats.advice import broken, excessive
+from mmbd.formats.advice import KERAS_AGAIN, broken, excessive
 from mmbd.formats.keras.inbound import Call, Ref, calls, outputs
 from mmbd.formats.keras.settings import Settings
 
@@ -78,7 +78,7 @@ def model(described: Any, depth: int = 0) -> Model:
         Failed: it does not add up: names twice, layers without a name, no layers, no inputs.
     """
     if depth > MOST_DEEP:
-        raise Failed(f"models in models in models, more than {MOST_DEEP}: not loaded")
+        raise Failed(f"models in models in models, more than {MOST_DEEP}, which is not loaded: {KERAS_AGAIN}")
     kind, config = _kind(described), described.get("config")
     name, entries = kind, config
     if isinstance(config, Mapping):
@@ -86,11 +86,13 @@ def model(described: Any, depth: int = 0) -> Model:
     if kind not in MODELS or not isinstance(entries, list):
         raise broken("the description is not one of a Sequential or Functional model")
     if not entries or len(entries) > MOST_LAYERS:
-        raise Failed(f"the model has {len(entries):,} layers, expected 1 to {MOST_LAYERS:,}")
+        raise Failed(f"the model has {len(entries):,} layers, expected 1 to {MOST_LAYERS:,}: {KERAS_AGAIN}")
     names = [_name(entry) for entry in entries]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise Failed(f"two layers are called {clean_text(twice)!r}: the file is broken or made up")
+        raise Failed(
+            f"two layers are called {clean_text(twice)!r}: the file is broken or made up; {KERAS_AGAIN}"
+        )
     known, sequential = frozenset(names), kind == "Sequential"
     layers = tuple(
         _layer(entry, name, known, sequential, depth) for entry, name in zip(entries, names, strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 from mmbd.base.errors import Failed, Refused
 from mmbd.base.text import clean_text
 from mmbd.formats import archives, refusals
-from mmbd.formats.advice import broken, excessive
+from mmbd.formats.advice import KERAS_AGAIN, broken, excessive
 from mmbd.formats.beside import NOTHING, Beside
 from mmbd.formats.format import Contents
 from mmbd.formats.keras import config
@@ -51,15 +51,15 @@ def read_archive(data: bytes | bytearray, _: Beside = NOTHING) -> Contents:
     infos = archives.members(data)
     names = [info.filename for info in infos]
     if len(set(map(str.lower, names))) != len(names):
-        raise Refused("Keras does not write an archive with two members of one name")
+        raise Refused(f"Keras does not write an archive with two members of one name: {KERAS_AGAIN}")
     for info in infos:
-        name = info.filename
+        name, said = info.filename, clean_text(info.filename)
         if name not in MEMBERS and not name.startswith("assets/"):
             if name.startswith("model.weights"):
-                raise Refused(f"the Keras archive was not read: {OTHER_WEIGHTS.format(clean_text(name))}")
-            raise Refused(f"Keras does not write an archive with a member named {clean_text(name)}")
+                raise Refused(f"the Keras archive was not read: {OTHER_WEIGHTS.format(said)}")
+            raise Refused(f"Keras does not write an archive with a member named {said}: {KERAS_AGAIN}")
         if ".." in name.split("/") or "\\" in info.orig_filename or "\0" in info.orig_filename:
-            raise Refused(f"the Keras archive has a member with a path that leads out: {clean_text(name)}")
+            raise Refused(f"the Keras archive has a member with a path that leads out, {said}: {KERAS_AGAIN}")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         held = {info.filename: info for info in infos}
         for name in (DESCRIPTION, WEIGHTS):
@@ -111,7 +111,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytea
     """All bytes of a member, which may be deflated, within a limit."""
     said = clean_text(info.filename)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 0x2041:
-        raise Refused(f"{said} in the Keras archive is packed in a way that Keras does not, or encrypted")
+        raise Refused(f"{said} in the Keras archive is encrypted, or packed as Keras does not: {KERAS_AGAIN}")
     if info.file_size > most or info.file_size > UNPACKED * info.compress_size + (1 << 20):
         raise excessive(f"{said} in the Keras archive would have {info.file_size:,} bytes")
     try:

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from mmbd.base import reading
 from mmbd.base.errors import Failed, Refused
 from mmbd.base.text import clean_text, listed
-from mmbd.formats.advice import INPUT
+from mmbd.formats.advice import INPUT, KERAS_AGAIN
 from mmbd.formats.format import Contents, Graph
 from mmbd.formats.keras import config
 from mmbd.formats.keras.config import Described, Model
@@ -35,6 +35,7 @@ ALONE = (
     "the file has the weights of a Keras model and not the model: give its description, which "
     "model.to_json() writes, with --arch model.json"
 )
+ONE = "save the part of it that classifies as a model of one input, and scan that"
 
 
 class Logits(nn.Module):
@@ -82,14 +83,18 @@ def build(held: Contents, options: LoadOptions) -> Graph:
         described = _older(described)
     model = config.model(described)
     if model.kind == "Functional" and len(model.inputs) != 1:
-        raise Refused(f"the Keras model takes {len(model.inputs)} inputs, and mmbd scans classifiers of one")
+        raise Refused(
+            f"the Keras model takes {len(model.inputs)} inputs, and mmbd scans classifiers of one: {ONE}"
+        )
     names = tuple(ref.layer for ref in model.outputs) if len(model.outputs) > 1 else ()
     found = [end_of(model, number) for number in range(max(1, len(model.outputs)))]
     ends = [end for end in found if end is not None] if options.ends_in is None else []
     weights = weights_of(held.value)
     net = network(model, weights, ends)
     if left := weights.left():
-        raise Failed(f"the file has weights that no layer of the model has: {clean_text(left[0])}")
+        raise Failed(
+            f"the file has weights that no layer of the model has, {clean_text(left[0])}: {KERAS_AGAIN}"
+        )
     shape = _input_shape(model)
     turned = _turned(model, shape if shape is not None else (None,) * len(options.input_shape or ()))
     if shape is not None and turned:
@@ -109,7 +114,9 @@ def _given(path: str) -> dict[str, Any]:
     try:
         return config.parse(reading.text(path, config.MOST_TEXT))
     except OSError as error:
-        raise Failed(f"{clean_text(path, 200)} cannot be read: {error.strerror or error}") from None
+        raise Failed(
+            f"{clean_text(path, 200)} cannot be read ({error.strerror or error}): see that the path is right"
+        ) from None
 
 
 def _older(value: Any, key: str = "") -> Any:
@@ -201,11 +208,13 @@ class _Measure(TorchFunctionMode):
 
 def _measured(module: nn.Module, shape: tuple[int, ...]) -> None:
     """Run one input through: shapes that do not fit and sizes that explode show, before anything is large."""
-    limited(prod(shape), f"the shape {shape}")
     try:
+        limited(prod(shape), f"the shape {shape}")
         with torch.no_grad(), _Measure():
             module(torch.zeros(1, *shape))
-    except (Failed, Refused, MemoryError):
+    except Failed as error:
+        raise error if INPUT in str(error) else Failed(f"{error}. {INPUT}") from None
+    except (Refused, MemoryError):
         raise
     except Exception as error:  # shapes that do not fit raise all kinds of errors
         why = clean_text(f"{type(error).__name__}: {error}", 200)

@@ -74,7 +74,7 @@ class Hdf5:
         try:
             pyfive = require("pyfive", extra="keras")
         except ImportError as error:
-            raise Refused(f"the file is HDF5, or has such a file in it: {error}") from None
+            raise Refused(f"the file is HDF5, or has such a file in it. {error}") from None
         self.data = memoryview(data)
         with _told("cannot be opened"):
             self._bytes = _Counted(self.data)
@@ -131,7 +131,9 @@ class Hdf5:
             name = f"{prefix}{part}"
             address = self._inside(group, part)
             if address in self._seen or len(self._seen) >= MOST_OBJECTS:
-                raise Failed(f"the HDF5 file shows one object in two places, or too many: {clean_text(name)}")
+                raise Failed(
+                    f"the HDF5 file shows one object in two places, or too many, {clean_text(name)}: {AGAIN}"
+                )
             self._seen.add(address)
             held = group.get_lazy_view(part)
             if hasattr(held, "id"):
@@ -140,7 +142,7 @@ class Hdf5:
                 yield from self._datasets(held, f"{name}/", depth + 1)
             else:
                 raise Failed(
-                    f"the HDF5 file has something in it that Keras does not write: {clean_text(name)}"
+                    f"the HDF5 file has what Keras does not write in it, {clean_text(name)}: {AGAIN}"
                 )
 
     def _inside(self, group: Any, part: str) -> int:
@@ -170,7 +172,9 @@ class Hdf5:
             or kind.kind not in "fiub"
             or kind.itemsize > 8
         ):
-            raise Failed(f"{said} in the HDF5 file is no array of numbers but {clean_text(str(kind))}")
+            raise Failed(
+                f"{said} in the HDF5 file is no array of numbers but {clean_text(str(kind))}: {AGAIN}"
+            )
         size = math.prod(shape) * kind.itemsize
         if size > len(self.data) or len(shape) > 8:
             raise broken(f"{said} claims {size:,} bytes where the HDF5 file has {len(self.data):,}")
@@ -220,6 +224,8 @@ class _told:  # noqa: N801
             return
         if isinstance(error, Exception):
             why = clean_text(f"{type(error).__name__} {error}", 100)
+            if isinstance(error, AssertionError):  # what pyfive does not expect, without a word
+                why = "something in it is not read here, such as a link to another file"
             raise broken(f"the HDF5 file {self.what} ({why})") from None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text
+from mmbd.formats.advice import KERAS_AGAIN
 
 MOST_DEEP = 8
 SEEN = ("training", "use_causal_mask", "return_attention_scores")  # arguments that layers look at
@@ -81,7 +82,7 @@ def calls(nodes: Any, layers: Container[str], where: str) -> tuple[Call, ...]:
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError):
         raise Failed(
             f"the description does not say how the layer {clean_text(where)!r} is connected in a way that "
-            "Keras has: the file is broken or made up"
+            f"Keras has, so that the file is broken or made up: {KERAS_AGAIN}"
         ) from None
 
 
@@ -98,7 +99,7 @@ def outputs(value: Any, layers: Container[str]) -> tuple[Ref, ...]:
             return (_ref(value),)
         return tuple(_ref(each) for each in _list(value))
     except (TypeError, ValueError, LookupError):
-        raise Failed("the model does not say which layers it starts and ends with") from None
+        raise Failed(f"the model does not say which layers it starts and ends with: {KERAS_AGAIN}") from None
 
 
 def _call(node: Any, layers: Container[str]) -> Call:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text
+from mmbd.formats.advice import KERAS_AGAIN
 from mmbd.formats.keras import config
 from mmbd.formats.keras.config import Described, Model
 from mmbd.formats.keras.ends import End
@@ -60,7 +61,7 @@ class Network(nn.Module):
     def values(self, given: Sequence[Value]) -> tuple[Value, ...]:
         """The model's outputs for its inputs, in whatever arrangement they come."""
         if len(given) != len(self.inputs):
-            raise Failed(f"a model of {len(self.inputs)} inputs is called with {len(given)}")
+            raise Failed(f"a model of {len(self.inputs)} inputs is called with {len(given)}: {KERAS_AGAIN}")
         known: dict[tuple[str, int], tuple[Value, ...]] = {
             (name, 0): (value,) for name, value in zip(self.inputs, given, strict=True)
         }
@@ -83,7 +84,7 @@ class Network(nn.Module):
     def _one(known: Mapping[tuple[str, int], tuple[Value, ...]], ref: Ref) -> Value:
         values = known[ref.layer, ref.call]
         if ref.index >= len(values):
-            raise Failed(f"the layer {clean_text(ref.layer)!r} has no output {ref.index}")
+            raise Failed(f"the layer {clean_text(ref.layer)!r} has no output {ref.index}: {KERAS_AGAIN}")
         return values[ref.index]
 
 
@@ -116,7 +117,7 @@ def network(model: Model, weights: Weights, ends: Sequence[End] = (), within: bo
         if left:
             raise Failed(
                 f"the file has weights that the layer {clean_text(layer.name)!r} ({layer.kind}) has no use "
-                f"for: {clean_text(left[0])}"
+                f"for, {clean_text(left[0])}: {KERAS_AGAIN}"
             )
     if model.kind == "Sequential":
         steps, inputs, outputs = _chain(model, keys)
@@ -175,7 +176,7 @@ def _ordered(
     outputs = [shifted(ref) for ref in model.outputs]
     inputs = [ref.layer for ref in model.inputs]
     if not inputs or not outputs:
-        raise Failed("the model does not say which layers it starts and ends with")
+        raise Failed(f"the model does not say which layers it starts and ends with: {KERAS_AGAIN}")
     done: set[tuple[str, int]] = {(name, 0) for name in inputs}
     open_: set[tuple[str, int]] = set()
     steps: list[Step] = []
@@ -187,7 +188,9 @@ def _ordered(
             continue
         layer = layers.get(key[0])
         if layer is None or key[1] >= len(layer.calls):
-            raise Failed(f"the model takes an output of {clean_text(key[0])!r} that there is not")
+            raise Failed(
+                f"the model takes an output of {clean_text(key[0])!r} that there is not: {KERAS_AGAIN}"
+            )
         refs = tuple(map(shifted, _inputs(layer, layer.calls[key[1]])))
         waiting = [(ref.layer, ref.call) for ref in refs if (ref.layer, ref.call) not in done]
         if not waiting:
@@ -196,12 +199,12 @@ def _ordered(
             done.add(key)
             steps.append(Step(layer.name, key[1], keys[layer.name], refs))
         elif key in open_ and any(other in open_ for other in waiting):
-            raise Failed(f"the model's layers lead in a circle at {clean_text(key[0])!r}")
+            raise Failed(f"the model's layers lead in a circle at {clean_text(key[0])!r}: {KERAS_AGAIN}")
         else:
             open_.add(key)
             left += waiting
         if len(left) > MOST_STEPS:
-            raise Failed("the model's layers are connected in more ways than any network's")
+            raise Failed(f"the model's layers are connected in more ways than any network's: {KERAS_AGAIN}")
     return steps, inputs, outputs
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text, listed
-from mmbd.formats.advice import broken
+from mmbd.formats.advice import KERAS_AGAIN, broken
 from mmbd.formats.keras.config import Described
 
 Shape = tuple[int | None, ...]
@@ -92,11 +92,13 @@ def _checked(array: Tensor, name: str, shape: Shape | None) -> Tensor:
     )
     if not fits:
         expected = "x".join("?" if each is None else str(each) for each in shape or ())
-        raise Failed(f"{said} has the shape {tuple(array.shape)}, expected {expected or 'one number'}")
+        raise Failed(
+            f"{said} has the shape {tuple(array.shape)}, expected {expected or 'one number'}: {KERAS_AGAIN}"
+        )
     array = array.to(torch.float32, copy=True)  # else it would keep all bytes of its file
     # isfinite of all of them would take as much memory again; the extremes are NaN where anything is.
     if array.numel() and not all(bool(torch.isfinite(each)) for each in array.aminmax()):
-        raise Failed(f"{said} has numbers that are NaN or infinite")
+        raise Failed(f"{said} has numbers that are NaN or infinite: {KERAS_AGAIN}")
     return array
 
 
@@ -127,7 +129,8 @@ class _Paths:
         path = f"{self.where}vars/{self.next}"
         if path not in self.shelf.arrays:
             raise Failed(
-                f"the file has no {clean_text(name)} at {clean_text(path)}: it was cut short or made up"
+                f"the file has no {clean_text(name)} at {clean_text(path)}: it was cut short or made up; "
+                f"{KERAS_AGAIN}"
             )
         self.next += 1
         self.shelf.taken.add(path)
@@ -176,7 +179,9 @@ class _Lists:
         found = fitting[0] if fitting else None
         if found is None:
             said = listed((clean_text(path) for path, _ in entries), 5) or "nothing"
-            raise Failed(f"the file has no {clean_text(name)} of {clean_text(self.here)}; it has {said}")
+            raise Failed(
+                f"the file has no {clean_text(name)} of {clean_text(self.here)}; it has {said}; {KERAS_AGAIN}"
+            )
         self._drop(found)
         return _checked(found[1], found[0], shape)
 

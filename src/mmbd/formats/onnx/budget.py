@@ -14,24 +14,30 @@ from mmbd.base.text import clean_text
 from mmbd.formats.onnx.node import Value
 from mmbd.formats.onnx.operators import operator
 from mmbd.formats.onnx.step import Step
+from mmbd.formats.products import MAX_WORK, products
 
 EACH = 1 << 26  # numbers in one tensor
 ALL = 1 << 29  # numbers in all of a pass of one input
 
 
 class _Counting(TorchFunctionMode):
-    """Counts the numbers in the memory that tensors would take, and ends where they are too many."""
+    """Counts the numbers that tensors would take, and the work in them; ends where it is too much."""
 
-    def __init__(self, left: int) -> None:
+    def __init__(self, left: int, work: int) -> None:
         super().__init__()
-        self.left = left
+        self.left, self.work = left, work
         self.seen: dict[int, Any] = {}  # storages, kept so that none takes another's place
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         found = func(*args, **(kwargs or {}))
-        for tensor in found if isinstance(found, tuple | list) else (found,):
+        outputs = found if isinstance(found, tuple | list) else (found,)
+        name = str(getattr(func, "__name__", ""))
+        self.work += products(name, {**dict(enumerate(args)), **(kwargs or {})}, outputs)
+        if self.work > MAX_WORK:
+            raise Failed("it needs hours")
+        for tensor in outputs:
             if isinstance(tensor, Tensor) and tensor.is_meta:
                 self.take(tensor)
         return found
@@ -55,13 +61,14 @@ class Budget:
     """
 
     def __init__(self, most: int = ALL) -> None:
-        self.left = most
+        self.left, self.work = most, 0
 
     def __call__(self, step: Step, given: Sequence[Value | None]) -> Any:
         """The outputs of a node.
 
         Raises:
-            Failed: more numbers than are left, inputs that do not fit it, attributes that it lacks.
+            Failed: more numbers than are left, hours of work, inputs that do not fit it, attributes that it
+                lacks.
         """
         node = step.node
         try:
@@ -93,7 +100,7 @@ class Budget:
     def _measure(self, step: Step, given: Sequence[Value | None]) -> None:
         arguments = step.arguments(given)
         metas = [value.to("meta") if isinstance(value, Tensor) else value for value in arguments]
-        counting = _Counting(self.left)
+        counting = _Counting(self.left, self.work)
         for value in metas:
             if isinstance(value, Tensor):
                 storage = value.untyped_storage()
@@ -110,4 +117,4 @@ class Budget:
         for tensor in found if isinstance(found, tuple) else (found,):
             if isinstance(tensor, Tensor) and tensor.is_meta and tensor.numel() > EACH:
                 raise Failed("it needs gigabytes")
-        self.left = counting.left
+        self.left, self.work = counting.left, counting.work

@@ -19,7 +19,7 @@ from mmbd.formats.onnx import branches, ends
 from mmbd.formats.onnx.budget import ALL, Budget
 from mmbd.formats.onnx.graph import Given, Plan, plan
 from mmbd.formats.onnx.network import Network
-from mmbd.formats.onnx.node import Node, Value
+from mmbd.formats.onnx.node import Impossible, Node, Value
 from mmbd.formats.onnx.rows import Shell, arranged
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def build(contents: Contents, options: LoadOptions) -> Graph:
     """
     try:
         return _built(contents, options)
+    except Impossible as error:  # in what depends on no inputs
+        raise broken(f"the ONNX graph cannot be computed ({error})") from None
     except (MmbdError, MemoryError):
         raise
     except Exception as error:  # of torch, on a graph of anybody's

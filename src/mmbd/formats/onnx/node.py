@@ -21,6 +21,10 @@ Value = Tensor | Sizes
 HUGE = 1 << 31  # no length, pad, stride or axis is so large
 
 
+class Impossible(Failed):
+    """An operator cannot be computed, which its words name; what to do is said by whoever asked for it."""
+
+
 @dataclass(frozen=True)
 class Scalar:
     """A tensor of one number."""
@@ -50,7 +54,7 @@ class Node:
 
     def failed(self, what: str) -> Failed:
         """The error for something in this node that cannot be."""
-        return Failed(f"{self}: {what}")
+        return Impossible(f"{self}: {what}")
 
     def has(self, name: str) -> bool:
         """Whether the attribute is given."""

@@ -177,7 +177,8 @@ def _attribute(node: Any, each: Any, beside: Beside) -> Any:
     if each.ref_attr_name or kind not in (*FIELDS, TENSOR):
         raise Refused(
             f"the ONNX graph has {clean_text(node.op_type, 40)} with an attribute "
-            f"{clean_text(each.name, 40)!r} that is no number, text or tensor, which mmbd does not compute"
+            f"{clean_text(each.name, 40)!r} that is no number, text or tensor, which mmbd does not "
+            "compute: export it without"
         )
     if kind == TENSOR:
         return tensor(each.t, beside)
@@ -214,7 +215,10 @@ def _constant(node: Any, beside: Beside) -> tuple[str, Any]:
     value = _attribute(node, attribute, beside)
     wanted = {"value", "value_int", "value_ints", "value_float", "value_floats"}
     if attribute.name not in wanted or isinstance(value, str):
-        raise Refused(f"the ONNX graph has a Constant with {clean_text(attribute.name, 40)!r}, no numbers")
+        raise Refused(
+            f"the ONNX graph has a Constant with {clean_text(attribute.name, 40)!r}, no numbers: export it "
+            "with numbers alone"
+        )
     if not isinstance(value, torch.Tensor):
         dtype = torch.float32 if attribute.name.startswith("value_float") else torch.int64
         value = torch.tensor(value, dtype=dtype)

@@ -87,7 +87,7 @@ def arranged(plan: Plan, shape: tuple[int, ...], shell: Callable[[Network, str],
     with torch.no_grad():
         single = shell(network, "one").eval()
         alone = torch.cat([_tensor(single(each)) for each in points.split(1)])
-        slack = CLOSE * float(alone.nan_to_num().abs().max()) + 1e-12
+        slack = CLOSE * float(alone.nan_to_num(0.0, 0.0, 0.0).abs().max()) + 1e-12
         tries = [(network, "")]
         freed = _freed(plan)
         if freed is not None:

@@ -18,6 +18,8 @@ from mmbd.formats.keras.layers.activations import FUNCTIONS, along_channels
 from mmbd.formats.keras.layers.making import spread
 from mmbd.formats.keras.values import Layer
 
+ONNX = "Export it to ONNX and scan that"
+
 BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Add": operator.add,
     "Subtract": operator.sub,
@@ -106,7 +108,7 @@ def operation(kind: str, call: Call, bare: bool) -> tuple[nn.Module, tuple[Ref, 
     if name == "Softmax" and len(refs) == 1 and given[1:] in ([], [-1]):
         run = partial(along_channels, name="linear" if bare else "softmax")
         return Layer(run), refs
-    raise Refused(f"the Keras model calls {clean_text(kind)} with arguments that mmbd does not know")
+    raise Refused(f"the Keras model calls {clean_text(kind)} with arguments that mmbd does not know. {ONNX}")
 
 
 def function_of(values: Mapping[str, Any], kind: str) -> str:

@@ -37,6 +37,8 @@ VERBS = (
     "convert",
     "leave",
     "try",
+    "fetch",
+    "export",
     "return",
 )
 STEP = re.compile(
