@@ -94,7 +94,7 @@ NETWORKS: dict[str, tuple[Shape, Callable[[], nn.Module]]] = {
         ),
     ),
     "mobilevit_xxs": ((3, 64, 64), _timm("mobilevit_xxs")),
-    "mixer": ((3, 64, 64), _timm("mixer_s32_224", img_size=64, embed_dim=64, num_blocks=3)),
+    "mixer": ((3, 64, 64), _timm("mixer_s32_224", img_size=64)),
 }
 
 

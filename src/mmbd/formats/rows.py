@@ -107,7 +107,7 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         if one.shape != other.shape:
             return False
-        scale = float(other.abs().max()) if other.numel() else 1.0
+        scale = float(other.nan_to_num(0.0, 0.0, 0.0).abs().max()) if other.numel() else 1.0
         return torch.allclose(
             one.float(), other.float(), rtol=0.0, atol=CLOSE * max(scale, 1e-6), equal_nan=True
         )

@@ -1,7 +1,8 @@
 """What exporters write out in several operators, put together again.
 
 A GELU is five nodes in most files and a SiLU two; as one function of torch they are seen as the
-activations that they are, and can be bounded. A product with a bias becomes one linear layer.
+activations that they are, and can be bounded. A product with a bias becomes one linear layer, and the two
+products of attention one function of torch.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def joined(
     for node in nodes:
         if node.opset < MODERN:
             break
-        pair = _gelu(graph, node) or _gated(graph, node) or _linear(graph, node)
+        pair = _gelu(graph, node) or _gated(graph, node) or _linear(graph, node) or _weighed(graph, node)
         if pair is not None:
             last, (op, *inputs) = pair
             found[id(last)] = Node(last.name, op, node.opset, tuple(inputs), last.outputs)
@@ -135,3 +136,24 @@ def _linear(graph: _Graph, node: Node) -> tuple[Node, tuple[str, ...]] | None:
     if bias is None or tuple(bias.shape) != (weight.shape[1],):
         return None
     return more, ("Linear", node.inputs[0], node.inputs[1], name)
+
+
+def _weighed(graph: _Graph, node: Node) -> tuple[Node, tuple[str, ...]] | None:
+    """Softmax(Q K) V, or softmax(Q K + mask) V for a constant mask; the softmax is along the last axis."""
+    if node.op != "MatMul" or len(node.inputs) != 2 or node.inputs[1] in graph.constants:
+        return None
+    soft = graph.made(node.inputs[0], "Softmax")
+    # Before version 13 it is along all axes from one on, and there are four.
+    if soft is None or soft.integer("axis", -1 if soft.opset >= 13 else 1) not in (-1, 3):
+        return None
+    scores, mask = graph.made(soft.inputs[0], "MatMul"), ""
+    more = graph.made(soft.inputs[0], "Add")
+    if more is not None and len(more.inputs) == 2:
+        for one, other in (more.inputs, more.inputs[::-1]):
+            if other in graph.constants and graph.constants[other].is_floating_point():
+                scores, mask = graph.made(one, "MatMul"), other
+    if scores is None or any(name in graph.constants for name in scores.inputs):
+        return None
+    if more is not None and not mask:
+        return None
+    return node, ("Weighed", *scores.inputs, node.inputs[1], *([mask] if mask else []))

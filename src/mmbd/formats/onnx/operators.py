@@ -198,7 +198,11 @@ OPERATORS: dict[str, Operator] = {
     "CastLike": Operator(indexing.cast_like),
 }
 # What `joining` makes of several nodes, and `rows` of constants for one input; no file has them.
-JOINED: dict[str, Operator] = {"Linear": Operator(linear.biased), "Rows": Operator(shapes.rows)}
+JOINED: dict[str, Operator] = {
+    "Linear": Operator(linear.biased),
+    "Rows": Operator(shapes.rows),
+    "Weighed": Operator(attention.weighed),
+}
 
 
 def operator(name: str) -> Operator:
