@@ -8,7 +8,7 @@ itself on three random inputs: the largest difference of answers over the larges
 gradients, of three inputs together and one by one, of onnxruntime's answers, and of a directional derivative
 against finite differences (in double precision where the graph allows). `overhead` is the processor time of
 a forward and a backward pass of 16 inputs over the network's own, the best of turns. `memory` is what
-reading adds to a process's peak over the file's size, for files of 4 MB or more, in a process of its own.
+reading adds to a process's peak over the file's size, for files of 16 MB or more, in a process of its own.
 With --verdicts the bundled models are scanned through every form, too.
 """
 
@@ -21,7 +21,6 @@ import io
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ import mmbd
 from benchmarks.format_networks import CLASSES, NETWORKS, network, shape_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "models"
-TURNS, BATCH, LARGE = 15, 16, 4 << 20
+TURNS, BATCH, LARGE = 10, 16, 16 << 20
 
 
 def pt2(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
@@ -82,7 +81,9 @@ FORMS: dict[str, tuple[str, Callable[[nn.Module, tuple[int, ...], Path], None]]]
 }
 
 
-def written(folder: Path, name: str, form: str, module: nn.Module, shape: tuple[int, ...]) -> Path:
+def written(
+    folder: Path, name: str, form: str, module: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> Path:
     """The file of a network in one form; made where it is not there."""
     suffix, write = FORMS[form]
     path = folder / f"{name}-{form.replace(' ', '-')}{suffix}"
@@ -90,7 +91,7 @@ def written(folder: Path, name: str, form: str, module: nn.Module, shape: tuple[
         partial = path.with_name(f"partial-{path.name}")
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            write(module, shape, partial)
+            write(module(), shape, partial)
         partial.rename(path)
     return path
 
@@ -185,28 +186,34 @@ def peak(path: str) -> None:
     warm = next(iter(Path(path).parent.glob(f"lenet*{Path(path).suffix}")), None)
     if warm is not None:
         mmbd.load(warm)  # what is imported on the way is not the file's
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _highest()
     mmbd.load(path)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = _highest()
     print((after - before) * 1024 / Path(path).stat().st_size)
+
+
+def _highest() -> int:
+    """The most memory that this process has held, in kB; of its own, not of what started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def made(folder: Path, name: str, form: str) -> dict[str, Any]:
     """A row that says which file holds a network in one form, or why none does."""
     row: dict[str, Any] = {"model": name, "form": form}
     try:
-        return {**row, "file": written(folder, name, form, network(name), shape_of(name)).name}
+        return {**row, "file": written(folder, name, form, lambda: network(name), shape_of(name)).name}
     except Exception as error:  # the exporter's affair
         return {**row, "not written": f"{type(error).__name__}: {str(error)[:200]}"}
 
 
 def compared(folder: Path, name: str, form: str) -> dict[str, Any]:
     """One network in one form; `error` says what did not work, and where."""
-    module, shape = network(name), shape_of(name)
     row = made(folder, name, form)
     if "not written" in row:
         return row
     path = folder / row["file"]
+    module, shape = network(name), shape_of(name)
     try:
         start = time.perf_counter()
         loaded = mmbd.load(path, input_shape=shape)
@@ -228,7 +235,7 @@ def verdicts(folder: Path, form: str) -> list[dict[str, Any]]:
         loaded = mmbd.load(file)
         clf = loaded.classifier
         assert isinstance(clf.model, nn.Module)
-        path = written(folder, file.stem, form, clf.model, clf.domain.shape)
+        path = written(folder, file.stem, form, lambda model=clf.model: model, clf.domain.shape)
         options = {"mean": clf.mean, "std": clf.std, "class_names": clf.class_names}
         pair = [mmbd.scan(loaded), mmbd.scan(mmbd.load(path, **options))]
         rows.append(

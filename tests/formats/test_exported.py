@@ -178,7 +178,7 @@ DOUBTFUL: dict[str, tuple[Callable[[Any, torch.Tensor, torch.Tensor], torch.Tens
         lambda net, x, t: net.good(x) + (1e6 * (t - 0.6)).tanh() * net.bad(x),
         "gradients.*tanh",
     ),
-    "its own size": (lambda net, x, t: net.good(x) + t / t.abs() * net.bad(x), "gradients.*div"),
+    "its own size": (lambda net, x, t: net.good(x) + t / (t.abs() + 1e-9) * net.bad(x), "gradients.*div"),
     "a place as a number": (
         lambda net, x, t: net.good(x) + x.argmax(1)[:, None] * net.bad(x),
         "gradients.*mul",

@@ -143,11 +143,11 @@ def test_what_jumps_is_one(name: str) -> None:
     assert any("branches or steps" in each for each in doubts(JUMPING[name]))
 
 
-def test_a_graph_of_thousands_of_comparisons_is_soon_looked_at() -> None:
+def test_a_graph_of_many_comparisons_is_soon_looked_at() -> None:
     nodes = [node("Greater", "h half", "c")]
-    for number in range(1500):
+    for number in range(400):
         nodes.append(node("Not", "c" if not number else f"n{number - 1}", f"n{number}"))
         nodes.append(node("Greater", "h half", f"c{number}"))
         nodes.append(node("And", f"n{number} c{number}", f"a{number}"))
-    nodes += [node("Or", "n1499 a1499", "o"), node("Where", "o h zero", "g")]
+    nodes += [node("Or", "n399 a399", "o"), node("Where", "o h zero", "g")]
     assert doubts(nodes)

@@ -251,6 +251,8 @@ case("Upsample", opset=9, tensors={"s": np.float32([1, 1, 2, 2])}, mode="linear"
 case("Upsample", opset=7, scales=[1.0, 1.0, 2.0, 2.0])
 # Places.
 case("Gather", tensors={"i": ints(0, -1)}, axis=1)
+case("Gather", tensors={"i": np.array(-1)}, axis=1)
+case("Gather", tensors={"i": np.array([[1]])}, axis=2)
 case("Gather", tensors={"i": np.int64(2)}, axis=2)
 case("Gather", tensors={"i": np.array([[0, 1], [2, 0]], I64)}, axis=-1)
 case("GatherElements", ROW, tensors={"i": np.array([[0, -1], [2, 3]], I64)}, axis=1)

@@ -51,7 +51,8 @@ def attention(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
 
 
 def weighed(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(Q K + mask) V for K already turned, which `joining` makes of the nodes that exporters write."""
+    """softmax(scale Q K + mask) V for K already turned, which `joining` makes of what exporters write."""
+    scale = node.number("scale", 1.0)
     places = (*q.shape[:-2], q.shape[-2], k.shape[-1])
     fits = mask is None or (
         mask.dim() <= len(places) and torch.broadcast_shapes(mask.shape, places) == places
@@ -60,11 +61,11 @@ def weighed(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = N
     if q.dim() in (3, 4) and fits and alike and q.dtype == v.dtype:
         k = k.transpose(-1, -2)
         if q.dim() == 4:
-            return F.scaled_dot_product_attention(q, k, v, mask, scale=1.0)
+            return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
         q, k, v = (each.unsqueeze(1) for each in (q, k, v))
         mask = mask.unsqueeze(1) if mask is not None and mask.dim() == 3 else mask
-        return F.scaled_dot_product_attention(q, k, v, mask, scale=1.0).squeeze(1)
-    scores = torch.matmul(q, k)
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scale).squeeze(1)
+    scores = scale * torch.matmul(q, k)
     return torch.matmul(torch.softmax(scores if mask is None else scores + mask, -1), v)
 
 

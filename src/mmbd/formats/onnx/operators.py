@@ -184,7 +184,7 @@ OPERATORS: dict[str, Operator] = {
     "Trilu": Operator(pieces.trilu, (1,)),
     "Resize": Operator(resizing.resize, (1, 2, 3)),
     "Upsample": Operator(resizing.upsample, (1,)),
-    "Gather": Operator(indexing.gather),
+    "Gather": Operator(indexing.gather, one=(1, indexing.gather_one)),
     "GatherElements": Operator(indexing.gather_elements),
     "GatherND": Operator(indexing.gather_nd),
     "ScatterND": Operator(indexing.scatter_nd),
