@@ -2,24 +2,25 @@
 
     python -m benchmarks.formats FOLDER [--forms pt2,onnx] [--models resnet8,vit] [--out FILE.json]
 
-Every built-in network with seeded random weights (its normalisation layers have seen random inputs) is
-written in every form into FOLDER, which is kept, so that what is there is not made again. Each file is read
-by `mmbd.load` and compared with the network itself on three random inputs: the largest difference of
-answers over the largest answer, the same of gradients, and of directional derivatives against finite
-differences. `overhead` is a forward and a backward pass of 16 inputs over the network's own, the best of
-turns. `memory` is what reading adds to a process's peak over the file's size, for files of 4 MB or more, in
-a process of its own. With --verdicts the bundled models are scanned through every form, too.
+Every network of `format_networks` is written in every form into FOLDER, which is kept, so that what is there
+is not made again (--write does only that). Each file is read by `mmbd.load` and compared with the network
+itself on three random inputs: the largest difference of answers over the largest answer, the same of
+gradients, of three inputs together and one by one, of onnxruntime's answers, and of a directional derivative
+against finite differences (in double precision where the graph allows). `overhead` is the processor time of
+a forward and a backward pass of 16 inputs over the network's own, the best of turns. `memory` is what
+reading adds to a process's peak over the file's size, for files of 16 MB or more, in a process of its own.
+With --verdicts the bundled models are scanned through every form, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -32,29 +33,10 @@ import torch
 from torch import Tensor, nn
 
 import mmbd
-from mmbd import nets
+from benchmarks.format_networks import CLASSES, NETWORKS, network, shape_of
 
-SHAPES = {
-    "lenet": (1, 28, 28),
-    "m5": (1, 8000),
-    "dgcnn": (3, 128),
-    "pointnet": (3, 128),
-    "resnet18_imagenet": (3, 64, 64),
-    "resnet34_imagenet": (3, 64, 64),
-}
-USUAL = (3, 32, 32)
 EXAMPLES = Path(__file__).parent.parent / "examples" / "models"
-TURNS, BATCH, CLASSES, LARGE = 15, 16, 10, 4 << 20
-
-
-def network(name: str) -> nn.Module:
-    """A built-in network whose normalisation layers have statistics of their own."""
-    torch.manual_seed(0)
-    made = nets.build(name, classes=CLASSES, input_shape=SHAPES.get(name, USUAL))
-    with torch.no_grad():
-        for _ in range(3):
-            made(torch.rand(8, *SHAPES.get(name, USUAL)))
-    return made.eval()
+TURNS, BATCH, LARGE = 10, 16, 16 << 20
 
 
 def pt2(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
@@ -99,7 +81,9 @@ FORMS: dict[str, tuple[str, Callable[[nn.Module, tuple[int, ...], Path], None]]]
 }
 
 
-def written(folder: Path, name: str, form: str, module: nn.Module, shape: tuple[int, ...]) -> Path:
+def written(
+    folder: Path, name: str, form: str, module: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> Path:
     """The file of a network in one form; made where it is not there."""
     suffix, write = FORMS[form]
     path = folder / f"{name}-{form.replace(' ', '-')}{suffix}"
@@ -107,7 +91,7 @@ def written(folder: Path, name: str, form: str, module: nn.Module, shape: tuple[
         partial = path.with_name(f"partial-{path.name}")
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            write(module, shape, partial)
+            write(module(), shape, partial)
         partial.rename(path)
     return path
 
@@ -119,33 +103,68 @@ def differences(mine: nn.Module, theirs: nn.Module, shape: tuple[int, ...]) -> d
 
     def value(module: nn.Module, at: Tensor) -> tuple[Tensor, Tensor]:
         answers = module(at)
-        return answers, (answers @ weight).sum()
+        return answers, (answers @ weight.to(at)).sum()
 
     (own, own_sum), (other, other_sum) = value(mine, inputs), value(theirs, inputs)
     own_slope, other_slope = (torch.autograd.grad(one, inputs)[0] for one in (own_sum, other_sum))
-    direction = torch.sign(own_slope)
-    step = 1e-3
     own, other = own.detach(), other.detach()
     with torch.no_grad():
-        up, down = (value(mine, inputs + sign * step * direction)[1] for sign in (1, -1))
-    slope = float((own_slope * direction).sum())
+        single = torch.cat([mine(row) for row in inputs.split(1)])
     return {
         "answers": float((own - other).abs().max() / other.abs().max()),
         "gradients": float((own_slope - other_slope).abs().max() / other_slope.abs().max()),
-        "finite differences": abs(float(up - down) / (2 * step) - slope) / max(abs(slope), 1e-12),
+        "one by one": float((own - single).abs().max() / other.abs().max()),
+        "finite differences": slope_error(mine, value, inputs.detach()),
     }
 
 
+def slope_error(
+    module: nn.Module, value: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]], inputs: Tensor
+) -> float:
+    """The relative error of a directional derivative, in double precision if the graph can be run so."""
+    for kind, step in ((torch.float64, 1e-6), (torch.float32, 1e-3)):
+        try:
+            converted = copy.deepcopy(module).to(kind)
+            at = inputs.to(kind).requires_grad_()
+            slope = torch.autograd.grad(value(converted, at)[1], at)[0]
+            with torch.no_grad():
+                up, down = (value(converted, at + sign * step * slope.sign())[1] for sign in (1, -1))
+        except RuntimeError:  # a graph that converts its numbers itself
+            continue
+        along = float((slope * slope.sign()).sum())
+        return abs(float(up - down) / (2 * step) - along) / max(abs(along), 1e-12)
+    return float("nan")
+
+
+def by_onnxruntime(path: Path, mine: nn.Module, shape: tuple[int, ...]) -> float | None:
+    """The largest difference of onnxruntime's answers, over the largest; None for other files."""
+    if path.suffix != ".onnx":
+        return None
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    inputs = torch.rand(3, *shape, generator=torch.Generator().manual_seed(3))
+    if (given := session.get_inputs()[0]).shape[0] == 1:
+        theirs = [session.run(None, {given.name: row.numpy()})[0] for row in inputs.split(1)]
+        other = torch.cat([torch.from_numpy(each) for each in theirs])
+    else:
+        other = torch.from_numpy(session.run(None, {given.name: inputs.numpy()})[0])
+    with torch.no_grad():
+        return float((mine(inputs) - other).abs().max() / other.abs().max())
+
+
 def seconds(module: nn.Module, inputs: Tensor) -> float:
-    """Of one forward and backward pass."""
-    start = time.perf_counter()
+    """Processor time of one forward and backward pass."""
+    start = time.process_time()
     torch.autograd.grad(module(inputs).sum(), inputs)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def overhead(mine: nn.Module, theirs: nn.Module, shape: tuple[int, ...]) -> float:
     """The best time of one over the best of the other, in turns."""
     inputs = torch.rand(BATCH, *shape, requires_grad=True)
+    for module in (mine, theirs):  # a search takes gradients of inputs alone
+        module.requires_grad_(False)
     pairs = [(seconds(mine, inputs), seconds(theirs, inputs)) for _ in range(TURNS + 1)][1:]
     own, other = (min(side) for side in zip(*pairs, strict=True))
     return own / other
@@ -167,25 +186,42 @@ def peak(path: str) -> None:
     warm = next(iter(Path(path).parent.glob(f"lenet*{Path(path).suffix}")), None)
     if warm is not None:
         mmbd.load(warm)  # what is imported on the way is not the file's
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _highest()
     mmbd.load(path)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = _highest()
     print((after - before) * 1024 / Path(path).stat().st_size)
+
+
+def _highest() -> int:
+    """The most memory that this process has held, in kB; of its own, not of what started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def made(folder: Path, name: str, form: str) -> dict[str, Any]:
+    """A row that says which file holds a network in one form, or why none does."""
+    row: dict[str, Any] = {"model": name, "form": form}
+    try:
+        return {**row, "file": written(folder, name, form, lambda: network(name), shape_of(name)).name}
+    except Exception as error:  # the exporter's affair
+        return {**row, "not written": f"{type(error).__name__}: {str(error)[:200]}"}
 
 
 def compared(folder: Path, name: str, form: str) -> dict[str, Any]:
     """One network in one form; `error` says what did not work, and where."""
-    module, shape = network(name), SHAPES.get(name, USUAL)
-    row: dict[str, Any] = {"model": name, "form": form}
-    try:
-        path = written(folder, name, form, module, shape)
-    except Exception as error:  # the exporter's affair
-        return {**row, "not written": f"{type(error).__name__}: {str(error)[:200]}"}
+    row = made(folder, name, form)
+    if "not written" in row:
+        return row
+    path = folder / row["file"]
+    module, shape = network(name), shape_of(name)
     try:
         start = time.perf_counter()
-        mine = mmbd.load(path).classifier.model
+        loaded = mmbd.load(path, input_shape=shape)
+        mine = loaded.classifier.model
         row |= {"seconds to load": time.perf_counter() - start, "bytes": path.stat().st_size}
+        row |= {"notes": loaded.notes, "doubts": loaded.doubts}
         row |= differences(mine, module, shape)
+        row |= {"onnxruntime": by_onnxruntime(path, mine, shape)}
         row |= {"overhead": overhead(mine, module, shape), "memory": memory(path)}
     except Exception as error:
         row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
@@ -199,7 +235,7 @@ def verdicts(folder: Path, form: str) -> list[dict[str, Any]]:
         loaded = mmbd.load(file)
         clf = loaded.classifier
         assert isinstance(clf.model, nn.Module)
-        path = written(folder, file.stem, form, clf.model, clf.domain.shape)
+        path = written(folder, file.stem, form, lambda model=clf.model: model, clf.domain.shape)
         options = {"mean": clf.mean, "std": clf.std, "class_names": clf.class_names}
         pair = [mmbd.scan(loaded), mmbd.scan(mmbd.load(path, **options))]
         rows.append(
@@ -218,8 +254,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--forms", default=",".join(FORMS))
-    parser.add_argument("--models", default=",".join(nets.ARCHITECTURES))
+    parser.add_argument("--models", default=",".join(NETWORKS))
     parser.add_argument("--verdicts", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write what is not there, and end")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -227,6 +264,9 @@ def main() -> None:
     rows, scans = [], []
     for form in arguments.forms.split(","):
         for name in arguments.models.split(","):
+            if arguments.write:
+                print(json.dumps(made(arguments.folder, name, form)), flush=True)
+                continue
             rows.append(compared(arguments.folder, name, form))
             print(json.dumps(rows[-1]), flush=True)
         if arguments.verdicts:

@@ -174,6 +174,11 @@ DOUBTFUL: dict[str, tuple[Callable[[Any, torch.Tensor, torch.Tensor], torch.Tens
     "a comparison": (lambda net, x, t: net.good(x) + (t > 0.01) * net.bad(x), "gradients.*gt"),
     "a choice": (lambda net, x, t: torch.where(t > 0.01, net.good(x), net.bad(x)), "gradients.*where"),
     "a sign": (lambda net, x, t: net.good(x) + t.sign() * net.bad(x), "gradients.*sign"),
+    "a steep tanh": (
+        lambda net, x, t: net.good(x) + (1e6 * (t - 0.6)).tanh() * net.bad(x),
+        "gradients.*tanh",
+    ),
+    "its own size": (lambda net, x, t: net.good(x) + t / (t.abs() + 1e-9) * net.bad(x), "gradients.*div"),
     "a place as a number": (
         lambda net, x, t: net.good(x) + x.argmax(1)[:, None] * net.bad(x),
         "gradients.*mul",
@@ -212,6 +217,15 @@ def test_cutting_gradients_off_changes_nothing(tmp_path: Path) -> None:
     (gradient,) = torch.autograd.grad(found.classifier(inputs)[:, 0].sum(), inputs)
     torch.testing.assert_close(gradient.flatten(1), network.good.weight[:1].expand(2, 12))
     assert found.doubts == ()
+
+
+def test_a_selection_that_does_not_jump_is_none(tmp_path: Path) -> None:
+    def selected(net: Any, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        found = net.good(x) - t
+        return torch.where(found > 0, found, 0.1 * found)
+
+    network = Gated(selected)
+    assert loaded(tmp_path, saved(network, (3, 2, 2))).doubts == ()
 
 
 @pytest.mark.parametrize("name", ["vit", "dgcnn"])

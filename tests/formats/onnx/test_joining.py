@@ -50,3 +50,39 @@ def test_it_computes_the_same_and_is_seen(name: str) -> None:
     found = activations.find(Classifier(module, input_shape=(4,)))
     assert len(found) == (name in FORMS)
     assert all(each.channels == 6 and not each.residual for each in found)
+
+
+ATTENTION = {
+    "scaled before": ["Mul q s q2", "Transpose k t", "Mul t s t2", "MatMul q2 t2 a", "Softmax a p"],
+    "scaled after": ["Transpose k t", "MatMul q t a", "Div a s b", "Softmax b p"],
+    "with a mask": ["Transpose k t", "MatMul q t a", "Add mask a b", "Softmax b p"],
+    "plain": ["Transpose k t", "MatMul q t a", "Softmax a p"],
+}
+
+
+@pytest.mark.parametrize("heads", [True, False])
+@pytest.mark.parametrize("form", ATTENTION)
+def test_attention_is_one_function_again(form: str, heads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = [3, 2, 5, 4] if heads else [3, 5, 4]
+    tensors = {name: values(4, 4, seed=seed) for seed, name in enumerate("abc")}
+    tensors |= {"s": np.float32(0.7), "mask": values(5, 5), "size": np.array([-1, *shape[1:]])}
+    order = list(range(len(shape)))
+    parts = zip("abc", "qkv", strict=True)
+    nodes = [node("Reshape", "x size", "r"), *(node("MatMul", f"r {one}", to) for one, to in parts)]
+    for line in ATTENTION[form]:
+        op, *inputs, output = line.split()
+        more = {"perm": [*order[:-2], order[-1], order[-2]]} if op == "Transpose" else {}
+        nodes.append(node(op, " ".join(inputs), output, **more))
+    nodes += [node("MatMul", "p v", "w"), node("Flatten", "w", "y")]
+    file = model(nodes, ["n", int(np.prod(shape[1:]))], tensors)
+    called = []
+    own = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *given, **more: called.append(1) or own(*given, **more),
+    )
+    points = values(3, int(np.prod(shape[1:])), seed=3)
+    module = built(file).module
+    assert torch.allclose(module(torch.from_numpy(points)), answers(file, points), rtol=1e-4, atol=1e-5)
+    assert called

@@ -154,6 +154,7 @@ case("ConvTranspose", tensors=UP, strides=[2, 2], pads=[1, 0, 0, 1])
 case("ConvTranspose", tensors=UP, strides=[2, 2], output_shape=[12, 10])
 case("ConvTranspose", tensors=UP, strides=[2, 2], auto_pad="SAME_UPPER")
 case("ConvTranspose", tensors={"w": values(4, 1, 3, 3)}, group=4, dilations=[2, 1])
+case("ConvTranspose", tensors={"w": values(4, 2, 1, 2)}, strides=[2, 3], auto_pad="SAME_LOWER")
 # Pooling.
 for name in ("MaxPool", "AveragePool", "LpPool"):
     case(name, kernel_shape=[3, 2])
@@ -165,6 +166,9 @@ for name in ("MaxPool", "AveragePool", "LpPool"):
 for name in ("MaxPool", "AveragePool"):
     case(name, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
     case(name, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1)
+    # onnxruntime's SAME takes no notice of dilations.
+    case(name, (1, 2, 7, 7), kernel_shape=[3, 2], strides=[2, 2], dilations=[3, 2], auto_pad="SAME_LOWER")
+case("AveragePool", (1, 2, 9, 9), kernel_shape=[3, 1], strides=[1, 3], auto_pad="SAME_UPPER")
 case("MaxPool", kernel_shape=[2, 2], dilations=[2, 2])
 case("AveragePool", kernel_shape=[3, 2], pads=[1, 1, 1, 1], count_include_pad=1)
 case("AveragePool", kernel_shape=[3, 2], pads=[1, 0, 2, 1], count_include_pad=1)
@@ -210,6 +214,9 @@ for mode in ("constant", "reflect", "edge", "wrap"):
     case("Pad", tensors={"p": ints(0, 0, 1, 2, 0, 1, 2, 0)}, mode=mode)
 case("Pad", tensors={"p": ints(1, -2), "v": np.float32(3), "a": ints(3)})
 case("Pad", opset=10, pads=[0, 0, 1, 2, 0, 1, 2, 0], value=0.5)
+case("Pad", (1, 3, 4), tensors={"p": ints(6, -1, 3, 4, 3, 1)}, mode="wrap")
+case("Pad", (2, 2, 3), tensors={"p": ints(3, 3, 3, -1, 3, -2)}, mode="wrap")
+case("Pad", (1, 2, 4), tensors={"p": ints(0, -3, 4, 0, 4, 5)})
 case("Trilu", (3, 4), tensors={"k": np.int64(1)})
 case("Trilu", (3, 4), upper=0)
 case("CumSum", tensors={"a": np.int64(2)}, reverse=1)
@@ -224,6 +231,17 @@ for rounding in ("floor", "ceil", "round_prefer_ceil"):
     case(
         "Resize", opset=19, tensors=SCALES, nearest_mode=rounding, coordinate_transformation_mode="asymmetric"
     )
+TIES = {"_r": np.float32(0), "s": np.float32([1, 1, 1 / 3, 2.2])}  # elements that are equally near
+for where in ("half_pixel", "asymmetric", "pytorch_half_pixel"):
+    for rounding in ("floor", "ceil", "round_prefer_ceil", "round_prefer_floor"):
+        case(
+            "Resize",
+            (1, 2, 9, 5),
+            opset=19,
+            tensors=TIES,
+            nearest_mode=rounding,
+            coordinate_transformation_mode=where,
+        )
 case("Resize", opset=19, tensors=SCALES, mode="linear")
 case("Resize", opset=19, tensors=SCALES, mode="cubic", cubic_coeff_a=-0.5, exclude_outside=1)
 case("Resize", opset=10, tensors={"s": np.float32([1, 1, 2, 3])})
@@ -233,6 +251,8 @@ case("Upsample", opset=9, tensors={"s": np.float32([1, 1, 2, 2])}, mode="linear"
 case("Upsample", opset=7, scales=[1.0, 1.0, 2.0, 2.0])
 # Places.
 case("Gather", tensors={"i": ints(0, -1)}, axis=1)
+case("Gather", tensors={"i": np.array(-1)}, axis=1)
+case("Gather", tensors={"i": np.array([[1]])}, axis=2)
 case("Gather", tensors={"i": np.int64(2)}, axis=2)
 case("Gather", tensors={"i": np.array([[0, 1], [2, 0]], I64)}, axis=-1)
 case("GatherElements", ROW, tensors={"i": np.array([[0, -1], [2, 3]], I64)}, axis=1)

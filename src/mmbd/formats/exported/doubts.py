@@ -6,7 +6,7 @@ the flow of the data: comparisons, steps, and numbers looked up by answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from mmbd.base.text import listed
 from mmbd.formats.exported import operators
 from mmbd.formats.exported.alone import names_in, on_data, short
 from mmbd.formats.exported.operators import ATEN
-from mmbd.formats.exported.running import OTHER_PRECISIONS, results
+from mmbd.formats.exported.running import OTHER_PRECISIONS, named, results
 
 # Arguments that are shapes or places along an axis.
 OF_SHAPES = {
@@ -167,7 +167,13 @@ def _needed(nodes: Nodes, outputs: Iterable[Any]) -> set[str]:
     return wanted
 
 
-def of_branches(nodes: Nodes, outputs: Sequence[Any], given: str, values: Mapping[str, Any]) -> list[str]:
+def of_branches(
+    nodes: Nodes,
+    outputs: Sequence[Any],
+    given: str,
+    values: Mapping[str, Any],
+    settled: Set[str] = frozenset(),
+) -> list[str]:
     """Operations on the data through which no gradient tells what lies on the other side.
 
     Args:
@@ -175,13 +181,21 @@ def of_branches(nodes: Nodes, outputs: Sequence[Any], given: str, values: Mappin
         outputs: of the program.
         given: the name of the inputs.
         values: by name, of any pass; their kinds are looked at.
+        settled: what comparisons give that decide no jump.
     """
+    known = set(settled)
     data, wanted = on_data(nodes, given), _needed(nodes, outputs)
     found: list[str] = []
     for node in nodes:
         if not wanted & set(results(node)):
             continue
+        if known & set(results(node)):
+            continue
         inputs = list(node["inputs"].items())
+        choice = node["inputs"].get(CHOOSING.get(_name(node), "self"))
+        if _name(node) in (*CHOOSING, "logical_not", "bitwise_not", "clone") and named(choice) in known:
+            known |= set() if _name(node) in CHOOSING else set(results(node))
+            continue
         on = [(key, [name for name in names_in(value) if name in data]) for key, value in inputs]
         on = [(key, names) for key, names in on if names]
         if on and _jumps(node, inputs[0][0], dict(on), data, values):

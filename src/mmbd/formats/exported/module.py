@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmbd.base.errors import Failed, Refused
 from mmbd.base.text import clean_text, listed
-from mmbd.formats.exported import doubts, operators
+from mmbd.formats.exported import doubts, gating, operators
 from mmbd.formats.exported.alone import ROWS, any_number, joined_where
 from mmbd.formats.exported.inlining import inlined
 from mmbd.formats.exported.operators import ATEN
@@ -59,7 +59,12 @@ def build(contents: Contents, options: LoadOptions) -> Graph:
         found.append(f"it changes in place what goes on elsewhere, too: {listed(shared)}")
     if given is not None:
         sizes_alone = module.check(given, 1 if batch is None else batch)
-        branches = doubts.of_branches(module.nodes, module.outputs, module.given, sizes_alone)
+        looked = None
+        if batch in (None, 1):
+            looked = gating.gates(module.nodes, module.held(), module.given, module.outputs, given)
+        settled = looked.settled if looked is not None else set[str]()
+        branches = doubts.of_branches(module.nodes, module.outputs, module.given, sizes_alone, settled)
+        branches += looked.steps() if looked is not None else []
         if branches:
             found.append(
                 f"a search along gradients sees nothing of what lies beyond its branches: {listed(branches)}"

@@ -172,7 +172,7 @@ def _notes(ends: list[End], turned: bool, model: Model) -> Iterator[str]:
         where = clean_text(end.path[-1])
         yield f"the {end.function} at the network's end ({where}) is left out: what goes in are the logits"
     if turned:
-        yield "inputs are channels first here (3x32x32), as everywhere in mmbd, though Keras has them last"
+        yield "inputs are (channels, height, width) here, as everywhere in mmbd; Keras has channels last"
     if _scales_bytes(model):
         yield "the network begins by dividing its inputs, so they are taken to be 0 to 255"
 

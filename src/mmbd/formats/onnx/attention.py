@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmbd.formats.onnx.node import HUGE, Node
@@ -47,6 +48,25 @@ def attention(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
         weights = torch.where(scores.amax(-1, keepdim=True) == -torch.inf, torch.zeros_like(weights), weights)
     found = torch.matmul(weights, v)
     return found.transpose(1, 2).flatten(2) if flat else found
+
+
+def weighed(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(scale Q K + mask) V for K already turned, which `joining` makes of what exporters write."""
+    scale = node.number("scale", 1.0)
+    places = (*q.shape[:-2], q.shape[-2], k.shape[-1])
+    fits = mask is None or (
+        mask.dim() <= len(places) and torch.broadcast_shapes(mask.shape, places) == places
+    )
+    alike = q.dim() == k.dim() == v.dim() and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    if q.dim() in (3, 4) and fits and alike and q.dtype == v.dtype:
+        k = k.transpose(-1, -2)
+        if q.dim() == 4:
+            return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+        q, k, v = (each.unsqueeze(1) for each in (q, k, v))
+        mask = mask.unsqueeze(1) if mask is not None and mask.dim() == 3 else mask
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scale).squeeze(1)
+    scores = scale * torch.matmul(q, k)
+    return torch.matmul(torch.softmax(scores if mask is None else scores + mask, -1), v)
 
 
 def rotary(node: Node, x: Tensor, cosines: Tensor, sines: Tensor, places: Tensor | None = None) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from mmbd.base.text import listed
+from mmbd.formats.onnx import gating
 from mmbd.formats.onnx.graph import Plan
 from mmbd.formats.onnx.node import Node
 
@@ -17,17 +18,26 @@ DECIMALS = {1: "single", 10: "half", 11: "double", 16: "half (bfloat16)"}
 WORDS = {"FLOAT": 1, "FLOAT16": 10, "DOUBLE": 11, "BFLOAT16": 16}  # of version 1
 
 
-def doubts(plan: Plan, kinds: Mapping[str, int]) -> tuple[str, ...]:
+def doubts(
+    plan: Plan,
+    kinds: Mapping[str, int],
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    spread: Mapping[str, float] | None = None,
+) -> tuple[str, ...]:
     """Sentences on branches and other kinds of numbers in a graph's data.
 
     Args:
         plan: the graph, of what its logits need alone.
         kinds: the number of the kind (as in ONNX) of every tensor of floating-point numbers in the file.
+        shapes: of values, for one input.
+        spread: the standard deviation of the numbers of values, for an input that was made up.
     """
-    flow = _Flow(plan)
+    looked = gating.gates(plan, shapes or {}, spread or {})
+    flow = _Flow(plan, looked.settled)
     found: list[str] = []
-    if flow.branches:
-        named = listed(dict.fromkeys(map(str, flow.branches)), 5)
+    branches = [*map(str, flow.branches), *looked.steps(), *gating.few(plan, shapes or {})]
+    if branches:
+        named = listed(dict.fromkeys(branches), 5)
         found.append(f"a search along gradients sees nothing of what branches or steps decide: {named}")
     found += _precision(plan, flow, kinds)
     return tuple(found)
@@ -36,8 +46,9 @@ def doubts(plan: Plan, kinds: Mapping[str, int]) -> tuple[str, ...]:
 class _Flow:
     """Which values the inputs' numbers go into, which of them are indices, and where gradients end."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, settled: Set[str] = frozenset()) -> None:
         self.data, self.places = {plan.given.name}, set[str]()
+        self.settled = set(settled)  # what comparisons give, and what is the same, that decide no jump
         self.makers = plan.makers()
         self.constants = plan.constants
         self.branches: list[Node] = []
@@ -62,6 +73,13 @@ class _Flow:
                 return False
             return whole or taken[0] in self.places
         if node.op == "IsNaN" and self._of_softmax(node.inputs[0]):
+            return False
+        if node.outputs[0] in self.settled:
+            return False
+        if node.op in ("Not", "Identity") and node.inputs[0] in self.settled:
+            self.settled.add(node.outputs[0])
+            return False
+        if node.op == "Where" and node.inputs[0] in self.settled:
             return False
         if node.op == "Where":
             return node.inputs[0] in self.data and not self._mends(node)

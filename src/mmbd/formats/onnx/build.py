@@ -21,6 +21,7 @@ from mmbd.formats.onnx.graph import Given, Plan, plan
 from mmbd.formats.onnx.network import Network
 from mmbd.formats.onnx.node import Impossible, Node, Value
 from mmbd.formats.onnx.rows import Shell, arranged
+from mmbd.formats.steepness import spread_of
 
 if TYPE_CHECKING:
     from mmbd.formats.options import LoadOptions
@@ -74,7 +75,8 @@ def _built(contents: Contents, options: LoadOptions) -> Graph:
     shape = options.input_shape or known
     if shape is None:
         return Graph(Shell(_network(graph), last), name, None, notes=tuple(notes))
-    shapes, decimals = _measured(graph, shape, last, name)
+    shapes, spread = _measured(graph, shape, last, name)
+    decimals = {*spread} - {graph.given.name}
     if options.output is None:
         outputs = ends.likely(graph, shapes, decimals)
         if len(outputs) < len(graph.outputs):
@@ -89,7 +91,7 @@ def _built(contents: Contents, options: LoadOptions) -> Graph:
     )
     notes += [each for each in (end.note, note) if each]
     names = _names(contents.value, module, shape)
-    doubts = branches.doubts(end.plan, _kinds(contents.value.get("kinds"), end.plan))
+    doubts = branches.doubts(end.plan, _kinds(contents.value.get("kinds"), end.plan), shapes, spread)
     doubts = (doubt, *doubts) if doubt else doubts
     return Graph(module, name, known, bounds, class_names=names, notes=tuple(notes), doubts=doubts)
 
@@ -146,8 +148,8 @@ def _shape(given: Given, last: bool) -> tuple[int, ...] | None:
 
 def _measured(
     graph: Plan, shape: tuple[int, ...], last: bool, name: str
-) -> tuple[dict[str, tuple[int, ...]], set[str]]:
-    """The shapes of all values for one input, within the budget, and which are floating-point numbers."""
+) -> tuple[dict[str, tuple[int, ...]], dict[str, float]]:
+    """The shapes of all values for one input, within the budget, and how far floating-point ones spread."""
     if math.prod(shape) > ALL >> 4:
         raise Failed(f"inputs of shape {shape} need gigabytes in {name}: not loaded. {INPUT}")
     batch = graph.given.shape[0] if graph.given.shape else None
@@ -157,22 +159,23 @@ def _measured(
             "1, or with one that is left open"
         )
     shapes: dict[str, tuple[int, ...]] = {}
-    decimals: set[str] = set()
+    spread: dict[str, float] = {}
 
     def seen(value: str, found: Value) -> None:
         shapes[value] = tuple(found.shape)
         if isinstance(found, Tensor) and found.dtype.is_floating_point:
-            decimals.add(value)
+            spread[value] = spread_of(found)
 
     point = torch.rand(1, *shape, generator=generator_for("an ONNX graph"))
     if last:
         point = point.permute(0, 2, 3, 1)
+    seen(graph.given.name, point)
     try:
         with torch.no_grad():
             _network(graph).follow(point, Budget(), seen)
     except Failed as error:
         raise Failed(f"{name} does not take inputs of {shape}: {error}. {INPUT}") from None
-    return shapes, decimals
+    return shapes, spread
 
 
 def _names(value: Any, module: Shell, shape: tuple[int, ...]) -> tuple[str, ...] | None:

@@ -55,7 +55,12 @@ def conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = 
         before, after = [0] * dims, [0] * dims
     wanted = None if wanted is None else wanted[-dims:]
     if wanted is None and auto.startswith("SAME"):
-        wanted = [int(places) * stride for places, stride in zip(x.shape[2:], strides, strict=True)]
+        # Windows shorter than their strides leave less than that, in onnxruntime.
+        spans = [dilation * (length - 1) + 1 for dilation, length in zip(dilations, lengths, strict=True)]
+        wanted = [
+            min(int(places) * stride, (int(places) - 1) * stride + more + span)
+            for places, stride, more, span in zip(x.shape[2:], strides, extra, spans, strict=True)
+        ]
     if wanted is not None:
         for axis, length in enumerate(wanted):
             full = strides[axis] * (x.shape[2 + axis] - 1) + extra[axis]

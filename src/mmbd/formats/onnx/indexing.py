@@ -27,6 +27,16 @@ def gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     return found.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
+def gather_one(node: Node, x: Tensor, index: Sizes) -> Tensor:
+    """A single slice of an axis, without a copy."""
+    axis = node.axis(node.integer("axis", 0), x.dim())
+    place = int(listing(index)[0])
+    if not -x.shape[axis] <= place < x.shape[axis]:
+        raise node.failed(f"place {place} of an axis of length {x.shape[axis]}")
+    found = x.select(axis, place)
+    return found.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]]) if index.ndim else found
+
+
 def gather_elements(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     """Elements by their places along an axis."""
     axis = node.axis(node.integer("axis", 0), x.dim())

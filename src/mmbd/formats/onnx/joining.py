@@ -1,7 +1,8 @@
 """What exporters write out in several operators, put together again.
 
 A GELU is five nodes in most files and a SiLU two; as one function of torch they are seen as the
-activations that they are, and can be bounded. A product with a bias becomes one linear layer.
+activations that they are, and can be bounded. A product with a bias becomes one linear layer, and the two
+products of attention one function of torch.
 """
 
 from __future__ import annotations
@@ -67,10 +68,11 @@ def joined(
     for node in nodes:
         if node.opset < MODERN:
             break
-        pair = _gelu(graph, node) or _gated(graph, node) or _linear(graph, node)
+        pair = _gelu(graph, node) or _gated(graph, node) or _linear(graph, node) or _weighed(graph, node)
         if pair is not None:
-            last, (op, *inputs) = pair
-            found[id(last)] = Node(last.name, op, node.opset, tuple(inputs), last.outputs)
+            last, (op, *inputs), *scale = pair
+            attributes = {"scale": scale[0]} if scale else {}
+            found[id(last)] = Node(last.name, op, node.opset, tuple(inputs), last.outputs, attributes)
     return tuple(found.get(id(node), node) for node in nodes)
 
 
@@ -135,3 +137,41 @@ def _linear(graph: _Graph, node: Node) -> tuple[Node, tuple[str, ...]] | None:
     if bias is None or tuple(bias.shape) != (weight.shape[1],):
         return None
     return more, ("Linear", node.inputs[0], node.inputs[1], name)
+
+
+def _weighed(graph: _Graph, node: Node) -> tuple[Node, tuple[str, ...], float] | None:
+    """Softmax(s Q K) V, or softmax(s Q K + mask) V for a constant mask, along the last axis."""
+    if node.op != "MatMul" or len(node.inputs) != 2 or node.inputs[1] in graph.constants:
+        return None
+    soft = graph.made(node.inputs[0], "Softmax")
+    # Before version 13 it is along all axes from one on, and there are four.
+    if soft is None or soft.integer("axis", -1 if soft.opset >= 13 else 1) not in (-1, 3):
+        return None
+    name, masks = soft.inputs[0], list[str]()
+    more = graph.made(name, "Add")
+    if more is not None and len(more.inputs) == 2:
+        for one, other in (more.inputs, more.inputs[::-1]):
+            if other in graph.constants and graph.constants[other].is_floating_point():
+                name, masks = one, [other]
+    name, scale = _scaled(graph, name)
+    scores = graph.made(name, "MatMul")
+    if scores is None or any(each in graph.constants for each in scores.inputs):
+        return None
+    (q, more_q), (k, more_k) = (_scaled(graph, each) for each in scores.inputs)
+    return node, ("Weighed", q, k, node.inputs[1], *masks), scale * more_q * more_k
+
+
+def _scaled(graph: _Graph, name: str) -> tuple[str, float]:
+    """What a value is a multiple of, and the factor; the value itself and 1 for any other."""
+    for op in ("Mul", "Div"):
+        node = graph.made(name, op)
+        if node is None or len(node.inputs) != 2:
+            continue
+        pairs = (node.inputs, node.inputs[::-1]) if op == "Mul" else (node.inputs,)
+        for one, other in pairs:
+            factor = graph.constants.get(other)
+            if one in graph.constants or factor is None or factor.numel() != 1 or factor.dim() > 2:
+                continue
+            if factor.is_floating_point() and float(factor) != 0:
+                return one, float(factor) if op == "Mul" else 1 / float(factor)
+    return name, 1.0

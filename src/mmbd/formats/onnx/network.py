@@ -73,9 +73,12 @@ class Network(nn.Module):
     def follow(self, x: Tensor, call: Watch, seen: Callable[[str, Value], None] | None = None) -> Any:
         """As `forward`, where `call` computes every node, and `seen` is shown every value."""
         values: dict[str, Value | None] = {"": None, self.given: x}
-        values.update({name: getattr(self, place) for name, place in self._kept.items()})
+        parameters, buffers = self._parameters, self._buffers
+        for name, place in self._kept.items():
+            values[name] = parameters[place] if place in parameters else buffers[place]
+        steps: Any = self.steps._modules
         for word, node, ended in self._plan:
-            step: Any = self.steps[word]
+            step = steps[word]
             found = call(step, [values[name] for name in node.inputs])
             every = found if isinstance(found, tuple) else (found,)
             for name, value in zip(node.outputs, every, strict=False):

@@ -184,7 +184,7 @@ OPERATORS: dict[str, Operator] = {
     "Trilu": Operator(pieces.trilu, (1,)),
     "Resize": Operator(resizing.resize, (1, 2, 3)),
     "Upsample": Operator(resizing.upsample, (1,)),
-    "Gather": Operator(indexing.gather),
+    "Gather": Operator(indexing.gather, one=(1, indexing.gather_one)),
     "GatherElements": Operator(indexing.gather_elements),
     "GatherND": Operator(indexing.gather_nd),
     "ScatterND": Operator(indexing.scatter_nd),
@@ -198,7 +198,11 @@ OPERATORS: dict[str, Operator] = {
     "CastLike": Operator(indexing.cast_like),
 }
 # What `joining` makes of several nodes, and `rows` of constants for one input; no file has them.
-JOINED: dict[str, Operator] = {"Linear": Operator(linear.biased), "Rows": Operator(shapes.rows)}
+JOINED: dict[str, Operator] = {
+    "Linear": Operator(linear.biased),
+    "Rows": Operator(shapes.rows),
+    "Weighed": Operator(attention.weighed),
+}
 
 
 def operator(name: str) -> Operator:

@@ -98,7 +98,10 @@ def pad(
     borders = {axis: (given[place], given[place + len(named)]) for place, axis in enumerate(named)}
     if mode == "constant":
         flat = [each for axis in reversed(range(x.dim())) for each in borders.get(axis, (0, 0))]
-        return F.pad(x, flat, value=float(fill) if x.dtype.is_floating_point else int(fill))
+        filled = F.pad(
+            x, [max(0, each) for each in flat], value=float(fill) if x.dtype.is_floating_point else int(fill)
+        )
+        return F.pad(filled, [min(0, each) for each in flat]) if min(flat, default=0) < 0 else filled
     for axis, (before, after) in borders.items():
         if before or after:
             x = x.index_select(axis, _places(node, mode, x.shape[axis], before, after, x.device))
@@ -109,11 +112,15 @@ def _places(node: Node, mode: str, length: int, before: int, after: int, device:
     """Where along an axis of `length` the elements of the padded one come from."""
     if length == 0 or before + length + after < 0:
         raise node.failed(f"pads {before} and {after} of an axis of length {length}")
+    if mode == "wrap":  # around what is left where pads cut
+        low, high = max(0, -before), length - max(0, -after)
+        if high <= low:
+            raise node.failed(f"pads {before} and {after} of an axis of length {length}")
+        steps = torch.arange(-max(0, before), high - low + max(0, after), device=device)
+        return low + torch.remainder(steps, high - low)
     places = torch.arange(-before, length + after, device=device)
     if mode == "edge":
         return places.clamp(0, length - 1)
-    if mode == "wrap":
-        return torch.remainder(places, length)
     period = max(1, 2 * (length - 1))
     places = torch.remainder(places, period)
     return torch.where(places < length, places, period - places)

@@ -20,7 +20,7 @@ def _windows(node: Node, x: Tensor) -> Windows:
     lengths = node.integers("kernel_shape", None, 1)
     if lengths is None or not 3 <= x.dim() <= 5:
         raise node.failed(f"windows of {lengths} for an input of shape {tuple(x.shape)}")
-    return windows(node, x, lengths, node.flag("ceil_mode"))
+    return windows(node, x, lengths, node.flag("ceil_mode"), pooling=True)
 
 
 def max_pool(node: Node, x: Tensor) -> Tensor:

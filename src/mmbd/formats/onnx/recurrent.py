@@ -77,6 +77,47 @@ class _Layer:
             last = [each.transpose(0, 1) for each in last]
         return (y, *last)
 
+    def whole(self, weight: Tensor, bias: Tensor | None, gates: int, states: list[Tensor | None]) -> bool:
+        """Whether torch's own layer computes this; it leaves sizes to the caller, and they are checked."""
+        ways, width = len(self.backwards), self.width
+        names = self.node.texts("activations") or USUAL[self.node.op] * ways
+        plain = [name.lower() for name in names] == [name.lower() for name in USUAL[self.node.op] * ways]
+        tensors = [self.x, weight, *(each for each in (bias, *states) if each is not None)]
+        return (
+            plain
+            and self.clip is None
+            and self.backwards != [True]
+            and self.x.dim() == 3
+            and tuple(weight.shape) == (ways, gates * width, self.x.shape[2])
+            and (bias is None or tuple(bias.shape) == (ways, 2 * gates * width))
+            and all(each is None or each.dim() == 3 for each in states)
+            and len({each.dtype for each in tensors}) == 1
+            and self.x.shape[0] > 0
+        )
+
+    def parts(
+        self, weight: Tensor, recurrence: Tensor, bias: Tensor | None, order: tuple[int, ...]
+    ) -> list[Tensor]:
+        """The weights as torch's own layers take them, with their gates in torch's order."""
+        found: list[Tensor] = []
+        for way in range(len(self.backwards)):
+            mine = [weight[way], recurrence[way]]
+            mine += [] if bias is None else list(bias[way].chunk(2))
+            found += [torch.cat([each.chunk(len(order))[gate] for gate in order]) for each in mine]
+        return found
+
+    def first(self, given: Tensor | None) -> Tensor:
+        """The first states of all directions (directions, n, width), of exactly this size."""
+        found = torch.stack([self.start(given, way) for way in range(len(self.backwards))])
+        return found.expand(len(self.backwards), self.x.shape[1], self.width).contiguous()
+
+    def given_out(self, outputs: Tensor, *last: Tensor) -> tuple[Tensor, ...]:
+        """What torch's own layers give, as ONNX has it."""
+        y = outputs.unflatten(2, (len(self.backwards), self.width)).transpose(1, 2)
+        if self.by_batch:
+            return (y.permute(2, 0, 1, 3), *(each.transpose(0, 1) for each in last))
+        return (y, *last)
+
 
 def _biases(bias: Tensor | None, way: int, gates: int, width: int) -> tuple[Tensor | None, Tensor | None]:
     if bias is None:
@@ -122,6 +163,12 @@ def gru(
     after = node.flag("linear_before_reset")
     layer = _Layer(node, x, recurrence, lengths)
     width = layer.width
+    if after and layer.whole(weight, bias, 3, [hidden]):
+        weights, ways = layer.parts(weight, recurrence, bias, (1, 0, 2)), len(layer.backwards) > 1
+        start = layer.first(hidden)
+        return layer.given_out(
+            *torch.gru(layer.x, start, weights, bias is not None, 1, 0.0, False, ways, False)
+        )
     found: list[tuple[Tensor, Any]] = []
     for way in range(len(layer.backwards)):
         w, r = weight[way], recurrence[way]
@@ -161,6 +208,12 @@ def lstm(
     if node.flag("input_forget"):
         raise node.failed("input_forget, which mmbd does not compute")
     layer = _Layer(node, x, recurrence, lengths)
+    if peepholes is None and layer.whole(weight, bias, 4, [hidden, cell]):
+        weights, ways = layer.parts(weight, recurrence, bias, (0, 2, 3, 1)), len(layer.backwards) > 1
+        start = [layer.first(hidden), layer.first(cell)]
+        return layer.given_out(
+            *torch.lstm(layer.x, start, weights, bias is not None, 1, 0.0, False, ways, False)
+        )
     found: list[tuple[Tensor, Any]] = []
     for way in range(len(layer.backwards)):
         w, r = weight[way], recurrence[way]

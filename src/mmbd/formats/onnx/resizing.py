@@ -92,24 +92,26 @@ def _resized(
 ) -> Tensor:
     """One axis in another length."""
     own = x.shape[axis]
-    to = torch.arange(length, dtype=torch.float64, device="meta" if x.is_meta else "cpu")
-    full = factor * own
+    # Where two elements are equally near, rounding decides: in single precision, as onnxruntime has it.
+    kind = torch.float32 if mode == "nearest" else torch.float64
+    to = torch.arange(length, dtype=kind, device="meta" if x.is_meta else "cpu")
     if where == "asymmetric":
         at = to / factor
     elif where == "align_corners":
         at = to * (own - 1) / (length - 1) if length > 1 else to * 0
     elif where == "pytorch_half_pixel":
-        at = (to + 0.5) / factor - 0.5 if full > 1 else to * 0
+        at = (to + 0.5) / factor - 0.5 if length > 1 else to * 0
     elif where == "half_pixel_symmetric":
-        at = own / 2 * (1 - length / full) + (to + 0.5) / factor - 0.5
+        scaled = torch.tensor(factor, dtype=kind) * own
+        at = own / 2 * (1 - length / scaled) + (to + 0.5) / factor - 0.5
     elif where == "tf_half_pixel_for_nn":
         at = (to + 0.5) / factor
     else:
         at = (to + 0.5) / factor - 0.5
     if mode == "nearest":
         places = {
-            "round_prefer_floor": lambda: torch.ceil(at - 0.5),
-            "round_prefer_ceil": lambda: torch.floor(at + 0.5),
+            "round_prefer_floor": lambda: torch.floor(at) + (at - torch.floor(at) > 0.5),
+            "round_prefer_ceil": lambda: torch.floor(at) + (at - torch.floor(at) >= 0.5),
             "floor": lambda: torch.floor(at),
             "ceil": lambda: torch.ceil(at),
         }[rounding]()

@@ -32,6 +32,8 @@ class Step(nn.Module):
 
     def arguments(self, given: Sequence[Value | None]) -> list[Value | None]:
         """The inputs as the operator takes them: sizes as Python's numbers, all others as tensors."""
+        if not self.sizes and len(given) == 1 and isinstance(given[0], Tensor):
+            return [given[0]]
         found: list[Value | None] = []
         for place, value in enumerate(given):
             if value is None:
@@ -50,14 +52,12 @@ class Step(nn.Module):
 
     def forward(self, *given: Value | None) -> Any:
         """The node's output, or outputs."""
-        if self.node.op in LENGTHS:
+        if self.node.op in LENGTHS and any(isinstance(value, np.ndarray) for value in given):
             known = [
                 value if isinstance(value, np.ndarray) else self._known(place, value)
                 for place, value in enumerate(given)
             ]
-            if any(isinstance(value, np.ndarray) for value in given) and all(
-                one is not None or value is None for one, value in zip(known, given, strict=True)
-            ):
+            if all(one is not None or value is None for one, value in zip(known, given, strict=True)):
                 try:
                     return LENGTHS[self.node.op](self.node, *known)
                 except NotImplementedError:

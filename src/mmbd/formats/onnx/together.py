@@ -8,7 +8,7 @@ number of inputs may only be used as a length.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,14 @@ class _Lanes:
     """A value for all inputs together and for each alone.
 
     `data` says whether numbers of the inputs are in it; else `levels` has how each of its numbers depends
-    on the number of inputs.
+    on the number of inputs. Inputs lie one after the other along an axis, or `fastest`: in turns.
     """
 
     together: Value
     alone: tuple[Value, ...]
     data: bool
     levels: Sizes | None = None
+    fastest: bool = False
 
     @property
     def level(self) -> int:
@@ -97,8 +98,9 @@ class _Check:
         ]
         if data:
             self._joined(step, given)
-            self._same(step.node, given, found)
-            self._on_noise(step, given)
+            first = self._same(step.node, given, found)
+            turns = self._on_noise(step, given) or first
+            found = [replace(each, fastest=turn) for each, turn in zip(found, turns, strict=True)]
         else:
             found = [self._with_levels(step, given, each) for each in found]
         return tuple(found) if len(found) > 1 else found[0]
@@ -166,34 +168,44 @@ class _Check:
         except Exception:  # what lengths are not written in; all of its numbers have one level then
             return None
 
-    def _same(self, node: Node, given: Sequence[Any], found: Sequence[_Lanes]) -> None:
+    def _same(self, node: Node, given: Sequence[Any], found: Sequence[_Lanes]) -> list[bool]:
         taken = [each.together for each in given if isinstance(each, _Lanes)]
         taken = [each for each in taken if isinstance(each, Tensor) and each.dtype.is_floating_point]
         slack = ROUNDING * max((_largest(each) for each in taken), default=0.0)
-        for each in found:
-            exact = isinstance(each.together, Tensor) and each.together.dtype.is_floating_point
-            self._compare(node, each.together, each.alone, slack, exact)
+        return [
+            self._compare(
+                node,
+                each.together,
+                each.alone,
+                slack,
+                isinstance(each.together, Tensor) and each.together.dtype.is_floating_point,
+            )
+            for each in found
+        ]
 
     def _compare(
         self, node: Node, together: Value, alone: Sequence[Value], slack: float, numbers: bool = True
-    ) -> None:
+    ) -> bool:
+        """Whether the inputs lie in turns along their axis."""
         single = [each for each in alone if isinstance(each, Tensor)]
         if not isinstance(together, Tensor) or len(single) < len(alone):
-            return
+            return False
         axis = self._axis(together.shape, single[0].shape)
         if axis is None:
             if together.numel() or single[0].numel():
                 raise Apart(node)
-            return
+            return False
         if not numbers:
-            return
-        joined = torch.cat(single, axis)
-        one, other = together.float(), joined.float()
-        difference = _largest(one.nan_to_num() - other.nan_to_num())
-        if difference > CLOSE * _largest(other) + slack + 1e-30:
-            raise Apart(node)
+            return False
+        one = together.float()
+        for fastest in (False, True):
+            other = _put(single, axis, fastest).float()
+            difference = _largest(one.nan_to_num() - other.nan_to_num())
+            if difference <= CLOSE * _largest(other) + slack + 1e-30:
+                return fastest
+        raise Apart(node)
 
-    def _on_noise(self, step: Step, given: Sequence[Any]) -> None:
+    def _on_noise(self, step: Step, given: Sequence[Any]) -> list[bool] | None:
         """The node by itself, on noise in place of its data."""
         noise: list[Any] = []
         drawn = False
@@ -204,14 +216,19 @@ class _Check:
                 noise.append(each)
                 continue
             made = torch.randn(each.together.shape, generator=self.generator)
-            noise.append(_Lanes(made, made.chunk(self.count, axis), True))
+            parts = made.chunk(self.count, axis)
+            if each.fastest:
+                parts = made.unflatten(axis, (-1, self.count)).unbind(axis + 1)
+            noise.append(_Lanes(made, parts, True, None, each.fastest))
             drawn = True
         if not drawn:
-            return
+            return None
         together = _all(step(*[_pick(each, None) for each in noise]))
         alone = [_all(step(*[_pick(each, lane) for each in noise])) for lane in range(self.count)]
-        for place, value in enumerate(together):
+        return [
             self._compare(step.node, value, [lane[place] for lane in alone], 1e-5)
+            for place, value in enumerate(together)
+        ]
 
     def _axis(self, together: Sequence[int], alone: Sequence[int]) -> int | None:
         """The only axis that is as many times longer as there are inputs; all others are as they are."""
@@ -221,6 +238,13 @@ class _Check:
         if len(differ) != 1 or together[differ[0]] != self.count * alone[differ[0]]:
             return None
         return differ[0]
+
+
+def _put(parts: Sequence[Tensor], axis: int, fastest: bool) -> Tensor:
+    """Parts one after the other along an axis, or in turns."""
+    if not fastest:
+        return torch.cat(list(parts), axis)
+    return torch.stack(list(parts), axis + 1).flatten(axis, axis + 1)
 
 
 def _pick(value: Any, lane: int | None) -> Any:

@@ -22,8 +22,8 @@ class Windows:
 
     @property
     def symmetric(self) -> bool:
-        """Whether the pads are the same on both sides."""
-        return self.before == self.after
+        """Whether the pads are the same on both sides, and none cuts."""
+        return self.before == self.after and min(self.before) >= 0
 
     def padded(self, x: Tensor, value: float = 0.0) -> Tensor:
         """The input with its border."""
@@ -33,7 +33,7 @@ class Windows:
         return F.pad(x, [each for pair in pairs for each in pair], value=value)
 
 
-def windows(node: Node, x: Tensor, lengths: list[int], ceil: bool = False) -> Windows:
+def windows(node: Node, x: Tensor, lengths: list[int], ceil: bool = False, pooling: bool = False) -> Windows:
     """The windows that a node describes for an input (n, channels, *places).
 
     Args:
@@ -41,6 +41,7 @@ def windows(node: Node, x: Tensor, lengths: list[int], ceil: bool = False) -> Wi
         x: the input.
         lengths: of the windows.
         ceil: whether the last window may reach over the border, which the pads then make room for.
+        pooling: whether SAME pads are those of windows without dilations, as onnxruntime has them.
     """
     dims = x.dim() - 2
     if dims < 1 or len(lengths) != dims:
@@ -55,10 +56,16 @@ def windows(node: Node, x: Tensor, lengths: list[int], ceil: bool = False) -> Wi
     reach = [dilation * (length - 1) + 1 for dilation, length in zip(dilations, lengths, strict=True)]
     for axis, (places, span, stride) in enumerate(zip(x.shape[2:], reach, strides, strict=True)):
         if auto.startswith("SAME"):
-            whole = max(0, (-(-places // stride) - 1) * stride + span - places)
-            less, more = whole // 2, whole - whole // 2
-            before[axis], after[axis] = (less, more) if auto == "SAME_UPPER" else (more, less)
-        elif ceil:
+            wanted = lengths[axis] if pooling else span
+            whole = (-(-places // stride) - 1) * stride + wanted - places
+            if whole >= 0 or not pooling:
+                whole = max(0, whole)
+                less, more = whole // 2, whole - whole // 2
+                before[axis], after[axis] = (less, more) if auto == "SAME_UPPER" else (more, less)
+            else:  # onnxruntime's pooling cuts where windows are shorter than their strides
+                less = -(-whole // 2) if auto == "SAME_UPPER" else -((-whole - 1) // 2)
+                before[axis], after[axis] = less, whole - less
+        if ceil:
             left = (places + before[axis] + after[axis] - span) % stride
             last = places + before[axis] + after[axis] - left - span + stride  # where one more would begin
             if left and last < places + before[axis]:
