@@ -83,9 +83,11 @@ class Held:
         found = stored(self._connection, key)
         return None if found is None else found.value
 
-    def put(self, key: Key, value: str) -> None:
-        """Keep a value without artifacts, which anybody can make again: it says nothing of its making."""
-        self._connection.execute(PUT, (*key.row, value, None, "", ""))
+    def put(
+        self, key: Key, value: str, artifacts: bytes | None = None, *, written: str = "", made_by: str = ""
+    ) -> None:
+        """Keep a result, in place of the one with the same key; the rest is as in `Stored`."""
+        self._connection.execute(PUT, (*key.row, value, artifacts, written, made_by))
 
     def drop(self, key: Key) -> None:
         """Forget a result."""
