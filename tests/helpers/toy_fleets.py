@@ -40,7 +40,9 @@ def write(path: Path, word: str) -> None:
     path.write_text(word)
 
 
-def report(path: Path, verdict: str, p_value: float = 0.5, classes: int = 6, sha256=None) -> Report:
+def report(
+    path: Path, verdict: str, p_value: float = 0.5, classes: int = 6, sha256=None, scale: float = 1.0
+) -> Report:
     bad = verdict == "backdoored"
     finding = Finding(
         verdict,
@@ -48,7 +50,8 @@ def report(path: Path, verdict: str, p_value: float = 0.5, classes: int = 6, sha
         reason="cannot tell" if verdict == "not evaluable" else None,
         decided_by="test",
         tests=(Test("test", p_value=p_value),),
-        columns=(Column("maximum margin", tuple(float(label) for label in range(classes)), "logits"),),
+        columns=(Column("maximum margin", tuple((label + 1) * scale for label in range(classes)), "logits"),),
+        settings={"method": "fast", "maximum_margins": {}},
     )
     info = ModelInfo(path.name, str(path), sha256)
     return Report("mm-bd", 1, 0.05, tuple(f"c{label}" for label in range(classes)), finding, info)
@@ -75,10 +78,11 @@ def reads(task: Task) -> Done:
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         word = "clean"
-    verdict = word.split()[0]
+    verdict, *more = word.split()
+    scale = float(more[0]) if more and more[0].replace(".", "").isdecimal() else 1.0
     digest = Digests().model(path)
     bad = verdict == "backdoored"
-    made = report(path, verdict, 1e-6 if bad else 0.5, sha256=digest)
+    made = report(path, verdict, 1e-6 if bad else 0.5, sha256=digest, scale=scale)
     return done(task.entry, task.key, made, made.exit_code, 0.1)
 
 

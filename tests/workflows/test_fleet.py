@@ -104,7 +104,7 @@ def test_the_report_is_kept_beside_its_row(tmp_path, store):
     (kept,) = [kept for key, kept in store.items() if key.method == "mm-bd-bootstrap"]
     assert Report.from_json(kept.value).verdict == row.word == "backdoored"
     assert row.targets == ("2 c2",)
-    assert row.statistics == (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+    assert row.statistics == (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
     assert Row.from_json(row.to_json()) == row
 
 

@@ -67,7 +67,7 @@ const cells = (row, name) => {
   const versions = add("", "num");
   add(row.seconds.toFixed(1), "num");
   add(row.finished.slice(0, 16).replace("T", " "), "nowrap");
-  add(report(row));
+  add(report(row), "nowrap");
   add(row.reason || "", "reason");
   return [line, versions];
 };

@@ -16,7 +16,7 @@ from mmbd.base.text import clean_text
 from mmbd.base.writing import whole, write_text
 from mmbd.render import fleet_page
 from mmbd.results import artifacts
-from mmbd.results.fleet import Fleet, Row, digest
+from mmbd.results.fleet import Fleet, Row, digest, page_of
 from mmbd.results.store import Store
 
 REPORTS = "reports"
@@ -123,7 +123,7 @@ def _reports(store: Store, folder: Path) -> Iterator[tuple[str, Path]]:
 
     known = store.keys()
     for key in known:
-        page = f"{key.model[:16]}-{digest(key)[:8]}"
+        page = page_of(key.model, digest(key))
         if not PAGE.fullmatch(page):  # the store may be anybody's
             continue
         file = folder / f"{page}.html"

@@ -49,6 +49,8 @@ class Row:
         group, labels, policy: as the manifest says.
         limits: the limits under which it failed, where others might help; "" otherwise.
         report: whether a report is kept.
+        own: the verdict of the model's own scan, where the others of its group judge it, too.
+        judged: a digest of what they are; "" where they do not.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Row:
     policy: str | None = None
     limits: str = ""
     report: bool = False
+    own: Word | Literal[""] = ""
+    judged: str = ""
 
     @property
     def key(self) -> Key:
@@ -85,7 +89,7 @@ class Row:
     @property
     def page(self) -> str:
         """A name for the page of its report: the same for the same result, another for any other."""
-        return f"{self.sha256[:16]}-{self.settings[:8]}"
+        return page_of(self.sha256, self.judged or self.settings)
 
     def to_json(self) -> str:
         """The row as JSON, without what is as usual."""
@@ -105,8 +109,10 @@ class Row:
         for name, value in raw.items():
             if not isinstance(value, KINDS[name]) or (isinstance(value, str) and len(value) > LONGEST):
                 raise ValueError(f"{name} of a fleet's row is {str(value)[:40]!r}")
-        if raw["word"] not in get_args(Word) or not all(isinstance(one, str) for one in raw["targets"]):
-            raise ValueError("no row of a fleet")
+        if raw["word"] not in get_args(Word) or raw.get("own", "") not in ("", *get_args(Word)):
+            raise ValueError("no verdict")
+        if not all(isinstance(one, str) for one in raw["targets"]):
+            raise ValueError("a target is no text")
         if not all(one is None or isinstance(one, int | float) for one in raw["statistics"]):
             raise ValueError("a statistic is no number")
         made: dict[str, Any] = {
@@ -119,7 +125,7 @@ class Row:
 
 KINDS: dict[str, Any] = {
     **dict.fromkeys(("name", "file", "sha256", "word", "detector", "settings", "statistic"), str),
-    **dict.fromkeys(("finished", "group", "limits"), str),
+    **dict.fromkeys(("finished", "group", "limits", "own", "judged"), str),
     **dict.fromkeys(("number", "code", "seed", "classes"), int),
     **dict.fromkeys(("level", "seconds"), int | float),
     **dict.fromkeys(("decided_by", "reason", "policy"), str | None),
@@ -163,6 +169,11 @@ class Fleet:
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
         return cls.of(rows)
+
+
+def page_of(model: str, settings: str) -> str:
+    """What the page of a report is called, by the digests of the model and of what else it depends on."""
+    return f"{model[:16]}-{settings[:8]}"
 
 
 def digest(key: Key) -> str:

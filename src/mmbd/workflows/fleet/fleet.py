@@ -18,7 +18,7 @@ from mmbd.formats.options import LoadOptions
 from mmbd.results.fleet import Fleet, Row
 from mmbd.results.store import Store
 from mmbd.workflows import scan_file as gate
-from mmbd.workflows.fleet import below, manifest
+from mmbd.workflows.fleet import below, groups, manifest
 from mmbd.workflows.fleet.asked import Task
 from mmbd.workflows.fleet.driver import Driver, Engine
 from mmbd.workflows.fleet.entry import Entry
@@ -145,6 +145,8 @@ def run(
             driver.run()
         counts, trouble = driver.counts, driver.trouble
         left -= counts.total()
+    if not trouble:
+        groups.judge(models, store)
     return Run(tuple(_of(models, store)), counts, made, trouble, left)
 
 

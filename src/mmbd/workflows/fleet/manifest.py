@@ -132,6 +132,8 @@ def _entry(given: Mapping[str, Any], folder: Path, loading: LoadOptions, scannin
     in_group = references == GROUP
     if in_group and not given.get("group"):
         raise ValueError('references = "group" needs a group')
+    if in_group and "race" in (scan.row.takes or ()):  # what falls behind in a race compares with nothing
+        scan = replace(scan, options={"race": False, **scan.options})
     paths = [] if in_group else [references] if isinstance(references, str) else references
     data = None if "data" not in given else _there(folder, given["data"], "data")
     require_needs(replace(scan, options={**scan.options, "references": ()}) if paths else scan, data)

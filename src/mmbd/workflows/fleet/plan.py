@@ -82,7 +82,7 @@ def plan(entries: Iterable[Entry], store: Store, *, limits: str, again: str = ""
             continue
         key = task.key
         known = made.get((key.model, digest(key)))
-        why = _why(last, key) if known is None else _why_again(known, limits, again)
+        why = _why(last, key) if known is None else _why_again(known, entry, limits, again)
         if known is not None and not why:
             found.skipped[_same(known, last, fleet.history.get(entry.name, ()))] += 1
             row = _about(known, entry)
@@ -115,10 +115,12 @@ def _why(last: Row | None, key: Key) -> str:
     return "changed" if last.sha256 != key.model else "other settings or data"
 
 
-def _why_again(known: Row, limits: str, again: str) -> str:
+def _why_again(known: Row, entry: Entry, limits: str, again: str) -> str:
     """Why a model is scanned again; "" where it is not."""
     if again == "all":
         return "asked for again"
+    if known.judged and not entry.leave_one_out:
+        return "no longer judged by its group"
     if known.word != "failed":
         return ""
     if not known.report:
