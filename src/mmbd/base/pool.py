@@ -220,11 +220,11 @@ def _serve(
         while True:
             task = pipe.recv()
             if memory is not None:
-                _allow(memory)
+                allow(memory)
             pipe.send(attempt(work, task))
 
 
-def _allow(memory: int) -> None:
+def allow(memory: int) -> None:
     """Let this process have so many bytes more of its own than it has now; not where that is not known."""
     try:
         import resource

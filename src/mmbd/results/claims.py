@@ -64,9 +64,13 @@ class Claims:
         return found
 
     def give_up(self, held: Held, key: Key) -> None:
-        """Forget a claim, in the transaction that keeps the result."""
+        """Give up a claim, in the transaction that keeps the result; `kept` once that is through."""
         if key in self._mine:
-            held.drop(self._mine.pop(key))
+            held.drop(self._mine[key])
+
+    def kept(self, key: Key) -> None:
+        """The transaction is through that gave up this claim."""
+        self._mine.pop(key, None)
 
     def beat(self) -> None:
         """Renew the claims, if that is due; raises as `take`."""

@@ -146,6 +146,7 @@ class Driver:
         except Failed as error:
             self.trouble = f"{error}; {LOST}"
             return
+        claims.kept(task.key)
         self._count(found.row.word, rows[0])
 
     def _count(self, word: str, row: Row | None) -> None:

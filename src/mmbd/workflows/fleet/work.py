@@ -55,9 +55,12 @@ class Work:
 
     Args:
         sandboxed: whether files are read in a sandbox.
+        forked: whether the process that makes sandboxes may be forked: nothing but threads that wait runs
+            beside a worker of `base.pool`. Elsewhere it is started anew, which takes seconds, once.
     """
 
     sandboxed: bool = True
+    forked: bool = True
     _references: dict[Any, Any] = field(default_factory=dict[Any, Any])
     _stands: bool = False
 
@@ -65,7 +68,7 @@ class Work:
         if self.sandboxed and not self._stands:
             from mmbd.formats.sandbox.reading import stand
 
-            stand(forked=True)  # beside the worker is one thread, which waits for its parent's end
+            stand(forked=self.forked)
             self._stands = True
         entry = task.entry
         started = monotonic()
