@@ -38,9 +38,7 @@ if TYPE_CHECKING:
 LIMIT = 3600.0  # seconds
 INTERRUPTED = 130
 
-fleet = App(
-    name="fleet", help="Scan many models, and again only what is new or changed.", help_format="markdown"
-)
+fleet = App(name="fleet", help_format="markdown", group_parameters=HOW)
 
 
 @fleet.default

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from mmbd.base.errors import Failed
 from mmbd.cli import streams
-from mmbd.cli.options import INPUT, OUTPUT, Outs, Usage, at_least
+from mmbd.cli.options import INPUT, OUTPUT, Outs, Plain, Usage, at_least
 from mmbd.workflows.scan_file import CLEAN, FAILED
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def show(
     /,
     *,
     store: Annotated[Path | None, INPUT] = None,
-    verdict: Annotated[list[Words] | None, INPUT] = None,
+    verdict: Annotated[list[Words] | None, Plain, INPUT] = None,
     most: int = 50,
     out: Annotated[Outs, OUTPUT] = None,
 ) -> int:

@@ -127,6 +127,8 @@ class Driver:
             why = outcome.failure or "no reason given"
             if outcome.died:
                 why = f"{why}, {TRIES} times"
+            if why.startswith("MemoryError"):
+                why = f"it needs more memory than it may take ({self.limits})"
             found = failure(task.entry, task.key, why, 0.0)
         if found.row.word == "failed":
             found = replace(found, row=replace(found.row, limits=self.limits))
