@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mmbd.base.pool import Pool
 from mmbd.base.workers import run
 
 
@@ -115,3 +116,30 @@ def test_workers_end_with_a_parent_that_is_killed():
     parent.kill()
     parent.communicate(timeout=600)
     assert gone(worker)
+
+
+def eats(megabytes: int) -> int:
+    return len(bytearray(megabytes << 20))
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="a limit on memory is known on Linux alone")
+def test_a_task_has_no_more_memory_than_it_may_take():
+    with closing(Pool(eats, 1, memory=200 << 20)) as pool:
+        outcomes = []
+        for task in (1000, 10):
+            pool.submit(task)
+            while pool.busy:
+                outcomes += pool.wait(600)
+    assert [outcome.failure for outcome in outcomes] == ["MemoryError: no message", None]
+
+
+def test_a_pool_tells_a_task_that_failed_from_one_whose_process_died():
+    with closing(Pool(task, 1)) as pool:
+        died = {}
+        for value in (13, 9, 2):
+            pool.submit(value)
+            assert (pool.busy, pool.room) == (1, 0)
+            while pool.busy:
+                died |= {outcome.task: outcome.died for outcome in pool.wait(600)}
+    assert died == {13: False, 9: True, 2: False}
+    assert pool.wait(0) == []

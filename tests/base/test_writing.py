@@ -116,7 +116,7 @@ def test_another_users_file_stays(leftover, monkeypatch):
 
 
 def test_what_another_machine_writes_stays(leftover, monkeypatch):
-    monkeypatch.setattr(writing, "_machine", lambda: "0" * 8)
+    monkeypatch.setattr(writing, "machine", lambda: "0" * 8)
     clear(leftover.parent)
     assert leftover.exists()
 
@@ -171,8 +171,8 @@ def test_links_put_there_beforehand_are_not_followed(tmp_path, victim, monkeypat
     # All of the name that can be foreseen, and the rest by treason.
     monkeypatch.setattr(writing.secrets, "token_hex", lambda size: "0" * 2 * size)
     for name in (
-        f".report.json.{writing._machine()}.{os.getpid()}.partial",
-        f".report.json.{writing._machine()}.{os.getpid()}.{'0' * 16}.partial",
+        f".report.json.{writing.machine()}.{os.getpid()}.partial",
+        f".report.json.{writing.machine()}.{os.getpid()}.{'0' * 16}.partial",
     ):
         (folder / name).symlink_to(victim)
     with pytest.raises(FileExistsError), whole(folder / "report.json") as file:

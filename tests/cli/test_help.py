@@ -21,6 +21,8 @@ COMMANDS = [
     ["zoo", "make"],
     ["list"],
     ["selftest"],
+    ["fleet"],
+    ["fleet", "show"],
 ]
 GROUPS = {
     "scan": ["What goes in", "How it is done", "How the MM-BD detectors search and judge", "What comes out"],
@@ -29,6 +31,7 @@ GROUPS = {
     "list": ["What comes out"],
     "selftest": ["How it is done", "What comes out"],
 }
+OTHERS = ("╭─ Arguments", "╭─ Commands")
 USUAL = ["What goes in", "How it is done", "What comes out"]
 
 
@@ -44,7 +47,9 @@ def test_options_come_in_groups_that_keep_their_order(run, command):
     code, out, _ = run(*command, "--help")
     assert code == 0
     heads = [line for line in out.splitlines() if line.startswith("╭")]
-    assert [head.strip("╭─╮ ") for head in heads if "Arguments" not in head] == GROUPS.get(command[0], USUAL)
+    assert [head.strip("╭─╮ ") for head in heads if not head.startswith(OTHERS)] == GROUPS.get(
+        command[0], USUAL
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

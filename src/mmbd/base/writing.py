@@ -59,7 +59,7 @@ def whole(path: str | Path, *, force: bool = False) -> Generator[BinaryIO]:
 
 def _partial_name(name: str) -> str:
     """What a file is called until it is whole, cut to what file systems take."""
-    end = f".{_machine()}.{os.getpid()}.{secrets.token_hex(8)}.partial"
+    end = f".{machine()}.{os.getpid()}.{secrets.token_hex(8)}.partial"
     known = os.fsencode(name)[: LONGEST - 1 - len(end)].decode("utf-8", "ignore")
     return f".{known or 'file'}{end}"
 
@@ -74,7 +74,7 @@ def clear(folder: str | Path) -> None:
     if os.name != "posix":  # elsewhere, asking whether a process lives may end it
         return
     ours = re.compile(
-        rf"\..+\.{_machine()}\.([1-9][0-9]{{0,8}})(?:\.[0-9a-f]{{16}})?\.partial", re.DOTALL
+        rf"\..+\.{machine()}\.([1-9][0-9]{{0,8}})(?:\.[0-9a-f]{{16}})?\.partial", re.DOTALL
     )  # without a random part by releases up to 0.1.0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -107,7 +107,7 @@ def _being_written(name: str, process: int) -> bool:
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
     """Short for where this process's number means something: the machine, and the container."""
     try:
         container = str(Path("/proc/self/ns/pid").readlink())

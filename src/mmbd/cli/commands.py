@@ -16,6 +16,7 @@ from mmbd.cli.arguments import joined, refuse_names
 from mmbd.cli.compare import compare
 from mmbd.cli.evaluate import evaluate
 from mmbd.cli.fix import fix
+from mmbd.cli.fleet import fleet
 from mmbd.cli.inspect import inspect
 from mmbd.cli.listing import list_
 from mmbd.cli.options import HOW, Usage
@@ -39,6 +40,7 @@ app = App(
 for command in (scan, inspect, compare, report, fix, train, shadows, evaluate, selftest):
     app.command(command, group_parameters=HOW)
 app.command(zoo)
+app.command(fleet)
 app.command(list_, name="list")
 
 # The first kind that an error is of decides; kinds that are not here are bugs and keep their trace.

@@ -7,25 +7,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-# Suffixes of models in formats that are refused: a folder with one of them is not wholly clean.
-FOREIGN = (
-    ".gguf",
-    ".joblib",
-    ".mar",
-    ".mlmodel",
-    ".msgpack",
-    ".npz",
-    ".pb",
-    ".pickle",
-    ".pkl",
-    ".pte",
-    ".ptl",
-    ".tflite",
-    ".torchscript",
-)
-# What says that a folder is one model and not several.
-ONE = ("saved_model.pb", "adapter_config.json")
-
 
 def expanded(paths: Iterable[Path]) -> list[Path]:
     """Every path that is a file or one model's folder, and the models in folders of several.
@@ -56,6 +37,7 @@ def _inside(path: Path) -> list[Path]:
     from mmbd.formats.folders import WEIGHTS
     from mmbd.formats.table import SUFFIXES
     from mmbd.results import artifacts
+    from mmbd.workflows.fleet.below import FOREIGN, ONE
 
     if not path.is_dir() or any((path / name).exists() for name in (*WEIGHTS, *ONE)):
         return []

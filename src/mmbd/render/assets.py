@@ -15,19 +15,24 @@ def asset(name: str) -> str:
     return files("mmbd.render").joinpath(name).read_text(encoding="utf-8")
 
 
-def policy(css: str, sounds: bool = False) -> str:
+def policy(css: str, sounds: bool = False, script: str = "") -> str:
     """A content security policy that allows this one style sheet and embedded pictures, no more.
 
     Args:
         css: the style sheet.
         sounds: whether the page has sounds embedded, which it then allows too.
+        script: the one script that it allows, if any.
     """
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     heard = " media-src data:;" if sounds else ""
+    run = f" script-src {_hash(script)};" if script else ""
     return (
-        f"default-src 'none'; img-src data:;{heard} style-src 'sha256-{digest}'; "
+        f"default-src 'none'; img-src data:;{heard}{run} style-src {_hash(css)}; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache

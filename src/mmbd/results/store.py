@@ -13,77 +13,21 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mmbd.base import reading
-from mmbd.base.environment import environment
 from mmbd.base.errors import Failed
+from mmbd.results import kept
 from mmbd.results.database import Damaged, inode, keep_aside, require_regular, transaction
+from mmbd.results.kept import DROP, PUT, TABLE, Held, Key, Stored
 
 NAME = "results.sqlite"  # what the file is called in a folder of results
 MOST_BYTES = 255 << 20  # of one result with its artifacts
-TABLE = (
-    "CREATE TABLE results (model TEXT, samples TEXT, method TEXT, version INTEGER, settings TEXT, "
-    "level REAL, seed TEXT, value TEXT, artifacts BLOB, written TEXT, environment TEXT, "
-    "PRIMARY KEY (model, samples, method, version, settings, level, seed)) WITHOUT ROWID"
-)
-KINDS = (str, str, str, int, str, float, str, str, bytes | None, str, str)  # of the columns, in order
-FIND = (
-    "SELECT * FROM results WHERE model = ? AND samples = ? AND method = ? AND version = ? AND settings = ? "
-    "AND level = ? AND seed = ?"
-)
-PUT = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a result depends on.
-
-    Args:
-        model: the model's digest (`identity.fingerprint`).
-        samples: the clean samples' digest (`identity.samples`); "" where none are used.
-        method: the name of the detector, mitigator or measurement.
-        version: the one that the method declares: another version, another result.
-        settings: those that are no defaults, as canonical JSON (`identity.settings`).
-        level: the false-positive rate asked for; 0 for methods without one.
-        seed: of the method's random choices.
-    """
-
-    model: str
-    samples: str
-    method: str
-    version: int
-    settings: str = "{}"
-    level: float = 0.0
-    seed: int = 0
-
-    @property
-    def row(self) -> tuple[Any, ...]:
-        """The columns of the primary key; the seed as text, as SQLite's numbers end at 64 bits."""
-        return (*astuple(self)[:5], float(self.level), str(self.seed))
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A result as it was kept.
-
-    Args:
-        value: JSON text, such as a report's.
-        artifacts: its tensors, as the bytes of a safetensors file.
-        written: when, in UTC (ISO 8601).
-        environment: the versions and the machine it was made with, as JSON text.
-    """
-
-    value: str
-    artifacts: bytes | None
-    written: str
-    environment: str
 
 
 class Store:
@@ -105,7 +49,7 @@ class Store:
     def get(self, key: Key) -> Stored | None:
         """The result; None where there is none, or none that can be read, so that it is made again."""
         with suppress(OSError, sqlite3.Error, ValueError, Damaged):
-            return self._read(lambda connection: _stored(connection, key))
+            return self._read(lambda connection: kept.stored(connection, key))
         return None
 
     def put(self, key: Key, value: str, artifacts: bytes | None = None) -> str | None:
@@ -117,18 +61,57 @@ class Store:
         Returns:
             What went wrong or had to be done, for the user; None usually.
         """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        size = len(value) + len(artifacts or b"")
+        return self.put_all([(key, value, artifacts)])
+
+    def put_all(
+        self, results: Sequence[tuple[Key, str, bytes | None]], drop: Sequence[Key] = ()
+    ) -> str | None:
+        """Keep several results in one transaction, all or none, and drop those of other keys; see `put`."""
+        from mmbd.base.environment import environment  # torch comes with it
+
+        now, made_by = datetime.now(UTC).isoformat(timespec="seconds"), json.dumps(environment())
         try:
-            if size > MOST_BYTES:
-                raise Failed(f"it has {size:,} bytes, expected at most {MOST_BYTES:,}")
-            row = (*key.row, value, artifacts, now, json.dumps(environment()))
-            return self._write_or_rebuild([row])
+            for _, value, artifacts in results:
+                if (size := len(value) + len(artifacts or b"")) > MOST_BYTES:
+                    raise Failed(f"it has {size:,} bytes, expected at most {MOST_BYTES:,}")
+            rows = [(*key.row, value, artifacts, now, made_by) for key, value, artifacts in results]
+            return self._write_or_rebuild(rows, [key.row for key in drop])
         except Damaged as error:
             why = f"the file was damaged again: {error}"
         except (OSError, sqlite3.Error, ValueError) as error:  # ValueError: no text that SQLite can hold
             why = str(error)
         return f"the result could not be kept in {reading.named(self.path)}: {why}"
+
+    def values(self, method: str, version: int) -> list[tuple[Key, str]]:
+        """The keys and values of all results of one method, without their artifacts; raises as `keys`."""
+        try:
+            return self._read(lambda connection: kept.values(connection, method, version)) or []
+        except (OSError, sqlite3.Error, Damaged) as error:
+            raise Failed(f"{reading.named(self.path)}: the stored results cannot be read: {error}") from error
+
+    def alone(self, act: Callable[[Held], Answer]) -> Answer:
+        """Read and write while no other process does, whole or not at all.
+
+        Args:
+            act: what to do; what it raises undoes what it has done.
+
+        Raises:
+            Failed: the file is damaged, cannot be read or cannot be written.
+        """
+        try:
+            while True:  # until nobody has replaced the file in the meantime
+                self.path.touch()
+                seen = inode(self.path)
+                with transaction(self.path, TABLE, "BEGIN IMMEDIATE") as (connection, begun):
+                    if inode(self.path) != seen:
+                        continue
+                    if not begun:
+                        connection.execute(TABLE)
+                    found = act(Held(connection))
+                    connection.execute("COMMIT")
+                    return found
+        except (OSError, sqlite3.Error, Damaged) as error:
+            raise Failed(f"{reading.named(self.path)}: the store cannot be written: {error}") from error
 
     def keys(self) -> list[Key]:
         """The keys of all results, sorted.
@@ -137,7 +120,7 @@ class Store:
             Failed: the file is damaged or cannot be read.
         """
         try:
-            return self._read(_keys) or []
+            return self._read(kept.keys) or []
         except (OSError, sqlite3.Error, Damaged) as error:
             raise Failed(f"{reading.named(self.path)}: the stored results cannot be read: {error}") from error
 
@@ -165,7 +148,9 @@ class Store:
         with transaction(self.path, TABLE, "BEGIN") as (connection, begun):
             return question(connection) if begun else None
 
-    def _write_or_rebuild(self, rows: Iterable[tuple[Any, ...]]) -> str | None:
+    def _write_or_rebuild(
+        self, rows: Sequence[tuple[Any, ...]], drop: Sequence[tuple[Any, ...]] = ()
+    ) -> str | None:
         """Write; returns what had to be done before. Raises Damaged where that did not help."""
         said = None
         while True:  # until nobody has replaced the file in the meantime
@@ -173,7 +158,7 @@ class Store:
             self.path.touch()
             seen = inode(self.path)
             try:
-                if self._write(rows, seen):
+                if self._write(rows, seen, drop):
                     return said
             except Damaged as error:
                 if said is not None:
@@ -181,7 +166,12 @@ class Store:
                 aside = keep_aside(self.path, seen)
                 said = None if aside is None else self._take_over(aside, str(error))
 
-    def _write(self, rows: Iterable[tuple[Any, ...]], seen: tuple[int, int] | None) -> bool:
+    def _write(
+        self,
+        rows: Iterable[tuple[Any, ...]],
+        seen: tuple[int, int] | None,
+        drop: Iterable[tuple[Any, ...]] = (),
+    ) -> bool:
         """Whether the rows are in the file that was `seen` under our name."""
         with transaction(self.path, TABLE, "BEGIN IMMEDIATE") as (connection, begun):
             # Nobody moves a file that is locked. One that was moved before is no longer the store,
@@ -190,44 +180,18 @@ class Store:
                 return False
             if not begun:
                 connection.execute(TABLE)
+            connection.executemany(DROP, drop)
             connection.executemany(PUT, rows)
             connection.execute("COMMIT")
         return True
 
     def _take_over(self, aside: Path, why: str) -> str:
         """Write what can be read of the damaged file into a new one; returns what was done."""
-        kept = 0
-        for row in _readable(aside):
+        taken = 0
+        for row in kept.readable(aside):
             self.path.touch()
-            kept += self._write([row], inode(self.path))
+            taken += self._write([row], inode(self.path))
         return (
             f"{reading.named(self.path)} was damaged ({why}) and is kept as {reading.named(aside.name)}; "
-            f"results taken over from it: {kept}"
+            f"results taken over from it: {taken}"
         )
-
-
-def _stored(connection: sqlite3.Connection, key: Key) -> Stored | None:
-    row = connection.execute(FIND, key.row).fetchone()
-    return Stored(*row[7:]) if row is not None and _sound(row) else None
-
-
-def _keys(connection: sqlite3.Connection) -> list[Key]:
-    rows = connection.execute("SELECT model, samples, method, version, settings, level, seed FROM results")
-    found = [row for row in rows if _sound(row) and row[6].lstrip("-").isdecimal() and len(row[6]) < 1000]
-    return [Key(*row[:6], seed=int(row[6])) for row in found]
-
-
-def _readable(aside: Path) -> Iterator[tuple[Any, ...]]:
-    """The rows of a damaged store, from both ends up to the damage."""
-    for order in ("ASC", "DESC"):
-        with suppress(sqlite3.Error, OSError, Failed, Damaged):
-            with transaction(aside, TABLE, "BEGIN") as (connection, begun):
-                if begun:
-                    rows = connection.execute(f"SELECT * FROM results ORDER BY model {order}")  # noqa: S608
-                    yield from filter(_sound, rows)
-            return
-
-
-def _sound(row: tuple[Any, ...]) -> bool:
-    """Whether every column is of its own kind, which SQLite itself does not insist on."""
-    return all(isinstance(value, kind) for value, kind in zip(row, KINDS, strict=False))
