@@ -18,6 +18,7 @@ COMMANDS = [
     ["train"],
     ["shadows"],
     ["evaluate"],
+    ["policy", "check"],
     ["zoo", "make"],
     ["list"],
     ["selftest"],
@@ -26,6 +27,7 @@ GROUPS = {
     "scan": ["What goes in", "How it is done", "How the MM-BD detectors search and judge", "What comes out"],
     "inspect": ["What goes in", "What comes out"],
     "report": ["What goes in", "What comes out"],
+    "policy": ["What goes in"],
     "list": ["What comes out"],
     "selftest": ["How it is done", "What comes out"],
 }

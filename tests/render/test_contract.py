@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import mmbd
-from helpers import example_evaluations, example_repairs, example_reports
+from helpers import example_evaluations, example_repairs, example_reports, ruled_reports
 from helpers.page_parser import Page
 from mmbd.render.save import RENDERERS, Renderer
 from mmbd.results import artifacts
@@ -101,6 +101,16 @@ def test_several_results_go_where_one_file_can_be_about_several(kind: str, form:
         with pytest.raises(ValueError, match="cannot write 2 results"):
             mmbd.save([made(), made()], place)
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", [form for kind, form in RENDERERS if kind == "report"])
+def test_an_exception_is_in_every_output_with_its_reason_and_its_end(form: str, tmp_path: Path):
+    row, made = RENDERERS["report", form], example_reports.ALL["accepted"]()
+    place = tmp_path / f"result{row.suffixes[0]}"
+    mmbd.save(made, place)
+    text = place.read_text(encoding="utf-8")
+    assert "trained by us, flagged for its imbalance" in text
+    assert ruled_reports.EXPIRES in text
 
 
 def drawable() -> list[str]:

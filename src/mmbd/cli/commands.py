@@ -19,6 +19,7 @@ from mmbd.cli.fix import fix
 from mmbd.cli.inspect import inspect
 from mmbd.cli.listing import list_
 from mmbd.cli.options import HOW, Usage
+from mmbd.cli.policy import policy
 from mmbd.cli.report import report
 from mmbd.cli.scan import scan
 from mmbd.cli.selftest import selftest
@@ -38,6 +39,7 @@ app = App(
 )
 for command in (scan, inspect, compare, report, fix, train, shadows, evaluate, selftest):
     app.command(command, group_parameters=HOW)
+app.command(policy)
 app.command(zoo)
 app.command(list_, name="list")
 
