@@ -19,6 +19,8 @@ COMMANDS = [
     ["shadows"],
     ["evaluate"],
     ["policy", "check"],
+    ["verify"],
+    ["gate", "mlflow"],
     ["zoo", "make"],
     ["list"],
     ["selftest"],
@@ -28,6 +30,7 @@ GROUPS = {
     "inspect": ["What goes in", "What comes out"],
     "report": ["What goes in", "What comes out"],
     "policy": ["What goes in"],
+    "verify": ["What goes in", "How it is done"],
     "list": ["What comes out"],
     "selftest": ["How it is done", "What comes out"],
 }
