@@ -18,6 +18,9 @@ COMMANDS = [
     ["train"],
     ["shadows"],
     ["evaluate"],
+    ["policy", "check"],
+    ["verify"],
+    ["gate", "mlflow"],
     ["zoo", "make"],
     ["list"],
     ["selftest"],
@@ -28,6 +31,8 @@ GROUPS = {
     "scan": ["What goes in", "How it is done", "How the MM-BD detectors search and judge", "What comes out"],
     "inspect": ["What goes in", "What comes out"],
     "report": ["What goes in", "What comes out"],
+    "policy": ["What goes in"],
+    "verify": ["What goes in", "How it is done"],
     "list": ["What comes out"],
     "selftest": ["How it is done", "What comes out"],
 }

@@ -97,7 +97,10 @@ def test_a_suffix_may_have_several_parts(call, here, monkeypatch):
 @pytest.mark.parametrize(
     ("outs", "said"),
     [
-        (["--out", "r.txt"], "expected a name that ends in one of .html, .htm, .json, .sarif, or a folder"),
+        (
+            ["--out", "r.txt"],
+            "expected a name that ends in one of .html, .htm, .json, .sarif, .junit.xml, .cdx.json, ",
+        ),
         (["--out", "nosuffix"], "expected a name that ends in one of"),
         (["--out", "r.json", "--json", "./r.json"], "--out goes there already: two of the outputs"),
         (["--out", "r.json", "--out", "r.json"], "two of the outputs are one file"),

@@ -67,6 +67,7 @@ def test_files_of_mmbd_need_no_flags(tmp_path: Path) -> None:
         "bounds": (0.0, 255.0),
         "mean": (1.0, 2.0, 3.0),
         "std": (4.0, 5.0, 6.0),
+        "beside": {},
     }
 
 

@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-from helpers import rival_reports, shown_reports
+from helpers import rival_reports, ruled_reports, shown_reports
 from helpers.report_parts import (
     CAVEATS,
     CIFAR,
@@ -295,5 +295,6 @@ ALL = {
         unfinished,
         *shown_reports.ALL,
         *rival_reports.ALL,
+        *ruled_reports.ALL,
     )
 }

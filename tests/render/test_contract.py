@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import junitparser
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 import mmbd
-from helpers import example_evaluations, example_repairs, example_reports
+from helpers import example_evaluations, example_repairs, example_reports, ruled_reports
 from helpers.page_parser import Page
 from mmbd.render.save import RENDERERS, Renderer
 from mmbd.results import artifacts
@@ -40,6 +43,23 @@ def log(text: str) -> None:
     assert json.loads(text, parse_constant=pytest.fail)["version"] == "2.1.0"
 
 
+def suite(text: str) -> None:
+    assert junitparser.JUnitXml.fromstring(text.encode()).tests >= 1
+
+
+def bill(text: str) -> None:
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+
+
+def bound(text: str) -> None:
+    assert json.loads(text, parse_constant=pytest.fail)["subject"][0]["digest"]
+
+
+def paragraph(text: str) -> None:
+    assert text.startswith("```yaml\n")
+    assert "\n## Backdoor scan\n" in text
+
+
 def tables(text: str) -> None:
     rows = [row for row in text.splitlines() if row.startswith("|")]
     assert rows
@@ -57,13 +77,22 @@ WHOLE: dict[tuple[str, str], Callable[[str], None]] = {
     ("report", "html"): page,
     ("report", "json"): plain_json,
     ("report", "sarif"): log,
+    ("report", "junit"): suite,
+    ("report", "cyclonedx"): bill,
+    ("report", "intoto"): bound,
+    ("report", "card"): paragraph,
     ("evaluation", "markdown"): tables,
     ("evaluation", "csv"): rows_alike,
     ("evaluation", "json"): plain_json,
     ("evaluation", "html"): page,
     ("repair", "json"): plain_json,
 }
-CASES = [(*key, name) for key in RENDERERS for name in EXAMPLES[key[0]]]
+CASES = [
+    (*key, name)
+    for key in RENDERERS
+    for name, make in EXAMPLES[key[0]].items()
+    if key != ("report", "intoto") or make().model.sha256 is not None
+]
 
 
 def test_every_renderer_is_tested():
@@ -71,6 +100,12 @@ def test_every_renderer_is_tested():
     for row in RENDERERS.values():
         assert row.title
         assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in row.suffixes)
+
+
+def test_a_statement_is_of_a_file_that_was_read(tmp_path: Path):
+    with pytest.raises(ValueError, match="bound to a file by its digest"):
+        mmbd.save(example_reports.not_evaluable(), tmp_path / "x.intoto.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_suffix_means_one_form_of_a_kind():
@@ -103,6 +138,16 @@ def test_several_results_go_where_one_file_can_be_about_several(kind: str, form:
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("form", [form for kind, form in RENDERERS if kind == "report"])
+def test_an_exception_is_in_every_output_with_its_reason_and_its_end(form: str, tmp_path: Path):
+    row, made = RENDERERS["report", form], example_reports.ALL["accepted"]()
+    place = tmp_path / f"result{row.suffixes[0]}"
+    mmbd.save(made, place)
+    text = place.read_text(encoding="utf-8")
+    assert "trained by us, flagged for its imbalance" in text
+    assert ruled_reports.EXPIRES in text
+
+
 def drawable() -> list[str]:
     """Examples whose artifacts and numbers a stored report keeps as they are: finite ones."""
     found = {name: make().finding.artifacts for name, make in example_reports.ALL.items()}
@@ -129,7 +174,7 @@ def test_a_stored_report_is_drawn_again_with_the_same_pictures(name: str, tmp_pa
 def test_what_is_no_result_and_what_is_no_form_are_said(tmp_path: Path):
     with pytest.raises(TypeError, match=r"expected a result to save \(Evaluation, Repair, Report\), got str"):
         mmbd.save("report", tmp_path / "report.json")
-    with pytest.raises(ValueError, match=r"cannot write 'report.pdf': the suffix must be \.html, \.json or"):
+    with pytest.raises(ValueError, match=r"cannot write 'report.pdf': the suffix must be \.html, \.json, "):
         mmbd.save(example_reports.clean(), tmp_path / "report.pdf")
     assert not list(tmp_path.iterdir())
 

@@ -17,14 +17,17 @@ from mmbd.cli.compare import compare
 from mmbd.cli.evaluate import evaluate
 from mmbd.cli.fix import fix
 from mmbd.cli.fleet import fleet
+from mmbd.cli.gate import gate as gates
 from mmbd.cli.inspect import inspect
 from mmbd.cli.listing import list_
 from mmbd.cli.options import HOW, Usage
+from mmbd.cli.policy import policy
 from mmbd.cli.report import report
 from mmbd.cli.scan import scan
 from mmbd.cli.selftest import selftest
 from mmbd.cli.shadows import shadows
 from mmbd.cli.train import train
+from mmbd.cli.verify import verify
 from mmbd.cli.zoo import zoo
 from mmbd.workflows import scan_file as gate
 
@@ -37,8 +40,10 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for command in (scan, inspect, compare, report, fix, train, shadows, evaluate, selftest):
+for command in (scan, inspect, compare, report, verify, fix, train, shadows, evaluate, selftest):
     app.command(command, group_parameters=HOW)
+app.command(policy)
+app.command(gates)
 app.command(zoo)
 app.command(fleet)
 app.command(list_, name="list")

@@ -17,13 +17,19 @@ from cyclopts import Parameter
 
 from mmbd.base.text import clean_text
 from mmbd.cli import naming, places, streams
-from mmbd.cli.options import Outs, Plain, Usage
+from mmbd.cli.options import Outs, Plain, Usage, one_of
 
 if TYPE_CHECKING:
     from mmbd.render.save import Renderer
 
 # Suffixes that an option which names its form takes as well.
-ALSO = {"sarif": (".json",)}
+ALSO = {
+    "sarif": (".json",),
+    "junit": (".xml",),
+    "cyclonedx": (".json",),
+    "intoto": (".json",),
+    "card": (".md",),
+}
 USUAL = "json"  # the form of a folder, and of what is printed
 
 # An option, the form that it names (None: that of the suffix), and the place: a file, a folder, "-",
@@ -37,10 +43,12 @@ class Destinations:
     """Where reports go.
 
     Attributes:
-        out: A file to write the report to, in the form of its suffix: .json, .html or .sarif ("mmbd
-            list reports" shows all), a folder (a name that ends in /) for one JSON file a model, or - to
-            print JSON; may be repeated. Pictures go into a safetensors file beside the JSON. In a
-            folder, a report on the same path is replaced, one on another model is kept.
+        out: A file to write the report to, in the form of its suffix, such as .json, .html, .sarif or
+            .junit.xml ("mmbd list reports" shows all), a folder (a name that ends in /) for one JSON file
+            a model, or - to print JSON; may be repeated. Pictures go into a safetensors file beside the
+            JSON. In a folder, a report on the same path is replaced, one on another model is kept.
+        form: The form of what --out names, whatever the suffix: html, json, sarif, junit, cyclonedx,
+            intoto or card ("mmbd list reports"); without --out it is printed.
         json_to: Write JSON whatever the suffix: a file, a folder for one file a model, or - to print.
         html_to: Write one HTML page, or one a model into a folder.
         sarif_to: Write one SARIF file about all models, .sarif or .json.
@@ -48,6 +56,7 @@ class Destinations:
     """
 
     out: Outs = None
+    form: Annotated[str | None, Parameter(name="--format")] = None
     json_to: Annotated[str | None, Parameter(name="--json", allow_leading_hyphen=True)] = None
     html_to: Annotated[str | None, Parameter(name="--html")] = None
     sarif_to: Annotated[str | None, Parameter(name="--sarif")] = None
@@ -55,13 +64,16 @@ class Destinations:
 
     @property
     def wanted(self) -> list[Wanted]:
-        """What was given, as `plan` takes it."""
-        named: list[Wanted] = [
+        """What was given, as `plan` takes it; Usage for a form that reports do not have."""
+        if self.form is not None:
+            one_of("--format", self.form, "form", _forms("report"), "reports")
+        named: list[Wanted] = [("--format", self.form, "-")] if self.form and not self.out else []
+        named += [
             ("--json", "json", self.json_to),
             ("--html", "html", self.html_to),
             ("--sarif", "sarif", self.sarif_to),
         ]
-        return [*outs(self.out), *named]
+        return [*(("--out", self.form, place) for place in self.out or ()), *named]
 
 
 EVERYTHING_PRINTED = Destinations()
@@ -136,9 +148,9 @@ def plan(
         Usage: a place that cannot be.
         Failed: a folder that cannot be written to.
     """
-    from mmbd.render.save import RENDERERS, by_suffix
+    from mmbd.render.save import by_suffix
 
-    forms = {name: row for (result, name), row in RENDERERS.items() if result == kind}
+    forms = _forms(kind)
     printed: list[Renderer] = []
     each: list[Output] = []
     together: list[Output] = []
@@ -217,7 +229,7 @@ def _printed(option: str, named: str | None, forms: dict[str, Renderer]) -> Rend
 
 
 def _printed_text(form: Renderer, results: Sequence[Any]) -> str:
-    """One text about all results, or a JSON list of one a result."""
+    """One text about all results, or a JSON list of one a result: forms that are about one are JSON."""
     if form.several or len(results) == 1:
         return _text(form, results)
     return "[" + ",\n".join(_text(form, [result]) for result in results) + "]"
@@ -226,9 +238,18 @@ def _printed_text(form: Renderer, results: Sequence[Any]) -> str:
 def _text(form: Renderer, results: Sequence[Any]) -> str:
     from mmbd.results.report import Report
 
-    if form.result is Report and not form.several:  # without artifacts, which only files have beside them
+    if form.result is Report and form.suffixes == (
+        ".json",
+    ):  # without artifacts, which only files have beside them
         return results[0].to_json()
     return form.text(results, Path()).rstrip("\n")
+
+
+def _forms(kind: str) -> dict[str, Renderer]:
+    """The forms of a kind of result, by name."""
+    from mmbd.render.save import RENDERERS
+
+    return {name: row for (result, name), row in RENDERERS.items() if result == kind}
 
 
 def _take(taken: dict[str, str], option: str, files: Sequence[Path]) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mmbd.model.classifier import Classifier
     from mmbd.triggers.trigger import Trigger
 
+MOST_LABELLED = 2000  # samples that an accuracy is measured on
+
 
 def read(path: Path, classifier: Classifier) -> Dataset:
     """Samples in the shape of the model's inputs, numbered as its classes.
@@ -36,6 +38,18 @@ def drawn(classifier: Classifier, *, path: Path, per_class: int, seed: int) -> D
 
     with _named(path):
         return sampling.drawn(path, classifier, per_class, seed=seed)
+
+
+def labelled(classifier: Classifier, *, path: Path, seed: int) -> Dataset:
+    """At most `MOST_LABELLED` of all samples, drawn, to measure an accuracy on; Failed as `read`."""
+    from mmbd.data.dataset import some
+    from mmbd.workflows import sampling
+
+    with _named(path):
+        found = some(sampling.drawn(path, classifier, None, seed=seed), MOST_LABELLED, seed=seed)
+        if not len(found):
+            raise Failed("there are no samples to measure the accuracy on")
+        return found
 
 
 def found_trigger(path: Path) -> Trigger:

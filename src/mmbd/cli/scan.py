@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mmbd.base.threads import sharing
 from mmbd.cli import models as paths
-from mmbd.cli import samples, streams
+from mmbd.cli import policies, samples, streams
 from mmbd.cli.detecting import scan_options
 from mmbd.cli.loading import DEFAULT_LOADING, Loading
 from mmbd.cli.options import INPUT, MM_BD, OUTPUT, Plain, Texts, Usage, at_least, duration, level_between
@@ -35,9 +35,10 @@ def scan(
     per_class: Annotated[int | None, INPUT] = None,
     trust_code: Annotated[bool, Plain, INPUT] = False,
     trust_unsandboxed: Annotated[bool, Plain, INPUT] = False,
-    detector: str = "mm-bd",
+    policy: Path | None = None,
+    detector: str | None = None,
     option: Texts = None,
-    level: float = 0.05,
+    level: float | None = None,
     seed: int = 0,
     seeds: int = 1,
     limit: float | None = None,
@@ -71,9 +72,12 @@ def scan(
         trust_code: Run files that are programs, TorchScript archives and whole pickles, and scan what they
             make, all of it in a sandbox without network and files. They are refused otherwise.
         trust_unsandboxed: Run them with all your rights where this system has no sandbox.
-        detector: The detector to ask: mm-bd, or another one of those that "mmbd list detectors" shows.
+        policy: A policy in TOML (docs/gates.md): level, detector, null, minimum accuracy, formats, and
+            exceptions with an end. Verdicts, exit codes and every output follow it. It is never looked for.
+        detector: The detector to ask: one of those that "mmbd list detectors" shows (default: mm-bd).
         option: An option of the detector that has no flag here, as key=value; may be repeated.
-        level: The false-positive rate asked for: the share of clean models that may be flagged.
+        level: The false-positive rate asked for: the share of clean models that may be flagged
+            (default: 0.05).
         seed: The number that every random choice follows from, such as the random starts.
         seeds: How many seeds to scan with, seed, seed + 1 and so on; the verdict is that of all
             together, at the same level.
@@ -104,6 +108,8 @@ def scan(
     from mmbd.detectors.scan import require_needs
 
     at_least(1, per_class=per_class, seeds=seeds, restarts=restarts, steps=steps, batch=batch)
+    rules = None if policy is None else policies.read(policy)
+    detector, level, null = policies.agreed(rules, detector=detector, level=level, null=null)
     level_between(level)
     if limit is not None and not limit > 0:
         raise Usage(f"--limit {limit:g}: expected more than 0 seconds")
@@ -132,10 +138,12 @@ def scan(
         raise Usage("--trust-unsandboxed goes with --trust-code")
     if trust_code and data is not None:
         raise Usage("--trust-code and --data: detectors that need samples take no programs")
+    if trust_code and rules is not None and rules.formats is not None:
+        raise Usage(f"--trust-code: the policy {policy} names the formats that it allows; programs are none")
     trust: gate.Trust | None = ("unsandboxed" if trust_unsandboxed else "code") if trust_code else None
     known = loading.options()
     models = paths.expanded(models)
-    read = [*models, *(reference or ()), loading.class_names, data]
+    read = [*models, *(reference or ()), loading.class_names, data, policy]
     outputs = plan("report", to.wanted, models, [path for path in read if path is not None])
     if reference:
         others = {name: value for name, value in how.options.items() if name != "references"}
@@ -146,12 +154,22 @@ def scan(
         if data is None
         else partial(samples.drawn, path=data, per_class=per_class or how.row.per_class, seed=seed)
     )
+    labelled = None if data is None else partial(samples.labelled, path=data, seed=seed)
     outcomes: list[gate.Outcome] = []
     done = True
     console = streams.console()
     for number, path in enumerate(models):
         with watching(str(path), shown=not to.quiet) as told, sharing(told) as progress:
-            outcome = gate.scan_file(path, known, how, samples=clean, progress=progress, trust=trust)
+            outcome = gate.scan_file(
+                path,
+                known,
+                how,
+                samples=clean,
+                progress=progress,
+                trust=trust,
+                policy=rules,
+                labelled=labelled,
+            )
         outcomes.append(outcome)
         if outputs.printed is None:  # the verdict first: whatever happens to the files, it has been told
             show(outcome.report, console, brief=to.quiet or len(models) > 1)

@@ -11,7 +11,7 @@ from torch import nn
 from mmbd.base.devices import usable
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 from mmbd.base.text import clean_text, listed
-from mmbd.formats import activation_bounds, files
+from mmbd.formats import activation_bounds, files, permitted
 from mmbd.formats.advice import WORDS
 from mmbd.formats.format import Contents, Graph
 from mmbd.formats.loaded import Loaded
@@ -46,7 +46,9 @@ def load_file(path: str | Path, options: LoadOptions) -> Loaded:
 
 def _load(path: Path, request: LoadOptions) -> Loaded:
     file = files.read(path, request.max_bytes, alone=request.arch is not None)
+    permitted.of_kind(file.kind, request.formats)
     held, size = contents(file, request.sandbox), len(file.data)
+    permitted.beside(file.beside.digests, request.formats)
     file = replace(file, data=b"")  # the tensors keep what they need of it, which may be gigabytes
     build = FORMATS[file.kind].build
     if build is not None:
@@ -81,6 +83,7 @@ def _load(path: Path, request: LoadOptions) -> Loaded:
         bytes=size,
         format=held.format,
         architecture=name,
+        beside=dict(file.beside.digests),
     )
     low, high = classifier.domain.bounds or (0.0, 1.0)
     arch, arguments = _identity(request, spec)
@@ -124,6 +127,7 @@ def whole(
         bytes=size,
         format=held.format,
         architecture=graph.name,
+        beside=dict(file.beside.digests),
     )
     beside = file.beside.digests.items()
     others = (f"also read: {clean_text(name, 80)}, SHA-256 {digest}" for name, digest in beside)

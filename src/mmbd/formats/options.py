@@ -17,7 +17,10 @@ MAX_BYTES = 4 << 30  # far above any classifier; a memory limit, not a judgement
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """The arguments of `mmbd.load`, which describes them; None is what the user left to the file."""
+    """The arguments of `mmbd.load`, which describes them; None is what the user left to the file.
+
+    `formats`, names in `formats.table.FORMATS`, are those that a policy allows; any by default.
+    """
 
     arch: str | Callable[..., nn.Module] | None = None
     arch_args: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -34,6 +37,7 @@ class LoadOptions:
     ends_in: str | None = None
     as_claimed: bool = False
     sandbox: bool | None = None
+    formats: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("input_shape", "class_names"):  # lists are welcome

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:  # reading and rendering a report needs no torch
 class ModelInfo:
     """What was scanned. File, digest and format are None for a model that came from memory.
 
-    `bounds` are the lowest and the highest valid element of an input; None if there are none.
+    `bounds` are the lowest and the highest valid element of an input; None if there are none. `beside` has
+    the SHA-256 of every other file that was read for it, by name: shards, weights of an ONNX graph.
     """
 
     name: str
@@ -29,6 +32,19 @@ class ModelInfo:
     bounds: tuple[float, float] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    beside: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def digest(self) -> str | None:
+        """What the whole model is known by: its file's SHA-256; of several files, the SHA-256 of their list.
+
+        That list has a line "SHA-256, two spaces, name" for each file beside, sorted by name, after one for
+        the model's own file with an empty name. None for a model from memory.
+        """
+        if self.sha256 is None or not self.beside:
+            return self.sha256
+        lines = [f"{self.sha256}  ", *(f"{self.beside[name]}  {name}" for name in sorted(self.beside))]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def unread(path: str | Path) -> ModelInfo:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from mmbd.base.text import brief, clean_text, probability
-from mmbd.render import classes, plots, words
+from mmbd.render import classes, plots, policy_words, words
 from mmbd.render import statistics_plot as null_plot
 from mmbd.render.assets import asset, policy, template
 from mmbd.render.facts import model_facts, run_facts
@@ -65,6 +65,9 @@ def html(report: Report) -> str:
         words=words,
         about=about,
         verdict=report.verdict,
+        told=policy_words.verdict(report),
+        look="not evaluable" if policy_words.rejected(report) else report.verdict,
+        ruling=policy_words.sentences(report),
         name=clean_text(report.model.name, 120),
         reason=clean_text(report.reason or "", 1000),
         level=""

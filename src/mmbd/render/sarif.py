@@ -3,6 +3,9 @@
 A backdoored model is an error, and so is a file that would have to be executed to be read, or that
 could not be scanned; a model that could not be judged is a warning. A clean one has no result but
 is listed among the artifacts, with its digest. A model that was given twice is there once.
+
+What a policy has against a model beside the scan's verdict is a result of its own. What an exception of the
+policy accepts is there all the same, suppressed, with the exception's reason and end.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from urllib.parse import quote
 
 from mmbd.base.jsonable import jsonable
 from mmbd.base.text import clean_text
-from mmbd.render import classes, words
+from mmbd.render import classes, policy_words, words
 from mmbd.results.report import Report
 
+INFORMATION = "https://arxiv.org/abs/2205.06900"  # the paper: what the tool does, and why
+WORST = ("clean", "not evaluable", "backdoored")
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RULES: list[dict[str, Any]] = [
     {
@@ -65,22 +70,32 @@ RULES: list[dict[str, Any]] = [
         "defaultConfiguration": {"level": "error"},
         "properties": {"tags": ["security", "machine-learning"]},
     },
+    {
+        "id": "MMBD005",
+        "name": "AgainstThePolicy",
+        "shortDescription": {"text": "The policy objects to the model."},
+        "fullDescription": {
+            "text": "The model is not what the policy of this gate asks for, whatever the scan says of a "
+            "backdoor; the message says in what."
+        },
+        "help": {"text": "Do not deploy the model; mend it, or let the policy name an exception."},
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"tags": ["security", "machine-learning"]},
+    },
 ]
+OBJECTION = 4  # the place of the policy's own rule
 
 
 def sarif(reports: Sequence[Report]) -> str:
     """One SARIF log with a run that holds every report."""
     versions = [report.run.versions.get("mmbd") for report in reports if report.run is not None]
-    driver: dict[str, Any] = {"name": "mmbd", "rules": _rules(reports)}
+    driver: dict[str, Any] = {"name": "mmbd", "informationUri": INFORMATION, "rules": _rules(reports)}
     if versions and versions[0]:
         driver["version"] = clean_text(versions[0])
-    artifacts = _unique([_artifact(report) for report in reports])
+    artifacts = _artifacts(reports)
+    places = {_identity(artifact): number for number, artifact in enumerate(artifacts)}
     results = _unique(
-        [
-            _result(report, rule, artifacts.index(_artifact(report)))
-            for report in reports
-            if (rule := _rule(report)) is not None
-        ]
+        [result for report in reports for result in _results(report, places[_identity(_artifact(report))])]
     )
     log = {
         "$schema": SCHEMA,
@@ -102,6 +117,33 @@ def _rules(reports: Sequence[Report]) -> list[dict[str, Any]]:
     said = " ".join(dict.fromkeys(words.about(report).rule for report in reports))
     backdoored, *others = RULES
     return [backdoored | {"fullDescription": {"text": _message(said)}} if said else backdoored, *others]
+
+
+def _artifacts(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """One a file and digest; of several reports on one, the worst verdict."""
+    found: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        artifact = _artifact(report)
+        known = found.setdefault(_identity(artifact), artifact)["properties"]
+        known["verdict"] = max(known["verdict"], report.verdict, key=WORST.index)
+    return list(found.values())
+
+
+def _identity(artifact: dict[str, Any]) -> str:
+    return json.dumps([artifact["location"], artifact.get("hashes")])
+
+
+def _results(report: Report, index: int) -> list[dict[str, Any]]:
+    """What the scan found, and what the policy objects to; suppressed where an exception accepts it."""
+    rule = _rule(report)
+    found = [] if rule is None else [_result(report, rule, index)]
+    if report.ruling is not None and report.ruling.objections:
+        found.append(_base(report, OBJECTION, index, policy_words.brief(report)))
+    if report.ruling is not None and report.ruling.exception is not None:
+        justification = clean_text(policy_words.first(report), 2000)
+        suppression = {"kind": "external", "status": "accepted", "justification": justification}
+        found = [result | {"suppressions": [suppression]} for result in found]
+    return found
 
 
 def _unique(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -135,19 +177,9 @@ def _artifact(report: Report) -> dict[str, Any]:
 
 def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
     test = report.finding.test
-    result: dict[str, Any] = {
-        "ruleId": RULES[rule]["id"],
-        "ruleIndex": rule,
-        "level": RULES[rule]["defaultConfiguration"]["level"],
-        "message": {"text": _message(f"{report.verdict.capitalize()}: {words.finding(report)}")},
-        "locations": [
-            {
-                "physicalLocation": {
-                    "artifactLocation": {"uri": _uri(report), "index": index},
-                    "region": {"startLine": 1},  # the file as a whole; review tools ask for a line
-                }
-            }
-        ],
+    ruled = policy_words.brief(report)
+    said = f"{report.verdict.capitalize()}: {words.finding(report)}{f'; {ruled}' if ruled else ''}"
+    result = _base(report, rule, index, said) | {
         "properties": {
             "detector": clean_text(report.detector),
             "detectorVersion": report.version,
@@ -160,7 +192,7 @@ def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
             "targets": [
                 {"class": label, "name": clean_text(report.class_names[label])} for label in report.targets
             ],
-        },
+        }
     }
     if report.model.sha256 is not None:
         targets = ",".join(str(label) for label in sorted(report.targets))
@@ -169,6 +201,23 @@ def _result(report: Report, rule: int, index: int) -> dict[str, Any]:
             "detector/v1": clean_text(report.detector),
         }
     return result
+
+
+def _base(report: Report, rule: int, index: int, text: str) -> dict[str, Any]:
+    return {
+        "ruleId": RULES[rule]["id"],
+        "ruleIndex": rule,
+        "level": RULES[rule]["defaultConfiguration"]["level"],
+        "message": {"text": _message(text)},
+        "locations": [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": _uri(report), "index": index},
+                    "region": {"startLine": 1},  # the file as a whole; review tools ask for a line
+                }
+            }
+        ],
+    }
 
 
 def _uri(report: Report) -> str:

@@ -5,6 +5,7 @@ A new form is a row here and a function that makes its text.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,14 @@ from typing import Any
 from mmbd.base.writing import write_text
 from mmbd.evaluation.run import Evaluation
 from mmbd.render import evaluation_page, evaluation_text, report_page
+from mmbd.render.card import card
+from mmbd.render.cyclonedx import cyclonedx
+from mmbd.render.junit import junit
 from mmbd.render.sarif import sarif
 from mmbd.results import artifacts
 from mmbd.results.report import Report
 from mmbd.workflows.repaired import Repair
+from mmbd.workflows.statement import statement
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,13 @@ def _report_json(results: Sequence[Report], path: Path) -> str:
     return report.to_json(artifacts.write(path, report.finding.artifacts)) + "\n"
 
 
-def _sarif(results: Sequence[Report], path: Path) -> str:
-    return sarif(results) + "\n"
+def _statement(results: Sequence[Report], path: Path) -> str:
+    (report,) = results
+    return json.dumps(statement(report), indent=2) + "\n"
+
+
+def _together(make: Callable[[Sequence[Report]], str]) -> Callable[[Sequence[Report], Path], str]:
+    return lambda results, path: make(results) + "\n"
 
 
 # By kind of result and name; of one kind, no two rows share a suffix.
@@ -65,7 +75,23 @@ RENDERERS: dict[tuple[str, str], Renderer] = {
     ("report", "json"): Renderer(
         Report, (".json",), _report_json, "everything, for programs; pictures in a file beside it"
     ),
-    ("report", "sarif"): Renderer(Report, (".sarif",), _sarif, "for code scanners", several=True),
+    ("report", "sarif"): Renderer(Report, (".sarif",), _together(sarif), "for code scanners", several=True),
+    ("report", "junit"): Renderer(
+        Report, (".junit.xml",), _together(junit), "for the test pages of CI systems", several=True
+    ),
+    ("report", "cyclonedx"): Renderer(
+        Report,
+        (".cdx.json",),
+        _together(cyclonedx),
+        "a bill of materials with model cards (CycloneDX 1.6)",
+        several=True,
+    ),
+    ("report", "intoto"): Renderer(
+        Report, (".intoto.json",), _statement, "an in-toto statement, for mmbd verify and signing"
+    ),
+    ("report", "card"): Renderer(
+        Report, (".card.md",), _together(card), "a paragraph and metadata for a model card", several=True
+    ),
     ("evaluation", "markdown"): Renderer(Evaluation, (".md",), _single(evaluation_text.markdown), "tables"),
     ("evaluation", "csv"): Renderer(
         Evaluation, (".csv",), _single(evaluation_text.comma_separated), "one row a figure"

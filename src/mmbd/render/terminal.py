@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mmbd.base.text import brief, clean_text, listed
-from mmbd.render import classes, words
+from mmbd.render import classes, policy_words, words
 from mmbd.render.class_table import class_table
 from mmbd.render.facts import model_facts, run_facts
 from mmbd.results.finding import Matrix
@@ -22,7 +22,9 @@ def line(report: Report) -> str:
     """The report in one line: verdict, the model's path as given, the finding, and what is unproven."""
     model = report.model.file or report.model.name
     claimed = f"; by the file's word: {words.claims(report.claimed)}" if report.claimed else ""
-    return f"{report.verdict}: {clean_text(model, 400)}: {words.finding(report)}{claimed}"
+    ruled = f"; {said}" if (said := policy_words.brief(report)) else ""
+    told = policy_words.verdict(report)
+    return f"{told}: {clean_text(model, 400)}: {words.finding(report)}{claimed}{ruled}"
 
 
 def terminal(report: Report, console: Console) -> None:
@@ -32,7 +34,10 @@ def terminal(report: Report, console: Console) -> None:
     wrapped or cut, so that they can be searched. Characters that the output's encoding does not
     have are written as escapes.
     """
-    _say(console, f"{report.verdict.upper()}  {words.finding(report)}", STYLES[report.verdict])
+    style = STYLES["not evaluable" if policy_words.rejected(report) else report.verdict]
+    _say(console, f"{policy_words.verdict(report).upper()}  {words.finding(report)}", style)
+    for said in policy_words.sentences(report):
+        _say(console, said)
     if told := words.shown(report):
         _say(console, told if report.verdict == "backdoored" else f"The most that was found: {told}")
     _say(console, _model(report))

@@ -19,6 +19,7 @@ from mmbd.model.info import ModelInfo
 from mmbd.results import artifacts
 from mmbd.results.finding import Artifact, Column, Finding, Matrix, Test, Verdict
 from mmbd.results.report_2 import as_schema_3
+from mmbd.results.ruling import Ruling
 from mmbd.results.shown import Shown
 
 SCHEMA_VERSION = 3
@@ -68,6 +69,7 @@ class Report:
         run: where and when; None if nothing was run.
         stability: with several seeds.
         claimed: what is known of the model by its file's own words alone, such as "bounds".
+        ruling: what a policy says of it; None where none was given.
 
     Raises:
         ValueError: parts that contradict each other, such as a target that is no class.
@@ -82,9 +84,12 @@ class Report:
     run: Run | None = None
     stability: Stability | None = None
     claimed: tuple[str, ...] = ()
+    ruling: Ruling | None = None
 
     def __post_init__(self) -> None:
         self.finding.check(len(self.class_names))
+        if self.ruling is not None:
+            self.ruling.check(self.scan_code)
         winners = () if self.stability is None else self.stability.winners
         if any(label is not None and not 0 <= label < len(self.class_names) for label in winners):
             raise ValueError(f"winners {list(winners)[:9]} are not all among {len(self.class_names)} classes")
@@ -121,6 +126,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
+        """The scan's own code, or what a policy makes of it: 0 where an exception accepts the model."""
+        return self.scan_code if self.ruling is None else self.ruling.exit_code(self.scan_code)
+
+    @property
+    def scan_code(self) -> int:
         """0 clean, 1 backdoored, 3 not evaluable; 2 where the scan failed, as the reason says."""
         if (self.reason or "").startswith("failed: "):
             return 2
@@ -144,6 +154,10 @@ class Report:
         del found["artifacts"], found["no_verdict"], found["not_clean"]
         if found["shown"] is None:  # earlier releases do not know the key
             del found["shown"]
+        if not plain["model"]["beside"]:
+            del plain["model"]["beside"]
+        if plain["ruling"] is None:
+            del plain["ruling"]
         return json.dumps(jsonable(plain | {"artifacts": beside}), indent=2)
 
     @classmethod
@@ -188,6 +202,7 @@ class Report:
             stability=stability
             and Stability(**stability | _tuples(stability, "seeds", "winners", "p_values")),
             claimed=tuple(raw["claimed"]),
+            ruling=Ruling.from_json(raw["ruling"]) if raw.get("ruling") else None,
         )
 
     @classmethod

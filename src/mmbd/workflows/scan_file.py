@@ -18,10 +18,13 @@ from mmbd.model.info import ModelInfo, unread
 from mmbd.results.report import MOST_BYTES, Report
 
 if TYPE_CHECKING:
+    from mmbd.data.dataset import Dataset
     from mmbd.detectors.scan import ScanOptions
     from mmbd.formats.options import LoadOptions
     from mmbd.model.classifier import Classifier
     from mmbd.null import References
+    from mmbd.workflows.policy import Policy
+    from mmbd.workflows.ruled import Accuracy
 
 Trust = Literal["code", "unsandboxed"]
 CLEAN, BACKDOORED, FAILED, REFUSED, USAGE = range(5)
@@ -47,6 +50,8 @@ def scan_file(
     samples: Callable[[Classifier], Any] | None = None,
     progress: ProgressCallback | None = None,
     trust: Trust | None = None,
+    policy: Policy | None = None,
+    labelled: Callable[[Classifier], Dataset] | None = None,
 ) -> Outcome:
     """Load and scan one file. Whatever is raised on the way becomes a report of a failure.
 
@@ -58,7 +63,39 @@ def scan_file(
         progress: called after every step.
         trust: run files that are programs of PyTorch's: "code" in a sandbox, "unsandboxed" also without
             where the system has none. By default they are refused.
+        policy: what the report is held against. The scanning's settings are to be the policy's already;
+            its formats and its accuracy are looked at here. A policy that names formats allows no programs.
+        labelled: gives clean samples for the classifier, on which the policy's accuracy is measured.
     """
+    if policy is None:
+        return _scanned_file(path, loading, scanning, samples, progress, trust)
+    from mmbd.workflows import ruled
+
+    measured: list[Accuracy] = []
+
+    def look(classifier: Classifier) -> None:
+        if labelled is not None and policy.minimum_accuracy is not None:
+            measured.append(ruled.accuracy(classifier, labelled(classifier)))
+
+    if policy.formats is not None:
+        loading, trust = replace(loading, formats=policy.formats), None
+    found = _scanned_file(path, loading, scanning, samples, progress, trust, look).report
+    if policy.exceptions:
+        found = ruled.with_digest(found, path)
+    report = ruled.ruled(found, policy, measured=measured[0] if measured else None)
+    return Outcome(report, report.exit_code)
+
+
+def _scanned_file(
+    path: str | Path,
+    loading: LoadOptions,
+    scanning: ScanOptions,
+    samples: Callable[[Classifier], Any] | None,
+    progress: ProgressCallback | None,
+    trust: Trust | None,
+    look: Callable[[Classifier], None] | None = None,
+) -> Outcome:
+    """The outcome without a policy; `look` is called with the classifier before it is scanned."""
     from mmbd.detectors.scan import scan_by, unevaluable
     from mmbd.formats.loading import load_file
 
@@ -77,6 +114,8 @@ def scan_file(
     except (Exception, SystemExit) as error:
         return failed(f"failed: {clean_text(str(path), 400)}: {raised(error)}", unread(path))
     try:
+        if look is not None:
+            look(loaded.classifier)
         clean = None if samples is None else samples(loaded.classifier)
         report = scan_by(loaded, scanning, samples=clean, progress=progress)
     except Failed as error:
