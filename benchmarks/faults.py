@@ -129,6 +129,7 @@ def kills(folder: Path, entries: list[Entry], count: int, chance: random.Random)
     store, log = folder / "kills.sqlite", folder / "kills.log"
     done, lost, again = Counter[str](), 0, 0
     snapshots: list[tuple[dict[str, str], int, set[str]]] = []
+    log.touch()
     process = driver(entries, store, log)
     while True:
         if done.total() < count:

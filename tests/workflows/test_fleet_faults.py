@@ -66,6 +66,14 @@ def test_a_worker_that_dies_costs_its_model_one_more_try(tmp_path, store):
     assert ran(entries, store, Dying())[1] == []
 
 
+def test_a_worker_that_dies_as_the_fleet_is_stopped_says_nothing_of_its_model(tmp_path, store):
+    engine = Dying()
+    entries = models(tmp_path / "fleet", "dies", "clean a")
+    run, _ = ran(entries, store, engine, stop=lambda: bool(engine.made))
+    assert (run.rows, run.left) == ((), 2)
+    assert not store.values(claims.METHOD, claims.VERSION)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="forks")
 def test_a_driver_that_is_killed_at_any_write_loses_and_doubles_nothing(tmp_path, monkeypatch):
     """Killed before its n-th write, for every n there is: some are claims, some reports, some rows."""

@@ -91,6 +91,8 @@ class Driver:
                 while waiting and self.engine.room and not self._stopping:
                     self._begin(waiting.popleft(), claims, theirs, tries)
                 for outcome in self.engine.wait(POLL):
+                    if outcome.died and self.stop():  # whoever ends a job ends its workers, too
+                        continue
                     if outcome.died and tries[outcome.task.key] < TRIES and not self._stopping:
                         waiting.appendleft(outcome.task)
                         continue
