@@ -124,6 +124,11 @@ def test_an_exception_that_has_expired_since_lets_nothing_through(call, monkeypa
     assert json.loads(place.read_text())["predicate"]["result"] == "WARNED"
     code, out, _ = call("verify", place, "bad.safetensors", "--policy", "p.toml")
     assert (code, "accepted by an exception of the policy p.toml until 2999-12-31: known" in out) == (0, True)
+    forged = changed(
+        place, lambda raw: raw["predicate"]["report"]["ruling"]["exception"].update(reason="mine")
+    )
+    code, out, _ = call("verify", forged, "bad.safetensors", "--policy", "p.toml")
+    assert (code, "its exception is none of p.toml" in out) == (gate.FAILED, True)
     monkeypatch.setattr("mmbd.workflows.verified.today", lambda: "3000-01-01")
     code, out, _ = call("verify", place, "bad.safetensors")
     assert (code, "expired on 2999-12-31" in out) == (gate.BACKDOORED, True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +52,65 @@ def test_one_model_file_is_scanned_and_which_is_never_guessed(tmp_path):
             choose(tmp_path, outside)
 
 
+class Registry:
+    """What the gate asks of MLflow, with one version; every change is noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.changes: list[tuple[str, ...]] = []
+        self.artifacts = SimpleNamespace(download_artifacts=self.download)
+        self.folder = folder
+
+    def MlflowClient(self, **places: Any) -> Registry:  # noqa: N802
+        return self
+
+    def get_model_version_by_alias(self, name: str, alias: str) -> Any:
+        if alias != "candidate":
+            raise RuntimeError(f"Registered model alias {alias} not found.\nsecond line")
+        return SimpleNamespace(version=7)
+
+    def get_model_version_download_uri(self, name: str, version: str) -> str:
+        return f"models:/{name}/{version}"
+
+    def download(self, *, artifact_uri: str, dst_path: str, tracking_uri: str | None) -> str:
+        shutil.copytree(self.folder, Path(dst_path) / "model")
+        return f"{dst_path}/model"
+
+    def set_model_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+        self.changes.append(("tag", version, key, value))
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        self.changes.append(("alias", alias, version))
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "moved"),
+    [("clean", 0, True), ("accepted", 0, True), ("backdoored", 1, False), ("rejected", 3, False)],
+)
+def test_the_alias_moves_on_exit_code_0_alone(tmp_path, monkeypatch, report, code, moved):
+    (tmp_path / "model.onnx").write_text("x")
+    known = Registry(tmp_path)
+    monkeypatch.setitem(sys.modules, "mlflow", known)
+    outcome = gate.Outcome(example_reports.ALL[report](), code)
+    seen: list[Path] = []
+
+    def scan(path: Path) -> gate.Outcome:
+        seen.append(path)
+        return outcome
+
+    found = registry.gate(NAME, candidate="candidate", champion="champion", scan=scan)
+    assert (found.version, found.moved, [path.name for path in seen]) == ("7", moved, ["model.onnx"])
+    assert not seen[0].exists()  # what was downloaded goes
+    assert [change for change in known.changes if change[0] == "alias"] == [
+        ("alias", "champion", "7")
+    ] * moved
+    assert ("tag", "7", "mmbd.exit_code", str(code)) in known.changes
+    known.changes.clear()
+    assert not registry.gate(NAME, candidate="candidate", champion="c", scan=scan, dry_run=True).moved
+    assert known.changes == []
+    with pytest.raises(Failed, match=r"^MLflow: Registered model alias none not found\.\\nsecond line$"):
+        registry.gate(NAME, candidate="none", champion="champion", scan=pytest.fail)
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Any:
     """A registry with one model and a version for each of two files."""
@@ -79,13 +141,13 @@ def test_the_champion_is_the_candidate_that_passed(store, capsys):
     assert store.get_model_version(NAME, "1").tags == {}
     code, _, errors = call(*command)
     assert code == gate.CLEAN, errors
-    assert store.get_model_version_by_alias(NAME, "champion").version == "1"
+    assert str(store.get_model_version_by_alias(NAME, "champion").version) == "1"
     assert store.get_model_version(NAME, "1").tags["mmbd.verdict"] == "clean"
     store.set_registered_model_alias(NAME, "candidate", "2")
     code, _, errors = call(*command, "--json", "r.json")
     assert (code, Path("r.json").exists()) == (gate.BACKDOORED, True), errors
     assert f"{NAME} version 2: champion stays as it was" in errors
-    assert store.get_model_version_by_alias(NAME, "champion").version == "1"
+    assert str(store.get_model_version_by_alias(NAME, "champion").version) == "1"
     tags = store.get_model_version(NAME, "2").tags
     assert (tags["mmbd.verdict"], tags["mmbd.targets"], tags["mmbd.exit_code"]) == ("backdoored", "2", "1")
     code, _, errors = call("gate", "mlflow", "another")
@@ -94,6 +156,6 @@ def test_the_champion_is_the_candidate_that_passed(store, capsys):
 
 
 def test_without_mlflow_the_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ImportError, match=r"pip install 'mmbd\[mlflow\]'"):
         registry.gate(NAME, candidate="a", champion="b", scan=pytest.fail)

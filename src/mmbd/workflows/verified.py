@@ -167,4 +167,7 @@ def _asked(made: Statement, level: float | None, policy: Policy | None) -> list[
         theirs = made.digests.get(POLICY)
         under = "without a policy" if theirs is None else f"under another policy, {clean_text(theirs)}"
         said.append(f"it was made {under}; {clean_text(policy.file, 200)} has {policy.sha256}")
+    accepting = None if report.ruling is None else report.ruling.exception
+    if policy is not None and accepting not in (None, policy.exception_for(report.model.digest)):
+        said.append(f"its exception is none of {clean_text(policy.file, 200)}")
     return said
