@@ -5,10 +5,11 @@
 Every network of `format_networks` is written in every form into FOLDER, which is kept, so that what is there
 is not made again (--write does only that). Each file is read by `mmbd.load` and compared with the network
 itself on three random inputs: the largest difference of answers over the largest answer, the same of
-gradients, of three inputs together and one by one, of onnxruntime's answers, and of a directional derivative
-against finite differences (in double precision where the graph allows). `overhead` is the processor time of
-a forward and a backward pass of 16 inputs over the network's own, the best of turns. `memory` is what
-reading adds to a process's peak over the file's size, for files of 16 MB or more, in a process of its own.
+gradients (`exact gradients`: in double precision, where no rounding decides which of two almost equal
+elements a maximum takes), of three inputs together and one by one, of onnxruntime's answers, and of a
+directional derivative against finite differences (in double precision where the graph allows). `overhead` is
+the processor time of a forward and a backward pass of 16 inputs over the network's own, the best of turns.
+`memory` is what reading adds to a process's peak over the file's size, for files of 16 MB or more.
 With --verdicts the bundled models are scanned through every form, too.
 """
 
@@ -113,14 +114,28 @@ def differences(mine: nn.Module, theirs: nn.Module, shape: tuple[int, ...]) -> d
     return {
         "answers": float((own - other).abs().max() / other.abs().max()),
         "gradients": float((own_slope - other_slope).abs().max() / other_slope.abs().max()),
+        "exact gradients": exact(mine, theirs, value, inputs.detach()),
         "one by one": float((own - single).abs().max() / other.abs().max()),
         "finite differences": slope_error(mine, value, inputs.detach()),
     }
 
 
-def slope_error(
-    module: nn.Module, value: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]], inputs: Tensor
-) -> float:
+Value = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
+
+
+def exact(mine: nn.Module, theirs: nn.Module, value: Value, inputs: Tensor) -> float:
+    """The relative difference of gradients in double precision; NaN for a graph that cannot be run so."""
+    found: list[Tensor] = []
+    for module in (mine, theirs):
+        at = inputs.double().requires_grad_()
+        try:
+            found += torch.autograd.grad(value(copy.deepcopy(module).double(), at)[1], at)
+        except Exception:  # of any kind
+            return float("nan")
+    return float((found[0] - found[1]).abs().max() / found[1].abs().max())
+
+
+def slope_error(module: nn.Module, value: Value, inputs: Tensor) -> float:
     """The relative error of a directional derivative, in double precision if the graph can be run so."""
     for kind, step in ((torch.float64, 1e-6), (torch.float32, 1e-3)):
         try:
@@ -129,7 +144,7 @@ def slope_error(
             slope = torch.autograd.grad(value(converted, at)[1], at)[0]
             with torch.no_grad():
                 up, down = (value(converted, at + sign * step * slope.sign())[1] for sign in (1, -1))
-        except RuntimeError:  # a graph that converts its numbers itself
+        except Exception:  # a graph that converts its numbers itself
             continue
         along = float((slope * slope.sign()).sum())
         return abs(float(up - down) / (2 * step) - along) / max(abs(along), 1e-12)
@@ -217,7 +232,7 @@ def compared(folder: Path, name: str, form: str) -> dict[str, Any]:
     try:
         start = time.perf_counter()
         loaded = mmbd.load(path, input_shape=shape)
-        mine = loaded.classifier.model
+        mine: Any = loaded.classifier.model
         row |= {"seconds to load": time.perf_counter() - start, "bytes": path.stat().st_size}
         row |= {"notes": loaded.notes, "doubts": loaded.doubts}
         row |= differences(mine, module, shape)
@@ -236,7 +251,7 @@ def verdicts(folder: Path, form: str) -> list[dict[str, Any]]:
         clf = loaded.classifier
         assert isinstance(clf.model, nn.Module)
         path = written(folder, file.stem, form, lambda model=clf.model: model, clf.domain.shape)
-        options = {"mean": clf.mean, "std": clf.std, "class_names": clf.class_names}
+        options: dict[str, Any] = {"mean": clf.mean, "std": clf.std, "class_names": clf.class_names}
         pair = [mmbd.scan(loaded), mmbd.scan(mmbd.load(path, **options))]
         rows.append(
             {
@@ -251,7 +266,7 @@ def verdicts(folder: Path, form: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--forms", default=",".join(FORMS))
     parser.add_argument("--models", default=",".join(NETWORKS))

@@ -63,7 +63,7 @@ def compared(name: str) -> dict[str, Any]:
             mine = clf(inputs)
             mean, std = (torch.tensor(each).reshape(-1, 1, 1) for each in (clf.mean or 0.0, clf.std or 1.0))
             theirs = module((inputs - mean) / std)
-        away = float((mine - theirs).abs().max() / theirs.abs().max())
+        away = float((mine - theirs).abs().max() / theirs.abs().max().clamp_min(1e-12))
         return {"name": name, "shape": list(shape), "classes": mine.shape[1], "answers": away}
     except Exception as error:
         return {"name": name, "error": f"{type(error).__name__}: {str(error)[:300]}"}

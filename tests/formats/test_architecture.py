@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import mmbd
@@ -201,3 +202,22 @@ def test_labels_are_one_harmless_line() -> None:
     assert label("mlp", {"hidden": (3,), "name": "a\nb\x1b"}) == r"mlp(hidden=(3,), name='a\nb\x1b')"
     assert label(nn.Linear, {}) == "Linear"
     assert len(label("x", {"a": "y" * 1000})) <= 200
+
+
+class Versioned(nn.Linear):
+    """As torchvision's MNASNet, it takes no weights of an unknown version."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        if local_metadata.get("version") not in (1, 2):
+            raise ValueError("version should be set to 1 or 2 instead of None")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+def test_weights_without_a_version_load_where_one_is_asked_for(tmp_path: Path) -> None:
+    network = Versioned(4, 3)
+    save_file(network.state_dict(), tmp_path / "m.safetensors")
+    loaded = mmbd.load(tmp_path / "m.safetensors", arch=lambda: Versioned(4, 3), input_shape=(4,))
+    points = torch.rand(2, 4)
+    assert torch.equal(loaded.classifier(points), network(points))

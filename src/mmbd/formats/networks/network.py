@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -243,7 +244,7 @@ def _fill(network: nn.Module, chosen: Chosen, name: str, found: list[StateDict])
             given[key] = given[held[0]]
             notes.append(f"{clean_text(key)} is not in the file: in the network it is {clean_text(held[0])}")
     try:
-        network.load_state_dict(given, strict=True)
+        _load(network, given)
     except Exception as error:  # also whatever hooks a module of the user's has
         _compare(wanted, chosen, name, found)
         raise Failed(
@@ -265,3 +266,13 @@ def _fill(network: nn.Module, chosen: Chosen, name: str, found: list[StateDict])
     if not all(bool(torch.isfinite(value).all()) for value in wide):
         notes.append("some weights are NaN or infinite")
     return tuple(notes)
+
+
+def _load(network: nn.Module, given: dict[str, Tensor]) -> None:
+    """The weights into the network, strictly; with the versions that its modules have now where they ask."""
+    try:
+        network.load_state_dict(given, strict=True)
+    except ValueError:  # of torchvision's MNASNet, for weights of no version, which safetensors has none of
+        versioned = OrderedDict(given)
+        versioned._metadata = network.state_dict()._metadata  # pyright: ignore
+        network.load_state_dict(versioned, strict=True)
