@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from helpers import example_reports
-from mmbd.render import words
+from mmbd.render import policy_words, words
 from mmbd.render.facts import model_facts
 from mmbd.render.terminal import line, terminal
 from mmbd.results.finding import Test
@@ -244,7 +244,7 @@ def test_the_summary_is_one_line(name: str):
     text = line(report)
     assert text.isprintable()
     assert len(text) < 700
-    assert text.startswith(f"{report.verdict}: ")
+    assert text.startswith(f"{policy_words.verdict(report)}: ")
 
 
 def test_the_summary_names_model_and_finding():
