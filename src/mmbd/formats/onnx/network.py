@@ -76,7 +76,7 @@ class Network(nn.Module):
         parameters, buffers = self._parameters, self._buffers
         for name, place in self._kept.items():
             values[name] = parameters[place] if place in parameters else buffers[place]
-        steps: Any = self.steps._modules
+        steps: Any = self.steps._modules  # pyright: ignore[reportPrivateUsage]
         for word, node, ended in self._plan:
             step = steps[word]
             found = call(step, [values[name] for name in node.inputs])
