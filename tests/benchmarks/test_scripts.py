@@ -20,6 +20,7 @@ from mmbd.zoo.make import make
 FOLDER = Path(benchmarks.__file__).parent
 EXAMPLES = FOLDER.parent / "examples" / "models" / "models.json"
 LIBRARIES = {
+    "format_networks",
     "study.making",
     "study.marked_models",
     "study.ways",

@@ -182,7 +182,8 @@ def test_values_of_mm_bd_are_checked_before_a_model_is_there(options, words):
 @pytest.mark.parametrize("shape", [(3, 2, 2), (2, 6), (12,), (3, 2, 2, 2)])
 def test_mm_bd_judges_inputs_of_any_kind(shape):
     network = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 6))
-    assert mmbd.scan(mmbd.Classifier(network, input_shape=shape)).verdict in ("clean", "backdoored")
+    verdict = mmbd.scan(mmbd.Classifier(network, input_shape=shape), null="bootstrap").verdict
+    assert verdict in ("clean", "backdoored")
 
 
 def test_kinds_of_inputs_that_a_detector_does_not_judge():

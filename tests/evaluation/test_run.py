@@ -40,8 +40,8 @@ def test_a_run_in_this_process():
 
 
 def test_a_detector_over_the_limit_has_no_answer(tmp_path):
-    # No process has even started in that time.
-    found = evaluate(toy_zoos.small(), LISTENS, workers=2, limit=0.01, results=tmp_path)
+    dawdles = {"dawdles": toy_zoos.row(toy_zoos.dawdles)}
+    found = evaluate(toy_zoos.small(), dawdles, workers=2, limit=0.01, results=tmp_path)
     assert [result.error for result in found.results] == ["took longer than 0.01 s"] * 6
     assert found.tables.overall[0].unanswered == (3, 3)
     assert not (tmp_path / "results.sqlite").exists()

@@ -123,7 +123,7 @@ def test_images_come_with_their_channels_first() -> None:
     graph = built(saved("cnn"))
     assert graph.input_shape == (3, 12, 12)
     assert graph.bounds == (0.0, 255.0)
-    assert any("channels first" in note for note in graph.notes)
+    assert any("channels, height, width" in note for note in graph.notes)
     assert built(saved("first")).input_shape == (3, 9, 9)
     assert built(saved("recurrent")).input_shape == (7, 4)
     assert built(saved("one")).input_shape == (2, 32)

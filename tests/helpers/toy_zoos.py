@@ -94,6 +94,11 @@ def shrugs(classifier: Classifier, samples=None, **_) -> Finding:
     return Finding("not evaluable", reason="cannot tell")
 
 
+def dawdles(classifier: Classifier, samples=None, **_) -> Finding:
+    time.sleep(600)
+    return shrugs(classifier)
+
+
 def cannot(classifier: Classifier, samples=None, **_) -> Finding:
     raise NotEvaluable("too few classes")
 
