@@ -13,6 +13,7 @@ from typing import Any
 
 from mmbd.base.errors import Failed
 from mmbd.base.text import clean_text, listed
+from mmbd.formats.advice import AGAIN
 from mmbd.formats.hub.documents import numbers, whole
 
 FILE = "preprocessor_config.json"
@@ -45,7 +46,8 @@ def images(said: Mapping[str, Any] | None, config: Mapping[str, Any]) -> Inputs:
     own = _sides(config.get("image_size"))
     if channels is None or channels > MAX_SIDE:
         raise Failed(
-            f"config.json has num_channels {clean_text(config.get('num_channels'))}, which is no number"
+            f"config.json has num_channels {clean_text(config.get('num_channels'))}, which is no number of "
+            f"channels: {AGAIN}"
         )
     if said is None:
         sides, note = own, f"assumed: inputs from 0 to 1 that are not normalised, as there is no {FILE}"
