@@ -9,20 +9,11 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import caller
-from helpers.planted_files import planted
 from mmbd.render.save import RENDERERS, Renderer
 from mmbd.results.report import Report
 from mmbd.workflows import scan_file as gate
 
 PICTURES = ".artifacts.safetensors"
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    planted(tmp_path / "bad.safetensors", gain=20.0)
-    planted(tmp_path / "good.safetensors", gain=1.0)
-    return tmp_path
 
 
 @pytest.fixture

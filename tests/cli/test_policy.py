@@ -10,19 +10,10 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import caller
-from helpers.planted_files import planted
 from mmbd.results.report import Report
 from mmbd.workflows import scan_file as gate
 
 FAST = ("--steps", 4, "--no-universal", "--null", "population")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    planted(tmp_path / "bad.safetensors", gain=20.0)
-    planted(tmp_path / "good.safetensors", gain=1.0)
-    return tmp_path
 
 
 @pytest.fixture

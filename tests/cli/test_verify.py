@@ -11,19 +11,10 @@ from typing import Any
 import pytest
 
 from helpers.command_line import caller
-from helpers.planted_files import planted
 from mmbd.null import tables
 from mmbd.workflows import scan_file as gate
 
 FAST = ("--no-universal", "--quiet")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    planted(tmp_path / "bad.safetensors", gain=20.0)
-    planted(tmp_path / "good.safetensors", gain=1.0)
-    return tmp_path
 
 
 @pytest.fixture
