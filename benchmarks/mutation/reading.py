@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import sys
@@ -15,37 +14,13 @@ from typing import Any
 import torch
 
 import mmbd
+from benchmarks.hostile.never import NEVER, WRITING
 from benchmarks.hostile.steps import has_step, steers
 from benchmarks.hostile.valid import Valid
 from mmbd.base.errors import Failed, NotEvaluable, Refused
 
 SECONDS = 10.0  # of processor time
 MEGABYTES = 500.0  # more than the process has had
-# What no file may bring about, by Python's own audit events.
-NEVER = (
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.kill",
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.mkdir",
-    "os.chmod",
-    "os.link",
-    "os.symlink",
-    "subprocess.",
-    "socket.",
-    "urllib.",
-    "pty.",
-    "ctypes.dlopen",
-    "shutil.",
-    "tempfile.",
-    "pickle.find_class",
-)
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Watched:

@@ -9,46 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Whatever starts something, reaches out, or changes anything on the disk.
-NEVER = (
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.startfile",
-    "os.kill",
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.mkdir",
-    "os.chmod",
-    "os.chown",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
-    "os.putenv",
-    "subprocess.",
-    "pty.",
-    "socket.",
-    "urllib.",
-    "ftplib.",
-    "smtplib.",
-    "http.",
-    "webbrowser.",
-    "ctypes.dlopen",
-    "ctypes.call_function",
-    "shutil.",
-    "tempfile.",
-    "pickle.find_class",
-    "code.__new__",
-    "builtins.input",
-    "sqlite3.",
-    "signal.",
-)
+from benchmarks.hostile.never import NEVER, WRITING
+
 # Parts of the program that are only brought in when they are needed.
 OWN = ("mmbd", "torch", "numpy", "scipy", "safetensors", "rich", "cyclopts", "jinja2", "encodings")
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 _watched: list[tuple[list[str], str, bool]] = []
 _hooked: list[bool] = []
